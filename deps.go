@@ -26,6 +26,8 @@ import (
 	_ "github.com/moby/sys/mountinfo"
 	_ "github.com/moby/sys/user"
 	_ "github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices"
+	_ "github.com/opencontainers/cgroups/manager"
 	_ "github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/apparmor"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter"

@@ -1,8 +1,54 @@
-// Package launcher runs a container: options to OCI runtime spec to libcontainer.
+// Package launcher runs a container: options become an OCI runtime spec, the
+// spec libcontainer's config, and that a process in namespaces of its own,
+// under a seccomp filter that was compiled before it started.
 package launcher
 
-// IsInit reports whether this process was started to become a container's init.
-func IsInit(args []string) bool { return false }
+/*
+#cgo LDFLAGS: -lpthread
+#include "arm.h"
+*/
+import "C"
 
-// Init becomes the container's init. It does not return.
-func Init() {}
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces before the Go runtime starts
+	"golang.org/x/sys/unix"
+)
+
+// IsInit reports whether this process was started by [Container.Run] to become
+// a container's init. The argument alone does not say it: `minirun init` is a
+// user's way to name an image.
+func IsInit(args []string) bool {
+	return len(args) > 1 && args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != ""
+}
+
+// Init sets up the container from inside and becomes its command. It does not
+// return: when anything fails the process ends, and [Container.Run] reports why.
+//
+// The parent-death signal is set here, since libcontainer's own is lost in the
+// double clone that enters the namespaces. Should the launcher have died before
+// that, libcontainer finds its pipe closed and ends.
+func Init() {
+	runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
+	// A collection would start threads, and clone(2) may be denied once the filter is armed.
+	debug.SetGCPercent(-1)
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		fatal("set the parent-death signal", err)
+	}
+	if errno := C.arm_start(armFD); errno != 0 {
+		fatal("start the arming thread", unix.Errno(errno))
+	}
+	libcontainer.Init()
+}
+
+// fatal ends an init that cannot yet talk to its launcher: libcontainer copies
+// its standard error nowhere else, so the terminal is the only place left.
+func fatal(what string, err error) {
+	fmt.Fprintf(os.Stderr, "minirun: container init: %s: %v\n", what, err)
+	unix.Exit(255)
+}

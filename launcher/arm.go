@@ -1,0 +1,175 @@
+package launcher
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// armFD is the number under which init finds the page: the first of
+// libcontainer's ExtraFiles.
+const armFD = 3
+
+// armTimeout bounds the wait for init to park and for the thread to answer.
+// Both take well under a millisecond on an idle machine.
+const armTimeout = 30 * time.Second
+
+// The states and offsets of struct arm_page in arm.h.
+const (
+	armReady  = 1
+	armGo     = 2
+	armDone   = 3
+	armFailed = 4
+
+	armOffState   = 0
+	armOffError   = 4
+	armOffFlags   = 12
+	armOffLength  = 16
+	armOffProgram = 20
+)
+
+// maxInstructions is BPF_MAXINSNS of linux/bpf_common.h: a longer program is
+// refused by the kernel.
+const maxInstructions = 4096
+
+// armPage is the memory that the launcher shares with the arming thread of a
+// container's init.
+type armPage struct {
+	file *os.File
+	mem  []byte
+}
+
+// newArmPage makes a page that fits the program.
+func newArmPage(filter []unix.SockFilter) (*armPage, error) {
+	if len(filter) > maxInstructions {
+		return nil, fmt.Errorf("seccomp filter: %d instructions, the kernel takes %d", len(filter), maxInstructions)
+	}
+	fd, err := unix.MemfdCreate("minirun-arm", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	file := os.NewFile(uintptr(fd), "minirun-arm")
+	size := armOffProgram + len(filter)*int(unsafe.Sizeof(unix.SockFilter{}))
+	if err := file.Truncate(int64(size)); err != nil {
+		file.Close()
+		return nil, err
+	}
+	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		file.Close()
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return &armPage{file: file, mem: mem}, nil
+}
+
+func (p *armPage) Close() error {
+	return errors.Join(unix.Munmap(p.mem), p.file.Close())
+}
+
+func (p *armPage) word(offset int) *uint32 {
+	return (*uint32)(unsafe.Pointer(&p.mem[offset]))
+}
+
+func (p *armPage) state() uint32 {
+	return atomic.LoadUint32(p.word(armOffState))
+}
+
+// install has the arming thread of the parked init pid put all its threads
+// under the filter. On an error init may be in any state: the caller kills it.
+func (p *armPage) install(pid int, filter []unix.SockFilter, flags uint32) error {
+	deadline := time.Now().Add(armTimeout)
+	if err := waitParked(pid, deadline); err != nil {
+		return err
+	}
+	if s := p.state(); s != armReady {
+		return fmt.Errorf("the arming thread is not waiting (state %d)", s)
+	}
+	*p.word(armOffFlags) = flags
+	*p.word(armOffLength) = uint32(len(filter))
+	copy(p.mem[armOffProgram:], unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(filter))), len(p.mem)-armOffProgram))
+	atomic.StoreUint32(p.word(armOffState), armGo)
+	if err := futexWake(p.word(armOffState)); err != nil {
+		return err
+	}
+	return p.await(pid, deadline)
+}
+
+// await waits for the thread's answer. The thread cannot wake us: from the
+// moment that the filter is there, what it may call is the profile's decision.
+func (p *armPage) await(pid int, deadline time.Time) error {
+	return poll(pid, deadline, "the arming thread does not answer", func() (bool, error) {
+		switch p.state() {
+		case armDone:
+			return true, nil
+		case armFailed:
+			return false, unix.Errno(*p.word(armOffError))
+		}
+		return false, nil
+	})
+}
+
+// waitParked returns once the main thread of pid blocks in the open(2) of
+// libcontainer's exec FIFO: the last thing that it does before it is told to
+// exec. proc_pid_syscall(5): "running" while it does not block, else the number
+// of the call and its arguments in hexadecimal.
+func waitParked(pid int, deadline time.Time) error {
+	path := "/proc/" + strconv.Itoa(pid) + "/syscall"
+	return poll(pid, deadline, "container init does not park", func() (bool, error) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return false, err
+		}
+		return opensForWriting(data), nil
+	})
+}
+
+// opensForWriting reports whether a line of /proc/PID/syscall is an
+// openat(2) with O_WRONLY.
+func opensForWriting(line []byte) bool {
+	fields := bytes.Fields(line)
+	if len(fields) < 4 || string(fields[0]) != strconv.Itoa(unix.SYS_OPENAT) {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(bytes.TrimPrefix(fields[3], []byte("0x"))), 16, 64)
+	return err == nil && flags&unix.O_ACCMODE == unix.O_WRONLY
+}
+
+// poll asks ready until it says yes, with pauses that grow from 20 µs to 1 ms,
+// and gives up at the deadline or when the process is gone.
+func poll(pid int, deadline time.Time, what string, ready func() (bool, error)) error {
+	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		ok, err := ready()
+		if ok || err != nil {
+			return err
+		}
+		if exited(pid) {
+			return errors.New("container init died")
+		}
+		if time.Now().After(deadline) {
+			return errors.New(what)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// exited reports whether our child pid has ended, and leaves it to be waited for.
+func exited(pid int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != nil || info.Signo != 0
+}
+
+func futexWake(word *uint32) error {
+	const futexWake = 1 // FUTEX_WAKE of linux/futex.h; not private: init wakes through another mapping
+	if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, 1, 0, 0, 0); errno != 0 {
+		return os.NewSyscallError("futex", errno)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package launcher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/capability"
+)
+
+// defaultCapabilities are the ones that `docker run` leaves a container
+// (moby/oci/caps/defaults.go).
+var defaultCapabilities = [...]string{
+	"CAP_AUDIT_WRITE",
+	"CAP_CHOWN",
+	"CAP_DAC_OVERRIDE",
+	"CAP_FOWNER",
+	"CAP_FSETID",
+	"CAP_KILL",
+	"CAP_MKNOD",
+	"CAP_NET_BIND_SERVICE",
+	"CAP_NET_RAW",
+	"CAP_SETFCAP",
+	"CAP_SETGID",
+	"CAP_SETPCAP",
+	"CAP_SETUID",
+	"CAP_SYS_CHROOT",
+}
+
+// BoundingSet gives the capabilities that `docker run` gives for the same
+// --cap-add, --cap-drop and --privileged, as sorted CAP_ names. Names are taken
+// in either case and with or without CAP_; ALL stands for every capability.
+//
+//   - privileged: all of them, whatever add and drop say;
+//   - add ALL: all but drop;
+//   - drop ALL: add alone;
+//   - else: the defaults without drop, and add. What is in both is added.
+//
+// An unknown name is an [Error] with a suggestion.
+func BoundingSet(add, drop []string, privileged bool) ([]string, error) {
+	added, addAll, err := capabilityNames("--cap-add", add)
+	if err != nil {
+		return nil, err
+	}
+	dropped, dropAll, err := capabilityNames("--cap-drop", drop)
+	if err != nil {
+		return nil, err
+	}
+	var set []string
+	switch {
+	case privileged:
+		set = AllCapabilities()
+	case addAll:
+		set = without(AllCapabilities(), dropped)
+	case dropAll:
+		set = added
+	default:
+		set = append(without(defaultCapabilities[:], dropped), added...)
+	}
+	slices.Sort(set)
+	return slices.Compact(set), nil
+}
+
+// AllCapabilities are the capabilities that this version knows, as CAP_ names
+// in the order of linux/capability.h.
+func AllCapabilities() []string {
+	known := capability.ListKnown()
+	names := make([]string, len(known))
+	for i, c := range known {
+		names[i] = capabilityName(c)
+	}
+	return names
+}
+
+// Grantable trims a bounding set to what this process can give: on a host that
+// is itself confined, ALL and --privileged mean all that are left. A capability
+// that was asked for by name and cannot be given is an [Error].
+func Grantable(set, add []string) ([]string, error) {
+	own, err := capability.NewPid2(0)
+	if err != nil {
+		return nil, fmt.Errorf("read own capabilities: %w", err)
+	}
+	if err := own.Load(); err != nil {
+		return nil, fmt.Errorf("read own capabilities: %w", err)
+	}
+	named, _, err := capabilityNames("--cap-add", add)
+	if err != nil {
+		return nil, err
+	}
+	granted := make([]string, 0, len(set))
+	for _, c := range capability.ListKnown() {
+		name := capabilityName(c)
+		switch {
+		case !slices.Contains(set, name):
+		case own.Get(capability.PERMITTED, c) && own.Get(capability.BOUNDING, c):
+			granted = append(granted, name)
+		case slices.Contains(named, name):
+			return nil, &Error{
+				Op:   "--cap-add " + name,
+				Err:  fmt.Errorf("minirun itself does not hold this capability"),
+				Help: "run minirun as root on a host that has it ('capsh --print' shows what there is)",
+			}
+		}
+	}
+	slices.Sort(granted)
+	return granted, nil
+}
+
+// capabilityNames brings what a user typed to CAP_ names; all reports whether
+// ALL was among it.
+func capabilityNames(flag string, typed []string) (names []string, all bool, err error) {
+	known := AllCapabilities()
+	for _, t := range typed {
+		name := strings.ToUpper(strings.TrimSpace(t))
+		if name == "ALL" {
+			all = true
+			continue
+		}
+		if !strings.HasPrefix(name, "CAP_") {
+			name = "CAP_" + name
+		}
+		if !slices.Contains(known, name) {
+			return nil, false, unknownCapability(flag, t, name, known)
+		}
+		names = append(names, name)
+	}
+	return names, all, nil
+}
+
+func unknownCapability(flag, typed, name string, known []string) error {
+	e := &Error{Op: flag + " " + typed, Err: fmt.Errorf("unknown capability"), Help: "capabilities(7) lists them all"}
+	if name == "CAP_ALL" {
+		e.Help = "did you mean ALL?"
+	} else if near := nearest(name, known); near != "" {
+		e.Help = "did you mean " + near + "?"
+	}
+	return e
+}
+
+func capabilityName(c capability.Cap) string {
+	return "CAP_" + strings.ToUpper(c.String())
+}
+
+func without(set, drop []string) []string {
+	return slices.DeleteFunc(slices.Clone(set), func(name string) bool {
+		return slices.Contains(drop, name)
+	})
+}
+
+// nearest is the candidate that takes the fewest edits to reach, or "" when
+// none is within a third of the length.
+func nearest(word string, candidates []string) string {
+	best, least := "", len(word)/3+1
+	for _, c := range candidates {
+		if d := editDistance(word, c); d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// editDistance is Levenshtein's, in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,83 @@
+package launcher
+
+import (
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Exit statuses of `docker run`.
+const (
+	// StatusError means that minirun itself failed.
+	StatusError = 125
+	// StatusNotExecutable means that the command cannot be invoked.
+	StatusNotExecutable = 126
+	// StatusNotFound means that the command was not found.
+	StatusNotFound = 127
+)
+
+// Error is a container that did not start. Its text is `OP: WHY`.
+type Error struct {
+	Op   string // what was to be done
+	Err  error  // why it was not
+	Code int    // exit status; 0 stands for StatusError
+	Help string // what the user can do, or ""
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what the user can do, or is empty.
+func (e *Error) Hint() string { return e.Help }
+
+// ExitCode is the status that minirun ends with.
+func (e *Error) ExitCode() int {
+	if e.Code == 0 {
+		return StatusError
+	}
+	return e.Code
+}
+
+// startError gives an error of libcontainer's start its exit status. It crosses
+// libcontainer's pipe as text, so that text is all there is: the command is
+// looked up inside the finished container, as its user, through its mounts, and
+// os/exec says `exec: "COMMAND": WHY`.
+func startError(command string, err error) error {
+	text := err.Error()
+	_, why, found := strings.Cut(text, `exec: "`+command+`": `)
+	if !found {
+		return &Error{Op: "start container", Err: trimmedError(text)}
+	}
+	e := &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotExecutable}
+	switch {
+	case strings.Contains(why, "not found in $PATH"):
+		e.Code = StatusNotFound
+		e.Help = "no such command in the image's PATH; 'ls' or an absolute path helps to find it"
+	case strings.Contains(why, "no such file or directory"):
+		e.Code = StatusNotFound
+		e.Help = "the path is looked up inside the container"
+	}
+	return e
+}
+
+// trimmedError is libcontainer's text without its own preambles, which tell of
+// its inner steps rather than of the cause.
+type trimmedError string
+
+func (e trimmedError) Error() string {
+	text := string(e)
+	for _, preamble := range []string{"unable to start container process: ", "error during container init: "} {
+		text = strings.Replace(text, preamble, "", 1)
+	}
+	return text
+}
+
+// exitStatus is the status of an ended process as a shell and `docker run` give
+// it: its own, or 128 and the signal that ended it.
+func exitStatus(state *os.ProcessState) int {
+	status, ok := state.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return state.ExitCode()
+}

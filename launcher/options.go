@@ -1,0 +1,158 @@
+package launcher
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Options say what to run and how. Their texts are spelled as the flags of
+// `docker run` that they are named after.
+type Options struct {
+	Root string // the container's root file system, an absolute path in the caller's mount namespace
+
+	Args     []string // the command and its arguments; not empty
+	Env      []string // NAME=VALUE, later ones win
+	Workdir  string   // made when it is not there; "" is /
+	User     string   // [USER|UID][:GROUP|:GID]; "" is root
+	GroupAdd []string
+	Hostname string // "" is the container's ID
+
+	Terminal    bool // -t: a terminal of the container's own
+	Interactive bool // -i: pass standard input on
+	Init        bool // --init: a PID 1 that forwards signals and reaps
+	ReadOnly    bool // --read-only
+	Privileged  bool
+
+	Capabilities    []string          // the bounding set, as BoundingSet and Grantable give it
+	NoNewPrivileges bool              // --security-opt no-new-privileges
+	AppArmor        string            // a profile's name, "unconfined", or "" for Docker's default where it is loaded
+	Filter          []unix.SockFilter // the seccomp program; nil is unconfined
+	FilterFlags     uint32            // SECCOMP_FILTER_FLAG_* to install it with
+
+	Network string   // "none" or "host"
+	Volumes []string // -v HOST:CONTAINER[:OPTIONS]
+	Mounts  []string // --mount type=bind|tmpfs,...
+	Tmpfs   []string // --tmpfs CONTAINER[:OPTIONS]
+	Devices []string // --device HOST[:CONTAINER[:rwm]]
+	Ulimits []string // --ulimit NAME=SOFT[:HARD]
+	ShmSize string   // size of /dev/shm; "" is 64m
+	Memory  string   // limit, 512m; "" is none
+	CPUs    string   // how many, 1.5; "" is no limit
+	Pids    int64    // how many processes and threads; 0 or -1 is no limit
+
+	CgroupManager string // "cgroupfs" or "systemd"
+
+	Stdin          *os.File
+	Stdout, Stderr *os.File
+
+	Debug func(format string, args ...any) // told what may help to understand a start; nil is silence
+}
+
+func (o *Options) debugf(format string, args ...any) {
+	if o.Debug != nil {
+		o.Debug(format, args...)
+	}
+}
+
+// defaultPath is the PATH of a container whose image sets none, as Docker's.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is the container's: Docker's PATH, HOSTNAME, TERM and HOME, then
+// the image's and the user's on top.
+func environment(o *Options, hostname, home string) []string {
+	env := []string{defaultPath, "HOSTNAME=" + hostname}
+	if o.Terminal {
+		env = append(env, "TERM=xterm")
+	}
+	for _, pair := range o.Env {
+		name, _, _ := strings.Cut(pair, "=")
+		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		env = append(env, pair)
+	}
+	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
+		env = append(env, "HOME="+home)
+	}
+	return env
+}
+
+// rlimits turns --ulimit into the spec's; a soft limit alone is the hard one too.
+func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
+	var limits []specs.POSIXRlimit
+	for _, text := range ulimits {
+		u, err := units.ParseUlimit(text)
+		if err != nil {
+			return nil, &Error{Op: "--ulimit " + text, Err: err, Help: "write NAME=SOFT[:HARD], for example nofile=1024:2048; -1 is unlimited"}
+		}
+		limits = slices.DeleteFunc(limits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_"+strings.ToUpper(u.Name) })
+		limits = append(limits, specs.POSIXRlimit{
+			Type: "RLIMIT_" + strings.ToUpper(u.Name),
+			Soft: uint64(u.Soft),
+			Hard: uint64(u.Hard),
+		})
+	}
+	return limits, nil
+}
+
+// rlimitNumber is RLIMIT_* of asm-generic/resource.h, as setrlimit(2) takes it.
+var rlimitNumber = map[string]int{
+	"RLIMIT_AS":         unix.RLIMIT_AS,
+	"RLIMIT_CORE":       unix.RLIMIT_CORE,
+	"RLIMIT_CPU":        unix.RLIMIT_CPU,
+	"RLIMIT_DATA":       unix.RLIMIT_DATA,
+	"RLIMIT_FSIZE":      unix.RLIMIT_FSIZE,
+	"RLIMIT_LOCKS":      unix.RLIMIT_LOCKS,
+	"RLIMIT_MEMLOCK":    unix.RLIMIT_MEMLOCK,
+	"RLIMIT_MSGQUEUE":   unix.RLIMIT_MSGQUEUE,
+	"RLIMIT_NICE":       unix.RLIMIT_NICE,
+	"RLIMIT_NOFILE":     unix.RLIMIT_NOFILE,
+	"RLIMIT_NPROC":      unix.RLIMIT_NPROC,
+	"RLIMIT_RSS":        unix.RLIMIT_RSS,
+	"RLIMIT_RTPRIO":     unix.RLIMIT_RTPRIO,
+	"RLIMIT_RTTIME":     unix.RLIMIT_RTTIME,
+	"RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
+	"RLIMIT_STACK":      unix.RLIMIT_STACK,
+}
+
+// minMemory is Docker's lower bound: with less, the container's init cannot start.
+const minMemory = 6 << 20
+
+// cpuPeriod is the kernel's default CFS period in microseconds.
+const cpuPeriod = 100_000
+
+// resources turns the limits into the spec's, without devices.
+func resources(o *Options) (*specs.LinuxResources, error) {
+	r := &specs.LinuxResources{}
+	if o.Memory != "" {
+		limit, err := units.RAMInBytes(o.Memory)
+		if err == nil && limit < minMemory {
+			err = fmt.Errorf("less than the least that can be used, 6m")
+		}
+		if err != nil {
+			return nil, &Error{Op: "--memory " + o.Memory, Err: err, Help: "write a number and b, k, m or g, for example 512m"}
+		}
+		swap := 2 * limit // Docker's default: as much swap again
+		r.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &swap}
+	}
+	if o.CPUs != "" {
+		cpus, err := strconv.ParseFloat(o.CPUs, 64)
+		if err == nil && !(cpus >= 0.01 && cpus <= 1e6) {
+			err = fmt.Errorf("not a number of processors from 0.01 on")
+		}
+		if err != nil {
+			return nil, &Error{Op: "--cpus " + o.CPUs, Err: err, Help: "write how many processors' time, for example 1.5"}
+		}
+		quota, period := int64(cpus*cpuPeriod), uint64(cpuPeriod)
+		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	if o.Pids > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &o.Pids}
+	}
+	return r, nil
+}

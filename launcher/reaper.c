@@ -1,0 +1,72 @@
+// The PID 1 of --init: minirun's own binary, run from a sealed memfd, which
+// becomes this before the Go runtime starts. It runs the command as its child,
+// passes signals on to it, reaps what is orphaned, and ends as the child ended.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void become_command(char **argv, const sigset_t *mask)
+{
+	// A group of its own in the foreground: the keys of a terminal reach the
+	// command once, not a second time by way of PID 1.
+	setpgid(0, 0);
+	tcsetpgrp(STDIN_FILENO, getpgrp());
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	execvp(argv[0], argv);
+	int error = errno;
+	dprintf(STDERR_FILENO, "minirun: run %s: %s\n", argv[0], strerror(error));
+	_exit(error == ENOENT ? 127 : 126);
+}
+
+// reap waits for every child that has ended and exits when the command has.
+static void reap(pid_t command)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == command)
+			_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+	}
+}
+
+// Ahead of every other constructor, libcontainer's among them, which looks at
+// an environment that is the container's here.
+__attribute__((constructor(101))) static void reaper(int argc, char **argv)
+{
+	if (getpid() != 1 || argc < 3 || strcmp(argv[1], "minirun-init") != 0)
+		return;
+
+	syscall(SYS_close_range, 3, ~0U, 0); // the memfd, and nothing else (close_range(2), Linux 5.9)
+	close(4);                            // where close_range is not there or denied
+
+	sigset_t all, old;
+	sigfillset(&all);
+	sigdelset(&all, SIGTTIN);
+	sigdelset(&all, SIGTTOU);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	signal(SIGTTIN, SIG_IGN); // tcsetpgrp from the background must not stop us
+	signal(SIGTTOU, SIG_IGN);
+
+	pid_t command = fork();
+	if (command < 0) {
+		dprintf(STDERR_FILENO, "minirun: run %s: fork: %s\n", argv[2], strerror(errno));
+		_exit(125);
+	}
+	if (command == 0) {
+		become_command(argv + 2, &old);
+	}
+	for (;;) {
+		siginfo_t info;
+		int sig = sigwaitinfo(&all, &info);
+		if (sig == SIGCHLD)
+			reap(command);
+		else if (sig > 0)
+			kill(command, sig);
+	}
+}

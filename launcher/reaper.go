@@ -1,0 +1,73 @@
+package launcher
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// reaperPath is where init finds the memfd of newReaper: it is the second of
+// libcontainer's ExtraFiles.
+const reaperPath = "/proc/self/fd/4"
+
+// newReaper puts a copy of minirun's own binary into a sealed memfd, for
+// --init: nothing of it shows in the container's files, and the container
+// cannot change the host's binary by way of it. The binary is linked
+// statically, since the image need not have a dynamic loader.
+func newReaper() (*os.File, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	defer self.Close()
+	if dynamic, err := hasInterpreter(self); err != nil {
+		return nil, err
+	} else if dynamic {
+		return nil, &Error{Op: "--init", Err: errors.New("this minirun is linked dynamically and cannot run inside an image"), Help: "'make build' links it statically"}
+	}
+	const mfdExec = 0x10 // MFD_EXEC, Linux 6.3; refused with EINVAL before
+	fd, err := unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|mfdExec)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	reaper := os.NewFile(uintptr(fd), "minirun-init")
+	if err := fillAndSeal(reaper, self); err != nil {
+		reaper.Close()
+		return nil, fmt.Errorf("copy minirun into memory: %w", err)
+	}
+	return reaper, nil
+}
+
+func fillAndSeal(to, from *os.File) error {
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		return err
+	}
+	if err := to.Chmod(0o755); err != nil {
+		return err
+	}
+	_, err := unix.FcntlInt(to.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	return os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+}
+
+func hasInterpreter(f *os.File) (bool, error) {
+	file, err := elf.NewFile(f)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_INTERP {
+			return true, nil
+		}
+	}
+	return false, nil
+}

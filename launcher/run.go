@@ -1,0 +1,176 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+var errNotAbsolute = errors.New("not an absolute path")
+
+// Run starts the container and waits for its end. The status is the command's
+// own, or 128+n when signal n ended it. When the container did not start the
+// error is an [Error] with the status to end with.
+//
+// The calling thread has mounts of its own ([PrivateMounts]), among them
+// o.Root. The container is gone when Run returns: no process, cgroup or
+// runtime state remains, and a terminal has its mode back. Should the caller be
+// killed, the kernel kills the container's PID 1 (PR_SET_PDEATHSIG).
+//
+// Signals that reach the caller while Run runs go to the container's PID 1; see
+// [signals].
+func (c *Container) Run(o Options) (status int, err error) {
+	sigs := catchSignals()
+	defer sigs.stop()
+	switch o.CgroupManager {
+	case "", "cgroupfs":
+	case "systemd":
+		c.systemd = true
+		if err := os.WriteFile(filepath.Join(c.dir, systemdMark), nil, 0o644); err != nil {
+			return 0, err
+		}
+	default:
+		return 0, &Error{Op: "--cgroup-manager " + o.CgroupManager, Err: errors.New("no such manager"), Help: "there are cgroupfs and systemd"}
+	}
+	spec, err := c.newSpec(&o)
+	if err != nil {
+		return 0, err
+	}
+	container, err := c.create(spec)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if derr := container.Destroy(); derr != nil {
+			err = errors.Join(err, derr)
+		}
+	}()
+	return c.start(container, spec, &o, sigs)
+}
+
+// create makes libcontainer's container: a state folder, no process yet.
+func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, error) {
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName:       c.name,
+		UseSystemdCgroup: c.systemd,
+		Spec:             spec,
+	})
+	if err != nil {
+		return nil, &Error{Op: "configure container", Err: err}
+	}
+	container, err := libcontainer.Create(c.dirs.RunRoot, c.name, config)
+	if err != nil {
+		return nil, &Error{Op: "create container", Err: err}
+	}
+	return container, nil
+}
+
+// start runs the command in the container and waits for it. Whatever fails
+// before the command runs, its process is killed and reaped.
+func (c *Container) start(container *libcontainer.Container, spec *specs.Spec, o *Options, sigs *signals) (int, error) {
+	page, err := newArmPage(o.Filter)
+	if err != nil {
+		return 0, err
+	}
+	defer page.Close()
+	process := newLibcontainerProcess(spec, page)
+	if o.Init {
+		reaper, err := newReaper()
+		if err != nil {
+			return 0, err
+		}
+		defer reaper.Close()
+		process.ExtraFiles = append(process.ExtraFiles, reaper)
+		process.Args = append([]string{reaperPath, "minirun-init"}, process.Args...)
+	}
+	streams, err := attach(process, o)
+	if err != nil {
+		return 0, err
+	}
+	defer streams.close()
+	if n := sigs.pendingEnd(); n != 0 {
+		return 128 + n, nil
+	}
+	if err := container.Start(process); err != nil {
+		return 0, startError(o.Args[0], err)
+	}
+	if err := streams.started(); err != nil {
+		return 0, errors.Join(err, kill(process))
+	}
+	if err := arm(page, process, o); err != nil {
+		return 0, errors.Join(&Error{Op: "arm the seccomp filter", Err: err}, kill(process))
+	}
+	if err := container.Exec(); err != nil {
+		return 0, errors.Join(&Error{Op: "run " + o.Args[0], Err: err}, kill(process))
+	}
+	go sigs.forward(process, streams)
+	state, err := process.Wait()
+	if state == nil {
+		return 0, fmt.Errorf("wait for the container: %w", err)
+	}
+	streams.drain()
+	return exitStatus(state), nil
+}
+
+// arm puts a parked init under the filter; there is nothing to do without one.
+func arm(page *armPage, process *libcontainer.Process, o *Options) error {
+	if o.Filter == nil {
+		return nil
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return err
+	}
+	return page.install(pid, o.Filter, o.FilterFlags)
+}
+
+func kill(process *libcontainer.Process) error {
+	if err := process.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	_, err := process.Wait()
+	var killed interface{ ExitCode() int } // *exec.ExitError: it died, as it should
+	if errors.As(err, &killed) {
+		return nil
+	}
+	return err
+}
+
+func newLibcontainerProcess(spec *specs.Spec, page *armPage) *libcontainer.Process {
+	p := spec.Process
+	groups := make([]int, len(p.User.AdditionalGids))
+	for i, gid := range p.User.AdditionalGids {
+		groups[i] = int(gid)
+	}
+	process := &libcontainer.Process{
+		Init:             true,
+		Args:             p.Args,
+		Env:              p.Env,
+		Cwd:              p.Cwd,
+		UID:              int(p.User.UID),
+		GID:              int(p.User.GID),
+		AdditionalGroups: groups,
+		NoNewPrivileges:  &p.NoNewPrivileges,
+		AppArmorProfile:  p.ApparmorProfile,
+		ExtraFiles:       []*os.File{page.file}, // armFD
+		LogLevel:         strconv.Itoa(logLevelWarn),
+	}
+	for _, limit := range p.Rlimits {
+		process.Rlimits = append(process.Rlimits, configs.Rlimit{
+			Type: rlimitNumber[limit.Type], Soft: limit.Soft, Hard: limit.Hard,
+		})
+	}
+	return process
+}
+
+// logLevelWarn is logrus.WarnLevel: what libcontainer's init passes on.
+const logLevelWarn = 3

@@ -1,0 +1,185 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/containerd/console"
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// streams carry the container's standard streams: through pipes, or with -t
+// through the master of a terminal that the container's init makes. The
+// container never gets the launcher's own files, which it could reopen, or push
+// input into (TIOCSTI).
+type streams struct {
+	o       *Options
+	childs  []*os.File      // ends that init inherits
+	socket  *os.File        // -t: our end of the socket over which the master comes
+	master  console.Console // -t
+	host    console.Console // -t: the user's terminal, or nil
+	raw     bool
+	outputs sync.WaitGroup
+	ours    []io.Closer
+}
+
+// attach gives the process its ends. After it close must be called.
+func attach(process *libcontainer.Process, o *Options) (*streams, error) {
+	s := &streams{o: o}
+	var err error
+	if o.Terminal {
+		err = s.attachTerminal(process)
+	} else {
+		err = s.attachPipes(process)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *streams) attachPipes(process *libcontainer.Process) error {
+	for _, out := range []struct {
+		field *io.Writer
+		to    *os.File
+	}{{&process.Stdout, s.o.Stdout}, {&process.Stderr, s.o.Stderr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		*out.field = w
+		s.childs = append(s.childs, w)
+		s.ours = append(s.ours, r)
+		s.outputs.Go(func() {
+			_, _ = io.Copy(out.to, r)
+			r.Close() // nobody reads on: the container's next write is told so
+		})
+	}
+	if !s.o.Interactive {
+		return nil // libcontainer opens /dev/null
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	process.Stdin = r
+	s.childs = append(s.childs, r)
+	go func() {
+		_, _ = io.Copy(w, s.o.Stdin)
+		w.Close()
+	}()
+	return nil
+}
+
+func (s *streams) attachTerminal(process *libcontainer.Process) error {
+	host, err := console.ConsoleFromFile(s.o.Stdin)
+	switch {
+	case err == nil:
+		s.host = host
+	case s.o.Interactive:
+		return &Error{
+			Op: "--tty", Err: errors.New("cannot attach stdin to a TTY-enabled container because stdin is not a terminal"),
+			Help: "leave out -t when input comes from a pipe or file",
+		}
+	default:
+		if out, err := console.ConsoleFromFile(s.o.Stdout); err == nil {
+			s.host = out
+		}
+	}
+	if s.host != nil {
+		if size, err := s.host.Size(); err == nil {
+			process.ConsoleWidth, process.ConsoleHeight = size.Width, size.Height
+		}
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socketpair", err)
+	}
+	s.socket = os.NewFile(uintptr(pair[0]), "console")
+	process.ConsoleSocket = os.NewFile(uintptr(pair[1]), "console")
+	s.childs = append(s.childs, process.ConsoleSocket)
+	s.ours = append(s.ours, s.socket)
+	return nil
+}
+
+// started is called when init has its ends: the launcher's copies are closed, a
+// terminal's master is taken, and the user's terminal made raw.
+func (s *streams) started() error {
+	s.closeChilds()
+	if !s.o.Terminal {
+		return nil
+	}
+	file, err := receiveFile(s.socket)
+	if err != nil {
+		return fmt.Errorf("receive the terminal: %w", err)
+	}
+	s.ours = append(s.ours, file)
+	if s.master, err = console.ConsoleFromFile(file); err != nil {
+		return err
+	}
+	// The container's line discipline must not add a carriage return twice.
+	if s.host != nil && s.o.Interactive {
+		if err := s.host.SetRaw(); err != nil {
+			return fmt.Errorf("set the terminal to raw mode: %w", err)
+		}
+		s.raw = true
+	}
+	s.resize()                                                // it may have changed since attach
+	s.outputs.Go(func() { _, _ = io.Copy(s.o.Stdout, file) }) // ends with EIO when the container has closed it
+	if s.o.Interactive {
+		go func() { _, _ = io.Copy(file, s.o.Stdin) }()
+	}
+	return nil
+}
+
+// resize gives the container's terminal the size of the user's.
+func (s *streams) resize() {
+	if s.master != nil && s.host != nil {
+		_ = s.master.ResizeFrom(s.host) // a terminal that went away has no size
+	}
+}
+
+// drain waits until all that the container wrote has been passed on.
+func (s *streams) drain() { s.outputs.Wait() }
+
+// close restores the user's terminal and closes every file that is still open.
+func (s *streams) close() {
+	s.closeChilds()
+	for _, c := range s.ours {
+		c.Close()
+	}
+	if s.raw {
+		_ = s.host.Reset()
+		s.raw = false
+	}
+}
+
+func (s *streams) closeChilds() {
+	for _, f := range s.childs {
+		f.Close()
+	}
+	s.childs = nil
+}
+
+// receiveFile takes the one file that comes over a socket (SCM_RIGHTS, unix(7)).
+func receiveFile(socket *os.File) (*os.File, error) {
+	name, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
+	n, rn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("recvmsg", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:rn])
+	if err != nil || len(messages) != 1 {
+		return nil, errors.New("no file came")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("not one file came")
+	}
+	return os.NewFile(uintptr(fds[0]), string(name[:n])), nil
+}

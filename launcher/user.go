@@ -1,0 +1,70 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// execUser resolves --user (`[USER|UID][:GROUP|:GID]`) and --group-add in the
+// root's own /etc/passwd and /etc/group, as Docker does: a number need not be
+// listed, a name must be. Both files are a stranger's: they are opened inside
+// the root whatever links lead there.
+func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
+	passwd, err := openInRoot(root, "/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	defer passwd.Close()
+	group, err := openInRoot(root, "/etc/group")
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
+	if err != nil {
+		return nil, &Error{Op: fmt.Sprintf("user %q", spec), Err: err, Help: "users are looked up in the image's own /etc/passwd; a number always works"}
+	}
+	if len(groups) > 0 {
+		again, err := openInRoot(root, "/etc/group")
+		if err != nil {
+			return nil, err
+		}
+		defer again.Close()
+		more, err := user.GetAdditionalGroups(groups, again)
+		if err != nil {
+			return nil, &Error{Op: "--group-add", Err: err, Help: "groups are looked up in the image's own /etc/group; a number always works"}
+		}
+		u.Sgids = append(u.Sgids, more...)
+	}
+	return u, nil
+}
+
+// openInRoot opens a regular file below root for reading, following links as if
+// root were "/". A file that is not there, or is no regular file, reads as empty.
+func openInRoot(root, path string) (io.ReadCloser, error) {
+	handle, err := pathrs.OpenInRoot(root, path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return emptyFile{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s in the root file system: %w", path, err)
+	}
+	defer handle.Close()
+	if info, err := handle.Stat(); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return emptyFile{}, nil
+	}
+	return pathrs.Reopen(handle, unix.O_RDONLY|unix.O_CLOEXEC)
+}
+
+type emptyFile struct{}
+
+func (emptyFile) Read([]byte) (int, error) { return 0, io.EOF }
+func (emptyFile) Close() error             { return nil }
