@@ -1,7 +1,246 @@
-// Package cli is minirun's command line.
+// Package cli is minirun's command line: it turns arguments into calls of
+// rootfs, seccomp and launcher, and their answers into text and exit statuses.
 package cli
 
-import "io"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"syscall"
 
-// Main runs the command line and returns the exit status.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int { return 125 }
+	"github.com/sirupsen/logrus"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+)
+
+// version is set by the linker (see Makefile).
+var version string
+
+// app is one run of the command line.
+type app struct {
+	ui     *ui
+	stdin  *os.File
+	stdout *os.File
+	stderr *os.File
+}
+
+// Main runs the command line args, args[0] being the program's name, and
+// returns the exit status: the container's own, or that of the error as
+// `docker run` gives it (125 where the error does not say otherwise).
+func Main(args []string, stdin, stdout, stderr *os.File) int {
+	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
+	return a.exitCode(a.main(args))
+}
+
+func (a *app) main(args []string) error {
+	app := a.newApp()
+	arranged, err := arrange(app, args[1:])
+	if err != nil {
+		return err
+	}
+	if arranged.help != nil {
+		return writeHelp(a.stdout, app, arranged.help)
+	}
+	return app.Run(append([]string{app.Name}, arranged.args...))
+}
+
+// newApp describes the command line to cli v2. [arrange] has told flags from
+// words by then, so what is left to cli v2 is to hold their values and to find
+// the verb. Its own help is off: it takes -h, and the words help and h, which
+// here are a host name and images.
+func (a *app) newApp() *ucli.App {
+	ucli.HelpFlag = nil
+	app := &ucli.App{
+		Name:                      "minirun",
+		Usage:                     "run a command in a container, without a daemon",
+		Flags:                     globalFlags(),
+		DisableSliceFlagSeparator: true,
+		HideHelp:                  true,
+		HideVersion:               true,
+		Writer:                    a.stdout,
+		ErrWriter:                 a.stderr,
+		Before:                    a.before,
+		ExitErrHandler:            func(*ucli.Context, error) {}, // or cli v2 would call os.Exit
+		OnUsageError:              onUsageError,
+		Commands: []*ucli.Command{
+			a.runCommand(),
+			a.pullCommand(),
+			a.imagesCommand(),
+			a.rmiCommand(),
+			a.bootstrapCommand(),
+			a.seccompCommand(),
+			a.doctorCommand(),
+			a.completionCommand(),
+			a.versionCommand(),
+			a.completeCommand(),
+		},
+	}
+	prepare(app.Commands)
+	return app
+}
+
+// prepare sets what all commands have in common.
+func prepare(commands []*ucli.Command) {
+	for _, c := range commands {
+		c.HideHelp = true
+		c.OnUsageError = onUsageError
+		prepare(c.Subcommands)
+	}
+}
+
+func (a *app) runCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "run",
+		Usage:     "run a command in a new container; the verb may be left out",
+		ArgsUsage: "IMAGE [COMMAND [ARG...]]",
+		Flags:     runFlags(),
+		Action:    a.runAction,
+	}
+}
+
+func (a *app) versionCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:  "version",
+		Usage: "print the version",
+		Action: func(c *ucli.Context) error {
+			if err := words(c, 0, 0); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(a.stdout, "minirun %s %s/%s %s\n", versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// before takes the global flags.
+func (a *app) before(c *ucli.Context) error {
+	logrus.SetOutput(a.stderr)
+	logrus.SetFormatter(logFormatter{a.ui})
+	logrus.SetLevel(logrus.ErrorLevel) // libcontainer's warnings mean nothing to a user
+	if c.Bool("debug") {
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+	return nil
+}
+
+// dirs are the folders that minirun keeps things in: for root those of the
+// system, for others those of the XDG base directory specification.
+func dirs(c *ucli.Context) (launcher.Dirs, error) {
+	d := launcher.Dirs{Root: c.String("root"), RunRoot: c.String("run-root")}
+	var err error
+	if d.Root == "" {
+		d.Root, err = defaultRoot()
+	} else {
+		d.Root, err = filepath.Abs(d.Root)
+	}
+	if err != nil {
+		return d, err
+	}
+	if d.RunRoot == "" {
+		d.RunRoot = defaultRunRoot()
+	} else {
+		d.RunRoot, err = filepath.Abs(d.RunRoot)
+	}
+	return d, err
+}
+
+func defaultRoot() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/minirun", nil
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "minirun"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", &usageError{message: "--root: " + err.Error(), hint: "set HOME, or give --root DIR"}
+	}
+	return filepath.Join(home, ".local", "share", "minirun"), nil
+}
+
+func defaultRunRoot() string {
+	if os.Geteuid() == 0 {
+		return "/run/minirun"
+	}
+	if run := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) {
+		return filepath.Join(run, "minirun")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("minirun-%d", os.Geteuid()))
+}
+
+// interrupted is the end that SIGINT or SIGTERM asked for.
+type interrupted syscall.Signal
+
+func (i interrupted) Error() string { return "interrupted by " + syscall.Signal(i).String() }
+func (i interrupted) ExitCode() int { return 128 + int(i) }
+
+// interruptible gives a context that SIGINT, SIGTERM and SIGHUP cancel, with an
+// [interrupted] as its cause. Work under it ends and cleans up. After stop the
+// signals have their former meaning.
+func interruptible(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(interrupted(s.(syscall.Signal)))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
+
+// causeOf is the signal that ended the work under ctx, if that is why it ended
+// with err; else err itself.
+func causeOf(ctx context.Context, err error) error {
+	var i interrupted
+	if err != nil && errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &i) {
+		return i
+	}
+	return err
+}
+
+// status is an end whose reason has been told already: a container's own, or
+// what `seccomp diff` and the like have found.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// exitCode tells the user of err and gives the status to end with.
+func (a *app) exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	var s status
+	if errors.As(err, &s) {
+		return int(s)
+	}
+	a.ui.error(err)
+	var coder interface{ ExitCode() int }
+	var child *exec.ExitError // the status of some program that minirun ran is not minirun's
+	if errors.As(err, &coder) && (!errors.As(err, &child) || coder != child) {
+		return coder.ExitCode()
+	}
+	return launcher.StatusError
+}

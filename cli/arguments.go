@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// usageError is a command line that means nothing.
+type usageError struct{ message, hint string }
+
+func (e *usageError) Error() string { return e.message }
+func (e *usageError) Hint() string  { return e.hint }
+func (e *usageError) ExitCode() int { return 125 }
+
+// onUsageError words what remains for cli v2 to complain of: a flag's value.
+func onUsageError(_ *ucli.Context, err error, _ bool) error {
+	return &usageError{message: strings.TrimSuffix(err.Error(), ": parse error")}
+}
+
+// words checks how many words follow a verb's flags; most < 0 is no limit.
+func words(c *ucli.Context, least, most int) error {
+	usage := strings.TrimSpace("minirun " + c.Command.FullName() + " [FLAGS] " + c.Command.ArgsUsage)
+	switch n := c.NArg(); {
+	case n < least:
+		return &usageError{c.Command.Name + ": an argument is missing", "write '" + usage + "'"}
+	case most >= 0 && n > most:
+		return &usageError{fmt.Sprintf("%s: unexpected argument: %s", c.Command.Name, c.Args().Get(most)), "write '" + usage + "'"}
+	}
+	return nil
+}
+
+// arranged is a command line in the one form that cli v2 reads as `docker run`
+// would: [GLOBAL FLAGS] VERB [FLAGS] -- [WORD...], each flag as --NAME=VALUE.
+type arranged struct {
+	args []string
+	help []*ucli.Command // --help was asked for this: the verb and its subcommands, none for minirun itself
+}
+
+// arranger reads a command line.
+type arranger struct {
+	global   []ucli.Flag
+	path     []*ucli.Command
+	globals  []string // what was given of the global flags
+	verb     []string // the verb and its subcommands
+	flags    []string // what was given of the verb's flags
+	misplace string   // the first flag of run that came before a verb
+	help     bool
+}
+
+// arrange reads args as Docker does, which cli v2 alone would not: short flags
+// bundle (-it) and carry values (-m512m), --env A=1 and -e B=2 mix, flags of a
+// launch end at IMAGE, those of other verbs may follow its words, and after
+// `--` there are words only. Without a verb it is a launch.
+func arrange(app *ucli.App, args []string) (*arranged, error) {
+	a := &arranger{global: app.Flags}
+	run := app.Command("run")
+	rest, ended, err := a.flagsUntilWord(args, run)
+	if err != nil {
+		return nil, err
+	}
+	var verb *ucli.Command
+	switch {
+	case a.help || len(args) == 0:
+		return &arranged{help: []*ucli.Command{}}, nil
+	case len(rest) > 0 && !ended:
+		verb = app.Command(rest[0])
+	}
+	if verb != nil && verb != run && a.misplace != "" {
+		return nil, &usageError{
+			message: fmt.Sprintf("%s: %s is a flag of run", verb.Name, a.misplace),
+			hint:    fmt.Sprintf("'minirun run %s' runs an image of that name", verb.Name),
+		}
+	}
+	if verb == nil {
+		verb = run
+		a.path, a.verb = []*ucli.Command{run}, []string{"run"}
+	} else if rest, err = a.readVerb(verb, rest[1:]); err != nil {
+		return nil, err
+	}
+	if a.help {
+		return &arranged{help: a.path}, nil
+	}
+	if verb == run && len(rest) == 0 {
+		return nil, &usageError{"run: IMAGE is missing", "write 'minirun [FLAGS] IMAGE [COMMAND [ARG...]]'; 'minirun images' lists what is there"}
+	}
+	out := append(a.globals, a.verb...)
+	out = append(append(out, a.flags...), "--")
+	return &arranged{args: append(out, rest...)}, nil
+}
+
+// readVerb reads what follows a verb and returns its words.
+func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error) {
+	a.path, a.verb = append(a.path, verb), append(a.verb, verb.Name)
+	rest, ended, err := a.flagsUntilWord(args, verb)
+	if err != nil || a.help || len(rest) == 0 {
+		return rest, err
+	}
+	if len(verb.Subcommands) > 0 {
+		for _, c := range verb.Subcommands {
+			if c.HasName(rest[0]) {
+				return a.readVerb(c, rest[1:])
+			}
+		}
+		return nil, unknownCommand(verb, rest[0])
+	}
+	if verb.Name == "run" || ended {
+		return rest, nil
+	}
+	var found []string
+	for len(rest) > 0 && !ended {
+		found = append(found, rest[0])
+		if rest, ended, err = a.flagsUntilWord(rest[1:], verb); err != nil {
+			return nil, err
+		}
+	}
+	return append(found, rest...), nil
+}
+
+// flagsUntilWord takes the flags that args begin with. It returns what follows,
+// and whether a `--` ended them.
+func (a *arranger) flagsUntilWord(args []string, verb *ucli.Command) (rest []string, ended bool, err error) {
+	for len(args) > 0 {
+		arg := args[0]
+		switch {
+		case arg == "--":
+			return args[1:], true, nil
+		case arg == "--help":
+			a.help = true
+			return nil, false, nil
+		case len(arg) < 2 || arg[0] != '-':
+			return args, false, nil
+		case strings.HasPrefix(arg, "--"):
+			args, err = a.long(args, verb)
+		default:
+			args, err = a.short(args, verb)
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, nil
+}
+
+// long takes --NAME, --NAME=VALUE or --NAME VALUE.
+func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
+	name, value, hasValue := strings.Cut(args[0][2:], "=")
+	f := a.lookup(verb, name)
+	if f == nil || len(name) == 1 {
+		return nil, a.unknownFlag(verb, "--"+name)
+	}
+	args = args[1:]
+	if !hasValue && takesValue(f) {
+		if len(args) == 0 {
+			return nil, &usageError{message: "flag needs a value: --" + name}
+		}
+		value, args = args[0], args[1:]
+	} else if !hasValue {
+		value = "true"
+	}
+	a.give(verb, f, value)
+	return args, nil
+}
+
+// short takes a bundle: -it, -m512m, -m=512m, -m 512m, -itm 512m.
+func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
+	bundle := args[0][1:]
+	args = args[1:]
+	for bundle != "" {
+		name := bundle[:1]
+		bundle = bundle[1:]
+		f := a.lookup(verb, name)
+		switch {
+		case f == nil:
+			return nil, a.unknownShort(verb, name, "-"+name+bundle)
+		case !takesValue(f):
+			a.give(verb, f, "true")
+		case bundle != "":
+			a.give(verb, f, strings.TrimPrefix(bundle, "="))
+			return args, nil
+		case len(args) == 0:
+			return nil, &usageError{message: "flag needs a value: -" + name}
+		default:
+			a.give(verb, f, args[0])
+			return args[1:], nil
+		}
+	}
+	return args, nil
+}
+
+// lookup finds a flag of the verb's or a global one.
+func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
+	for _, flags := range [][]ucli.Flag{verb.Flags, a.global} {
+		for _, f := range flags {
+			for _, n := range f.Names() {
+				if n == name {
+					return f
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// give notes a flag under its first name.
+func (a *arranger) give(verb *ucli.Command, f ucli.Flag, value string) {
+	arg := "--" + f.Names()[0] + "=" + value
+	for _, g := range a.global {
+		if g == f {
+			a.globals = append(a.globals, arg)
+			return
+		}
+	}
+	if len(a.path) == 0 && a.misplace == "" {
+		a.misplace = "--" + f.Names()[0]
+	}
+	a.flags = append(a.flags, arg)
+}
+
+func takesValue(f ucli.Flag) bool {
+	doc, ok := f.(ucli.DocGenerationFlag)
+	return ok && doc.TakesValue()
+}
+
+func (a *arranger) unknownFlag(verb *ucli.Command, flag string) error {
+	help := strings.Join(append([]string{"minirun"}, append(a.verb, "--help")...), " ")
+	e := &usageError{message: "unknown flag: " + flag, hint: "'" + help + "' lists all flags"}
+	names := []string{"help"}
+	for _, f := range append(verb.Flags[:len(verb.Flags):len(verb.Flags)], a.global...) {
+		names = append(names, f.Names()...)
+	}
+	if near := nearest(strings.TrimLeft(flag, "-"), names); len(near) > 1 {
+		e.hint = fmt.Sprintf("did you mean --%s?  ('%s' lists all flags)", near, help)
+	}
+	return e
+}
+
+// unknownShort knows the two ways in which people come to an unknown short flag.
+func (a *arranger) unknownShort(verb *ucli.Command, name, given string) error {
+	if long := strings.TrimLeft(given, "-"); len(long) > 1 {
+		if a.lookup(verb, long) != nil {
+			return &usageError{"unknown flag: " + given, "did you mean -" + given + "?"}
+		}
+	}
+	return &usageError{"unknown flag: -" + name, "'" + strings.Join(append([]string{"minirun"}, append(a.verb, "--help")...), " ") + "' lists all flags"}
+}
+
+func unknownCommand(verb *ucli.Command, word string) error {
+	names := make([]string, 0, len(verb.Subcommands))
+	for _, c := range verb.Subcommands {
+		names = append(names, c.Name)
+	}
+	e := &usageError{fmt.Sprintf("%s: no such command: %s", verb.Name, word), "there are " + strings.Join(names, ", ")}
+	if near := nearest(word, names); near != "" {
+		e.hint = "did you mean " + near + "?"
+	}
+	return e
+}
+
+// nearest is the candidate that word was likely meant to be, or "": a third of
+// its letters may differ, and a candidate may go on where the word ends.
+func nearest(word string, candidates []string) string {
+	best, least := "", len(word)/3+1
+	for _, c := range candidates {
+		d := distance(word, c)
+		if len(word) > 2 && strings.HasPrefix(c, word) {
+			d = min(d, 1)
+		}
+		if d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's: how many letters to insert, delete or replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,97 @@
+package cli
+
+import ucli "github.com/urfave/cli/v2"
+
+// Topics of --help, in its order.
+const (
+	topicProcess    = "Process"
+	topicSecurity   = "Security"
+	topicFiles      = "Files"
+	topicIsolation  = "Isolation and limits"
+	topicImage      = "Image and container"
+	topicEverywhere = "Everywhere"
+)
+
+var topics = [...]string{topicProcess, topicSecurity, topicFiles, topicIsolation, topicImage, topicEverywhere}
+
+// globalFlags are those that every verb takes, before it or after it.
+func globalFlags() []ucli.Flag {
+	return []ucli.Flag{
+		text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"),
+		text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"),
+		toggle(topicEverywhere, "debug", "D", "say what minirun does, on standard error"),
+	}
+}
+
+// runFlags are those of a launch, spelled as `docker run` does.
+func runFlags() []ucli.Flag {
+	return []ucli.Flag{
+		toggle(topicProcess, "interactive", "i", "pass standard input on"),
+		toggle(topicProcess, "tty", "t", "give the container a terminal"),
+		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, minirun's own"),
+		list(topicProcess, "env-file", "", "set the variables that `FILE` lists"),
+		text(topicProcess, "user", "u", "run as `USER[:GROUP]`, names of the image or numbers"),
+		list(topicProcess, "group-add", "", "join `GROUP` too"),
+		text(topicProcess, "workdir", "w", "start in `DIR`, made if it is not there"),
+		text(topicProcess, "entrypoint", "", "run `COMMAND` instead of the image's entry point"),
+		toggle(topicProcess, "init", "", "put a PID 1 in front that passes signals on and reaps"),
+		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`"),
+
+		text(topicSecurity, "seccomp", "", "filter system calls by `FILE`, default or unconfined; short for --security-opt seccomp="),
+		list(topicSecurity, "seccomp-allow", "", "let the profile allow `NAMES`: system calls and @groups, with commas between"),
+		list(topicSecurity, "seccomp-deny", "", "let the profile deny `NAMES`"),
+		list(topicSecurity, "seccomp-gate", "", "let the profile allow names for a capability only, `CAP=NAMES`"),
+		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL"),
+		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL"),
+		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges or apparmor=PROFILE"),
+		toggle(topicSecurity, "privileged", "", "all capabilities, all devices, no filter, nothing masked"),
+
+		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`, options being ro, rw and the like"),
+		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=..."),
+		list(topicFiles, "tmpfs", "", "put an empty tmpfs at `DIR[:OPTIONS]`"),
+		toggle(topicFiles, "read-only", "", "make the root file system read-only"),
+		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`"),
+		text(topicFiles, "shm-size", "", "let /dev/shm grow to `SIZE`, not 64m"),
+
+		choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host"),
+		text(topicIsolation, "hostname", "h", "name the container's host `NAME`"),
+		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
+		text(topicIsolation, "cpus", "", "limit processor time to `NUMBER` processors: 1.5"),
+		number(topicIsolation, "pids-limit", "limit processes and threads to `NUMBER`; -1 is no limit"),
+		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd"),
+
+		text(topicImage, "name", "", "call the container `NAME`"),
+		list(topicImage, "label", "l", "note `KEY=VALUE` on the container"),
+		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never"),
+		text(topicImage, "platform", "", "take the image for `OS/ARCH[/VARIANT]`"),
+		toggle(topicImage, "quiet", "q", "no progress of a pull"),
+		toggle(topicImage, "rm", "", "accepted, and always so: a container's root goes when it ends"),
+	}
+}
+
+func aliases(short string) []string {
+	if short == "" {
+		return nil
+	}
+	return []string{short}
+}
+
+func text(topic, name, short, usage string) *ucli.StringFlag {
+	return &ucli.StringFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage}
+}
+
+func choice(topic, name, initial, usage string) *ucli.StringFlag {
+	return &ucli.StringFlag{Name: name, Category: topic, Value: initial, Usage: usage}
+}
+
+func list(topic, name, short, usage string) ucli.Flag {
+	return &ucli.StringSliceFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage, KeepSpace: true}
+}
+
+func toggle(topic, name, short, usage string) ucli.Flag {
+	return &ucli.BoolFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage, DisableDefaultText: true}
+}
+
+func number(topic, name, usage string) ucli.Flag {
+	return &ucli.Int64Flag{Name: name, Category: topic, Usage: usage}
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/minirun/minirun/launcher"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestMain lets the test binary be minirun, both for the scripts and as the
+// init of containers that they start.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"minirun": func() {
+			if launcher.IsInit(os.Args) {
+				launcher.Init()
+			}
+			os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+// TestScript runs testdata/script/*.txtar. Beside testscript's own commands
+// there is
+//
+//	exits STATUS COMMAND [ARG...]
+//
+// which wants COMMAND to end with just that status. Each script has a store of
+// its own: $XDG_DATA_HOME for a user, $ROOT to be given as --root for root.
+// $BELL is a flag that would rename a terminal, were it printed as it is.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("BELL", "--\x1b]0;owned\a")
+			env.Setenv("ROOT", env.WorkDir+"/store")
+			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
+			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir+"/run")
+			return nil
+		},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
