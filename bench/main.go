@@ -1,0 +1,145 @@
+// Bench launches /bin/true by minirun and by its peers, in turn within one run
+// and under the same seccomp filter, and prints the medians and minirun's ratio
+// to each. Ratios are what to quote: the absolute times are this machine's, now.
+//
+//	bench -minirun PATH -image NAME [-n ROUNDS]
+//
+// Needs root. A peer that is not installed, or that cannot start a container
+// here, is listed with the reason and takes no part.
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	minirun := flag.String("minirun", "./minirun", "the `binary` to measure")
+	image := flag.String("image", "debian", "a local `image` that has /bin/true")
+	rounds := flag.Int("n", 30, "`rounds`, each of which starts every peer once")
+	flag.Parse()
+	if err := run(*minirun, *image, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(minirun, image string, rounds int) error {
+	// A signal ends the program being measured; what set-up made is removed by the defers.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+
+	lab, err := newLab(minirun, image)
+	if err != nil {
+		return err
+	}
+	defer lab.close()
+	var peers []*peer
+	for _, p := range lab.peers() {
+		if err := p.start(); err != nil {
+			fmt.Printf("%s: left out: %v\n", p.name, err)
+			continue
+		}
+		peers = append(peers, p)
+	}
+	for round := range rounds {
+		for i := range peers { // another one begins every round
+			p := peers[(i+round)%len(peers)]
+			if err := p.measure(); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			select {
+			case <-interrupted:
+				return errors.New("interrupted")
+			default:
+			}
+		}
+	}
+	return report(peers)
+}
+
+// peer is one way to start /bin/true in a container.
+type peer struct {
+	name    string
+	command func() *exec.Cmd
+	before  func() error // not measured; may be nil
+	wall    []time.Duration
+	cpu     []time.Duration // of all processes that the command waited for
+}
+
+// start runs the peer once: it warms caches and shows whether it works here.
+func (p *peer) start() error {
+	if p.before != nil {
+		if err := p.before(); err != nil {
+			return err
+		}
+	}
+	cmd := p.command()
+	if cmd.Err != nil {
+		return cmd.Err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return fmt.Errorf("%w: %s", err, lines[len(lines)-1])
+	}
+	return nil
+}
+
+func (p *peer) measure() error {
+	if p.before != nil {
+		if err := p.before(); err != nil {
+			return err
+		}
+	}
+	cmd := p.command()
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	p.wall = append(p.wall, time.Since(begin))
+	p.cpu = append(p.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	return nil
+}
+
+// report prints a row a peer; the first one is what the others are compared with.
+func report(peers []*peer) error {
+	if len(peers) == 0 {
+		return errors.New("nothing could be measured")
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\twall ms\tmin\tmax\tcpu ms\t%[1]s/peer wall\t%[1]s/peer cpu\t\n", peers[0].name)
+	for _, p := range peers {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t\n", p.name,
+			ms(median(p.wall)), ms(slices.Min(p.wall)), ms(slices.Max(p.wall)), ms(median(p.cpu)),
+			ratio(peers[0].wall, p.wall), ratio(peers[0].cpu, p.cpu))
+	}
+	return w.Flush()
+}
+
+// ratio is the median of the ratios round by round: a drift of the machine's
+// speed meets both sides of each.
+func ratio(a, b []time.Duration) float64 {
+	ratios := make([]float64, len(a))
+	for i := range a {
+		ratios[i] = float64(a[i]) / float64(max(b[i], 1))
+	}
+	return median(ratios)
+}
+
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return sorted[len(sorted)/2]
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
