@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	ucli "github.com/urfave/cli/v2"
+)
+
+func TestArrange(t *testing.T) {
+	for _, test := range []struct{ name, args, want string }{
+		{"a launch", "debian bash", "run -- debian bash"},
+		{"the verb named", "run debian bash", "run -- debian bash"},
+		{"flags on both sides of run", "--init run --rm debian", "run --init=true --rm=true -- debian"},
+		{"flags end at IMAGE", "-i debian ls -t --color", "run --interactive=true -- debian ls -t --color"},
+		{"flags end at --", "-i -- debian -x", "run --interactive=true -- debian -x"},
+		{"an image called as a verb", "run pull", "run -- pull"},
+		{"no verb after --", "-- pull debian", "run -- pull debian"},
+		{"bundles", "-it debian", "run --interactive=true --tty=true -- debian"},
+		{"a bundle with a value", "-itm 512m debian", "run --interactive=true --tty=true --memory=512m -- debian"},
+		{"a value at once", "-m512m -uroot -v/a:/b debian", "run --memory=512m --user=root --volume=/a:/b -- debian"},
+		{"a value after =", "-m=512m --memory=1g debian", "run --memory=512m --memory=1g -- debian"},
+		{"both forms of one flag", "-e A=1 --env B=2 debian", "run --env=A=1 --env=B=2 -- debian"},
+		{"a value that looks like a flag", "-e -x debian", "run --env=-x -- debian"},
+		{"-h is the host name", "-h true debian", "run --hostname=true -- debian"},
+		{"images called help and h", "help h", "run -- help h"},
+		{"a switch turned off", "--rm=false debian", "run --rm=false -- debian"},
+		{"global flags before a verb", "--root /r -D images", "--root=/r --debug=true images --"},
+		{"global flags after a verb", "images --root /r", "--root=/r images --"},
+		{"a verb's flags after its words", "pull debian -q", "pull --quiet=true -- debian"},
+		{"no flags of a verb after --", "pull -- debian -q", "pull -- debian -q"},
+		{"a lone dash is a word", "seccomp lint - --format json", "seccomp lint --format=json -- -"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+			got, err := arrange(app, strings.Fields(test.args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, strings.Join(got.args, " ")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// Values with commas, spaces and empty ones reach the action as they were given.
+func TestValuesAreKept(t *testing.T) {
+	for _, value := range []string{"A=1,2", "A= 1 ", "", "A=\n", "--", "-it"} {
+		var got []string
+		app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+		app.Command("run").Action = func(c *ucli.Context) error {
+			got = c.StringSlice("env")
+			return nil
+		}
+		arranged, err := arrange(app, []string{"-e", value, "--env", value, "debian"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := app.Run(append([]string{"minirun"}, arranged.args...)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{value, value}, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"cap-add", "cap-drop", "seccomp", "env", "env-file", "tty"}
+	for word, want := range map[string]string{
+		"cap-ad": "cap-add", "cap-dorp": "cap-drop", "sec": "seccomp", "secomp": "seccomp",
+		"env-fiel": "env-file", "volumes": "", "x": "", "": "",
+	} {
+		if got := nearest(word, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"größe 日本":        "größe 日本",
+		"\x1b[31mred":     `\x1b[31mred`,
+		"two\nlines":      `two\nlines`,
+		"\u202egnp.exe":   `\u202egnp.exe`, // right-to-left override
+		"\xff\xfe":        `\xff\xfe`,
+		"a\u00a0b\u200bc": `a\u00a0b\u200bc`,
+	} {
+		if got := printable(text); got != want {
+			t.Errorf("printable(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
