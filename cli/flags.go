@@ -17,8 +17,8 @@ var topics = [...]string{topicProcess, topicSecurity, topicFiles, topicIsolation
 // globalFlags are those that every verb takes, before it or after it.
 func globalFlags() []ucli.Flag {
 	return []ucli.Flag{
-		text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"),
-		text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"),
+		fromEnv(text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"), "MINIRUN_ROOT"),
+		fromEnv(text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"), "MINIRUN_RUN_ROOT"),
 		toggle(topicEverywhere, "debug", "D", "say what minirun does, on standard error"),
 	}
 }
@@ -78,6 +78,12 @@ func aliases(short string) []string {
 
 func text(topic, name, short, usage string) *ucli.StringFlag {
 	return &ucli.StringFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage}
+}
+
+// fromEnv lets an environment variable stand in for a flag that is not given.
+func fromEnv(f *ucli.StringFlag, variable string) *ucli.StringFlag {
+	f.EnvVars = []string{variable}
+	return f
 }
 
 func choice(topic, name, initial, usage string) *ucli.StringFlag {
