@@ -47,7 +47,8 @@ type Options struct {
 	CPUs    string   // how many, 1.5; "" is no limit
 	Pids    int64    // how many processes and threads; 0 or -1 is no limit
 
-	CgroupManager string // "cgroupfs" or "systemd"
+	CgroupManager string   // "cgroupfs" or "systemd"
+	Labels        []string // KEY[=VALUE], kept as the spec's annotations
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File

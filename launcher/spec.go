@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer/apparmor"
@@ -47,13 +48,19 @@ func (c *Container) newSpec(o *Options) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	annotations := map[string]string{}
+	for _, label := range o.Labels {
+		key, value, _ := strings.Cut(label, "=")
+		annotations[key] = value
+	}
 	return &specs.Spec{
-		Version:  specs.Version,
-		Root:     &specs.Root{Path: o.Root, Readonly: o.ReadOnly},
-		Hostname: hostname,
-		Process:  process,
-		Mounts:   mounts,
-		Linux:    linux,
+		Version:     specs.Version,
+		Root:        &specs.Root{Path: o.Root, Readonly: o.ReadOnly},
+		Hostname:    hostname,
+		Process:     process,
+		Mounts:      mounts,
+		Linux:       linux,
+		Annotations: annotations,
 	}, nil
 }
 

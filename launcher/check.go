@@ -1,0 +1,392 @@
+package launcher
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/moby/sys/capability"
+	"golang.org/x/sys/unix"
+)
+
+// CheckStatus says what a check has found.
+type CheckStatus string
+
+const (
+	// CheckOK is what a launch needs or profits from, and it is there.
+	CheckOK CheckStatus = "ok"
+	// CheckWarning is missing, and launches work without, save for what the detail says.
+	CheckWarning CheckStatus = "warning"
+	// CheckMissing is missing, and no launch works without.
+	CheckMissing CheckStatus = "missing"
+)
+
+// Check is one finding about this machine.
+type Check struct {
+	Name   string      `json:"name"`
+	Status CheckStatus `json:"status"`
+	Detail string      `json:"detail"`        // what was found
+	Fix    string      `json:"fix,omitempty"` // how to mend it, where something is to be mended
+}
+
+// Checks looks at what a launch asks of this machine's kernel and of the
+// caller. It changes nothing and starts nothing.
+func Checks() []Check {
+	return machine{root: os.DirFS("/"), seccomp: seccompProbe, caps: callerHas, release: kernelRelease()}.checks()
+}
+
+// machine is what the checks look at.
+type machine struct {
+	root    fs.FS
+	release string
+	seccomp func(probe) error
+	caps    func(capability.Cap) bool
+}
+
+func (m machine) checks() []Check {
+	return []Check{
+		m.privilege(),
+		m.capabilities(),
+		m.filter(),
+		m.actions(),
+		m.listener(),
+		m.namespaces(),
+		m.overlay(),
+		m.cgroups(),
+		m.systemd(),
+		m.userNamespaces(),
+		m.apparmor(),
+		m.lsm(),
+	}
+}
+
+func kernelRelease() string {
+	var uts unix.Utsname
+	if unix.Uname(&uts) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(uts.Release[:])
+}
+
+func callerHas(c capability.Cap) bool {
+	own, err := capability.NewPid2(0)
+	return err == nil && own.Load() == nil && own.Get(capability.EFFECTIVE, c) && own.Get(capability.BOUNDING, c)
+}
+
+func (m machine) privilege() Check {
+	c := Check{Name: "privilege", Status: CheckOK, Detail: "CAP_SYS_ADMIN is held"}
+	if !m.caps(capability.CAP_SYS_ADMIN) {
+		c.Status, c.Detail, c.Fix = CheckMissing, "CAP_SYS_ADMIN is not held: namespaces and mounts need it", "run minirun as root: sudo minirun"
+	}
+	return c
+}
+
+func (m machine) capabilities() Check {
+	var lacking []string
+	for _, c := range capability.ListKnown() {
+		if !m.caps(c) {
+			lacking = append(lacking, capabilityName(c))
+		}
+	}
+	ordinary := slices.ContainsFunc(lacking, func(name string) bool { return slices.Contains(defaultCapabilities[:], name) })
+	c := Check{Name: "capabilities", Status: CheckOK, Detail: "all can be given to a container"}
+	switch {
+	case ordinary:
+		c.Status, c.Detail = CheckWarning, "containers get fewer than Docker's: not held are "+strings.Join(lacking, " ")
+		c.Fix = "run minirun as root, outside of a container that drops them"
+	case len(lacking) > 0:
+		c.Detail = "Docker's can be given to a container; not to be had are " + strings.Join(lacking, " ")
+	}
+	return c
+}
+
+// probe is a question to seccomp(2) that changes nothing.
+type probe int
+
+const (
+	probeFilter   probe = iota // may filters be installed?
+	probeListener              // with a listener, on all threads at once?
+)
+
+// seccompProbe asks as libseccomp does: with no program to install the kernel
+// looks at the flags first (EINVAL) and at the program then (EFAULT).
+func seccompProbe(p probe) error {
+	var flags uintptr
+	if p == probeListener {
+		// together since Linux 5.7 (51891498f2da)
+		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+	}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(nil)))
+	if errno == unix.EFAULT {
+		return nil
+	}
+	return errno
+}
+
+func (m machine) filter() Check {
+	c := Check{Name: "seccomp", Status: CheckOK}
+	err := m.seccomp(probeFilter)
+	config, source := m.kernelConfig("CONFIG_SECCOMP", "CONFIG_SECCOMP_FILTER")
+	c.Detail = "filters can be installed"
+	if err != nil {
+		c.Status, c.Detail = CheckMissing, "filters cannot be installed: "+err.Error()
+		c.Fix = "run a kernel built with CONFIG_SECCOMP=y and CONFIG_SECCOMP_FILTER=y; in a container, one whose own filter allows seccomp(2)"
+	}
+	if source != "" {
+		c.Detail += fmt.Sprintf(" (%s in /%s)", strings.Join(config, ", "), source)
+	}
+	return c
+}
+
+// actionNames are the kernel's names of the actions that a profile can ask for
+// (Documentation/userspace-api/seccomp_filter.rst).
+var actionNames = [...]string{"kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"}
+
+func (m machine) actions() Check {
+	const file = "proc/sys/kernel/seccomp/actions_avail"
+	c := Check{Name: "seccomp actions", Status: CheckOK}
+	data, err := fs.ReadFile(m.root, file)
+	if err != nil {
+		c.Status, c.Detail, c.Fix = CheckWarning, "unknown: "+err.Error(), "Linux 4.14 and later have /"+file
+		return c
+	}
+	available := strings.Fields(string(data))
+	c.Detail = strings.Join(available, " ")
+	var lacking []string
+	for _, name := range actionNames {
+		if !slices.Contains(available, name) {
+			lacking = append(lacking, name)
+		}
+	}
+	if len(lacking) > 0 {
+		c.Status, c.Detail = CheckWarning, c.Detail+"; profiles that use "+strings.Join(lacking, ", ")+" are refused"
+		c.Fix = "run Linux 5.0 or later, which has them all"
+	}
+	return c
+}
+
+func (m machine) listener() Check {
+	c := Check{Name: "seccomp listener", Status: CheckOK, Detail: "SCMP_ACT_NOTIFY can be answered"}
+	if err := m.seccomp(probeListener); err != nil {
+		c.Status, c.Detail = CheckWarning, "SCMP_ACT_NOTIFY cannot be used: "+err.Error()
+		c.Fix = "run Linux 5.7 or later"
+	}
+	return c
+}
+
+func (m machine) namespaces() Check {
+	c := Check{Name: "namespaces", Status: CheckOK}
+	var found, lacking []string
+	for _, ns := range []struct{ name, option string }{
+		{"mnt", "CONFIG_NAMESPACES"},
+		{"pid", "CONFIG_PID_NS"},
+		{"ipc", "CONFIG_IPC_NS"},
+		{"uts", "CONFIG_UTS_NS"},
+		{"net", "CONFIG_NET_NS"},
+		{"cgroup", "CONFIG_CGROUPS"},
+	} {
+		if _, err := fs.Stat(m.root, "proc/self/ns/"+ns.name); err != nil {
+			lacking = append(lacking, ns.name+" ("+ns.option+")")
+		} else {
+			found = append(found, ns.name)
+		}
+	}
+	c.Detail = strings.Join(found, " ")
+	if len(lacking) > 0 {
+		c.Status, c.Detail = CheckMissing, "none of kind "+strings.Join(lacking, ", ")
+		c.Fix = "run a kernel built with these options; is /proc mounted?"
+	}
+	return c
+}
+
+func (m machine) overlay() Check {
+	c := Check{Name: "overlayfs", Status: CheckOK, Detail: "in the kernel"}
+	if m.hasLine("proc/filesystems", "nodev\toverlay") {
+		return c
+	}
+	modules := "lib/modules/" + m.release
+	for _, list := range []string{"modules.dep", "modules.builtin"} {
+		data, err := fs.ReadFile(m.root, modules+"/"+list)
+		if err == nil && strings.Contains(string(data), "/overlay.ko") {
+			c.Detail = "a module, which the first mount loads"
+			return c
+		}
+	}
+	c.Status, c.Detail = CheckMissing, "neither in /proc/filesystems nor a module of this kernel"
+	c.Fix = "modprobe overlay, or run a kernel built with CONFIG_OVERLAY_FS"
+	return c
+}
+
+// limitControllers are what --memory, --cpus and --pids-limit need.
+var limitControllers = [...]string{"cpu", "memory", "pids"}
+
+func (m machine) cgroups() Check {
+	c := Check{Name: "cgroups", Status: CheckOK}
+	version, controllers := m.controllers()
+	if version == "" {
+		c.Status, c.Detail = CheckMissing, "none are mounted at /sys/fs/cgroup"
+		c.Fix = "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+		return c
+	}
+	c.Detail = version + ": " + strings.Join(controllers, " ")
+	var lacking []string
+	for _, name := range limitControllers {
+		if !slices.Contains(controllers, name) {
+			lacking = append(lacking, name)
+		}
+	}
+	if len(lacking) > 0 {
+		c.Status, c.Detail = CheckWarning, c.Detail+"; without "+strings.Join(lacking, ", ")+" there are no such limits"
+		c.Fix = "boot with cgroup_enable=" + lacking[0] + ", or let the one who delegated this cgroup tree delegate it"
+	}
+	return c
+}
+
+// controllers gives the version of the cgroups and the controllers that can be
+// used, of v1 those that are mounted (cgroups(7)).
+func (m machine) controllers() (version string, names []string) {
+	if data, err := fs.ReadFile(m.root, "sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return "v2", strings.Fields(string(data))
+	}
+	data, err := fs.ReadFile(m.root, "proc/self/cgroup")
+	if err != nil {
+		return "", nil
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		fields := strings.SplitN(line, ":", 3) // 4:memory:/path
+		if len(fields) != 3 {
+			continue
+		}
+		for _, name := range strings.Split(fields[1], ",") {
+			if _, err := fs.Stat(m.root, "sys/fs/cgroup/"+name); err == nil && name != "" && !strings.Contains(name, "=") {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return "", nil
+	}
+	slices.Sort(names)
+	if _, err := fs.Stat(m.root, "sys/fs/cgroup/unified/cgroup.controllers"); err == nil {
+		return "v1, hybrid", names
+	}
+	return "v1", names
+}
+
+func (m machine) systemd() Check {
+	c := Check{Name: "systemd", Status: CheckOK, Detail: "runs: --cgroup-manager systemd can be used"}
+	if _, err := fs.Stat(m.root, "run/systemd/system"); err != nil { // sd_booted(3)
+		c.Detail = "does not run: --cgroup-manager cgroupfs, the default, is the only one"
+	}
+	return c
+}
+
+func (m machine) userNamespaces() Check {
+	c := Check{Name: "user namespaces", Status: CheckOK, Detail: "can be made"}
+	if _, err := fs.Stat(m.root, "proc/self/ns/user"); err != nil {
+		c.Status, c.Detail, c.Fix = CheckWarning, "not in this kernel", "run a kernel built with CONFIG_USER_NS"
+		return c
+	}
+	for _, limit := range []struct{ file, closed, fix string }{
+		{"proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"},
+		{"proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"},
+		{"proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
+	} {
+		data, err := fs.ReadFile(m.root, limit.file)
+		if err == nil && strings.TrimSpace(string(data)) == limit.closed {
+			c.Status = CheckWarning
+			c.Detail = fmt.Sprintf("closed to users other than root: /%s is %s (launches as root do without)", limit.file, limit.closed)
+			c.Fix = limit.fix
+			return c
+		}
+	}
+	return c
+}
+
+func (m machine) apparmor() Check {
+	c := Check{Name: "AppArmor", Status: CheckOK, Detail: "not in use"}
+	data, err := fs.ReadFile(m.root, "sys/module/apparmor/parameters/enabled")
+	if err != nil || strings.TrimSpace(string(data)) != "Y" {
+		return c
+	}
+	loaded, err := fs.ReadFile(m.root, "sys/kernel/security/apparmor/profiles")
+	switch {
+	case err != nil:
+		c.Status, c.Detail = CheckWarning, "enabled, but which profiles are loaded is unknown: "+err.Error()
+		c.Fix = "mount -t securityfs securityfs /sys/kernel/security, and run as root"
+	case !strings.Contains("\n"+string(loaded), "\n"+dockerProfile+" ("):
+		c.Status, c.Detail = CheckWarning, "enabled, but "+dockerProfile+" is not loaded: containers are unconfined by AppArmor"
+		c.Fix = "load a profile of that name with apparmor_parser, as dockerd does, or name one: --security-opt apparmor=NAME"
+	default:
+		c.Detail = "enabled; containers get " + dockerProfile
+	}
+	return c
+}
+
+func (m machine) lsm() Check {
+	c := Check{Name: "security modules", Status: CheckOK}
+	data, err := fs.ReadFile(m.root, "sys/kernel/security/lsm")
+	if err != nil {
+		c.Detail = "unknown: securityfs is not mounted"
+		return c
+	}
+	c.Detail = strings.ReplaceAll(strings.TrimSpace(string(data)), ",", " ")
+	return c
+}
+
+// kernelConfig gives the lines of the kernel's configuration that set options,
+// and the file that it was found in, or "".
+func (m machine) kernelConfig(options ...string) (lines []string, source string) {
+	for _, name := range []string{"proc/config.gz", "boot/config-" + m.release, "lib/modules/" + m.release + "/config"} {
+		lines, err := m.configLines(name, options)
+		if err == nil {
+			return lines, name
+		}
+	}
+	return nil, ""
+}
+
+func (m machine) configLines(name string, options []string) ([]string, error) {
+	f, err := m.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, err
+		}
+	}
+	set := map[string]string{}
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if option, value, found := strings.Cut(lines.Text(), "="); found {
+			set[option] = value
+		}
+	}
+	if len(set) == 0 {
+		return nil, errors.Join(errors.New("no configuration"), lines.Err())
+	}
+	var found []string
+	for _, option := range options {
+		value := set[option]
+		if value == "" {
+			value = "n"
+		}
+		found = append(found, option+"="+value)
+	}
+	return found, lines.Err()
+}
+
+func (m machine) hasLine(name, line string) bool {
+	data, err := fs.ReadFile(m.root, name)
+	return err == nil && slices.Contains(strings.Split(string(data), "\n"), line)
+}
