@@ -1,0 +1,119 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// minirun prepares a run with a runtime folder of the test's own.
+func minirun(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(testBed.minirun, args...)
+	cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+filepath.Join(t.TempDir(), "run"))
+	return cmd
+}
+
+// launched is a container whose command is running.
+type launched struct {
+	*exec.Cmd
+	name   string
+	stderr bytes.Buffer
+	// pid1 is the container's PID 1, as the host numbers it.
+	pid1 int
+}
+
+// launch starts a container and returns when its command has said "ready" on
+// its standard output.
+func launch(t *testing.T, flags []string, command ...string) *launched {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())) + "-" + strconv.Itoa(os.Getpid())
+	l := &launched{name: name}
+	l.Cmd = minirun(t, append(append([]string{"--name", name}, flags...), append([]string{"debian"}, command...)...)...)
+	l.Stderr = &l.stderr
+	out, err := l.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.Process.Kill() // it has ended, when all went well
+		_ = l.Wait()
+	})
+	said := make([]byte, len("ready"))
+	if _, err := out.Read(said); err != nil || string(said) != "ready" {
+		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)
+	}
+	l.pid1 = pid1(t, l.Process.Pid)
+	return l
+}
+
+// pid1 finds the one child of a launcher.
+func pid1(t *testing.T, launcher int) int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", launcher))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		if children, _ := os.ReadFile(task); len(bytes.TrimSpace(children)) > 0 {
+			pid, err := strconv.Atoi(strings.Fields(string(children))[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatalf("launcher %d has no child", launcher)
+	return 0
+}
+
+// eventually waits until ok, for up to ten seconds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within ten seconds: %s", what)
+		}
+	}
+}
+
+// gone reports whether no process has the number, not even a dead one.
+func gone(pid int) bool {
+	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	return os.IsNotExist(err)
+}
+
+// of lists what leftovers knows of one container.
+func of(name string) []string {
+	var own []string
+	for _, l := range leftovers() {
+		if strings.Contains(l, name) {
+			own = append(own, l)
+		}
+	}
+	return own
+}
+
+func wantStatus(t *testing.T, cmd *exec.Cmd, want int) {
+	t.Helper()
+	if err := cmd.Wait(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		t.Errorf("exit status %d, want %d", got, want)
+	}
+}

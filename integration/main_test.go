@@ -1,0 +1,132 @@
+// Package integration runs the built program on a real kernel, as root, with a
+// real Debian. `make test-integration` prepares what it needs:
+//
+//	MINIRUN_TEST_BINARY  the program, linked as it ships; built when unset
+//	MINIRUN_TEST_ARCHIVE an oci-archive that holds the image debian, for a
+//	                     machine without a package mirror; bootstrapped when unset
+//	MINIRUN_REQUIRE      "all": a test that this machine cannot run fails
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// testBed is what all tests share.
+var testBed struct {
+	minirun  string // the program
+	root     string // MINIRUN_ROOT: the store with the image debian
+	profiles string // the folder profiles/ of the tree
+}
+
+func TestMain(m *testing.M) {
+	if err := setUp(); err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	if left := leftovers(); len(left) > 0 {
+		fmt.Fprintln(os.Stderr, "integration: FAIL: left behind:\n\t"+strings.Join(left, "\n\t"))
+		status = 1
+	}
+	os.Exit(status)
+}
+
+func setUp() error {
+	if os.Geteuid() != 0 {
+		return errors.New("these tests launch containers: run them as root")
+	}
+	tree, err := filepath.Abs("..")
+	if err != nil {
+		return err
+	}
+	testBed.profiles = filepath.Join(tree, "profiles")
+	if testBed.minirun, err = program(tree); err != nil {
+		return err
+	}
+	testBed.root = os.Getenv("MINIRUN_ROOT")
+	if testBed.root == "" {
+		testBed.root = filepath.Join(tree, "build", "integration")
+	}
+	// Found by scripts and by the guide's commands under its own name.
+	os.Setenv("PATH", filepath.Dir(testBed.minirun)+":"+os.Getenv("PATH"))
+	os.Setenv("MINIRUN_ROOT", testBed.root)
+	return prepareImage()
+}
+
+func program(tree string) (string, error) {
+	if path := os.Getenv("MINIRUN_TEST_BINARY"); path != "" {
+		return filepath.Abs(path)
+	}
+	build := exec.Command("make", "-s", "-C", tree, "build")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	return filepath.Join(tree, "minirun"), build.Run()
+}
+
+// prepareImage sees to it that the store has the image debian.
+func prepareImage() error {
+	images, err := exec.Command("minirun", "images", "--format", "json").Output()
+	if err != nil {
+		return fmt.Errorf("minirun images: %w", err)
+	}
+	if strings.Contains(string(images), "library/debian:latest") {
+		return nil
+	}
+	args := []string{"bootstrap", "debian"}
+	if archive := os.Getenv("MINIRUN_TEST_ARCHIVE"); archive != "" {
+		args = []string{"pull", "oci-archive:" + archive}
+	}
+	cmd := exec.Command("minirun", args...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// leftovers lists what containers should have taken with them: folders, cgroups
+// and mounts.
+func leftovers() []string {
+	var left []string
+	entries, _ := os.ReadDir(filepath.Join(testBed.root, "containers"))
+	for _, e := range entries {
+		left = append(left, "folder "+e.Name())
+	}
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), "minirun-") {
+			left = append(left, "cgroup "+path)
+		}
+		return nil // a cgroup that went away while we looked
+	})
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		left = append(left, err.Error())
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, testBed.root) {
+			left = append(left, "mount "+strings.TrimSpace(line))
+		}
+	}
+	return left
+}
+
+// TestScript runs testdata/script/*.txtar with the image debian in the store.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("MINIRUN_ROOT", testBed.root)
+			env.Setenv("MINIRUN_RUN_ROOT", filepath.Join(env.WorkDir, "run"))
+			env.Setenv("PROFILES", testBed.profiles)
+			return nil
+		},
+	})
+}
