@@ -131,7 +131,7 @@ func versionText() string {
 
 // before takes the global flags.
 func (a *app) before(c *ucli.Context) error {
-	logrus.SetOutput(a.stderr)
+	logrus.SetOutput(a.ui)
 	logrus.SetFormatter(logFormatter{a.ui})
 	logrus.SetLevel(logrus.ErrorLevel) // libcontainer's warnings mean nothing to a user
 	if c.Bool("debug") {

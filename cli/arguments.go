@@ -94,6 +94,9 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error) {
 	a.path, a.verb = append(a.path, verb), append(a.verb, verb.Name)
 	rest, ended, err := a.flagsUntilWord(args, verb)
+	if len(rest) == 0 && len(verb.Subcommands) > 0 {
+		a.help = true // `minirun seccomp` alone asks what there is
+	}
 	if err != nil || a.help || len(rest) == 0 {
 		return rest, err
 	}

@@ -1,11 +1,289 @@
 package cli
 
-import ucli "github.com/urfave/cli/v2"
+import (
+	"bytes"
+	"embed"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/rootfs"
+)
+
+// completions has a script for each shell. They ask `minirun __complete` for
+// candidates, so that they are always those of the minirun that is installed.
+//
+//go:embed completions
+var completions embed.FS
+
+var shells = [...]string{"bash", "zsh", "fish"}
 
 func (a *app) completionCommand() *ucli.Command {
-	return &ucli.Command{Name: "completion", Usage: "print a shell's completion script", ArgsUsage: "bash|zsh|fish"}
+	return &ucli.Command{
+		Name:      "completion",
+		Usage:     "print a shell's completion script",
+		ArgsUsage: strings.Join(shells[:], "|"),
+		Description: `To try it:       source <(minirun completion bash)
+'make install' puts the scripts where the shells look for them.`,
+		Action: func(c *ucli.Context) error {
+			if err := words(c, 1, 1); err != nil {
+				return err
+			}
+			shell := c.Args().First()
+			if !slices.Contains(shells[:], shell) {
+				return &usageError{"completion: unknown shell: " + shell, "there are " + strings.Join(shells[:], ", ")}
+			}
+			script, err := completions.ReadFile("completions/minirun." + shell)
+			if err != nil {
+				return err
+			}
+			_, err = a.stdout.Write(script)
+			return err
+		},
+	}
 }
 
 func (a *app) completeCommand() *ucli.Command {
-	return &ucli.Command{Name: "__complete", Hidden: true}
+	return &ucli.Command{
+		Name:   "__complete",
+		Hidden: true,
+		Usage:  "print what the last of the words can become, a line each: CANDIDATE[TAB TEXT], or :files",
+		Action: func(c *ucli.Context) error {
+			if c.NArg() == 0 {
+				return nil
+			}
+			k := completer{app: c.App, root: c.String("root")}
+			k.complete(c.Args().Slice())
+			_, err := a.stdout.Write(k.out.Bytes())
+			return err
+		},
+	}
+}
+
+// completer reads a command line that is being typed.
+type completer struct {
+	app  *ucli.App
+	root string
+	verb *ucli.Command // nil until a verb or an image is there
+	args int           // words after the verb
+	bare bool          // after --
+	word string        // the word to complete
+	out  bytes.Buffer
+}
+
+func (k *completer) complete(words []string) {
+	last := len(words) - 1
+	k.word = words[last]
+	var pending ucli.Flag // wants the next word as its value
+	for _, word := range words[:last] {
+		switch {
+		case pending != nil:
+			if pending.Names()[0] == "root" {
+				k.root = word
+			}
+			pending = nil
+		case word == "--" && !k.bare:
+			k.bare = true
+			if k.verb == nil {
+				k.verb = k.app.Command("run")
+			}
+		case k.flagsEnded() || len(word) < 2 || word[0] != '-':
+			k.take(word)
+		default:
+			pending = k.wanting(word)
+		}
+	}
+	name, value, hasValue := strings.Cut(strings.TrimLeft(k.word, "-"), "=")
+	switch {
+	case pending != nil:
+		k.values(pending, "", k.word)
+	case k.flagsEnded():
+		k.wordsOf(k.verb)
+	case strings.HasPrefix(k.word, "--") && hasValue:
+		if f := k.flag(name); f != nil {
+			k.values(f, "--"+name+"=", value)
+		}
+	case strings.HasPrefix(k.word, "-"):
+		k.flagNames()
+	default:
+		k.wordsOf(k.verb)
+	}
+}
+
+// flagsEnded tells that no more flags of minirun's can come.
+func (k *completer) flagsEnded() bool {
+	return k.bare || k.verb != nil && k.verb.Name == "run" && k.args > 0
+}
+
+// take reads a word: a verb, a verb's verb, an image, or a verb's argument.
+func (k *completer) take(word string) {
+	if k.verb == nil {
+		k.verb = k.app.Command(word)
+		if k.verb == nil {
+			k.verb, k.args = k.app.Command("run"), 1
+		}
+		return
+	}
+	for _, c := range k.verb.Subcommands {
+		if c.HasName(word) {
+			k.verb = c
+			return
+		}
+	}
+	k.args++
+}
+
+// wanting gives the flag of word that takes the next word as its value.
+func (k *completer) wanting(word string) ucli.Flag {
+	if strings.HasPrefix(word, "--") {
+		if f := k.flag(word[2:]); f != nil && takesValue(f) {
+			return f // also not when word has its value: no flag's name has a =
+		}
+		return nil
+	}
+	for i := 1; i < len(word); i++ {
+		if f := k.flag(word[i : i+1]); f != nil && takesValue(f) {
+			if i == len(word)-1 {
+				return f
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (k *completer) flags() []ucli.Flag {
+	verb := k.verb
+	if verb == nil {
+		verb = k.app.Command("run")
+	}
+	return slices.Concat(verb.Flags, k.app.Flags)
+}
+
+func (k *completer) flag(name string) ucli.Flag {
+	for _, f := range k.flags() {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+func (k *completer) flagNames() {
+	for _, f := range k.flags() {
+		_, usage := placeholder(f.(ucli.DocGenerationFlag))
+		for _, name := range f.Names() {
+			dashes := "--"
+			if len(name) == 1 {
+				dashes = "-"
+			}
+			k.candidate("", dashes+name, usage)
+		}
+	}
+	k.candidate("", "--help", "tell how it is used")
+}
+
+// candidate prints one, if the word may become it; before is what the word has
+// that candidates lack.
+func (k *completer) candidate(before, text, usage string) {
+	if !strings.HasPrefix(before+text, k.word) {
+		return
+	}
+	k.out.WriteString(printable(before + text))
+	if usage != "" {
+		k.out.WriteString("\t" + usage)
+	}
+	k.out.WriteByte('\n')
+}
+
+func (k *completer) files() { k.out.WriteString(":files\n") }
+
+// wordsOf completes a word that is no flag.
+func (k *completer) wordsOf(verb *ucli.Command) {
+	switch {
+	case verb == nil:
+		k.commands(k.app.Commands)
+		k.images()
+	case len(verb.Subcommands) > 0:
+		k.commands(verb.Subcommands)
+	case verb.Name == "run" && k.args > 0:
+		k.files()
+	case verb.Name == "run" || verb.Name == "rmi" || verb.Name == "pull":
+		k.images()
+	case verb.Name == "completion":
+		for _, shell := range shells {
+			k.candidate("", shell, "")
+		}
+	case verb.Name == "bootstrap":
+		for _, name := range []string{"debian:bookworm", "debian:trixie"} {
+			k.candidate("", name, "")
+		}
+	default:
+		k.files()
+	}
+}
+
+func (k *completer) commands(commands []*ucli.Command) {
+	for _, c := range commands {
+		if !c.Hidden {
+			k.candidate("", c.Name, c.Usage)
+		}
+	}
+}
+
+// images completes the names of the store. A store that is not there is not made.
+func (k *completer) images() {
+	if k.root == "" {
+		k.root, _ = defaultRoot()
+	}
+	if _, err := os.Stat(filepath.Join(k.root, "oci-layout")); err != nil {
+		return
+	}
+	store, err := rootfs.OpenStore(k.root)
+	if err != nil {
+		return
+	}
+	images, err := store.Images()
+	if err != nil {
+		return
+	}
+	for _, image := range images {
+		k.candidate("", familiar(image.Name), "image")
+	}
+}
+
+// values completes the value of a flag.
+func (k *completer) values(f ucli.Flag, before, value string) {
+	var choices []string
+	files := false
+	switch f.Names()[0] {
+	case "cap-add", "cap-drop":
+		choices = append(launcher.AllCapabilities(), "ALL")
+	case "network":
+		choices = []string{"none", "host"}
+	case "pull":
+		choices = []string{"always", "missing", "never"}
+	case "cgroup-manager":
+		choices = []string{"cgroupfs", "systemd"}
+	case "format":
+		choices = []string{"text", "json"}
+	case "seccomp":
+		choices, files = []string{"default", "unconfined"}, true
+	case "profile", "base":
+		choices, files = []string{"default"}, true
+	case "security-opt":
+		choices = []string{"seccomp=", "apparmor=", "no-new-privileges"}
+	case "env-file", "volume", "device", "root", "run-root", "against", "output":
+		files = true
+	}
+	for _, c := range choices {
+		k.candidate(before, c, "")
+	}
+	if files && !strings.HasPrefix(value, "-") {
+		k.files()
+	}
 }

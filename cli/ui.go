@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -28,10 +29,11 @@ type ui struct {
 	terminal bool
 	colour   bool
 	width    func() int
+	drawn    string // the bar that stands on the terminal's last line
 }
 
 func newUI(f *os.File) *ui {
-	u := &ui{w: f, terminal: term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"}
+	u := &ui{w: f, terminal: isTerminal(f)}
 	u.colour = u.terminal && os.Getenv("NO_COLOR") == ""
 	u.width = func() int {
 		width, _, err := term.GetSize(int(f.Fd()))
@@ -43,9 +45,15 @@ func newUI(f *os.File) *ui {
 	return u
 }
 
-// Colours of the labels: bold red, yellow and cyan.
+// isTerminal tells a terminal that can move its cursor.
+func isTerminal(f *os.File) bool {
+	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// Colours of labels, all bold.
 const (
 	red    = "\x1b[1;31m"
+	green  = "\x1b[1;32m"
 	yellow = "\x1b[1;33m"
 	cyan   = "\x1b[1;36m"
 	plain  = "\x1b[0m"
@@ -100,13 +108,56 @@ func (u *ui) say(format string, args ...any) {
 }
 
 func (u *ui) line(colour, label, text string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	text = printable(text)
 	if label != "" {
 		text = u.paint(colour, label) + " " + text
 	}
-	fmt.Fprintln(u.w, text)
+	_, _ = u.Write([]byte(text + "\n")) // nobody is left to be told
+}
+
+// clearLine puts the cursor to the line's start and the line to nothing.
+const clearLine = "\r\x1b[K"
+
+// Write prints whole lines above the bar.
+func (u *ui) Write(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.drawn == "" {
+		return u.w.Write(p)
+	}
+	_, err := io.WriteString(u.w, clearLine+string(p)+u.drawn)
+	return len(p), err
+}
+
+// bar draws text on the last line in place of what bar has drawn before.
+func (u *ui) bar(text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if width := u.width(); len(text) >= width {
+		text = text[:width-1]
+	}
+	if text != u.drawn {
+		_, _ = io.WriteString(u.w, clearLine+text)
+		u.drawn = text
+	}
+}
+
+// lines is a writer that prints each line that is written to it.
+type lines struct {
+	ui   *ui
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		l.ui.say("%s", bytes.TrimRight(line, "\r"))
+		l.rest = rest
+	}
 }
 
 func (u *ui) paint(colour, text string) string {
