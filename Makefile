@@ -1,0 +1,116 @@
+# minirun: build, test, install. `make help` lists the targets.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+export GOFLAGS += -tags=seccomp,runc_nocriu -buildvcs=false
+LDFLAGS := -s -w -X github.com/minirun/minirun/cli.version=$(VERSION)
+
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# Debian packages: to build, to make images, to test, to lint.
+BUILD_DEPS := gcc libc6-dev libseccomp-dev pkg-config git ca-certificates
+IMAGE_DEPS := mmdebstrap debian-archive-keyring
+TEST_DEPS  := tmux util-linux procps iproute2 qemu-user runc
+LINT_DEPS  := shellcheck
+
+GOLANGCI_LINT := build/bin/golangci-lint-2.15.0
+GOVULNCHECK   := build/bin/govulncheck-1.9.0
+
+# install what is missing of the Debian packages $(1)
+define apt
+	@missing=; for p in $(1); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	fi
+endef
+
+.DEFAULT_GOAL := build
+.PHONY: help build deps demo test test-unit test-integration test-vm test-vagrant test-all \
+	lint vuln fuzz bench generate install uninstall clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t18
+
+build: ## build ./minirun
+	go build -trimpath -ldflags "$(LDFLAGS)" -o minirun .
+
+deps: ## install what building and testing need (apt)
+	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
+
+build-deps:
+	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))
+
+demo: build-deps build ## make a real Debian and walk through the guide in it
+	$(SUDO) ./docs/demo.sh ./minirun
+
+test: deps test-unit test-integration ## all tests that this machine can run
+
+test-unit: ## unit and script tests
+	go test $$(go list ./... | grep -v /integration)
+
+test-integration: build ## real containers; needs root
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration/...
+
+lint: $(GOLANGCI_LINT) vuln ## what CI checks beside tests
+	$(call apt,$(LINT_DEPS))
+	$(GOLANGCI_LINT) run ./...
+	go mod verify
+	shellcheck .ci/run $$(git ls-files '*.sh' '*.bash')
+
+# The vulnerability database is a service of its own. Where it cannot be reached
+# the check has not been made, which is said, and fails with VULN=required.
+vuln: $(GOVULNCHECK) ## known vulnerabilities of what is called
+	@$(GOVULNCHECK) ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
+	if grep -qE 'dial tcp|lookup|no such host|connection refused|i/o timeout|unexpected response' build/vuln.txt && [ "$(VULN)" != required ]; then \
+	  echo "vulnerabilities NOT CHECKED: $$(tail -n1 build/vuln.txt)"; \
+	else cat build/vuln.txt; exit 1; fi
+
+fuzz: ## every fuzz target, FUZZTIME each
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(or $(FUZZTIME),10s) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench: build ## launch times side by side with runc, crun, podman, docker, bubblewrap
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go run ./bench
+
+generate: ## make generated files anew: profiles, system call tables
+	go generate ./...
+
+build/minirun.1: docs/minirun.1.md
+	@mkdir -p $(@D)
+	go run github.com/cpuguy83/go-md2man/v2 -in $< -out $@
+
+install: build build/minirun.1 ## binary, man page and completions to DESTDIR/PREFIX
+	install -Dm755 minirun $(DESTDIR)$(PREFIX)/bin/minirun
+	install -Dm644 build/minirun.1 $(DESTDIR)$(PREFIX)/share/man/man1/minirun.1
+	install -Dm644 cli/completions/minirun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/minirun
+	install -Dm644 cli/completions/minirun.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minirun
+	install -Dm644 cli/completions/minirun.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minirun.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/minirun $(DESTDIR)$(PREFIX)/share/man/man1/minirun.1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/minirun \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minirun \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minirun.fish
+
+clean: ## remove what was built
+	rm -rf build minirun
+
+$(GOLANGCI_LINT):
+	$(call tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,2.15.0)
+$(GOVULNCHECK):
+	$(call tool,golang.org/x/vuln/cmd/govulncheck,1.9.0)
+
+# $(call tool,PACKAGE,VERSION) builds a pinned tool, its checksum being that of sum.golang.org
+define tool
+	GOFLAGS= GOBIN=$(CURDIR)/build/bin go install $(1)@v$(2)
+	mv build/bin/$(notdir $(1)) $@
+endef
