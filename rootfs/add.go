@@ -1,0 +1,316 @@
+package rootfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// content is an image on its way into the store.
+type content struct {
+	names  []string
+	stamp  string // of the file it comes from
+	index  string // digest that the registry gave for the name
+	config []byte // nil: made from base and the layers
+	base   configFile
+
+	manifest     []byte // nil: made from the layers
+	manifestType string
+	layers       []layerSource
+}
+
+// layerSource is a layer that can be read once.
+type layerSource struct {
+	diffID string // "": it is what the tar turns out to be
+	digest string // of the packed stream; "": not checked
+	size   int64  // of the packed stream; 0: unknown
+	open   func(context.Context) (io.ReadCloser, error)
+}
+
+func digestOf(data []byte) string {
+	h := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(h[:])
+}
+
+// add unpacks an image's layers into a work folder and then takes all of it
+// into the store in one step. After an error the store is as before.
+func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *ImageInfo, err error) {
+	work, err := s.newWorkDir()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, work.remove()) }()
+	a := &addition{store: s, work: work, content: c, progress: progress}
+	defer a.release()
+	for i := range c.layers {
+		if err := a.layer(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	d, err := a.commit()
+	if err != nil {
+		return nil, err
+	}
+	return s.info(d)
+}
+
+type addition struct {
+	store    *Store
+	work     *workDir
+	content  *content
+	progress Progress
+	diffIDs  []string
+	sizes    []int64
+	fresh    map[string]string // diffID → folder in work
+	locks    []*os.File        // on layers that the store has already
+}
+
+func (a *addition) release() {
+	for _, f := range a.locks {
+		_ = f.Close()
+	}
+}
+
+// layer makes sure that layer i is in the store or in the work folder.
+func (a *addition) layer(ctx context.Context, i int) error {
+	l := a.content.layers[i]
+	if l.diffID != "" && (a.fresh[l.diffID] != "" || a.lockExisting(l.diffID)) {
+		a.diffIDs, a.sizes = append(a.diffIDs, l.diffID), append(a.sizes, a.sizeOf(l.diffID))
+		a.progress.tell(Event{Layer: l.diffID, Status: "exists", Done: l.size, Total: l.size})
+		return nil
+	}
+	dir := a.work.join(strconv.Itoa(i))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	got, err := a.unpack(ctx, l, dir)
+	if err != nil {
+		return fmt.Errorf("unpack layer %s: %w", l.label(i), err)
+	}
+	if err := writeFile(dir+".size", strconv.AppendInt(nil, got.size, 10)); err != nil {
+		return err
+	}
+	if a.fresh == nil {
+		a.fresh = map[string]string{}
+	}
+	a.fresh[got.diffID] = dir
+	a.diffIDs, a.sizes = append(a.diffIDs, got.diffID), append(a.sizes, got.size)
+	a.progress.tell(Event{Layer: l.label(i), Status: "done", Done: l.size, Total: l.size})
+	return nil
+}
+
+func (l *layerSource) label(i int) string {
+	switch {
+	case l.digest != "":
+		return l.digest
+	case l.diffID != "":
+		return l.diffID
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// lockExisting keeps a layer of the store from being removed until the image
+// is in.
+func (a *addition) lockExisting(diffID string) bool {
+	f, err := lockShared(a.store.layer(diffID))
+	if err != nil {
+		return false
+	}
+	a.locks = append(a.locks, f)
+	return true
+}
+
+func (a *addition) unpack(ctx context.Context, l layerSource, dir string) (unpacked, error) {
+	stream, err := l.open(ctx)
+	if err != nil {
+		return unpacked{}, err
+	}
+	defer stream.Close()
+	got, err := unpackLayer(ctx, a.progress.reader(stream, l), dir)
+	if err != nil {
+		return unpacked{}, err
+	}
+	if l.digest != "" && got.digest != l.digest {
+		return unpacked{}, fmt.Errorf("its digest is %s", got.digest)
+	}
+	if l.diffID != "" && got.diffID != l.diffID {
+		return unpacked{}, fmt.Errorf("the configuration promises %s, but the tar is %s", l.diffID, got.diffID)
+	}
+	return got, nil
+}
+
+// commit brings layers, blobs and the index entry into the store, in this
+// order: what is named is there.
+func (a *addition) commit() (*descriptor, error) {
+	if err := syncFileSystem(a.work.path); err != nil {
+		return nil, err
+	}
+	config, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	manifest, mediaType, err := a.manifest(config)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := a.store.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for diffID, dir := range a.fresh {
+		if err := a.store.takeLayer(diffID, dir); err != nil {
+			return nil, err
+		}
+	}
+	for _, blob := range [][]byte{config, manifest} {
+		if err := a.store.putBlob(blob); err != nil {
+			return nil, err
+		}
+	}
+	return a.name(config, manifest, mediaType)
+}
+
+// takeLayer renames an unpacked layer into its place, unless somebody else was
+// faster.
+func (s *Store) takeLayer(diffID, dir string) error {
+	target := s.layer(diffID)
+	if _, err := os.Stat(target); err == nil {
+		return nil
+	}
+	if err := os.Rename(dir+".size", target+".size"); err != nil {
+		return err
+	}
+	return os.Rename(dir, target)
+}
+
+// putBlob stores a blob. One that is there stays: somebody may hold a lock on
+// it.
+func (s *Store) putBlob(data []byte) error {
+	digest := digestOf(data)
+	if _, err := s.readBlob(digest); err == nil {
+		return nil
+	}
+	return writeFile(s.blob(digest), data)
+}
+
+func (a *addition) sizeOf(diffID string) int64 {
+	for i, id := range a.diffIDs {
+		if id == diffID {
+			return a.sizes[i]
+		}
+	}
+	data, _ := os.ReadFile(a.store.layer(diffID) + ".size")
+	size, _ := strconv.ParseInt(string(data), 10, 64)
+	return size
+}
+
+func (a *addition) config() ([]byte, error) {
+	if a.content.config != nil {
+		return a.content.config, nil
+	}
+	c := a.content.base
+	c.RootFS = rootFS{Type: "layers", DiffIDs: a.diffIDs}
+	return json.Marshal(c)
+}
+
+func (a *addition) manifest(config []byte) (data []byte, mediaType string, err error) {
+	if a.content.manifest != nil {
+		return a.content.manifest, a.content.manifestType, nil
+	}
+	m := manifest{
+		SchemaVersion: 2,
+		MediaType:     manifestType,
+		Config:        descriptor{MediaType: configType, Digest: digestOf(config), Size: int64(len(config))},
+	}
+	for i, diffID := range a.diffIDs {
+		m.Layers = append(m.Layers, descriptor{MediaType: layerType, Digest: diffID, Size: a.sizes[i]})
+	}
+	data, err = json.Marshal(m)
+	return data, manifestType, err
+}
+
+// name writes the index entry, then removes what the name stood for before.
+func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor, error) {
+	parsed, err := parseConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	var size int64
+	for _, n := range a.sizes {
+		size += n
+	}
+	x, err := a.store.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	d := descriptor{
+		MediaType: mediaType, Digest: digestOf(manifest), Size: int64(len(manifest)),
+		Platform: &platform{parsed.OS, parsed.Architecture, parsed.Variant},
+	}
+	for _, name := range a.content.names {
+		d.Annotations = map[string]string{
+			annotationName: name,
+			annotationSize: strconv.FormatInt(size, 10),
+		}
+		if a.content.stamp != "" {
+			d.Annotations[annotationSource] = a.content.stamp
+		}
+		if a.content.index != "" {
+			d.Annotations[annotationIndex] = a.content.index
+		}
+		x.put(d)
+	}
+	if err := a.store.writeIndex(x); err != nil {
+		return nil, err
+	}
+	return &d, a.store.collect(x)
+}
+
+func syncFileSystem(path string) error {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync the store: %w", err)
+	}
+	return nil
+}
+
+// reader tells the progress of reading a layer, some times a second at most.
+func (p Progress) reader(r io.Reader, l layerSource) io.Reader {
+	if p == nil {
+		return r
+	}
+	return &progressReader{Reader: r, progress: p, event: Event{Layer: l.label(0), Status: "pulling", Total: l.size}}
+}
+
+const progressStep = 512 << 10 // bytes between two events
+
+type progressReader struct {
+	io.Reader
+	progress Progress
+	event    Event
+	told     int64
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.event.Done += int64(n)
+	if r.event.Done-r.told >= progressStep {
+		r.told = r.event.Done
+		r.progress.tell(r.event)
+	}
+	return n, err
+}

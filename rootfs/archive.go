@@ -1,0 +1,235 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	archives "github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/go-archive/compression"
+)
+
+// load reads an image from a file or an OCI layout into the store.
+func (s *Store) load(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
+	stamp, err := r.stamp()
+	if err != nil {
+		return nil, err
+	}
+	work, err := s.newWorkDir()
+	if err != nil {
+		return nil, err
+	}
+	defer work.remove()
+	c, err := r.content(ctx, want, work.path)
+	if err != nil {
+		return nil, err
+	}
+	c.names, c.stamp = []string{r.String()}, stamp
+	return s.add(ctx, c, progress)
+}
+
+// content opens the file of a reference; work is a folder for what has to be
+// taken out of it.
+func (r reference) content(ctx context.Context, want platform, work string) (*content, error) {
+	kind := r.transport
+	if kind == tarball {
+		var err error
+		if kind, err = detect(r.path); err != nil {
+			return nil, err
+		}
+	}
+	switch kind {
+	case dockerArchive:
+		return fromDockerArchive(r.path, r.tag)
+	case ociLayout:
+		return fromLayout(r.path, r.tag, want)
+	case ociArchive:
+		if err := extractLayout(ctx, r.path, work); err != nil {
+			return nil, err
+		}
+		return fromLayout(work, r.tag, want)
+	}
+	return fromRootTarball(r.path), nil
+}
+
+// detect tells by its names what kind of tarball a file is. docker save has
+// manifest.json, and since Docker 25 an OCI layout's files besides.
+func detect(file string) (transport, error) {
+	kind := tarball
+	err := walkTarball(file, func(h *tar.Header, _ io.Reader) error {
+		entry := path.Clean(h.Name)
+		switch {
+		case entry == "manifest.json":
+			kind = dockerArchive
+			return errStop
+		case entry == "oci-layout":
+			kind = ociArchive
+		case !isSavedName(entry):
+			return errStop
+		}
+		return nil
+	})
+	return kind, err
+}
+
+// isSavedName tells a file of a saved image from one of a root: blobs, and
+// what older tools name after a digest.
+func isSavedName(entry string) bool {
+	first, _, _ := strings.Cut(entry, "/")
+	switch first {
+	case ".", "blobs", "index.json", "repositories":
+		return true
+	}
+	first = strings.TrimPrefix(first, "sha256:")
+	return len(first) >= digestLength && isHex(first[:digestLength])
+}
+
+var errStop = errors.New("stop")
+
+// walkTarball calls visit for each entry of a tarball, compressed or not, until
+// it returns errStop.
+func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
+	plain, err := openPlain(file)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	tr := tar.NewReader(plain)
+	for {
+		h, err := tr.Next()
+		if err == nil {
+			err = visit(h, tr)
+		}
+		if err == io.EOF || err == errStop { //nolint:errorlint // both come unwrapped
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("not a tarball, or truncated: %w", err)
+		}
+	}
+}
+
+func fromRootTarball(file string) *content {
+	return &content{
+		base: configFile{Architecture: runtime.GOARCH, OS: "linux"},
+		layers: []layerSource{{
+			open: func(context.Context) (io.ReadCloser, error) { return os.Open(file) },
+		}},
+	}
+}
+
+// fromDockerArchive reads what docker save wrote. A manifest is made from the
+// layers' diffIDs: the archive's own layers mostly are not packed, and
+// go-containerregistry would pack them to tell a digest.
+func fromDockerArchive(file, tag string) (*content, error) {
+	var wanted *name.Tag
+	if tag != "" {
+		parsed, err := name.NewTag(tag)
+		if err != nil {
+			return nil, err
+		}
+		wanted = &parsed
+	}
+	opener := func() (io.ReadCloser, error) { return openPlain(file) }
+	image, err := archives.Image(opener, wanted)
+	if err != nil {
+		return nil, err
+	}
+	c := &content{}
+	if c.config, err = image.RawConfigFile(); err != nil {
+		return nil, err
+	}
+	config, err := parseConfig(c.config)
+	if err != nil {
+		return nil, err
+	}
+	for _, diffID := range config.RootFS.DiffIDs {
+		c.layers = append(c.layers, layerSource{
+			diffID: diffID,
+			open: func(context.Context) (io.ReadCloser, error) {
+				hash, err := v1.NewHash(diffID)
+				if err != nil {
+					return nil, err
+				}
+				layer, err := image.LayerByDiffID(hash)
+				if err != nil {
+					return nil, err
+				}
+				return layer.Uncompressed()
+			},
+		})
+	}
+	return c, nil
+}
+
+// openPlain opens a file and decompresses it if need be. A plain file is given
+// as it is: archive/tar can seek in it.
+func openPlain(file string) (io.ReadCloser, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	magic := make([]byte, 10)
+	n, _ := io.ReadFull(f, magic)
+	if _, err = f.Seek(0, io.SeekStart); err == nil && compression.Detect(magic[:n]) == compression.None {
+		return f, nil
+	}
+	var plain io.ReadCloser
+	if err == nil {
+		plain, err = compression.DecompressStream(f)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &plainFile{plain, f}, nil
+}
+
+type plainFile struct {
+	io.ReadCloser
+	file *os.File
+}
+
+func (p *plainFile) Close() error { return errors.Join(p.ReadCloser.Close(), p.file.Close()) }
+
+// extractLayout takes the files of an OCI layout out of a tarball.
+func extractLayout(ctx context.Context, file, dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o700); err != nil {
+		return err
+	}
+	return walkTarball(file, func(h *tar.Header, r io.Reader) error {
+		entry := path.Clean(h.Name)
+		hex, isBlob := strings.CutPrefix(entry, "blobs/sha256/")
+		if h.Typeflag != tar.TypeReg || entry != "oci-layout" && entry != "index.json" && !(isBlob && len(hex) == digestLength && isHex(hex)) {
+			return nil
+		}
+		f, err := os.OpenFile(filepath.Join(dir, entry), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, &spaceGuard{Reader: &cancelReader{ctx, r}, dir: dir})
+		return errors.Join(err, f.Close())
+	})
+}
+
+func fromLayout(dir, tag string, want platform) (*content, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, fmt.Errorf("not an OCI layout: %w", err)
+	}
+	image, err := choose(index, tag, want)
+	if err != nil {
+		return nil, err
+	}
+	return fromImage(image)
+}

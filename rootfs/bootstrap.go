@@ -1,0 +1,239 @@
+package rootfs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// BootstrapOptions say of what to make an image.
+type BootstrapOptions struct {
+	Distribution string    // "debian"
+	Suite        string    // bookworm, trixie, sid, ...; "" is bookworm
+	Packages     []string  // besides those of the minimal system
+	Log          io.Writer // what mmdebstrap says; nil: nothing
+}
+
+const defaultSuite = "bookworm"
+
+// basePackages are in every bootstrapped Debian besides the essential ones:
+// what Docker's image has and what the profile walkthrough uses.
+var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", "procps"}
+
+// Bootstrap makes an image of a Debian suite with mmdebstrap(1), from the
+// mirror that the host's apt uses, or deb.debian.org on a host that has none.
+// It is named docker.io/library/debian:SUITE, and the default suite
+// docker.io/library/debian:latest too, so `debian` then means it. It needs root
+// and takes some 20 s.
+func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
+	if o.Distribution != "debian" {
+		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Help: "minirun bootstrap debian[:SUITE]"}
+	}
+	if o.Suite == "" || o.Suite == "latest" {
+		o.Suite = defaultSuite
+	}
+	op := "bootstrap debian:" + o.Suite
+	if !isComponent(o.Suite) {
+		return nil, &Error{Op: op, Err: errors.New("not the name of a suite"), Help: "for example bookworm, trixie or sid"}
+	}
+	if _, err := exec.LookPath("mmdebstrap"); err != nil {
+		return nil, &Error{Op: op, Err: errors.New("mmdebstrap is not installed"), Help: "apt-get install mmdebstrap"}
+	}
+	info, err := s.bootstrap(ctx, o)
+	if err != nil {
+		return nil, &Error{Op: op, Err: err, Help: hintOf(err)}
+	}
+	return info, nil
+}
+
+func (s *Store) bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
+	sources, err := aptSources(ctx, o.Suite)
+	if err != nil {
+		return nil, err
+	}
+	work, err := s.newWorkDir()
+	if err != nil {
+		return nil, err
+	}
+	defer work.remove()
+	if err := os.Chmod(work.path, 0o711); err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	return s.add(ctx, &content{
+		names: debianNames(o.Suite),
+		base: configFile{
+			Created: &now, Architecture: runtime.GOARCH, OS: "linux",
+			Config: configFields{
+				Cmd: []string{"bash"},
+				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+			},
+		},
+		layers: []layerSource{{open: func(ctx context.Context) (io.ReadCloser, error) {
+			return startMmdebstrap(ctx, o, sources, work)
+		}}},
+	}, nil)
+}
+
+func debianNames(suite string) []string {
+	const repository = dockerHub + "/library/debian:"
+	if suite == defaultSuite {
+		return []string{repository + "latest", repository + suite}
+	}
+	return []string{repository + suite}
+}
+
+// mmdebstrap is a running mmdebstrap, and the tar that it writes.
+type mmdebstrap struct {
+	io.Reader
+	command *exec.Cmd
+	cancel  context.CancelFunc
+	said    *lastLines
+	end     error // what Read gives once mmdebstrap has ended
+}
+
+func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, work *workDir) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	packages := append(slices.Clone(basePackages[:]), o.Packages...)
+	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ","), o.Suite, "-"}
+	command := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
+	command.Env = append(os.Environ(), "TMPDIR="+work.path, "LC_ALL=C.UTF-8")
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it unmounts and removes what it made
+	// It signals its whole process group when it ends early, which must not be ours.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.WaitDelay = 10 * time.Second
+	// Should we die, the folder stays locked until mmdebstrap is gone as well.
+	command.ExtraFiles = []*os.File{work.lock}
+	m := &mmdebstrap{command: command, cancel: cancel, said: &lastLines{log: o.Log}}
+	command.Stderr = m.said
+	out, err := command.StdoutPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	m.Reader = out
+	return m, nil
+}
+
+// Read gives the tar. Its end is an error when mmdebstrap failed, so that half
+// a system never becomes an image.
+func (m *mmdebstrap) Read(p []byte) (int, error) {
+	if m.end != nil {
+		return 0, m.end
+	}
+	n, err := m.Reader.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	m.end = err
+	if failed := m.command.Wait(); failed != nil {
+		m.end = fmt.Errorf("mmdebstrap: %w: %s", failed, m.said)
+	}
+	return n, m.end
+}
+
+func (m *mmdebstrap) Close() error {
+	m.cancel()
+	if m.end == nil {
+		m.end = os.ErrClosed
+		_ = m.command.Wait()
+	}
+	return nil
+}
+
+// lastLines passes on what is written and remembers its last errors.
+type lastLines struct {
+	log   io.Writer
+	lines []string
+	rest  []byte
+}
+
+const keptLines = 3
+
+func (l *lastLines) Write(p []byte) (int, error) {
+	if l.log != nil {
+		_, _ = l.log.Write(p)
+	}
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		l.rest = rest
+		text := strings.TrimSpace(string(line[bytes.LastIndexByte(line, '\r')+1:]))
+		if text != "" && !strings.HasPrefix(text, "I: ") {
+			l.lines = append(l.lines, text)
+			l.lines = l.lines[max(0, len(l.lines)-keptLines):]
+		}
+	}
+}
+
+func (l *lastLines) String() string { return strings.Join(l.lines, "; ") }
+
+// aptSources gives the sources.list lines of a Debian suite.
+func aptSources(ctx context.Context, suite string) ([]string, error) {
+	// It prints what it would fetch, from all of apt's configuration, and works
+	// before the first update.
+	out, err := exec.CommandContext(ctx, "apt-get", "update", "--print-uris").Output()
+	if err != nil && !errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("apt-get update --print-uris: %w", err)
+	}
+	mirror, security := debianMirrors(out)
+	if suite == "sid" || suite == "unstable" {
+		return []string{"deb " + mirror + " " + suite + " main"}, nil
+	}
+	return []string{
+		"deb " + mirror + " " + suite + " main",
+		"deb " + mirror + " " + suite + "-updates main",
+		"deb " + security + " " + suite + "-security main",
+	}, nil
+}
+
+// debianMirrors finds Debian's archive and its security archive among lines
+// like 'http://deb.debian.org/debian/dists/bookworm/InRelease' FILE 0. Others
+// serve suites of that name too (download.docker.com/linux/debian bookworm), but
+// only Debian has a bookworm-updates.
+func debianMirrors(uris []byte) (mirror, security string) {
+	mirror, security = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
+	var foundMirror, foundSecurity bool
+	lines := bufio.NewScanner(bytes.NewReader(uris))
+	for lines.Scan() {
+		quoted, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "'"), "'")
+		base, dist, ok := strings.Cut(quoted, "/dists/")
+		if !ok || !strings.HasPrefix(path.Base(base), "debian") {
+			continue
+		}
+		suite, kind, _ := strings.Cut(path.Dir(dist), "-")
+		switch {
+		case !isDebianSuite(suite):
+		case kind == "updates" && !foundMirror:
+			mirror, foundMirror = base, true
+		case kind == "security" && !foundSecurity:
+			security, foundSecurity = base, true
+		}
+	}
+	return mirror, security
+}
+
+func isDebianSuite(suite string) bool {
+	switch suite {
+	case "bullseye", "bookworm", "trixie", "forky", "oldoldstable", "oldstable", "stable", "testing":
+		return true
+	}
+	return false
+}

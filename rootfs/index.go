@@ -1,0 +1,196 @@
+package rootfs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+const (
+	// Media types of what minirun writes itself (image-spec, media-types.md).
+	indexType    = "application/vnd.oci.image.index.v1+json"
+	manifestType = "application/vnd.oci.image.manifest.v1+json"
+	configType   = "application/vnd.oci.image.config.v1+json"
+	layerType    = "application/vnd.oci.image.layer.v1.tar"
+
+	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
+	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
+	annotationIndex  = "dev.minirun.index"                 // digest that the registry gave for the name
+	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars
+)
+
+// index is index.json of an OCI image layout.
+type index struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType,omitempty"`
+	Manifests     []descriptor `json:"manifests"`
+}
+
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Size        int64             `json:"size"`
+	Platform    *platform         `json:"platform,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+func (d *descriptor) name() string { return d.Annotations[annotationName] }
+
+// manifest is an OCI image manifest or Docker's version 2, schema 2.
+type manifest struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType,omitempty"`
+	Config        descriptor   `json:"config"`
+	Layers        []descriptor `json:"layers"`
+}
+
+type platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+func (p platform) String() string {
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
+// parsePlatform reads --platform OS[/ARCH[/VARIANT]], with Docker's other
+// spellings of architectures. Empty is this machine.
+func parsePlatform(text string) (platform, error) {
+	p := platform{OS: "linux", Architecture: runtime.GOARCH}
+	if text == "" {
+		return p, nil
+	}
+	parts := strings.Split(text, "/")
+	if len(parts) > 3 || slices.Contains(parts, "") {
+		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example linux/arm64"}
+	}
+	if len(parts) == 1 && parts[0] != "linux" {
+		parts = []string{"linux", parts[0]}
+	}
+	p.OS = parts[0]
+	if len(parts) > 1 {
+		p.Architecture = parts[1]
+	}
+	if len(parts) > 2 {
+		p.Variant = parts[2]
+	}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	case "armhf":
+		p.Architecture, p.Variant = "arm", "v7"
+	case "armel":
+		p.Architecture, p.Variant = "arm", "v6"
+	case "i386", "i486", "i586", "i686":
+		p.Architecture = "386"
+	}
+	if p.OS != "linux" {
+		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
+	}
+	return p, nil
+}
+
+// satisfies tells whether an image for p runs where want is asked for.
+func (p *platform) satisfies(want platform) bool {
+	return p != nil && p.OS == want.OS && p.Architecture == want.Architecture &&
+		(want.Variant == "" || p.Variant == want.Variant)
+}
+
+func (s *Store) readIndex() (*index, error) {
+	data, err := os.ReadFile(s.path("index.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return &index{SchemaVersion: 2, MediaType: indexType}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var x index
+	if err := json.Unmarshal(data, &x); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.path("index.json"), err)
+	}
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return !isDigest(d.Digest) })
+	return &x, nil
+}
+
+// writeIndex replaces index.json. The caller holds the store's lock.
+func (s *Store) writeIndex(x *index) error {
+	data, err := json.Marshal(x)
+	if err != nil {
+		return err
+	}
+	return writeFile(s.path("index.json"), data)
+}
+
+// writeFile makes or replaces a file at once: after a crash it is whole, or as
+// it was before.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+// find gives the entry for a name. For this machine's platform, which nobody
+// asked for by name, an image for another one is better than none, as with
+// Docker.
+func (x *index) find(r reference, want platform, asked bool) *descriptor {
+	var other *descriptor
+	for i := range x.Manifests {
+		d := &x.Manifests[i]
+		if !d.matches(r) {
+			continue
+		}
+		if d.Platform.satisfies(want) {
+			return d
+		}
+		other = d
+	}
+	if asked {
+		return nil
+	}
+	return other
+}
+
+func (d *descriptor) matches(r reference) bool {
+	if d.name() == r.String() {
+		return true
+	}
+	digest := r.digest()
+	return digest != "" && (d.Digest == digest || d.Annotations[annotationIndex] == digest) &&
+		strings.HasPrefix(d.name(), r.domain+"/"+r.repository) &&
+		strings.Trim(d.name()[len(r.domain+"/"+r.repository):][:1], ":@") == ""
+}
+
+// put adds an entry in the place of one of the same name and platform.
+func (x *index) put(d descriptor) {
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
+		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || *old.Platform == *d.Platform)
+	})
+	x.Manifests = append(x.Manifests, d)
+}

@@ -1,0 +1,179 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLayers is how many lower layers one mount takes: mount(2)'s data is one
+// page, and a layer takes up to 18 bytes of it. Docker's own limit is 128.
+const maxLayers = 128
+
+// Overlay is a copy-on-write root: layers that are never written, under a
+// folder that takes what the container writes.
+type Overlay struct {
+	Layers []string // folders, lowest first, as in Image
+	Dir    string   // the container's own folder: upper, work and root are made in it
+}
+
+// Mount mounts the overlay and returns the path of the root, Dir/root.
+//
+// The caller's thread must be in a mount namespace of its own with private
+// propagation, or the mount shows on the host. Layers and Dir may have any
+// characters in their paths, and Dir may lie in a layer, as it does when the
+// layer is the host's own root: since overlayfs refuses that (ELOOP), what the
+// container writes then goes to a tmpfs, that is, to memory.
+//
+// The upper folder is thrown away with the container, so it is mounted volatile
+// where the kernel can (Linux 5.10): sync(2) inside does not wait for the disk.
+//
+// After an error nothing is left mounted.
+func (o Overlay) Mount() (root string, err error) {
+	if len(o.Layers) == 0 || len(o.Layers) > maxLayers {
+		return "", fmt.Errorf("mount root: %d layers, where overlayfs takes 1 to %d", len(o.Layers), maxLayers)
+	}
+	root = o.root()
+	if err := os.Mkdir(root, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	err = o.mountWithUpper(o.Dir)
+	if errors.Is(err, unix.ELOOP) {
+		err = o.mountOnTmpfs()
+	}
+	if err != nil {
+		return "", &Error{Op: "mount root", Err: err, Help: o.hint(err)}
+	}
+	return root, nil
+}
+
+// Unmount takes away what Mount mounted. It does so at once, even while files
+// in the root are open, and is to be called before Dir is removed: RemoveAll
+// would walk the whole root through the overlay.
+func (o Overlay) Unmount() error {
+	err := unix.Unmount(o.root(), unix.MNT_DETACH)
+	// EINVAL: there is no tmpfs, the usual case.
+	if memory := unix.Unmount(o.memory(), unix.MNT_DETACH); err == nil && memory != unix.EINVAL && memory != unix.ENOENT {
+		err = memory
+	}
+	if err != nil {
+		return fmt.Errorf("unmount %s: %w", o.root(), err)
+	}
+	return nil
+}
+
+func (o Overlay) root() string   { return filepath.Join(o.Dir, "root") }
+func (o Overlay) memory() string { return filepath.Join(o.Dir, "memory") }
+
+func (o Overlay) mountOnTmpfs() error {
+	if err := os.Mkdir(o.memory(), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := unix.Mount("tmpfs", o.memory(), "tmpfs", 0, "mode=0700"); err != nil {
+		return &os.PathError{Op: "mount tmpfs", Path: o.memory(), Err: err}
+	}
+	err := o.mountWithUpper(o.memory())
+	if err != nil {
+		_ = unix.Unmount(o.memory(), unix.MNT_DETACH)
+	}
+	return err
+}
+
+// mountWithUpper mounts with dir/upper and dir/work. The folders are handed
+// over as /proc/self/fd/N: no character of a path can then be taken for a
+// separator, and 128 layers fit the page.
+func (o Overlay) mountWithUpper(dir string) error {
+	var open folders
+	defer open.close()
+	lower := make([]string, 0, len(o.Layers))
+	for i := len(o.Layers) - 1; i >= 0; i-- { // overlayfs wants the highest first
+		lower = append(lower, open.add(o.Layers[i]))
+	}
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	if err := makeUpper(upper, o.Layers[len(o.Layers)-1]); err != nil {
+		return err
+	}
+	if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + open.add(upper) + ",workdir=" + open.add(work) + ",index=off,metacopy=off"
+	if open.err != nil {
+		return open.err
+	}
+	return mountOverlay(o.root(), data)
+}
+
+func mountOverlay(root, data string) error {
+	err := unix.Mount("overlay", root, "overlay", 0, data+",volatile")
+	if errors.Is(err, unix.EINVAL) { // Linux before 5.10
+		err = unix.Mount("overlay", root, "overlay", 0, data)
+	}
+	if err != nil {
+		return &os.PathError{Op: "mount overlay", Path: root, Err: err}
+	}
+	return nil
+}
+
+// makeUpper makes the upper folder. It is the root folder that the container
+// sees, so it takes the mode and owner of the highest layer's.
+func makeUpper(upper, highest string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(highest, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: highest, Err: err}
+	}
+	if err := os.Mkdir(upper, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(upper, st.Mode&0o7777); err != nil {
+		return &os.PathError{Op: "chmod", Path: upper, Err: err}
+	}
+	return nil
+}
+
+// hint tells why overlayfs may have refused.
+func (o Overlay) hint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return "the kernel has no overlayfs; try 'modprobe overlay'"
+	case errors.Is(err, unix.EPERM):
+		return "mounting needs root, and inside a container its CAP_SYS_ADMIN"
+	case !errors.Is(err, unix.EINVAL):
+		return ""
+	}
+	var st unix.Statfs_t
+	if unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return o.Dir + " is on an overlay itself, which cannot hold another; choose a folder on ext4, xfs, btrfs or tmpfs with --run-root"
+	}
+	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a folder on ext4, xfs, btrfs or tmpfs with --run-root"
+}
+
+// folders holds folders open and gives each a short name.
+type folders struct {
+	files []int
+	err   error
+}
+
+func (f *folders) add(path string) string {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		if f.err == nil {
+			f.err = &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return ""
+	}
+	f.files = append(f.files, fd)
+	return fmt.Sprintf("/proc/self/fd/%d", fd)
+}
+
+func (f *folders) close() {
+	for _, fd := range f.files {
+		_ = unix.Close(fd)
+	}
+}

@@ -1,0 +1,241 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Pull fetches an image whatever the store has: a name from its registry, with
+// the user's credentials for it (docker login's, or DOCKER_CONFIG's), a tarball
+// or layout from its file. A registry on this machine is asked by http.
+//
+// Every digest is checked, of the manifest, the configuration and the layers,
+// packed and unpacked. Layers that the store has are not fetched.
+func (s *Store) Pull(ctx context.Context, ref string, o ResolveOptions) (*ImageInfo, error) {
+	r, err := parseReference(ref, pathExists)
+	if err != nil {
+		return nil, err
+	}
+	if r.transport == directory || r.transport == hostRoot {
+		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used in place"), Help: "run it: minirun run " + ref + " COMMAND"}
+	}
+	want, err := parsePlatform(o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	return s.fetch(ctx, r, want, o.Progress)
+}
+
+func (s *Store) pull(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
+	ref, err := r.remote()
+	if err != nil {
+		return nil, err
+	}
+	progress.tell(Event{Status: "pulling"})
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("minirun")}
+	found, err := remote.Get(ref, options...)
+	if err != nil {
+		return nil, s.pullError(r, err)
+	}
+	image, err := chooseRemote(found, want)
+	if err != nil {
+		return nil, &Error{Op: "pull " + r.short(), Err: err}
+	}
+	c, err := fromImage(image)
+	if err != nil {
+		return nil, s.pullError(r, err)
+	}
+	c.names, c.index = []string{r.String()}, found.Digest.String()
+	info, err := s.add(ctx, c, progress)
+	if err != nil {
+		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: hintOf(err)}
+	}
+	return info, nil
+}
+
+// remote is the reference as go-containerregistry wants it.
+func (r reference) remote() (name.Reference, error) {
+	var options []name.Option
+	if isLoopback(r.domain) {
+		options = append(options, name.Insecure)
+	}
+	return name.ParseReference(r.String(), options...)
+}
+
+// isLoopback tells a registry on this machine, which like crane and Docker we
+// ask by http.
+func isLoopback(domain string) bool {
+	host := domain
+	if h, _, err := net.SplitHostPort(domain); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// pullError says what a registry's answer means. Docker Hub answers 401 for a
+// repository that is not there, so that is not found as well.
+func (s *Store) pullError(r reference, err error) error {
+	var answer *answers.Error
+	if !errors.As(err, &answer) {
+		e := s.notFound(r, err)
+		return e
+	}
+	switch answer.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return &Error{
+			Op: "pull " + r.short(), Err: fmt.Errorf("%w: not in the store, and %s refuses: %w", ErrNotFound, r.domain, err),
+			Help: "check the name; for a private image give credentials with 'docker login " + r.domain + "'",
+		}
+	default:
+		return s.notFound(r, err)
+	}
+}
+
+func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
+	if !found.MediaType.IsIndex() {
+		return found.Image()
+	}
+	index, err := found.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	return choose(index, "", want)
+}
+
+// choose finds the image for a platform in an index, and in the indexes in it.
+// With a tag only what has that name counts. What is no image, as the
+// attestations that BuildKit adds, is for no platform.
+func choose(index v1.ImageIndex, tag string, want platform) (v1.Image, error) {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	entries := m.Manifests
+	if tag != "" {
+		entries = slices.DeleteFunc(slices.Clone(entries), func(d v1.Descriptor) bool {
+			return !namedBy(d, tag)
+		})
+		if len(entries) == 0 {
+			return nil, fmt.Errorf("no image has the name %q", tag)
+		}
+	}
+	if len(entries) == 1 && entries[0].MediaType.IsIndex() {
+		nested, err := index.ImageIndex(entries[0].Digest)
+		if err != nil {
+			return nil, err
+		}
+		return choose(nested, "", want)
+	}
+	d, err := choosePlatform(entries, want)
+	if err != nil {
+		return nil, err
+	}
+	image, err := index.Image(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := image.RawManifest()
+	if err == nil && digestOf(raw) != d.Digest.String() {
+		err = fmt.Errorf("manifest %s has the digest %s", d.Digest, digestOf(raw))
+	}
+	return image, err
+}
+
+// namedBy: tools write the tag alone or the full name.
+func namedBy(d v1.Descriptor, tag string) bool {
+	for _, key := range []string{annotationName, "io.containerd.image.name"} {
+		name := d.Annotations[key]
+		if name == tag || strings.HasSuffix(name, ":"+tag) {
+			return true
+		}
+	}
+	return false
+}
+
+func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, error) {
+	var fits []v1.Descriptor
+	var there []string
+	for _, d := range entries {
+		switch {
+		case !d.MediaType.IsImage():
+		case d.Platform == nil:
+			fits = append(fits, d)
+		default:
+			p := platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
+			if p.satisfies(want) {
+				fits = append(fits, d)
+			}
+			if p.OS != "unknown" {
+				there = append(there, p.String())
+			}
+		}
+	}
+	if len(fits) == 0 {
+		return v1.Descriptor{}, fmt.Errorf("no image for %s; there are: %s", want, strings.Join(there, ", "))
+	}
+	return fits[0], nil
+}
+
+// fromImage takes an image apart; layers are read only when they are needed.
+func fromImage(image v1.Image) (*content, error) {
+	m, err := image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	c := &content{manifestType: string(m.MediaType)}
+	if c.manifestType == "" {
+		c.manifestType = manifestType
+	}
+	if t := m.Config.MediaType; t != types.DockerConfigJSON && t != types.OCIConfigJSON {
+		return nil, fmt.Errorf("not a container image: its configuration is %s", t)
+	}
+	if c.manifest, err = image.RawManifest(); err != nil {
+		return nil, err
+	}
+	if c.config, err = image.RawConfigFile(); err != nil {
+		return nil, err
+	}
+	if got := digestOf(c.config); got != m.Config.Digest.String() {
+		return nil, fmt.Errorf("configuration %s has the digest %s", m.Config.Digest, got)
+	}
+	config, err := parseConfig(c.config)
+	if err != nil {
+		return nil, err
+	}
+	if len(config.RootFS.DiffIDs) != len(m.Layers) {
+		return nil, fmt.Errorf("the manifest has %d layers, the configuration %d", len(m.Layers), len(config.RootFS.DiffIDs))
+	}
+	for i, d := range m.Layers {
+		c.layers = append(c.layers, layerSource{
+			diffID: config.RootFS.DiffIDs[i],
+			digest: d.Digest.String(),
+			size:   d.Size,
+			open:   openLayer(image, d.Digest),
+		})
+	}
+	return c, nil
+}
+
+func openLayer(image v1.Image, digest v1.Hash) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) {
+		layer, err := image.LayerByDigest(digest)
+		if err != nil {
+			return nil, err
+		}
+		return layer.Compressed()
+	}
+}

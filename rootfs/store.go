@@ -1,0 +1,290 @@
+// Package rootfs turns an image argument into a root file system: it finds the
+// image in the store or fetches it, unpacks its layers, and mounts an overlay on
+// them.
+package rootfs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Store keeps images in a folder:
+//
+//	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
+//	blobs/sha256/HEX         manifests and configurations, not the packed layers
+//	layers/sha256/HEX/       the unpacked layers, by diffID; HEX.size has the bytes of the tar
+//	tmp/                     what is being fetched, with a lock on each folder
+//	lock                     held by flock(2) while the store changes
+//
+// A layer or an index entry is whole or not there, whenever a process dies: they
+// come into the store by rename(2). An image in use holds a shared lock on its
+// manifest, and nothing takes its layers away.
+type Store struct{ root string }
+
+// OpenStore opens the store in root and makes it, with mode 0700, if it is not
+// there.
+func OpenStore(root string) (*Store, error) {
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{root: abs}
+	if _, err := os.Stat(s.path("oci-layout")); err == nil {
+		return s, s.checkOwner()
+	}
+	for _, dir := range []string{"", "blobs/sha256", "layers/sha256", "tmp"} {
+		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
+			return nil, &Error{Op: "open the image store", Err: err, Help: "choose another folder with --root"}
+		}
+	}
+	if err := s.checkOwner(); err != nil {
+		return nil, err
+	}
+	return s, writeFile(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+}
+
+// checkOwner refuses a store that somebody else could fill: its layers become
+// roots.
+func (s *Store) checkOwner() error {
+	var st unix.Stat_t
+	if err := unix.Stat(s.root, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: s.root, Err: err}
+	}
+	if st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
+		return &Error{
+			Op: "open the image store", Err: fmt.Errorf("%s belongs to somebody else or can be written by others", s.root),
+			Help: "choose another folder with --root",
+		}
+	}
+	return nil
+}
+
+func (s *Store) path(elements ...string) string {
+	return filepath.Join(append([]string{s.root}, elements...)...)
+}
+
+// blob and layer give the place of a digest that isDigest holds for.
+func (s *Store) blob(digest string) string { return s.path("blobs", digestPath(digest)) }
+
+func (s *Store) layer(diffID string) string { return s.path("layers", digestPath(diffID)) }
+
+func digestPath(digest string) string { return strings.Replace(digest, ":", "/", 1) }
+
+// PullPolicy says when a registry is asked, as docker run --pull.
+type PullPolicy string
+
+// The pull policies. The zero value is PullMissing.
+const (
+	PullAlways  PullPolicy = "always"
+	PullMissing PullPolicy = "missing"
+	PullNever   PullPolicy = "never"
+)
+
+// Event is a step of fetching an image.
+type Event struct {
+	Layer       string // digest of the layer that is being read, or "" for the whole image
+	Status      string // "pulling", "unpacking", "exists", "done"
+	Done, Total int64  // bytes of the packed layer; Total 0 is unknown
+}
+
+// Progress is told the steps. It is called from one goroutine at a time.
+type Progress func(Event)
+
+func (p Progress) tell(e Event) {
+	if p != nil {
+		p(e)
+	}
+}
+
+// ResolveOptions are the choices of Resolve and Pull.
+type ResolveOptions struct {
+	Pull     PullPolicy
+	Platform string // OS/ARCHITECTURE[/VARIANT]; "" is this machine
+	Progress Progress
+}
+
+// Image is a root file system to run.
+type Image struct {
+	Name   string   // full name: docker.io/library/debian:latest, dir:/srv/root
+	Digest string   // of its manifest; "" for dir: and host:
+	Layers []string // absolute folders, lowest first
+	Config Config
+
+	lock *os.File
+}
+
+// Close ends the use of the image: its layers may now be removed.
+func (i *Image) Close() error {
+	if i.lock == nil {
+		return nil
+	}
+	return i.lock.Close()
+}
+
+// ImageInfo is an image of the store.
+type ImageInfo struct {
+	Name     string    `json:"name"`
+	Digest   string    `json:"digest"` // of the manifest
+	ID       string    `json:"id"`     // digest of the configuration, Docker's image ID
+	Platform string    `json:"platform"`
+	Created  time.Time `json:"created"`
+	Size     int64     `json:"size"` // bytes of its layers, unpacked
+}
+
+// open locks an image of the store and reads what it consists of. It returns
+// os.ErrNotExist when the image was removed since the index was read.
+func (s *Store) open(d *descriptor) (*Image, error) {
+	lock, err := lockShared(s.blob(d.Digest))
+	if err != nil {
+		return nil, err
+	}
+	image, err := s.readImage(d)
+	if err != nil {
+		_ = lock.Close()
+		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: "the store is damaged; 'minirun rmi' the image and fetch it again"}
+	}
+	image.lock = lock
+	return image, nil
+}
+
+func (s *Store) readImage(d *descriptor) (*Image, error) {
+	_, config, err := s.readManifest(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	image := &Image{Name: d.name(), Digest: d.Digest, Config: config.config()}
+	for _, diffID := range config.RootFS.DiffIDs {
+		layer := s.layer(diffID)
+		if _, err := os.Stat(layer); err != nil {
+			return nil, err
+		}
+		// A layer that occurs twice counts where it is highest; overlayfs takes
+		// each folder once.
+		image.Layers = slices.DeleteFunc(image.Layers, func(l string) bool { return l == layer })
+		image.Layers = append(image.Layers, layer)
+	}
+	if len(image.Layers) == 0 {
+		return nil, errors.New("the image has no layers")
+	}
+	return image, nil
+}
+
+func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
+	data, err := s.readBlob(digest)
+	if err != nil {
+		return nil, nil, err
+	}
+	var m manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, nil, fmt.Errorf("manifest %s: %w", digest, err)
+	}
+	if data, err = s.readBlob(m.Config.Digest); err != nil {
+		return nil, nil, err
+	}
+	config, err := parseConfig(data)
+	return &m, config, err
+}
+
+// readBlob reads a blob and checks that it is what its name says.
+func (s *Store) readBlob(digest string) ([]byte, error) {
+	if !isDigest(digest) {
+		return nil, fmt.Errorf("%q is not a SHA-256", digest)
+	}
+	data, err := os.ReadFile(s.blob(digest))
+	if err != nil {
+		return nil, err
+	}
+	if got := digestOf(data); got != digest {
+		return nil, fmt.Errorf("blob %s has the digest %s", digest, got)
+	}
+	return data, nil
+}
+
+// Images lists the store's images by name.
+func (s *Store) Images() ([]ImageInfo, error) {
+	x, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	images := []ImageInfo{}
+	for _, d := range x.Manifests {
+		info, err := s.info(&d)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read image %s: %w", d.name(), err)
+		}
+		images = append(images, *info)
+	}
+	slices.SortFunc(images, func(a, b ImageInfo) int {
+		return strings.Compare(a.Name+" "+a.Platform, b.Name+" "+b.Platform)
+	})
+	return images, nil
+}
+
+func (s *Store) info(d *descriptor) (*ImageInfo, error) {
+	m, config, err := s.readManifest(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	info := &ImageInfo{Name: d.name(), Digest: d.Digest, ID: m.Config.Digest}
+	info.Platform = platform{config.OS, config.Architecture, config.Variant}.String()
+	if config.Created != nil {
+		info.Created = *config.Created
+	}
+	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)
+	return info, nil
+}
+
+// Remove takes a name out of the store, and the layers that no other image has.
+// An image that a container runs on is left alone, with ErrInUse, unless it has
+// another name.
+func (s *Store) Remove(ctx context.Context, name string) error {
+	r, err := parseReference(name, pathExists)
+	if err != nil {
+		return err
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	x, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	var removed []descriptor
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool {
+		if d.matches(r) {
+			removed = append(removed, d)
+		}
+		return d.matches(r)
+	})
+	if len(removed) == 0 {
+		return &Error{Op: "remove " + r.String(), Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}
+	}
+	for _, d := range removed {
+		if !x.has(d.Digest) && s.inUse(d.Digest) {
+			return &Error{Op: "remove " + r.String(), Err: ErrInUse, Help: "end the container first"}
+		}
+	}
+	if err := s.writeIndex(x); err != nil {
+		return err
+	}
+	return s.collect(x)
+}
+
+func (x *index) has(digest string) bool {
+	return slices.ContainsFunc(x.Manifests, func(d descriptor) bool { return d.Digest == digest })
+}
