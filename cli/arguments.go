@@ -162,7 +162,7 @@ func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
 	} else if !hasValue {
 		value = "true"
 	}
-	a.give(verb, f, value)
+	a.give(f, value)
 	return args, nil
 }
 
@@ -178,14 +178,14 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 		case f == nil:
 			return nil, a.unknownShort(verb, name, "-"+name+bundle)
 		case !takesValue(f):
-			a.give(verb, f, "true")
+			a.give(f, "true")
 		case bundle != "":
-			a.give(verb, f, strings.TrimPrefix(bundle, "="))
+			a.give(f, strings.TrimPrefix(bundle, "="))
 			return args, nil
 		case len(args) == 0:
 			return nil, &usageError{message: "flag needs a value: -" + name}
 		default:
-			a.give(verb, f, args[0])
+			a.give(f, args[0])
 			return args[1:], nil
 		}
 	}
@@ -207,7 +207,7 @@ func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 }
 
 // give notes a flag under its first name.
-func (a *arranger) give(verb *ucli.Command, f ucli.Flag, value string) {
+func (a *arranger) give(f ucli.Flag, value string) {
 	arg := "--" + f.Names()[0] + "=" + value
 	for _, g := range a.global {
 		if g == f {

@@ -77,9 +77,10 @@ func (u *ui) error(err error) {
 	}
 }
 
-// listed gives the errors that errors.Join has put together.
+// listed gives the errors that errors.Join has put together. It looks at err
+// itself only: what wraps a list tells it in its own words.
 func listed(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only a list itself, not what wraps one
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || !strings.Contains(err.Error(), "\n") {
 		return []error{err}
 	}
