@@ -50,6 +50,7 @@ run 0 'root root .* a$' minirun --cap-add CAP_AUDIT_CONTROL --seccomp "$profile"
     'useradd -m knrt10 && id -u knrt10 && touch a && ls -l a && chown knrt10 a && ls -l a'
 
 say 'File capabilities survive: ping has its own.'
+# shellcheck disable=SC2016 # for the container's shell
 run 0 'cap_net_raw' minirun debian sh -c 'getcap $(which ping)'
 
 say 'Done. A shell of your own: minirun -it debian bash'
