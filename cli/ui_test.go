@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/rootfs"
+)
+
+type hinted struct{ error }
+
+func (hinted) Hint() string { return "do\x07 this" }
+
+type problems []string
+
+func (p problems) Error() string   { return strings.Join(p, "\n") }
+func (p problems) Lines() []string { return p }
+
+type coded struct{ error }
+
+func (coded) ExitCode() int { return 126 }
+
+func testUI() (*ui, *bytes.Buffer) {
+	var out bytes.Buffer
+	return &ui{w: &out, terminal: true, width: func() int { return 40 }}, &out
+}
+
+func TestErrors(t *testing.T) {
+	boom := errors.New("boom")
+	child := exec.Command("false").Run()
+	for _, test := range []struct {
+		name string
+		err  error
+		code int
+		want string
+	}{
+		{"one line", fmt.Errorf("run ls: %w", boom), 125, "minirun: run ls: boom\n"},
+		{"a hint", fmt.Errorf("pull: %w", hinted{boom}), 125, "minirun: pull: boom\nhint: do\\a this\n"},
+		{"a list", errors.Join(boom, errors.Join(coded{boom}, boom)), 126, "minirun: boom\nminirun: boom\nminirun: boom\n"},
+		{"problems of a file", fmt.Errorf("profile: %w", problems{"a:1:2: x", "a:3:4: y"}), 125, "minirun: a:1:2: x\nminirun: a:3:4: y\n"},
+		{"a stranger's lines", errors.New("no \x1b[2Jfile\nhint: rm -rf /"), 125, "minirun: no \\x1b[2Jfile\\nhint: rm -rf /\n"},
+		{"a status", coded{boom}, 126, "minirun: boom\n"},
+		{"a program's status is not minirun's", fmt.Errorf("mmdebstrap: %w", child), 125, "minirun: mmdebstrap: exit status 1\n"},
+		{"told already", status(3), 3, ""},
+		{"a signal", interrupted(15), 143, "minirun: interrupted by terminated\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ui, out := testUI()
+			if got := (&app{ui: ui}).exitCode(test.err); got != test.code {
+				t.Errorf("status %d, want %d", got, test.code)
+			}
+			if diff := cmp.Diff(test.want, out.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// Colour and bars are a terminal's alone.
+func TestPipeIsPlain(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a := &app{ui: newUI(w)}
+	tell, done := a.progress("pull debian", false)
+	if tell != nil {
+		t.Error("a bar in a pipe")
+	}
+	done()
+	a.ui.warn("careful")
+	w.Close()
+	var got bytes.Buffer
+	if _, err := got.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != "minirun: warning: careful\n" {
+		t.Errorf("got %q", got.String())
+	}
+}
+
+func TestColour(t *testing.T) {
+	ui, out := testUI()
+	ui.colour = true
+	ui.hint("do this")
+	if want := "\x1b[1;36mhint:\x1b[0m do this\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// The bar stays the last line: what is said meanwhile goes above it, and at its
+// end nothing of it is left.
+func TestBar(t *testing.T) {
+	ui, out := testUI()
+	ui.bar("pulling")
+	ui.bar("pulling") // no change, nothing to draw
+	ui.say("note")
+	ui.bar(strings.Repeat("x", 50))
+	ui.bar("")
+	ui.say("end")
+	want := "\r\x1b[Kpulling" + "\r\x1b[Knote\npulling" + "\r\x1b[K" + strings.Repeat("x", 39) + "\r\x1b[K" + "end\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	ui, _ := testUI()
+	p := &progress{ui: ui, label: "pull debian", layers: map[string]rootfs.Event{}, drawn: time.Now()}
+	for _, e := range []rootfs.Event{
+		{Status: "pulling"},
+		{Layer: "a", Status: "pulling", Done: 10e6, Total: 40e6},
+		{Layer: "b", Status: "done", Done: 60e6, Total: 60e6},
+		{Layer: "c", Status: "exists"},
+	} {
+		p.tell(e)
+	}
+	if want := "pull debian [================>       ] 70MB/100MB, 2 of 3 layers"; p.text() != want {
+		t.Errorf("got %q, want %q", p.text(), want)
+	}
+	p.tell(rootfs.Event{Layer: "a", Status: "done", Done: 40e6, Total: 40e6})
+	if want := "pull debian [========================] 100MB/100MB, 3 of 3 layers"; p.text() != want {
+		t.Errorf("got %q, want %q", p.text(), want)
+	}
+}
+
+func TestLines(t *testing.T) {
+	ui, out := testUI()
+	l := &lines{ui: ui}
+	for _, chunk := range []string{"I: one\nI: t", "wo\r\n", "\x1b]0;x\a\n", "rest"} {
+		if n, err := l.Write([]byte(chunk)); n != len(chunk) || err != nil {
+			t.Errorf("Write(%q) = %d, %v", chunk, n, err)
+		}
+	}
+	if want := "I: one\nI: two\n\\x1b]0;x\\a\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
