@@ -139,6 +139,9 @@ func (r reference) stamp() (string, error) {
 	if info.IsDir() {
 		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is a folder"), Help: "write dir:" + r.path + ", or oci:" + r.path + " for an OCI layout"}
 	}
+	if !info.Mode().IsRegular() {
+		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is not a regular file")}
+	}
 	st := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("%d:%d:%d:%d:%d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()), nil
 }

@@ -60,46 +60,31 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, e
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// unpackTar unpacks while an inspector reads the same bytes: go-archive is
-// more lenient than we are (it strips a leading slash, only logs an extended
-// attribute that the kernel refuses, and leaves out the root folder's entry).
-// The stream is read here, not by the thread that may be in a chroot.
+// unpackTar has an inspector read the tar and pass on to go-archive what it
+// has seen and found good: go-archive is more lenient than we are. The stream is
+// read here, not by the thread that may be in a chroot.
 func unpackTar(r io.Reader, dir string) (*inspector, error) {
-	seen := newInspector()
-	inspect, inspected := consumer(seen.inspect)
-	unpack, unpacked := consumer(func(r io.Reader) error { return unpackConfined(r, dir) })
-
-	_, err := io.Copy(io.MultiWriter(inspect, unpack), r)
-	inspect.CloseWithError(err)
-	unpack.CloseWithError(err)
-	for _, done := range []<-chan error{inspected, unpacked} {
-		if failed := <-done; failed != nil {
-			err = failed
-			break
+	pipeReader, pipeWriter := io.Pipe()
+	unpacked := make(chan error, 1)
+	go func() {
+		err := unpackConfined(pipeReader, dir)
+		if err == nil {
+			_, err = io.Copy(io.Discard, pipeReader)
 		}
+		pipeReader.CloseWithError(err)
+		unpacked <- err
+	}()
+
+	seen := newInspector(r, pipeWriter)
+	err := seen.inspect()
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
 	}
-	if err != nil {
-		<-unpacked // nothing is written to dir any more
+	pipeWriter.CloseWithError(err)
+	if failed := <-unpacked; err == nil {
+		err = failed
 	}
 	return seen, err
-}
-
-// consumer starts f with what is written to the pipe. When f ends early with an
-// error, writing gives that error; what it leaves unread is read to the end.
-// The channel has f's error and is then closed.
-func consumer(f func(io.Reader) error) (*io.PipeWriter, <-chan error) {
-	reader, writer := io.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := f(reader)
-		if err == nil {
-			_, err = io.Copy(io.Discard, reader)
-		}
-		reader.CloseWithError(err)
-		done <- err
-		close(done)
-	}()
-	return writer, done
 }
 
 // unpackConfined runs go-archive on a thread of its own that has umask 0, so
@@ -185,15 +170,3 @@ func checkSpace(dir string) error {
 
 // errTruncated is a tar without its end: two blocks of zeros (POSIX pax).
 var errTruncated = errors.New("the tarball is truncated: it has no end-of-archive blocks")
-
-// endReader remembers whether it reached the stream's end.
-type endReader struct {
-	io.Reader
-	ended bool
-}
-
-func (r *endReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	r.ended = r.ended || err == io.EOF
-	return n, err
-}

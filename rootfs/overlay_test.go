@@ -1,0 +1,5 @@
+package rootfs
+
+const childVariable = "MINIRUN_ROOTFS_TEST"
+
+func runChild(name string) int { return 1 }
