@@ -1,0 +1,13 @@
+// Package profiles holds the seccomp profiles that minirun ships.
+package profiles
+
+import _ "embed"
+
+//go:generate go run ./gen
+
+//go:embed default.json
+var defaultProfile []byte
+
+// Default is Docker's default profile, of the version of moby/profiles/seccomp
+// that go.mod names, in the form in which Docker publishes it.
+func Default() []byte { return defaultProfile }

@@ -1,0 +1,330 @@
+package seccomp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Program is a filter as seccomp(2) takes it.
+type Program struct {
+	Arch         syscalls.Arch // whose calls it was compiled for, sub-architectures apart
+	Instructions []unix.SockFilter
+	Flags        uint32 // SECCOMP_FILTER_FLAG_* to install it with
+	Listener     bool   // some call is to be decided by a listener (SCMP_ACT_NOTIFY)
+}
+
+// Compile makes the program that Docker's runtime would install for the same
+// profile and container. libseccomp makes the body; in front of it stands a
+// stub, see [stub].
+func (p *Policy) Compile() (*Program, error) {
+	filter, err := p.filter()
+	if err != nil {
+		return nil, err
+	}
+	defer filter.Release()
+	body, err := export(filter.ExportBPF, order(p.Target.Arch))
+	if err != nil {
+		return nil, fmt.Errorf("export the filter: %w", err)
+	}
+	head, err := p.stub()
+	if err != nil {
+		return nil, err
+	}
+	program := &Program{Arch: p.Target.Arch, Instructions: append(head, body...)}
+	if program.Flags, err = flagBits(p.Seccomp.Flags); err != nil {
+		return nil, err
+	}
+	for _, s := range p.Seccomp.Syscalls {
+		program.Listener = program.Listener || s.Action == specs.ActNotify
+	}
+	program.Listener = program.Listener || p.Seccomp.DefaultAction == specs.ActNotify
+	if n := len(program.Instructions); n > unix.BPF_MAXINSNS {
+		return nil, fmt.Errorf("%s: the filter has %d instructions, the kernel takes %d", p.Profile.File, n, unix.BPF_MAXINSNS)
+	}
+	return program, nil
+}
+
+// PFC is libseccomp's own pseudo code for the program's body, without the stub.
+func (p *Policy) PFC() ([]byte, error) {
+	filter, err := p.filter()
+	if err != nil {
+		return nil, err
+	}
+	defer filter.Release()
+	return exportBytes(filter.ExportPFC)
+}
+
+// filter fills a libseccomp filter with the policy's rules.
+func (p *Policy) filter() (*libseccomp.ScmpFilter, error) {
+	defaultAction, err := scmpAction(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := libseccomp.NewFilter(defaultAction)
+	if err != nil {
+		return nil, fmt.Errorf("libseccomp: %w", err)
+	}
+	if err := p.fill(filter, defaultAction); err != nil {
+		filter.Release()
+		return nil, err
+	}
+	return filter, nil
+}
+
+func (p *Policy) fill(filter *libseccomp.ScmpFilter, defaultAction libseccomp.ScmpAction) error {
+	if err := p.addArches(filter); err != nil {
+		return err
+	}
+	// As runc: without rules libseccomp 2.5 makes a wrong tree, and a small filter needs none.
+	if p.names() > 32 {
+		if err := filter.SetOptimize(2); err != nil {
+			return fmt.Errorf("libseccomp: optimize: %w", err)
+		}
+	}
+	for i, s := range p.Seccomp.Syscalls {
+		action, err := scmpAction(s.Action, s.ErrnoRet)
+		if err != nil {
+			return err
+		}
+		if action == defaultAction {
+			continue
+		}
+		for _, name := range s.Names {
+			if err := addRule(filter, name, action, s.Args); err != nil {
+				return fmt.Errorf("%s: %s: %w", p.Profile.Rules[p.Origin[i]].Pos, name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Policy) names() int {
+	n := 0
+	for _, s := range p.Seccomp.Syscalls {
+		n += len(s.Names)
+	}
+	return n
+}
+
+// addArches makes the filter one for the target and the policy's architectures:
+// a new filter is for the machine that it is made on.
+func (p *Policy) addArches(filter *libseccomp.ScmpFilter) error {
+	target, err := scmpArch(p.Target.Arch.OCI())
+	if err != nil {
+		return err
+	}
+	native, err := libseccomp.GetNativeArch()
+	if err != nil {
+		return fmt.Errorf("libseccomp: %w", err)
+	}
+	if target != native {
+		if err := filter.RemoveArch(native); err != nil {
+			return fmt.Errorf("libseccomp: %w", err)
+		}
+		if err := filter.AddArch(target); err != nil {
+			return fmt.Errorf("libseccomp: %w", err)
+		}
+	}
+	for _, a := range p.Seccomp.Architectures {
+		arch, err := scmpArch(string(a))
+		if err != nil {
+			return err
+		}
+		if err := filter.AddArch(arch); err != nil {
+			return fmt.Errorf("libseccomp: architecture %s beside %s: %w", a, p.Target.Arch.OCI(), err)
+		}
+	}
+	return nil
+}
+
+// addRule adds one name's rule. A name that libseccomp does not know is left
+// to the stub.
+func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpAction, args []specs.LinuxSeccompArg) error {
+	call, err := libseccomp.GetSyscallFromName(name)
+	if err != nil {
+		return nil //nolint:nilerr // its one error is that it does not know the name
+	}
+	if len(args) == 0 {
+		return filter.AddRule(call, action)
+	}
+	for _, group := range conjunctions(args) {
+		conditions := make([]libseccomp.ScmpCondition, len(group))
+		for i, a := range group {
+			if conditions[i], err = libseccomp.MakeCondition(a.Index, scmpOperator(a.Op), a.Value, a.ValueTwo); err != nil {
+				return err
+			}
+		}
+		if err := filter.AddRuleConditional(call, action, conditions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conjunctions gives the conditions of a rule as Docker's runtime reads them:
+// all together, unless an index is there twice; then each for itself.
+func conjunctions(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
+	var seen [6]bool
+	for _, a := range args {
+		if a.Index < 6 && seen[a.Index] {
+			each := make([][]specs.LinuxSeccompArg, len(args))
+			for i := range args {
+				each[i] = args[i : i+1]
+			}
+			return each
+		}
+		seen[a.Index] = true
+	}
+	return [][]specs.LinuxSeccompArg{args}
+}
+
+func scmpAction(action specs.LinuxSeccompAction, errnoRet *uint) (libseccomp.ScmpAction, error) {
+	value := int16(unix.EPERM)
+	if errnoRet != nil {
+		value = int16(*errnoRet)
+	}
+	switch action {
+	case specs.ActKill, specs.ActKillThread:
+		return libseccomp.ActKillThread, nil
+	case specs.ActKillProcess:
+		return libseccomp.ActKillProcess, nil
+	case specs.ActTrap:
+		return libseccomp.ActTrap, nil
+	case specs.ActErrno:
+		return libseccomp.ActErrno.SetReturnCode(value), nil
+	case specs.ActTrace:
+		return libseccomp.ActTrace.SetReturnCode(value), nil
+	case specs.ActAllow:
+		return libseccomp.ActAllow, nil
+	case specs.ActLog:
+		return libseccomp.ActLog, nil
+	case specs.ActNotify:
+		return libseccomp.ActNotify, nil
+	}
+	return libseccomp.ActInvalid, fmt.Errorf("unknown action %q", action)
+}
+
+func scmpOperator(op specs.LinuxSeccompOperator) libseccomp.ScmpCompareOp {
+	switch op {
+	case specs.OpNotEqual:
+		return libseccomp.CompareNotEqual
+	case specs.OpLessThan:
+		return libseccomp.CompareLess
+	case specs.OpLessEqual:
+		return libseccomp.CompareLessOrEqual
+	case specs.OpEqualTo:
+		return libseccomp.CompareEqual
+	case specs.OpGreaterEqual:
+		return libseccomp.CompareGreaterEqual
+	case specs.OpGreaterThan:
+		return libseccomp.CompareGreater
+	case specs.OpMaskedEqual:
+		return libseccomp.CompareMaskedEqual
+	}
+	return libseccomp.CompareInvalid
+}
+
+// scmpArch gives libseccomp's number for a SCMP_ARCH_ name.
+func scmpArch(oci string) (libseccomp.ScmpArch, error) {
+	a, ok := syscalls.ParseArch(oci)
+	if !ok {
+		return libseccomp.ArchInvalid, fmt.Errorf("unknown architecture %s", oci)
+	}
+	arch, err := libseccomp.GetArchFromString(libseccompName(a))
+	if err != nil {
+		return arch, fmt.Errorf("architecture %s: %w", oci, err)
+	}
+	return arch, nil
+}
+
+// libseccompName is the Go binding's name of an architecture; it has one that
+// is not Docker's.
+func libseccompName(a syscalls.Arch) string {
+	if a.String() == "loongarch64" {
+		return "loong64"
+	}
+	return a.String()
+}
+
+// flagBits are the SECCOMP_FILTER_FLAG_* of linux/seccomp.h. Without a flags
+// field Docker's runtime sets SPEC_ALLOW; an empty list sets none.
+func flagBits(flags []specs.LinuxSeccompFlag) (uint32, error) {
+	if flags == nil {
+		return unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, nil
+	}
+	var bits uint32
+	for _, f := range flags {
+		switch f {
+		case "SECCOMP_FILTER_FLAG_TSYNC": // always set when the filter is installed
+		case specs.LinuxSeccompFlagLog:
+			bits |= unix.SECCOMP_FILTER_FLAG_LOG
+		case specs.LinuxSeccompFlagSpecAllow:
+			bits |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+		case specs.LinuxSeccompFlagWaitKillableRecv:
+			bits |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+		default:
+			return 0, fmt.Errorf("unknown flag %s", f)
+		}
+	}
+	return bits, nil
+}
+
+// order is the byte order of an architecture: libseccomp exports in it.
+func order(a syscalls.Arch) binary.ByteOrder {
+	const auditArchLE = 0x40000000 // __AUDIT_ARCH_LE of linux/audit.h
+	if a.Audit()&auditArchLE != 0 {
+		return binary.LittleEndian
+	}
+	return binary.BigEndian
+}
+
+// export reads the program that libseccomp writes to a file. It cannot write to
+// memory before 2.6; a memfd takes what a pipe might not hold.
+func export(write func(*os.File) error, order binary.ByteOrder) ([]unix.SockFilter, error) {
+	data, err := exportBytes(write)
+	if err != nil {
+		return nil, err
+	}
+	const size = 8 // sizeof(struct sock_filter), linux/filter.h
+	if len(data) == 0 || len(data)%size != 0 {
+		return nil, fmt.Errorf("%d bytes are no program", len(data))
+	}
+	program := make([]unix.SockFilter, len(data)/size)
+	return program, binary.Read(bytes.NewReader(data), order, program)
+}
+
+func exportBytes(write func(*os.File) error) ([]byte, error) {
+	fd, err := unix.MemfdCreate("seccomp", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "seccomp")
+	defer f.Close()
+	if err := write(f); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(f)
+	if err == nil && len(data) == 0 {
+		err = errors.New("nothing was written")
+	}
+	return data, err
+}
+
+// LibraryVersion is that of the libseccomp in use, such as 2.5.4.
+func LibraryVersion() string {
+	major, minor, micro := libseccomp.GetLibraryVersion()
+	return fmt.Sprintf("%d.%d.%d", major, minor, micro)
+}

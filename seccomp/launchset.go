@@ -1,0 +1,64 @@
+package seccomp
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// launchSet lists what a container's init calls between the moment that the
+// filter is there and execve(2): libcontainer's last steps and the Go runtime's
+// own threads. A denial of any of them would end the start, or worse, let it
+// hang. It was measured with strace; a test measures it again.
+var launchSet = [...]string{
+	"close", "epoll_pwait", "execve", "fcntl", "fstat", "fstatfs", "futex", "getdents64", "getpid",
+	"nanosleep", "openat", "openat2", "rt_sigreturn", "tgkill", "write",
+}
+
+// optional are those of the launch set that may fail with ENOSYS: their callers
+// have another way.
+var optional = map[string]bool{"openat2": true}
+
+// CheckLaunch reports the calls of a start itself that the program does not
+// let through. What a start does earlier, such as mounting and changing the
+// user, the profile need not allow.
+func (p *Program) CheckLaunch() error {
+	e, err := p.Emulator()
+	if err != nil {
+		return err
+	}
+	var denied []string
+	for _, name := range launchSet {
+		call, ok := NewCall(p.Arch, name)
+		if !ok {
+			continue
+		}
+		v, err := e.Run(call)
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.Action() == unix.SECCOMP_RET_ALLOW, v.Action() == unix.SECCOMP_RET_LOG:
+		case optional[name] && v.Action() == unix.SECCOMP_RET_ERRNO && v.Data() == uint32(unix.ENOSYS):
+		default:
+			denied = append(denied, fmt.Sprintf("%s (%s)", name, v))
+		}
+	}
+	if denied == nil {
+		return nil
+	}
+	return &LaunchError{denied}
+}
+
+// LaunchError names the calls that a start needs and the profile denies.
+type LaunchError struct{ Denied []string }
+
+func (e *LaunchError) Error() string {
+	return "seccomp: the profile denies what a start itself needs: " + strings.Join(e.Denied, ", ")
+}
+
+// Hint says what to do.
+func (e *LaunchError) Hint() string {
+	return "allow these calls; 'minirun seccomp explain' shows the rules that decide"
+}

@@ -1,0 +1,89 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Position is a place in a profile. Line and column begin at 1; a column counts
+// bytes. The zero Position is nowhere.
+type Position struct {
+	File         string
+	Line, Column int
+}
+
+func (p Position) String() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+}
+
+// lines finds positions from byte offsets.
+type lines struct {
+	file   string
+	starts []int // offset of the first byte of each line
+}
+
+func newLines(file string, data []byte) *lines {
+	l := &lines{file: file, starts: []int{0}}
+	for i, b := range data {
+		if b == '\n' {
+			l.starts = append(l.starts, i+1)
+		}
+	}
+	return l
+}
+
+func (l *lines) at(offset int) Position {
+	line := sort.SearchInts(l.starts, offset+1)
+	return Position{File: l.file, Line: line, Column: offset - l.starts[line-1] + 1}
+}
+
+// Problem is one complaint about a profile.
+type Problem struct {
+	Pos     Position
+	Message string
+	Fix     string // what to do, or ""
+}
+
+func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Message }
+
+// Hint says what to do, or is empty.
+func (p *Problem) Hint() string { return p.Fix }
+
+// Problems are all that is wrong with a profile, in the order of the file.
+type Problems []*Problem
+
+func (p Problems) Error() string { return strings.Join(p.Lines(), "\n") }
+
+// Lines gives a line for each problem. With several each carries its own hint.
+func (p Problems) Lines() []string {
+	all := make([]string, len(p))
+	for i, problem := range p {
+		all[i] = problem.Error()
+		if len(p) > 1 && problem.Fix != "" {
+			all[i] += " (" + problem.Fix + ")"
+		}
+	}
+	return all
+}
+
+// Hint is that of the only problem, or empty.
+func (p Problems) Hint() string {
+	if len(p) == 1 {
+		return p[0].Fix
+	}
+	return ""
+}
+
+func (p Problems) sort() {
+	slices.SortStableFunc(p, func(a, b *Problem) int {
+		if a.Pos.Line != b.Pos.Line {
+			return a.Pos.Line - b.Pos.Line
+		}
+		return a.Pos.Column - b.Pos.Column
+	})
+}

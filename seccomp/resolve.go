@@ -1,0 +1,148 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Policy is what a profile comes to for a target.
+type Policy struct {
+	Profile *Profile
+	Target  Target
+
+	// Seccomp is the flat form of the OCI runtime spec: the rules that are there
+	// for this target, in the profile's order, as moby's resolver gives them.
+	Seccomp *specs.LinuxSeccomp
+	// Origin gives for each of Seccomp.Syscalls the rule of the profile.
+	Origin []int
+	// Decisions has one for each rule of the profile.
+	Decisions []Decision
+}
+
+// Decision says whether a rule is there for a target, and why not.
+type Decision struct {
+	Kept   bool
+	Reason Reason
+	By     Name // the word of the profile that decided; zero when Kept
+}
+
+// Reason is the kind of condition that left a rule out.
+type Reason string
+
+// The reasons.
+const (
+	Kept           Reason = ""
+	ExcludedArch   Reason = "excludes.arches"
+	ExcludedCap    Reason = "excludes.caps"
+	ExcludedKernel Reason = "excludes.minKernel"
+	MissingArch    Reason = "includes.arches"
+	MissingCap     Reason = "includes.caps"
+	MissingKernel  Reason = "includes.minKernel"
+)
+
+// Resolve leaves out the rules that are not for the target. A rule is out when
+// its excludes name the architecture, any of the capabilities, or a kernel that
+// the target has; it is in when its includes name the architecture, all of its
+// capabilities are there, and the kernel is recent enough. Excludes come first.
+func (p *Profile) Resolve(t Target) (*Policy, error) {
+	flat := &specs.LinuxSeccomp{
+		DefaultAction:    p.DefaultAction,
+		DefaultErrnoRet:  p.DefaultErrnoRet,
+		Architectures:    p.architectures(t),
+		ListenerPath:     p.ListenerPath,
+		ListenerMetadata: p.ListenerMetadata,
+	}
+	if p.Flags != nil {
+		flat.Flags = []specs.LinuxSeccompFlag{}
+		for _, f := range p.Flags {
+			flat.Flags = append(flat.Flags, specs.LinuxSeccompFlag(f.Value))
+		}
+	}
+	policy := &Policy{Profile: p, Target: t, Seccomp: flat, Decisions: make([]Decision, len(p.Rules))}
+	for i := range p.Rules {
+		rule := &p.Rules[i]
+		d, err := rule.decide(t)
+		if err != nil {
+			return nil, err
+		}
+		policy.Decisions[i] = d
+		if d.Kept {
+			flat.Syscalls = append(flat.Syscalls, rule.flat())
+			policy.Origin = append(policy.Origin, i)
+		}
+	}
+	return policy, nil
+}
+
+// architectures are those that the profile lists, or the ones that its archMap
+// has for the target's.
+func (p *Profile) architectures(t Target) []specs.Arch {
+	var arches []specs.Arch
+	for _, a := range p.Architectures {
+		arches = append(arches, specs.Arch(a.Value))
+	}
+	for _, m := range p.ArchMap {
+		if m.Architecture.Value != t.Arch.OCI() {
+			continue
+		}
+		arches = append(arches, specs.Arch(m.Architecture.Value))
+		for _, sub := range m.SubArchitectures {
+			arches = append(arches, specs.Arch(sub.Value))
+		}
+		break
+	}
+	return arches
+}
+
+func (r *Rule) decide(t Target) (Decision, error) {
+	arch := t.Arch.String()
+	has := func(c Name) bool { return slices.Contains(t.Capabilities, c.Value) }
+	is := func(a Name) bool { return a.Value == arch }
+	lacks := func(c Name) bool { return !has(c) }
+
+	if i := slices.IndexFunc(r.Excludes.Arches, is); i >= 0 {
+		return Decision{Reason: ExcludedArch, By: r.Excludes.Arches[i]}, nil
+	}
+	if i := slices.IndexFunc(r.Excludes.Caps, has); i >= 0 {
+		return Decision{Reason: ExcludedCap, By: r.Excludes.Caps[i]}, nil
+	}
+	if recent, err := r.Excludes.kernel(t, false); err != nil || recent {
+		return Decision{Reason: ExcludedKernel, By: r.Excludes.MinKernel}, err
+	}
+	if len(r.Includes.Arches) > 0 && !slices.ContainsFunc(r.Includes.Arches, is) {
+		return Decision{Reason: MissingArch, By: r.Includes.Arches[0]}, nil
+	}
+	if i := slices.IndexFunc(r.Includes.Caps, lacks); i >= 0 {
+		return Decision{Reason: MissingCap, By: r.Includes.Caps[i]}, nil
+	}
+	if recent, err := r.Includes.kernel(t, true); err != nil || !recent {
+		return Decision{Reason: MissingKernel, By: r.Includes.MinKernel}, err
+	}
+	return Decision{Kept: true}, nil
+}
+
+// kernel reports whether the target's kernel is at least minKernel; without
+// one it gives what the filter would be without the field.
+func (f *Filter) kernel(t Target, without bool) (bool, error) {
+	if f.MinKernel.Value == "" {
+		return without, nil
+	}
+	least, err := ParseKernel(f.MinKernel.Value)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", f.MinKernel.Pos, err)
+	}
+	return t.Kernel.AtLeast(least), nil
+}
+
+func (r *Rule) flat() specs.LinuxSyscall {
+	s := specs.LinuxSyscall{Action: r.Action, ErrnoRet: r.ErrnoRet}
+	for _, n := range r.Names {
+		s.Names = append(s.Names, n.Value)
+	}
+	for _, a := range r.Args {
+		s.Args = append(s.Args, specs.LinuxSeccompArg{Index: a.Index, Value: a.Value, ValueTwo: a.ValueTwo, Op: a.Op})
+	}
+	return s
+}

@@ -1,0 +1,329 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Offsets in struct seccomp_data, linux/seccomp.h:
+//
+//	struct seccomp_data {
+//		int nr;                       0
+//		__u32 arch;                   4
+//		__u64 instruction_pointer;    8
+//		__u64 args[6];               16
+//	};
+const (
+	offNr   = 0
+	offArch = 4
+	offIP   = 8
+	offArgs = 16
+)
+
+// x32Bit is __X32_SYSCALL_BIT of asm/unistd.h: it marks the calls of x32
+// programs, which share AUDIT_ARCH_X86_64.
+const x32Bit = 0x40000000
+
+// stub makes what stands in front of libseccomp's program. It decides three
+// kinds of calls and lets all others through to the program:
+//
+//   - a call above the largest one that the profile names gets ENOSYS, as
+//     Docker's runtime has it, so that programs fall back from calls that are
+//     newer than the profile. Not when the default action lets calls through;
+//   - a call of the target's own architecture which the profile names and
+//     libseccomp is too old to know gets what its rule says;
+//   - a call with an argument that the kernel reads as a 32-bit int and a rule
+//     compares, but with some of the upper 32 bits set, gets the default action:
+//     the filter sees 64 bits, the kernel would not, and the rule could be
+//     passed by. When the default lets calls through it gets the action of the
+//     first rule that does not.
+//
+// Docker's runtime has the first kind only.
+func (p *Policy) stub() ([]unix.SockFilter, error) {
+	groups, err := p.horizons()
+	if err != nil {
+		return nil, err
+	}
+	a := &assembler{}
+	filter := a.label()
+	a.load(offArch)
+	for _, g := range groups {
+		next, here := a.label(), a.label()
+		a.jump(unix.BPF_JEQ, g.audit, here, none)
+		a.goTo(next)
+		a.place(here)
+		a.load(offNr)
+		if g.audit == p.Target.Arch.Audit() {
+			if err := p.unknownCalls(a); err != nil {
+				return nil, err
+			}
+			if err := p.truncatedArguments(a, filter); err != nil {
+				return nil, err
+			}
+		}
+		if !lets(p.Seccomp.DefaultAction) && (p.Seccomp.DefaultErrnoRet == nil || *p.Seccomp.DefaultErrnoRet != uint(unix.ENOSYS)) {
+			g.assemble(a, filter)
+		}
+		a.goTo(filter)
+		a.place(next)
+	}
+	a.place(filter)
+	return a.program()
+}
+
+// lets reports whether an action lets a call through. TRACE counts: a tracer
+// answers for calls that are not there.
+func lets(action specs.LinuxSeccompAction) bool {
+	return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
+}
+
+// horizon is the largest number of each of the architectures that share an
+// AUDIT_ARCH: x86_64 and x32, elsewhere one.
+type horizon struct {
+	audit    uint32
+	numbers  map[bool]uint32 // by whether it is x32's
+	setupNr0 bool            // s390: call 0 stands for those that have no number of their own
+}
+
+// horizons finds what libseccomp knows of the profile's names, for the target's
+// architecture and the policy's.
+func (p *Policy) horizons() ([]*horizon, error) {
+	var groups []*horizon
+	arches := append([]specs.Arch{specs.Arch(p.Target.Arch.OCI())}, p.Seccomp.Architectures...)
+	for _, oci := range arches {
+		arch, err := scmpArch(string(oci))
+		if err != nil {
+			return nil, err
+		}
+		a, _ := syscalls.ParseArch(string(oci))
+		i := slices.IndexFunc(groups, func(g *horizon) bool { return g.audit == a.Audit() })
+		if i < 0 {
+			i = len(groups)
+			s390 := a.String() == "s390" || a.String() == "s390x"
+			groups = append(groups, &horizon{audit: a.Audit(), numbers: map[bool]uint32{}, setupNr0: s390})
+		}
+		x32 := a.String() == "x32"
+		if _, done := groups[i].numbers[x32]; done {
+			continue
+		}
+		if largest := p.largest(arch); largest > 0 {
+			groups[i].numbers[x32] = uint32(largest)
+		}
+	}
+	return groups, nil
+}
+
+func (p *Policy) largest(arch libseccomp.ScmpArch) libseccomp.ScmpSyscall {
+	var largest libseccomp.ScmpSyscall // what is not there on an architecture has a number below 0
+	for _, s := range p.Seccomp.Syscalls {
+		for _, name := range s.Names {
+			if nr, err := libseccomp.GetSyscallFromNameByArch(name, arch); err == nil {
+				largest = max(largest, nr)
+			}
+		}
+	}
+	return largest
+}
+
+// assemble gives ENOSYS to what is beyond the horizon. The number is loaded.
+func (h *horizon) assemble(a *assembler, filter label) {
+	enosys, x32 := a.label(), a.label()
+	if h.setupNr0 && len(h.numbers) > 0 {
+		a.jump(unix.BPF_JEQ, 0, enosys, none)
+	}
+	native, hasNative := h.numbers[false]
+	other, hasX32 := h.numbers[true]
+	if h.audit == unix.AUDIT_ARCH_X86_64 {
+		a.jump(unix.BPF_JSET, x32Bit, x32, none)
+	}
+	if hasNative {
+		a.jump(unix.BPF_JGT, native, enosys, none)
+	}
+	a.goTo(filter)
+	a.place(x32)
+	if hasX32 {
+		a.jump(unix.BPF_JGT, other, enosys, none)
+	}
+	a.goTo(filter)
+	a.place(enosys)
+	a.ret(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
+}
+
+// unknownCalls decides the calls that libseccomp does not know by name. As in
+// libseccomp the first unconditional rule wins over all others.
+func (p *Policy) unknownCalls(a *assembler) error {
+	for _, call := range p.unknownNames() {
+		next := a.label()
+		skip := a.label()
+		a.jump(unix.BPF_JEQ, call.nr, none, skip)
+		for _, rule := range call.rules {
+			value, err := retValue(rule.Action, rule.ErrnoRet)
+			if err != nil {
+				return err
+			}
+			if len(rule.Args) == 0 {
+				a.ret(value)
+				break
+			}
+			for _, group := range conjunctions(rule.Args) {
+				fail := a.label()
+				for _, arg := range group {
+					a.compare(arg, order(p.Target.Arch).String() == "LittleEndian", fail)
+				}
+				a.ret(value)
+				a.place(fail)
+			}
+		}
+		if last := call.rules[len(call.rules)-1]; len(last.Args) > 0 {
+			value, err := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+			if err != nil {
+				return err
+			}
+			a.ret(value)
+		}
+		a.place(skip)
+		a.place(next)
+	}
+	return nil
+}
+
+// unknownCall is a call that only minirun's own table has.
+type unknownCall struct {
+	nr    uint32
+	rules []specs.LinuxSyscall // an unconditional one stands alone
+}
+
+func (p *Policy) unknownNames() []*unknownCall {
+	var calls []*unknownCall
+	for _, s := range p.Seccomp.Syscalls {
+		if s.Action == p.Seccomp.DefaultAction && sameErrno(s.ErrnoRet, p.Seccomp.DefaultErrnoRet) {
+			continue
+		}
+		for _, name := range s.Names {
+			if _, err := libseccomp.GetSyscallFromName(name); err == nil {
+				continue
+			}
+			nr, ok := syscalls.Number(p.Target.Arch, name)
+			if !ok {
+				continue
+			}
+			i := slices.IndexFunc(calls, func(c *unknownCall) bool { return c.nr == nr })
+			if i < 0 {
+				i = len(calls)
+				calls = append(calls, &unknownCall{nr: nr})
+			}
+			calls[i].add(s)
+		}
+	}
+	return calls
+}
+
+func (c *unknownCall) add(rule specs.LinuxSyscall) {
+	switch {
+	case len(c.rules) == 1 && len(c.rules[0].Args) == 0: // decided
+	case len(rule.Args) == 0:
+		c.rules = []specs.LinuxSyscall{rule}
+	default:
+		c.rules = append(c.rules, rule)
+	}
+}
+
+func sameErrno(a, b *uint) bool {
+	value := func(e *uint) uint {
+		if e == nil {
+			return uint(unix.EPERM)
+		}
+		return *e
+	}
+	return value(a) == value(b)
+}
+
+// truncatedArguments refuses calls that a rule compares in more bits than the
+// kernel reads.
+func (p *Policy) truncatedArguments(a *assembler, filter label) error {
+	type argument struct {
+		nr    uint32
+		index uint
+	}
+	verdicts := map[argument]uint32{}
+	var inOrder []argument
+	for _, s := range p.Seccomp.Syscalls {
+		for _, name := range s.Names {
+			nr, ok := syscalls.Number(p.Target.Arch, name)
+			if !ok {
+				continue
+			}
+			for _, arg := range s.Args {
+				at := argument{nr, arg.Index}
+				if syscalls.Int32Args(name)&(1<<arg.Index) == 0 {
+					continue
+				}
+				verdict, err := p.strictVerdict(s)
+				if err != nil {
+					return err
+				}
+				if _, done := verdicts[at]; !done {
+					inOrder = append(inOrder, at)
+					verdicts[at] = verdict
+				} else if verdicts[at] == unix.SECCOMP_RET_ALLOW {
+					verdicts[at] = verdict
+				}
+			}
+		}
+	}
+	little := order(p.Target.Arch).String() == "LittleEndian"
+	for _, at := range inOrder {
+		next, fits := a.label(), a.label()
+		a.jump(unix.BPF_JEQ, at.nr, none, next)
+		a.load(high(at.index, little))
+		a.jump(unix.BPF_JEQ, 0, fits, none)
+		a.ret(verdicts[at])
+		a.place(fits)
+		a.load(offNr)
+		a.place(next)
+	}
+	return nil
+}
+
+// strictVerdict is the default action's, or when that lets calls through the
+// rule's own.
+func (p *Policy) strictVerdict(s specs.LinuxSyscall) (uint32, error) {
+	if lets(p.Seccomp.DefaultAction) {
+		return retValue(s.Action, s.ErrnoRet)
+	}
+	return retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+}
+
+// retValue is an action as a filter returns it (seccomp(2)).
+func retValue(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error) {
+	data := uint32(unix.EPERM)
+	if errnoRet != nil {
+		data = uint32(*errnoRet)
+	}
+	data &= unix.SECCOMP_RET_DATA
+	switch action {
+	case specs.ActKill, specs.ActKillThread:
+		return unix.SECCOMP_RET_KILL_THREAD, nil
+	case specs.ActKillProcess:
+		return unix.SECCOMP_RET_KILL_PROCESS, nil
+	case specs.ActTrap:
+		return unix.SECCOMP_RET_TRAP, nil
+	case specs.ActErrno:
+		return unix.SECCOMP_RET_ERRNO | data, nil
+	case specs.ActNotify:
+		return unix.SECCOMP_RET_USER_NOTIF, nil
+	case specs.ActTrace:
+		return unix.SECCOMP_RET_TRACE | data, nil
+	case specs.ActLog:
+		return unix.SECCOMP_RET_LOG, nil
+	case specs.ActAllow:
+		return unix.SECCOMP_RET_ALLOW, nil
+	}
+	return 0, fmt.Errorf("unknown action %q", action)
+}

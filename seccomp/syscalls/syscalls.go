@@ -1,0 +1,84 @@
+package syscalls
+
+import (
+	"slices"
+
+	"github.com/xrash/smetrics"
+)
+
+// Names are the calls of all architectures, sorted.
+func Names() []string { return slices.Clone(names[:]) }
+
+// Known reports whether any architecture has the call.
+func Known(name string) bool {
+	_, ok := slices.BinarySearch(names[:], name)
+	return ok
+}
+
+// Number is a call's number as a filter sees it: of x32 with its bit, of MIPS
+// with its offset. It is false when the architecture does not have the call.
+func Number(a Arch, name string) (uint32, bool) {
+	at := a.index()
+	i, ok := slices.BinarySearch(names[:], name)
+	if at < 0 || !ok {
+		return 0, false
+	}
+	table := arches[at].table
+	j, ok := slices.BinarySearchFunc(table, uint16(i), func(e entry, name uint16) int { return int(e.name) - int(name) })
+	if !ok {
+		return 0, false
+	}
+	return table[j].number, true
+}
+
+// NameOf is the call of a number as a filter sees it.
+func NameOf(a Arch, number uint32) (string, bool) {
+	at := a.index()
+	if at < 0 {
+		return "", false
+	}
+	for _, e := range arches[at].table {
+		if e.number == number {
+			return names[e.name], true
+		}
+	}
+	return "", false
+}
+
+// Calls are an architecture's calls in the order of their numbers.
+func Calls(a Arch) []string {
+	at := a.index()
+	if at < 0 {
+		return nil
+	}
+	table := slices.Clone(arches[at].table)
+	slices.SortFunc(table, func(x, y entry) int { return int(x.number) - int(y.number) })
+	calls := make([]string, len(table))
+	for i, e := range table {
+		calls[i] = names[e.name]
+	}
+	return calls
+}
+
+// Int32Args has bit i set when the kernel reads argument i of the call as an
+// int or another type of at most 32 bits (its SYSCALL_DEFINE on 64-bit
+// machines). It is 0 when nothing is known.
+func Int32Args(name string) uint8 {
+	i, ok := slices.BinarySearch(names[:], name)
+	if !ok {
+		return 0
+	}
+	return int32Args[i]
+}
+
+// Suggest is the call or group whose name takes the fewest edits from what was
+// written, or "" when none is near.
+func Suggest(written string) string {
+	best, least := "", max(len(written)/3, 1)+1
+	for _, candidate := range append(Names(), Groups()...) {
+		if d := smetrics.WagnerFischer(written, candidate, 1, 1, 1); d < least {
+			best, least = candidate, d
+		}
+	}
+	return best
+}

@@ -1,0 +1,48 @@
+package seccomp
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Target is what a profile is resolved for.
+type Target struct {
+	Capabilities []string      // the container's bounding set, CAP_ names
+	Arch         syscalls.Arch // the kernel's
+	Kernel       Kernel
+}
+
+// HostTarget is a container with these capabilities on this machine.
+func HostTarget(capabilities []string) (Target, error) {
+	arch, ok := syscalls.ParseArch(runtime.GOARCH)
+	if !ok {
+		return Target{}, fmt.Errorf("seccomp: architecture %s has no system call table", runtime.GOARCH)
+	}
+	kernel, err := hostKernel()
+	return Target{Capabilities: capabilities, Arch: arch, Kernel: kernel}, err
+}
+
+// hostKernel reads the version that uname(2) gives.
+func hostKernel() (Kernel, error) {
+	var k Kernel
+	release, err := hostRelease()
+	if err != nil {
+		return k, err
+	}
+	if _, err := fmt.Sscanf(release, "%d.%d", &k.Major, &k.Minor); err != nil {
+		return k, fmt.Errorf("kernel release %q: %w", release, err)
+	}
+	return k, nil
+}
+
+func hostRelease() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(uts.Release[:]), nil
+}
