@@ -4,7 +4,10 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-export GOFLAGS += -tags=seccomp,runc_nocriu -buildvcs=false
+# The last two keep out of cli v2 what minirun does not use: it would be
+# initialised at every start of a container, twice.
+TAGS := seccomp,runc_nocriu,urfave_cli_no_docs,urfave_cli_no_suggest
+export GOFLAGS += -tags=$(TAGS) -buildvcs=false
 LDFLAGS := -s -w -X github.com/minirun/minirun/cli.version=$(VERSION)
 
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)

@@ -176,7 +176,8 @@ func (a *app) bootstrapAction(c *ucli.Context) error {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	var log io.Writer = &lines{ui: a.ui}
+	said := &lines{ui: a.ui}
+	var log io.Writer = said
 	if c.Bool("quiet") {
 		log = io.Discard
 	}
@@ -184,6 +185,7 @@ func (a *app) bootstrapAction(c *ucli.Context) error {
 	info, err := store.Bootstrap(ctx, rootfs.BootstrapOptions{
 		Distribution: distribution, Suite: suite, Packages: c.StringSlice("include"), Log: log,
 	})
+	said.end()
 	if err != nil {
 		return causeOf(ctx, err)
 	}

@@ -199,3 +199,11 @@ func (f logFormatter) Format(e *logrus.Entry) ([]byte, error) {
 	}
 	return []byte(f.ui.paint(yellow, "minirun: "+label+":") + " " + text + "\n"), nil
 }
+
+// end prints a last line that had no end.
+func (l *lines) end() {
+	if len(l.rest) > 0 {
+		l.ui.say("%s", l.rest)
+		l.rest = nil
+	}
+}

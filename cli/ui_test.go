@@ -141,7 +141,9 @@ func TestLines(t *testing.T) {
 			t.Errorf("Write(%q) = %d, %v", chunk, n, err)
 		}
 	}
-	if want := "I: one\nI: two\n\\x1b]0;x\\a\n"; out.String() != want {
+	l.end()
+	l.end()
+	if want := "I: one\nI: two\n\\x1b]0;x\\a\nrest\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
