@@ -11,7 +11,7 @@ image=${1:?usage: boot.sh IMAGE PAYLOAD SECONDS [KERNEL-ARGUMENT...]} payload=${
 shift 3
 work=$(mktemp -d)
 guest=
-trap '[ -z "$guest" ] || kill "$guest" 2>/dev/null || :; wait; rm -rf "$work"' EXIT
+trap '[ -z "$guest" ] || { kill "$guest" && wait "$guest"; } 2>/dev/null || :; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
 end() { # STATUS TEXT
@@ -61,9 +61,9 @@ qemu "$seconds" "${cpu[@]}" -initrd "$image/initrd" \
   -drive "file=$image/disk.qcow2,format=qcow2,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root,addr=4 \
   -drive "file=$work/payload,format=raw,if=none,id=payload,cache=unsafe" -device virtio-blk-pci,drive=payload,serial=payload,addr=5 \
   -device virtio-serial-pci -device virtio-rng-pci \
-  -chardev file,id=output,path=/dev/stdout -device virtserialport,chardev=output,name=minirun.output \
-  -chardev "file,id=status,path=$work/status" -device virtserialport,chardev=status,name=minirun.status \
-  > >(exec cat) || status=$?
+  -chardev file,id=output,path=/dev/stdout,append=on -device virtserialport,chardev=output,name=minirun.output \
+  -chardev "file,id=status,path=$work/status" -device virtserialport,chardev=status,name=minirun.status ||
+  status=$?
 
 [ "$status" != 124 ] || end 124 "TIMEOUT: not done after $seconds s"
 panic=$(grep -a -o -m 1 'Kernel panic.*' "$work/console") && end 126 "PANIC: $panic"
