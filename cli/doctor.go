@@ -8,6 +8,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp"
 )
 
 func (a *app) doctorCommand() *ucli.Command {
@@ -30,7 +31,7 @@ func (a *app) doctorAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := append(launcher.Checks(), storeCheck(c))
+	checks := append(launcher.Checks(), libseccompCheck(seccomp.LibraryVersion()), storeCheck(c))
 	if asJSON {
 		err = writeJSON(a.stdout, checks)
 	} else {
@@ -63,6 +64,18 @@ func (a *app) writeChecks(w io.Writer, checks []launcher.Check) error {
 		}
 	}
 	return nil
+}
+
+// libseccompCheck judges the version of the library that compiles profiles.
+func libseccompCheck(version string) launcher.Check {
+	check := launcher.Check{Name: "libseccomp", Status: launcher.CheckOK, Detail: version + " compiles profiles"}
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major < 2 || major == 2 && minor < 5 {
+		check.Status = launcher.CheckWarning
+		check.Detail += "; it is too old for SCMP_ACT_NOTIFY"
+		check.Fix = "install libseccomp 2.5 or later"
+	}
+	return check
 }
 
 // storeCheck looks at the folder of images and containers.
