@@ -4,11 +4,13 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-# The last two keep out of cli v2 what minirun does not use: it would be
-# initialised at every start of a container, twice.
-TAGS := seccomp,runc_nocriu,urfave_cli_no_docs,urfave_cli_no_suggest
+# urfave_cli_* keep out of cli v2 what minirun does not use: it would be
+# initialised at every start of a container, twice. netgo and osusergo do without
+# what glibc cannot link statically.
+TAGS := seccomp,runc_nocriu,urfave_cli_no_docs,urfave_cli_no_suggest,netgo,osusergo
 export GOFLAGS += -tags=$(TAGS) -buildvcs=false
-LDFLAGS := -s -w -X github.com/minirun/minirun/cli.version=$(VERSION)
+# Static: --init runs the binary inside images that have no loader for it.
+LDFLAGS := -linkmode external -extldflags -static -s -w -X github.com/minirun/minirun/cli.version=$(VERSION)
 
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
