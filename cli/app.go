@@ -101,7 +101,9 @@ func (a *app) runCommand() *ucli.Command {
 		Usage:     "run a command in a new container; the verb may be left out",
 		ArgsUsage: "IMAGE [COMMAND [ARG...]]",
 		Flags:     runFlags(),
-		Action:    a.runAction,
+		Action: func(c *ucli.Context) error {
+			return misplacedFlag(c.Args().Slice(), a.runAction(c))
+		},
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -29,6 +30,26 @@ func words(c *ucli.Context, least, most int) error {
 		return &usageError{fmt.Sprintf("%s: unexpected argument: %s", c.Command.Name, c.Args().Get(most)), "write '" + usage + "'"}
 	}
 	return nil
+}
+
+// misplacedFlag gives a command that was not found the hint that it looks like a
+// flag: those of minirun come before IMAGE.
+func misplacedFlag(words []string, err error) error {
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) && coded.ExitCode() == 127 && len(words) > 1 && strings.HasPrefix(words[1], "-") {
+		return &misplacedError{err, words[0]}
+	}
+	return err
+}
+
+type misplacedError struct {
+	error
+	image string
+}
+
+func (e *misplacedError) Unwrap() error { return e.error }
+func (e *misplacedError) Hint() string {
+	return "minirun's own flags come before the image: minirun [FLAGS] " + e.image
 }
 
 // arranged is a command line in the one form that cli v2 reads as `docker run`
