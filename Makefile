@@ -62,6 +62,8 @@ test-unit: ## unit and script tests
 test-integration: build ## real containers; needs root
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration/...
 
+include integration/vm/vm.mk
+
 lint: $(GOLANGCI_LINT) vuln ## what CI checks beside tests
 	$(call apt,$(LINT_DEPS))
 	$(GOLANGCI_LINT) run ./...

@@ -57,12 +57,12 @@ echo "vm: booting $(basename "$image") ($accel)" >&2
 : >"$work/status"
 status=0
 qemu "$seconds" "${cpu[@]}" -initrd "$image/initrd" \
-  -append "root=/dev/vda rw console=ttyS0 quiet loglevel=3 mitigations=off net.ifnames=0 panic=-1 systemd.show_status=0 systemd.unit=minirun-test.target $*" \
+  -append "root=/dev/vda rw console=ttyS0 quiet loglevel=3 mitigations=off net.ifnames=0 panic=-1 systemd.show_status=0 systemd.unit=guest-test.target $*" \
   -drive "file=$image/disk.qcow2,format=qcow2,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root,addr=4 \
   -drive "file=$work/payload,format=raw,if=none,id=payload,cache=unsafe" -device virtio-blk-pci,drive=payload,serial=payload,addr=5 \
   -device virtio-serial-pci -device virtio-rng-pci \
-  -chardev file,id=output,path=/dev/stdout,append=on -device virtserialport,chardev=output,name=minirun.output \
-  -chardev "file,id=status,path=$work/status" -device virtserialport,chardev=status,name=minirun.status ||
+  -chardev file,id=output,path=/dev/stdout,append=on -device virtserialport,chardev=output,name=guest.output \
+  -chardev "file,id=status,path=$work/status" -device virtserialport,chardev=status,name=guest.status ||
   status=$?
 
 [ "$status" != 124 ] || end 124 "TIMEOUT: not done after $seconds s"

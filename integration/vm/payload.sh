@@ -1,0 +1,27 @@
+#!/bin/bash
+# payload.sh: gathers in build/vm/payload all that the suite needs on a machine without Go and without a network:
+# the tree, the program, the compiled suite and a store with the image debian. payload/run runs it there.
+set -euo pipefail
+
+tree=$(cd "$(dirname "$0")/../.." && pwd)
+payload=$tree/build/vm/payload
+store=$tree/build/integration
+
+export MINIRUN_ROOT=$store
+"$tree/minirun" images | grep -q '^debian:latest ' || "$tree/minirun" bootstrap --quiet debian
+
+rm -rf "$payload"
+mkdir -p "$payload/store"
+tar -C "$tree" --exclude=./build --exclude=./.git --exclude=./.vagrant -cf - . | tar -C "$payload" -xf -
+go test -C "$tree" -c -o "$payload/integration/integration.test" ./integration
+# Links to the store's files, which nobody writes to; with them go their extended attributes.
+cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
+
+cat >"$payload/run" <<'RUN'
+#!/bin/sh
+# run [TEST-FLAG...]: the suite, as root. A test that this machine cannot run fails.
+here=$(cd "$(dirname "$0")" && pwd)
+export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE=all
+cd "$here/integration" && exec ./integration.test -test.v -test.timeout=7m "$@"
+RUN
+chmod 755 "$payload/run"

@@ -1,0 +1,21 @@
+#!/bin/bash
+# test.sh SUITE [CGROUP]: the integration suite in a guest of Debian SUITE; CGROUP is 1 for a guest with
+# cgroup v1, which systemd has up to bookworm. The output stays in build/results/. Ends as boot.sh does.
+set -euo pipefail
+
+suite=${1:?usage: test.sh SUITE [CGROUP]} cgroup=${2:-2}
+here=$(cd "$(dirname "$0")" && pwd)
+results=$here/../../build/results
+guest=$suite
+arguments=()
+if [ "$cgroup" = 1 ]; then
+  guest=$suite-cgroup1
+  arguments=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1)
+fi
+
+fail() { echo "vm: SETUP: $1" >&2; exit 125; }
+image=$("$here/image.sh" "$suite") || fail "no image"
+"$here/payload.sh" || fail "no payload"
+mkdir -p "$results"
+"$here/boot.sh" "$image" "$here/../../build/vm/payload" "${MINIRUN_VM_TIMEOUT:-480}" "${arguments[@]}" |
+  tee "$results/$guest.log"

@@ -1,0 +1,26 @@
+# Guests: see integration/vm/README.md.
+
+VM_DEPS      := qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs
+VAGRANT_DEPS := $(VM_DEPS) vagrant vagrant-libvirt libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system \
+	libvirt-clients dnsmasq-base iptables iproute2 rsync openssh-client
+
+SUITE  ?= bookworm
+CGROUP ?= 2
+AS_ROOT = $(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS"
+
+test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
+	$(call apt,$(VM_DEPS))
+	$(AS_ROOT) integration/vm/test.sh $(SUITE) $(CGROUP)
+
+test-vagrant: build ## the same by vagrant up, with a box made here
+	$(call apt,$(VAGRANT_DEPS))
+	$(AS_ROOT) integration/vm/vagrant.sh
+
+test-all: deps build test-unit ## all tests on all machines, and a table of what ran where
+	rm -rf build/results && mkdir -p build/results
+	$(AS_ROOT) go test -count=1 -v ./integration >build/results/host.log || { cat build/results/host.log; exit 1; }
+	$(MAKE) test-vm SUITE=bookworm
+	$(MAKE) test-vm SUITE=bookworm CGROUP=1
+	$(MAKE) test-vm SUITE=trixie
+	$(MAKE) test-vagrant
+	integration/vm/table.sh build/results/*.log
