@@ -1,6 +1,10 @@
 package rootfs
 
-import "errors"
+import (
+	"errors"
+	"strings"
+	"unicode"
+)
 
 // ErrNotFound says that an image is in none of the places that were looked at.
 var ErrNotFound = errors.New("no such image")
@@ -15,11 +19,18 @@ type Error struct {
 	Help string // what to do about it; may be empty
 }
 
+// Error is one line, whatever a registry answered or a tarball names its files.
 func (e *Error) Error() string {
-	if e.Op == "" {
-		return e.Err.Error()
+	text := e.Err.Error()
+	if e.Op != "" {
+		text = e.Op + ": " + text
 	}
-	return e.Op + ": " + e.Err.Error()
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text))
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -158,7 +158,7 @@ func writeFile(path string, data []byte) error {
 
 // find gives the entry for a name. For this machine's platform, which nobody
 // asked for by name, an image for another one is better than none, as with
-// Docker.
+// Docker; but not where the registry may have ours as well.
 func (x *index) find(r reference, want platform, asked bool) *descriptor {
 	var other *descriptor
 	for i := range x.Manifests {
@@ -169,10 +169,9 @@ func (x *index) find(r reference, want platform, asked bool) *descriptor {
 		if d.Platform.satisfies(want) {
 			return d
 		}
-		other = d
-	}
-	if asked {
-		return nil
+		if whole := d.Annotations[annotationIndex]; !asked && (whole == "" || whole == d.Digest) {
+			other = d
+		}
 	}
 	return other
 }
