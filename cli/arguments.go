@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/internal/spelling"
 )
 
 // usageError is a command line that means nothing.
@@ -254,7 +256,7 @@ func (a *arranger) unknownFlag(verb *ucli.Command, flag string) error {
 	for _, f := range append(verb.Flags[:len(verb.Flags):len(verb.Flags)], a.global...) {
 		names = append(names, f.Names()...)
 	}
-	if near := nearest(strings.TrimLeft(flag, "-"), names); len(near) > 1 {
+	if near := spelling.Nearest(strings.TrimLeft(flag, "-"), names); len(near) > 1 {
 		e.hint = fmt.Sprintf("did you mean --%s?  ('%s' lists all flags)", near, help)
 	}
 	return e
@@ -276,45 +278,8 @@ func unknownCommand(verb *ucli.Command, word string) error {
 		names = append(names, c.Name)
 	}
 	e := &usageError{fmt.Sprintf("%s: no such command: %s", verb.Name, word), "there are " + strings.Join(names, ", ")}
-	if near := nearest(word, names); near != "" {
+	if near := spelling.Nearest(word, names); near != "" {
 		e.hint = "did you mean " + near + "?"
 	}
 	return e
-}
-
-// nearest is the candidate that word was likely meant to be, or "": a third of
-// its letters may differ, and a candidate may go on where the word ends.
-func nearest(word string, candidates []string) string {
-	best, least := "", len(word)/3+1
-	for _, c := range candidates {
-		d := distance(word, c)
-		if len(word) > 2 && strings.HasPrefix(c, word) {
-			d = min(d, 1)
-		}
-		if d < least {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's: how many letters to insert, delete or replace.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -68,18 +68,6 @@ func TestValuesAreKept(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"cap-add", "cap-drop", "seccomp", "env", "env-file", "tty"}
-	for word, want := range map[string]string{
-		"cap-ad": "cap-add", "cap-dorp": "cap-drop", "sec": "seccomp", "secomp": "seccomp",
-		"env-fiel": "env-file", "volumes": "", "x": "", "": "",
-	} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
-		}
-	}
-}
-
 func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"größe 日本":        "größe 日本",

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/capability"
+
+	"github.com/minirun/minirun/internal/spelling"
 )
 
 // defaultCapabilities are the ones that `docker run` leaves a container
@@ -131,7 +133,7 @@ func unknownCapability(flag, typed, name string, known []string) error {
 	e := &Error{Op: flag + " " + typed, Err: fmt.Errorf("unknown capability"), Help: "capabilities(7) lists them all"}
 	if name == "CAP_ALL" {
 		e.Help = "did you mean ALL?"
-	} else if near := nearest(name, known); near != "" {
+	} else if near := spelling.Nearest(name, known); near != "" {
 		e.Help = "did you mean " + near + "?"
 	}
 	return e
@@ -145,37 +147,4 @@ func without(set, drop []string) []string {
 	return slices.DeleteFunc(slices.Clone(set), func(name string) bool {
 		return slices.Contains(drop, name)
 	})
-}
-
-// nearest is the candidate that takes the fewest edits to reach, or "" when
-// none is within a third of the length.
-func nearest(word string, candidates []string) string {
-	best, least := "", len(word)/3+1
-	for _, c := range candidates {
-		if d := editDistance(word, c); d < least {
-			best, least = c, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's, in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

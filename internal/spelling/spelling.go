@@ -1,0 +1,51 @@
+// Package spelling finds the word that a misspelt one was meant to be.
+package spelling
+
+import "strings"
+
+// Nearest is the candidate that takes the fewest edits (letters inserted,
+// deleted, replaced or swapped) to get from word, or "" when each takes more than a
+// third of word's length, and one at least. A candidate that goes on where word
+// ends counts as one edit away. Of equals the first wins.
+func Nearest(word string, candidates []string) string {
+	best, least := "", max(len(word)/3, 1)+1
+	if len(word) < 2 {
+		return ""
+	}
+	for _, c := range candidates {
+		d := distance(word, c)
+		if len(word) > 2 && strings.HasPrefix(c, word) {
+			d = min(d, 1)
+		}
+		if d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+// distance is how many bytes to insert, delete, replace or swap with the next
+// one (optimal string alignment).
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			d := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				d = 1 + min(d, rows[i-1][j], rows[i][j-1])
+			}
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}
