@@ -47,6 +47,9 @@ func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 	if !isComponent(o.Suite) {
 		return nil, &Error{Op: op, Err: errors.New("not the name of a suite"), Help: "for example bookworm, trixie or sid"}
 	}
+	if os.Geteuid() != 0 {
+		return nil, &Error{Op: op, Err: errors.New("it needs root"), Help: "sudo minirun bootstrap debian:" + o.Suite}
+	}
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return nil, &Error{Op: op, Err: errors.New("mmdebstrap is not installed"), Help: "apt-get install mmdebstrap"}
 	}
@@ -110,8 +113,15 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	command := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
 	command.Env = append(os.Environ(), "TMPDIR="+work.path, "LC_ALL=C.UTF-8")
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it unmounts and removes what it made
-	// It signals its whole process group when it ends early, which must not be ours.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.SysProcAttr = &syscall.SysProcAttr{
+		// It signals its whole process group when it ends early, which must not
+		// be ours.
+		Setpgid: true,
+		// It mounts /proc, /sys and devices in the new root. In a namespace of its
+		// own they go with it, even if it is killed, and removing the folder can
+		// never reach the host's devices through them.
+		Unshareflags: syscall.CLONE_NEWNS,
+	}
 	command.WaitDelay = 10 * time.Second
 	// Should we die, the folder stays locked until mmdebstrap is gone as well.
 	command.ExtraFiles = []*os.File{work.lock}
@@ -155,7 +165,8 @@ func (m *mmdebstrap) Close() error {
 	return nil
 }
 
-// lastLines passes on what is written and remembers its last errors.
+// lastLines passes on what is written and remembers its last lines, without
+// mmdebstrap's and apt's information and warnings.
 type lastLines struct {
 	log   io.Writer
 	lines []string
@@ -176,7 +187,7 @@ func (l *lastLines) Write(p []byte) (int, error) {
 		}
 		l.rest = rest
 		text := strings.TrimSpace(string(line[bytes.LastIndexByte(line, '\r')+1:]))
-		if text != "" && !strings.HasPrefix(text, "I: ") {
+		if text != "" && !strings.HasPrefix(text, "I: ") && !strings.HasPrefix(text, "W: ") {
 			l.lines = append(l.lines, text)
 			l.lines = l.lines[max(0, len(l.lines)-keptLines):]
 		}
