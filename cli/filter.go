@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 		return &usageError{name + ": SCMP_ACT_NOTIFY needs a listener, which this version does not have", "use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
 	}
 	if err := program.CheckLaunch(); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	return nil

@@ -94,6 +94,11 @@ func (term *terminal) send(text string) {
 
 func (term *terminal) wait(want string) {
 	term.t.Helper()
+	defer func() {
+		if term.t.Failed() {
+			term.t.Logf("the terminal shows %q", term.text())
+		}
+	}()
 	eventually(term.t, fmt.Sprintf("%q on the terminal", want), func() bool { return strings.Contains(term.text(), want) })
 }
 
@@ -152,7 +157,7 @@ func TestTerminalRestored(t *testing.T) {
 		if after := term.mode(); after != term.before {
 			t.Errorf("the mode was not restored:\nbefore %+v\nafter  %+v", term.before, after)
 		}
-		term.wait("minirun: run nosuch: executable file not found in $PATH\r\n")
+		term.wait("run nosuch: executable file not found in $PATH\r\n")
 	})
 }
 
@@ -172,7 +177,11 @@ func TestWalkthroughInTerminal(t *testing.T) {
 	custom := filepath.Join(testBed.profiles, "chown-audit-control.json")
 	tmux("new-session", "-d", "-x", "110", "-y", "50",
 		"PS1='host$ ' exec bash --norc --noprofile -i")
-	t.Cleanup(func() { tmux("kill-server") })
+	before := len(leftovers())
+	t.Cleanup(func() {
+		tmux("kill-server") // its terminals hang up, and so do the containers in them
+		eventually(t, "the containers are gone", func() bool { return len(leftovers()) <= before })
+	})
 	screen := func() string { return tmux("capture-pane", "-p") }
 	expect := func(want string) {
 		t.Helper()
@@ -189,12 +198,15 @@ func TestWalkthroughInTerminal(t *testing.T) {
 		expect(want)
 	}
 	expect("host$")
-	enter("minirun -it --seccomp "+custom+" debian bash", ":/# ")
+	// Each line waits for its own output: what is typed early could reach the
+	// wrong shell.
+	enter("minirun -it --seccomp "+custom+" debian bash", ":/#")
 	enter("useradd knrt10; echo status $?", "useradd: failure while writing changes to /etc/passwd\nstatus 1")
-	enter("exit; clear", "host$")
-	enter("clear; minirun -it --cap-add CAP_AUDIT_CONTROL --seccomp "+custom+" debian bash", ":/# ")
-	enter("useradd -m knrt10; id -u knrt10", "1000")
+	enter("exit", "\nexit\nhost$")
+	enter("clear; minirun -it -e PS1='box# ' --cap-add CAP_AUDIT_CONTROL --seccomp "+custom+" debian bash --norc", "box#")
+	enter("useradd -m knrt10; id -u knrt10", "\n1000\n")
 	enter("cd /home/knrt10; touch a; ls -l a", "-rw-r--r-- 1 root root 0")
 	enter("chown knrt10 a; ls -l a", "-rw-r--r-- 1 knrt10 root 0")
-	enter("exit; echo; stty -a | grep -o '[-]*icanon'", "\nicanon")
+	enter("exit", "\nexit\nhost$")
+	enter("stty -a | grep -o '[-]*icanon'", "\nicanon")
 }

@@ -7,9 +7,9 @@ import (
 	"os"
 	"sync"
 
-	"github.com/containerd/console"
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // streams carry the container's standard streams: through pipes, or with -t
@@ -18,11 +18,11 @@ import (
 // input into (TIOCSTI).
 type streams struct {
 	o       *Options
-	childs  []*os.File      // ends that init inherits
-	socket  *os.File        // -t: our end of the socket over which the master comes
-	master  console.Console // -t
-	host    console.Console // -t: the user's terminal, or nil
-	raw     bool
+	childs  []*os.File  // ends that init inherits
+	socket  *os.File    // -t: our end of the socket over which the master comes
+	master  *os.File    // -t
+	host    *os.File    // -t: the user's terminal, or nil
+	cooked  *term.State // the mode of the user's terminal while it is raw
 	outputs sync.WaitGroup
 	ours    []io.Closer
 }
@@ -77,24 +77,20 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 }
 
 func (s *streams) attachTerminal(process *libcontainer.Process) error {
-	host, err := console.ConsoleFromFile(s.o.Stdin)
+	isTerminal := func(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 	switch {
-	case err == nil:
-		s.host = host
+	case isTerminal(s.o.Stdin):
+		s.host = s.o.Stdin
 	case s.o.Interactive:
 		return &Error{
 			Op: "--tty", Err: errors.New("cannot attach stdin to a TTY-enabled container because stdin is not a terminal"),
 			Help: "leave out -t when input comes from a pipe or file",
 		}
-	default:
-		if out, err := console.ConsoleFromFile(s.o.Stdout); err == nil {
-			s.host = out
-		}
+	case isTerminal(s.o.Stdout):
+		s.host = s.o.Stdout
 	}
-	if s.host != nil {
-		if size, err := s.host.Size(); err == nil {
-			process.ConsoleWidth, process.ConsoleHeight = size.Width, size.Height
-		}
+	if size := s.size(); size != nil {
+		process.ConsoleWidth, process.ConsoleHeight = size.Col, size.Row
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -114,34 +110,43 @@ func (s *streams) started() error {
 	if !s.o.Terminal {
 		return nil
 	}
-	file, err := receiveFile(s.socket)
-	if err != nil {
+	var err error
+	if s.master, err = receiveFile(s.socket); err != nil {
 		return fmt.Errorf("receive the terminal: %w", err)
 	}
-	s.ours = append(s.ours, file)
-	if s.master, err = console.ConsoleFromFile(file); err != nil {
-		return err
-	}
-	// The container's line discipline must not add a carriage return twice.
+	s.ours = append(s.ours, s.master)
 	if s.host != nil && s.o.Interactive {
-		if err := s.host.SetRaw(); err != nil {
+		if s.cooked, err = term.MakeRaw(int(s.host.Fd())); err != nil {
 			return fmt.Errorf("set the terminal to raw mode: %w", err)
 		}
-		s.raw = true
 	}
-	s.resize()                                                // it may have changed since attach
-	s.outputs.Go(func() { _, _ = io.Copy(s.o.Stdout, file) }) // ends with EIO when the container has closed it
+	s.resize() // it may have changed since attach
+	s.outputs.Go(func() {
+		_, _ = io.Copy(s.o.Stdout, s.master) // ends with EIO when the container has closed it
+	})
 	if s.o.Interactive {
-		go func() { _, _ = io.Copy(file, s.o.Stdin) }()
+		go func() { _, _ = io.Copy(s.master, s.o.Stdin) }()
 	}
 	return nil
 }
 
 // resize gives the container's terminal the size of the user's.
 func (s *streams) resize() {
-	if s.master != nil && s.host != nil {
-		_ = s.master.ResizeFrom(s.host) // a terminal that went away has no size
+	if size := s.size(); size != nil && s.master != nil {
+		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size) // it went away: nothing to resize
 	}
+}
+
+// size is that of the user's terminal, or nil when there is none any more.
+func (s *streams) size() *unix.Winsize {
+	if s.host == nil {
+		return nil
+	}
+	size, err := unix.IoctlGetWinsize(int(s.host.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return nil
+	}
+	return size
 }
 
 // drain waits until all that the container wrote has been passed on.
@@ -153,9 +158,8 @@ func (s *streams) close() {
 	for _, c := range s.ours {
 		c.Close()
 	}
-	if s.raw {
-		_ = s.host.Reset()
-		s.raw = false
+	if s.cooked != nil {
+		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that went away has no mode
 	}
 }
 

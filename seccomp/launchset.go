@@ -55,7 +55,7 @@ func (p *Program) CheckLaunch() error {
 type LaunchError struct{ Denied []string }
 
 func (e *LaunchError) Error() string {
-	return "seccomp: the profile denies what a start itself needs: " + strings.Join(e.Denied, ", ")
+	return "the profile denies what a start itself needs: " + strings.Join(e.Denied, ", ")
 }
 
 // Hint says what to do.
