@@ -36,7 +36,7 @@ define apt
 endef
 
 .DEFAULT_GOAL := build
-.PHONY: help build deps demo test test-unit test-integration test-vm test-vagrant test-all \
+.PHONY: help build deps build-deps demo test test-unit test-integration test-vm test-vagrant test-all \
 	lint vuln fuzz bench generate install uninstall clean
 
 help: ## list the targets

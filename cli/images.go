@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,22 +35,18 @@ func (a *app) pullAction(c *ucli.Context) error {
 	if err := words(c, 1, 1); err != nil {
 		return err
 	}
-	store, err := openStore(c)
-	if err != nil {
+	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+		tell, done := a.progress("pull "+c.Args().First(), c.Bool("quiet"))
+		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
+			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: tell,
+		})
+		done()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.stdout, printable(info.Name))
 		return err
-	}
-	ctx, stop := interruptible(c.Context)
-	defer stop()
-	tell, done := a.progress("pull "+c.Args().First(), c.Bool("quiet"))
-	info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
-		Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: tell,
 	})
-	done()
-	if err != nil {
-		return causeOf(ctx, err)
-	}
-	_, err = fmt.Fprintln(a.stdout, printable(info.Name))
-	return err
 }
 
 func (a *app) imagesCommand() *ucli.Command {
@@ -134,21 +131,17 @@ func (a *app) rmiAction(c *ucli.Context) error {
 	if err := words(c, 1, -1); err != nil {
 		return err
 	}
-	store, err := openStore(c)
-	if err != nil {
-		return err
-	}
-	ctx, stop := interruptible(c.Context)
-	defer stop()
-	var failed []error
-	for _, name := range c.Args().Slice() {
-		if err := store.Remove(ctx, name); err != nil {
-			failed = append(failed, err)
-		} else if _, err := fmt.Fprintln(a.stdout, "Untagged:", printable(name)); err != nil {
-			return err
+	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+		var failed []error
+		for _, name := range c.Args().Slice() {
+			if err := store.Remove(ctx, name); err != nil {
+				failed = append(failed, err)
+			} else if _, err := fmt.Fprintln(a.stdout, "Untagged:", printable(name)); err != nil {
+				return err
+			}
 		}
-	}
-	return causeOf(ctx, errors.Join(failed...))
+		return errors.Join(failed...)
+	})
 }
 
 func (a *app) bootstrapCommand() *ucli.Command {
@@ -170,27 +163,34 @@ func (a *app) bootstrapAction(c *ucli.Context) error {
 	if err := words(c, 1, 1); err != nil {
 		return err
 	}
+	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+		said := &lines{ui: a.ui}
+		var log io.Writer = said
+		if c.Bool("quiet") {
+			log = io.Discard
+		}
+		distribution, suite, _ := strings.Cut(c.Args().First(), ":")
+		info, err := store.Bootstrap(ctx, rootfs.BootstrapOptions{
+			Distribution: distribution, Suite: suite, Packages: c.StringSlice("include"), Log: log,
+		})
+		said.end()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.stdout, printable(familiar(info.Name)))
+		return err
+	})
+}
+
+// withStore gives f the store, and a context that SIGINT and the like cancel.
+func withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
 	store, err := openStore(c)
 	if err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	said := &lines{ui: a.ui}
-	var log io.Writer = said
-	if c.Bool("quiet") {
-		log = io.Discard
-	}
-	distribution, suite, _ := strings.Cut(c.Args().First(), ":")
-	info, err := store.Bootstrap(ctx, rootfs.BootstrapOptions{
-		Distribution: distribution, Suite: suite, Packages: c.StringSlice("include"), Log: log,
-	})
-	said.end()
-	if err != nil {
-		return causeOf(ctx, err)
-	}
-	_, err = fmt.Fprintln(a.stdout, printable(familiar(info.Name)))
-	return err
+	return causeOf(ctx, f(ctx, store))
 }
 
 func openStore(c *ucli.Context) (*rootfs.Store, error) {
