@@ -213,11 +213,11 @@ func interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// causeOf is the signal that ended the work under ctx, if that is why it ended
-// with err; else err itself.
+// causeOf is the signal that ended the work under ctx, if there was one and the
+// work failed: how it failed then is of no interest. Else it is err itself.
 func causeOf(ctx context.Context, err error) error {
 	var i interrupted
-	if err != nil && errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &i) {
+	if err != nil && errors.As(context.Cause(ctx), &i) {
 		return i
 	}
 	return err
