@@ -1,0 +1,97 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// feature is what a machine may have or lack. Tests choose by it, never by the
+// place that they run in.
+type feature string
+
+const (
+	cgroup1        feature = "cgroup v1"
+	cgroup2        feature = "cgroup v2"
+	systemd        feature = "systemd"
+	appArmor       feature = "AppArmor"
+	allCaps        feature = "all capabilities"
+	timeNamespaces feature = "time namespaces"
+	readableFilter feature = "filters that ptrace(2) reads back" // CONFIG_CHECKPOINT_RESTORE
+)
+
+// requires skips the test on a machine that lacks a feature; where
+// MINIRUN_REQUIRE is "all", as in a guest, the test fails. Of the two versions of
+// cgroups a machine has one, so that there the other may still be lacking;
+// `make test-all` fails when a test ran on no machine at all.
+func requires(t *testing.T, features ...feature) {
+	t.Helper()
+	for _, f := range features {
+		switch {
+		case f.present(t):
+		case os.Getenv("MINIRUN_REQUIRE") == "all" && f != cgroup1 && f != cgroup2:
+			t.Fatalf("this machine should have %s", f)
+		default:
+			t.Skipf("needs %s, which this machine lacks", f)
+		}
+	}
+}
+
+func (f feature) present(t *testing.T) bool {
+	t.Helper()
+	switch f {
+	case cgroup1:
+		return !cgroup2.present(t) && exists("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+	case cgroup2:
+		var fs unix.Statfs_t
+		return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+	case systemd:
+		return exists("/run/systemd/system") // sd_booted(3)
+	case appArmor:
+		enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+		_, err := exec.LookPath("apparmor_parser")
+		return string(enabled) == "Y\n" && err == nil
+	case allCaps:
+		last, err := strconv.Atoi(strings.TrimSpace(read(t, "/proc/sys/kernel/cap_last_cap")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return capEff(t, read(t, "/proc/self/status")) == 1<<(last+1)-1
+	case timeNamespaces:
+		return exists("/proc/self/ns/time")
+	case readableFilter:
+		return exists("/proc/sys/kernel/ns_last_pid") // there with CONFIG_CHECKPOINT_RESTORE only
+	}
+	t.Fatalf("no such feature: %s", f)
+	return false
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// capEff is the effective set in the text of a /proc/PID/status.
+func capEff(t *testing.T, status string) uint64 {
+	t.Helper()
+	_, rest, _ := strings.Cut(status, "\nCapEff:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	set, err := strconv.ParseUint(line, 16, 64)
+	if err != nil {
+		t.Fatalf("CapEff in %q: %v", status, err)
+	}
+	return set
+}
