@@ -260,6 +260,7 @@ func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor,
 	for _, name := range a.content.names {
 		d.Annotations = map[string]string{
 			annotationName: name,
+			annotationID:   digestOf(config),
 			annotationSize: strconv.FormatInt(size, 10),
 		}
 		if a.content.stamp != "" {

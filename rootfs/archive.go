@@ -110,7 +110,7 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 		if err == nil {
 			err = visit(h, tr)
 		}
-		if err == io.EOF || err == errStop { //nolint:errorlint // both come unwrapped
+		if errors.Is(err, io.EOF) || errors.Is(err, errStop) {
 			return nil
 		}
 		if err != nil {

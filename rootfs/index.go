@@ -21,6 +21,7 @@ const (
 	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
 	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
 	annotationIndex  = "dev.minirun.index"                 // digest that the registry gave for the name
+	annotationID     = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
 	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars
 )
 
@@ -161,19 +162,40 @@ func writeFile(path string, data []byte) error {
 // Docker; but not where the registry may have ours as well.
 func (x *index) find(r reference, want platform, asked bool) *descriptor {
 	var other *descriptor
-	for i := range x.Manifests {
-		d := &x.Manifests[i]
-		if !d.matches(r) {
-			continue
-		}
+	found := x.named(r)
+	for i := range found {
+		d := &found[i]
 		if d.Platform.satisfies(want) {
 			return d
 		}
-		if whole := d.Annotations[annotationIndex]; !asked && (whole == "" || whole == d.Digest) {
+		if whole := d.Annotations[annotationIndex]; !asked && (whole == "" || whole == d.Digest || r.transport == imageID) {
 			other = d
 		}
 	}
 	return other
+}
+
+// named gives the entries that a reference means: those of its name, or else
+// those of the one image whose ID it begins.
+func (x *index) named(r reference) []descriptor {
+	var named, identified []descriptor
+	for _, d := range x.Manifests {
+		if d.matches(r) {
+			named = append(named, d)
+		}
+		if r.id != "" && strings.HasPrefix(d.Annotations[annotationID], "sha256:"+r.id) {
+			identified = append(identified, d)
+		}
+	}
+	if named != nil {
+		return named
+	}
+	for _, d := range identified {
+		if d.Annotations[annotationID] != identified[0].Annotations[annotationID] {
+			return nil // ambiguous
+		}
+	}
+	return identified
 }
 
 func (d *descriptor) matches(r reference) bool {

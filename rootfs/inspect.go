@@ -31,7 +31,9 @@ const (
 type inspector struct {
 	in  *gate
 	out io.Writer
+	dir string
 
+	lastSize   int64                        // of the entry before, which may not be written yet
 	root       *tar.Header                  // the entry "./", or nil
 	xattrs     map[string]map[string]string // name → attribute → value
 	xattrBytes int
@@ -39,9 +41,9 @@ type inspector struct {
 	throughs   bool            // something was made by way of a symbolic link
 }
 
-func newInspector(r io.Reader, out io.Writer) *inspector {
+func newInspector(r io.Reader, out io.Writer, dir string) *inspector {
 	return &inspector{
-		in: &gate{Reader: r}, out: out,
+		in: &gate{Reader: r}, out: out, dir: dir,
 		xattrs: map[string]map[string]string{}, isFolder: map[string]bool{},
 	}
 }
@@ -56,7 +58,7 @@ type gate struct {
 func (g *gate) Read(p []byte) (int, error) {
 	n, err := g.Reader.Read(p)
 	g.held = append(g.held, p[:n]...)
-	g.ended = g.ended || n == 0 && err == io.EOF
+	g.ended = g.ended || n == 0 && errors.Is(err, io.EOF)
 	return n, err
 }
 
@@ -105,6 +107,11 @@ func (i *inspector) entry(h *tar.Header) error {
 	if h.Typeflag == tar.TypeLink && hasDotDot(h.Linkname) {
 		return fmt.Errorf("the hard link %q leads outside, to %q", h.Name, h.Linkname)
 	}
+	// A sparse file has its size in the header and nothing in the stream.
+	if err := checkSpace(i.dir, uint64(h.Size)+uint64(i.lastSize)); err != nil {
+		return fmt.Errorf("the entry %q of %d bytes: %w", h.Name, h.Size, err)
+	}
+	i.lastSize = h.Size
 	name := path.Clean(h.Name)
 	if name == "." {
 		if h.Typeflag != tar.TypeDir {

@@ -56,8 +56,9 @@ func (o Overlay) Mount() (root string, err error) {
 // would walk the whole root through the overlay.
 func (o Overlay) Unmount() error {
 	err := unix.Unmount(o.root(), unix.MNT_DETACH)
-	// EINVAL: there is no tmpfs, the usual case.
-	if memory := unix.Unmount(o.memory(), unix.MNT_DETACH); err == nil && memory != unix.EINVAL && memory != unix.ENOENT {
+	// ENOENT or EINVAL: there is no tmpfs, the usual case.
+	memory := unix.Unmount(o.memory(), unix.MNT_DETACH)
+	if err == nil && !errors.Is(memory, unix.EINVAL) && !errors.Is(memory, unix.ENOENT) {
 		err = memory
 	}
 	if err != nil {

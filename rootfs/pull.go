@@ -90,19 +90,13 @@ func isLoopback(domain string) bool {
 // repository that is not there, so that is not found as well.
 func (s *Store) pullError(r reference, err error) error {
 	var answer *answers.Error
-	if !errors.As(err, &answer) {
-		e := s.notFound(r, err)
-		return e
-	}
-	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
 		return &Error{
 			Op: "pull " + r.short(), Err: fmt.Errorf("%w: not in the store, and %s refuses: %w", ErrNotFound, r.domain, err),
 			Help: "check the name; for a private image give credentials with 'docker login " + r.domain + "'",
 		}
-	default:
-		return s.notFound(r, err)
 	}
+	return s.notFound(r, err)
 }
 
 func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {

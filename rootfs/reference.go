@@ -19,6 +19,7 @@ const (
 	dockerArchive                  // docker-archive:PATH[:NAME]
 	ociArchive                     // oci-archive:PATH[:TAG]
 	ociLayout                      // oci:PATH[:TAG]
+	imageID                        // the whole ID of an image of the store
 )
 
 // prefixes are the spellings, those of skopeo(1) and podman-run(1) where they
@@ -41,6 +42,8 @@ type reference struct {
 
 	domain, repository string // registry: docker.io, library/debian
 	version            string // registry: ":latest" or "@sha256:…"
+
+	id string // hexadecimal digits that an image's ID may begin with
 }
 
 // String is the name under which the store keeps the image: Docker's full
@@ -51,6 +54,8 @@ func (r reference) String() string {
 		return r.domain + "/" + r.repository + r.version
 	case hostRoot:
 		return "host:"
+	case imageID:
+		return "sha256:" + r.id
 	case tarball:
 		return r.path
 	}
@@ -145,6 +150,7 @@ const (
 	maxNameLength = 255
 	maxTagLength  = 128
 	digestLength  = 64 // hexadecimal digits of SHA-256
+	minIDLength   = 4  // digits that are taken for the beginning of an image's ID
 )
 
 // parseName reads [DOMAIN/]REPOSITORY[:TAG][@DIGEST] as Docker does
@@ -164,8 +170,8 @@ func parseName(text string) (reference, error) {
 }
 
 func splitName(text string) (reference, error) {
-	if isHex(text) && len(text) == digestLength {
-		return reference{}, errors.New("a name cannot be 64 hexadecimal digits")
+	if hex := strings.TrimPrefix(text, "sha256:"); isHex(hex) && len(hex) == digestLength {
+		return reference{transport: imageID, id: hex}, nil
 	}
 	rest, digest, hasDigest := strings.Cut(text, "@")
 	if hasDigest && !isDigest(digest) {
@@ -180,6 +186,9 @@ func splitName(text string) (reference, error) {
 	}
 	r := reference{version: ":latest"}
 	r.domain, r.repository = splitDomain(name)
+	if isHex(text) && len(text) >= minIDLength {
+		r.id = text
+	}
 	switch {
 	case hasDigest:
 		r.version = "@" + digest

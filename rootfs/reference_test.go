@@ -28,6 +28,8 @@ func TestParseReferenceNames(t *testing.T) {
 		"debian@" + someDigest:           "docker.io/library/debian@" + someDigest,
 		"debian:bookworm@" + someDigest:  "docker.io/library/debian@" + someDigest,
 		"x.tar":                          "docker.io/library/x.tar:latest",
+		someDigest:                       someDigest,
+		someDigest[len("sha256:"):]:      someDigest,
 		"host:":                          "host:",
 		"dir:/srv/root":                  "dir:/srv/root",
 		"dir:/srv/a:b":                   "dir:/srv/a:b",
@@ -75,19 +77,18 @@ type pathReference struct {
 
 func TestParseReferenceErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                          "not a name",
-		"Debian":                    "must be lowercase",
-		"debian:":                   "tag",
-		"debian:-x":                 "tag",
-		"debian@sha256:12":          "digest",
-		"a//b":                      "not a name",
-		"-debian":                   "not a name",
-		"de bian":                   "not a name",
-		"../x/\x00":                 "no path",
-		"dir:":                      "no path",
-		someDigest[len("sha256:"):]: "64 hexadecimal",
-		"foo.example:x/debian":      "not the name of a registry",
-		strings.Repeat("a", 300):    "longer",
+		"":                       "not a name",
+		"Debian":                 "must be lowercase",
+		"debian:":                "tag",
+		"debian:-x":              "tag",
+		"debian@sha256:12":       "digest",
+		"a//b":                   "not a name",
+		"-debian":                "not a name",
+		"de bian":                "not a name",
+		"../x/\x00":              "no path",
+		"dir:":                   "no path",
+		"foo.example:x/debian":   "not the name of a registry",
+		strings.Repeat("a", 300): "longer",
 	} {
 		_, err := parseReference(text, nothingExists)
 		if err == nil || !strings.Contains(err.Error(), want) {

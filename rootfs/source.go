@@ -14,12 +14,13 @@ import (
 // Resolve finds the image that ref means and makes it ready to be mounted:
 //
 //	dir:PATH                     a folder, as it is
-//	host:                        the host's own root
+//	host:                        the host's own root, without what is mounted below it
 //	a path to a tarball          of a root, or as docker save or an OCI tool wrote it
 //	docker-archive:PATH[:NAME]   by docker save
 //	oci-archive:PATH[:TAG]       a tarball of an OCI layout
 //	oci:PATH[:TAG]               an OCI layout
 //	NAME[:TAG][@DIGEST]          from the store, else from its registry
+//	an image's ID                from the store; its first digits are enough
 //
 // A tarball or layout is read into the store the first time and again when it
 // has changed. The image stays in the store until Close. An image that is
@@ -91,6 +92,9 @@ func (s *Store) notFound(r reference, registryAnswer error) error {
 	places := "not in the store (" + s.root + ")"
 	help := "'minirun pull " + r.short() + "' fetches it"
 	err := fmt.Errorf("%w: %s", ErrNotFound, places)
+	if r.transport == imageID {
+		help = "'minirun images' lists the images of the store"
+	}
 	if registryAnswer != nil {
 		err = fmt.Errorf("%w: %s, and %s answers: %w", ErrNotFound, places, r.domain, registryAnswer)
 		help = "check the name, or use dir:PATH, a tarball's path, or host:"
@@ -125,7 +129,7 @@ func openDirectory(r reference) (*Image, error) {
 // stamp tells whether the file of a reference has changed: it is that of its
 // inode. A layout's is that of its index.json.
 func (r reference) stamp() (string, error) {
-	if r.transport == registry {
+	if r.transport == registry || r.transport == imageID {
 		return "", nil
 	}
 	file := r.path
@@ -148,8 +152,11 @@ func (r reference) stamp() (string, error) {
 
 // fetch brings the image into the store.
 func (s *Store) fetch(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
-	if r.transport == registry {
+	switch r.transport {
+	case registry:
 		return s.pull(ctx, r, want, progress)
+	case imageID:
+		return nil, s.notFound(r, nil)
 	}
 	info, err := s.load(ctx, r, want, progress)
 	if err != nil {

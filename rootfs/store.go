@@ -247,7 +247,8 @@ func (s *Store) info(d *descriptor) (*ImageInfo, error) {
 	return info, nil
 }
 
-// Remove takes a name out of the store, and the layers that no other image has.
+// Remove takes a name out of the store, or all names of the image that an ID
+// means, and the layers that no other image has.
 // An image that a container runs on is left alone, with ErrInUse, unless it has
 // another name.
 func (s *Store) Remove(ctx context.Context, name string) error {
@@ -264,12 +265,9 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	var removed []descriptor
+	removed := x.named(r)
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool {
-		if d.matches(r) {
-			removed = append(removed, d)
-		}
-		return d.matches(r)
+		return slices.ContainsFunc(removed, func(gone descriptor) bool { return gone.Digest == d.Digest && gone.name() == d.name() })
 	})
 	if len(removed) == 0 {
 		return &Error{Op: "remove " + r.String(), Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}

@@ -75,7 +75,7 @@ func unpackTar(r io.Reader, dir string) (*inspector, error) {
 		unpacked <- err
 	}()
 
-	seen := newInspector(r, pipeWriter)
+	seen := newInspector(r, pipeWriter, dir)
 	err := seen.inspect()
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
@@ -144,7 +144,7 @@ type spaceGuard struct {
 
 func (g *spaceGuard) Read(p []byte) (int, error) {
 	if g.total >= g.next {
-		if err := checkSpace(g.dir); err != nil {
+		if err := checkSpace(g.dir, 0); err != nil {
 			return 0, err
 		}
 		g.next = g.total + guardStep
@@ -154,14 +154,16 @@ func (g *spaceGuard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func checkSpace(dir string) error {
+// checkSpace tells whether need bytes can be written and the reserve kept.
+func checkSpace(dir string, need uint64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	if st.Bavail*uint64(st.Bsize) < reserve || st.Files > 0 && st.Ffree < reserveNodes {
+	free := st.Bavail * uint64(st.Bsize)
+	if free < reserve || free-reserve < need || st.Files > 0 && st.Ffree < reserveNodes {
 		return &Error{
-			Err:  fmt.Errorf("the disk of the store is nearly full: %w", unix.ENOSPC),
+			Err:  fmt.Errorf("the disk of the store has no room for it: %w", unix.ENOSPC),
 			Help: "remove images with 'minirun rmi', or keep the store on a larger disk with --root",
 		}
 	}

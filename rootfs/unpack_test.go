@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,6 +181,15 @@ func xattrsOf(t testing.TB, path string) string {
 	return strings.Join(texts, "")
 }
 
+func TestCheckSpace(t *testing.T) {
+	if err := checkSpace(t.TempDir(), 0); err != nil {
+		t.Error(err)
+	}
+	if err := checkSpace(t.TempDir(), math.MaxUint64); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	long := makeTar(t, file("a", strings.Repeat("a", 1<<20)), file("b", "b"))
 	for name, c := range map[string]struct {
@@ -226,6 +236,19 @@ func TestUnpackRefuses(t *testing.T) {
 				t.Errorf("error %v; want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A sparse file of a few bytes in the stream must not fill the disk.
+func TestUnpackRefusesSparseBomb(t *testing.T) {
+	dir := t.TempDir()
+	run(t, "sh", "-ec", `cd "$1"; truncate -s 15T bomb; tar --sparse --format=pax -cf x.tar bomb`, "sh", dir)
+	data, err := os.ReadFile(dir + "/x.tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := unpackIn(t, data); !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "bomb") {
+		t.Errorf("%v", err)
 	}
 }
 
