@@ -7,11 +7,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// node is a JSON value and where it begins.
+// node is a JSON value and where it stands.
 type node struct {
 	kind   jsontext.Kind // one of n f t " 0 { [
-	offset int
-	text   string // of a string its value, of a number its literal
+	offset int           // of its first byte
+	end    int           // behind its last byte
+	text   string        // of a string its value, of a number its literal
 	fields []field
 	items  []*node
 }
@@ -69,7 +70,7 @@ func (r *jsonReader) token() (*node, error) {
 		}
 		return nil, &syntaxError{min(offset, len(r.data)), err}
 	}
-	n.kind = t.Kind()
+	n.kind, n.end = t.Kind(), int(r.dec.InputOffset())
 	if n.kind == '"' || n.kind == '0' {
 		n.text = t.String()
 	}
@@ -105,5 +106,16 @@ func (r *jsonReader) value() (*node, error) {
 		}
 		_, err = r.token()
 	}
+	n.end = int(r.dec.InputOffset())
 	return n, err
+}
+
+// member is the value of an object's key, or nil.
+func (n *node) member(key string) *node {
+	for _, f := range n.fields {
+		if f.name.text == key {
+			return f.value
+		}
+	}
+	return nil
 }

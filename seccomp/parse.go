@@ -9,9 +9,9 @@ import (
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"github.com/xrash/smetrics"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -367,20 +367,10 @@ func keys(m map[string]func(*node)) []string {
 // didYouMean is a hint that names the word of a set that is nearest to what was
 // written, or lists a small set.
 func didYouMean(word string, set []string) string {
-	best, least := "", max(len(word)/3, 1)+1
-	for _, candidate := range set {
-		if candidate == "" {
-			continue
-		}
-		d := smetrics.WagnerFischer(strings.ToLower(word), strings.ToLower(candidate), 1, 1, 1)
-		if d < least {
-			best, least = candidate, d
-		}
+	if near := spelling.Nearest(word, set); near != "" {
+		return "did you mean " + near + "?"
 	}
-	switch {
-	case best != "":
-		return "did you mean " + best + "?"
-	case len(set) <= 12:
+	if len(set) <= 12 {
 		return "there are " + strings.Join(set, ", ")
 	}
 	return ""

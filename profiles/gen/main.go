@@ -8,15 +8,37 @@ import (
 	"os"
 
 	moby "github.com/moby/profiles/seccomp"
+
+	"github.com/minirun/minirun/seccomp"
 )
 
 func main() {
-	data, err := json.MarshalIndent(moby.DefaultProfile(), "", "\t")
-	if err == nil {
-		err = os.WriteFile("default.json", append(data, '\n'), 0o644)
-	}
-	if err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
+}
+
+func run() error {
+	data, err := json.MarshalIndent(moby.DefaultProfile(), "", "\t")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if err := os.WriteFile("default.json", data, 0o644); err != nil {
+		return err
+	}
+	profile, err := seccomp.Parse("default.json", data)
+	if err != nil {
+		return err
+	}
+	gate, err := seccomp.ParseEdit(seccomp.Gate, "CAP_AUDIT_CONTROL=@chown")
+	if err != nil {
+		return err
+	}
+	edited, err := profile.Edit([]seccomp.Edit{gate})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("chown-audit-control.json", edited, 0o644)
 }

@@ -3,7 +3,7 @@ package syscalls
 import (
 	"slices"
 
-	"github.com/xrash/smetrics"
+	"github.com/minirun/minirun/internal/spelling"
 )
 
 // Names are the calls of all architectures, sorted.
@@ -74,11 +74,5 @@ func Int32Args(name string) uint8 {
 // Suggest is the call or group whose name takes the fewest edits from what was
 // written, or "" when none is near.
 func Suggest(written string) string {
-	best, least := "", max(len(written)/3, 1)+1
-	for _, candidate := range append(Names(), Groups()...) {
-		if d := smetrics.WagnerFischer(written, candidate, 1, 1, 1); d < least {
-			best, least = candidate, d
-		}
-	}
-	return best
+	return spelling.Nearest(written, append(Names(), Groups()...))
 }
