@@ -112,15 +112,16 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ","), o.Suite, "-"}
 	command := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
 	command.Env = append(os.Environ(), "TMPDIR="+work.path, "LC_ALL=C.UTF-8")
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it unmounts and removes what it made
 	command.SysProcAttr = &syscall.SysProcAttr{
 		// It signals its whole process group when it ends early, which must not
 		// be ours.
 		Setpgid: true,
 		// It mounts /proc, /sys and devices in the new root. In a namespace of its
 		// own they go with it, even if it is killed, and removing the folder can
-		// never reach the host's devices through them.
+		// never reach the host's devices through them. As PID 1 it takes its children
+		// with it: nothing fills the folder while it is removed.
 		Unshareflags: syscall.CLONE_NEWNS,
+		Cloneflags:   syscall.CLONE_NEWPID,
 	}
 	command.WaitDelay = 10 * time.Second
 	// Should we die, the folder stays locked until mmdebstrap is gone as well.
