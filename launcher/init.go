@@ -27,6 +27,15 @@ func IsInit(args []string) bool {
 	return len(args) > 1 && args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != ""
 }
 
+// A package's init runs on the main thread. main.main need not: the goroutine may
+// have moved to another thread before it could lock itself to this one, where
+// the launcher would look in vain for the parked init. Seen under emulation.
+func init() {
+	if IsInit(os.Args) {
+		runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
+	}
+}
+
 // Init sets up the container from inside and becomes its command. It does not
 // return: when anything fails the process ends, and [Container.Run] reports why.
 //
@@ -34,7 +43,6 @@ func IsInit(args []string) bool {
 // double clone that enters the namespaces. Should the launcher have died before
 // that, libcontainer finds its pipe closed and ends.
 func Init() {
-	runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
 	// A collection would start threads, and clone(2) may be denied once the filter is armed.
 	debug.SetGCPercent(-1)
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
