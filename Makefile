@@ -37,7 +37,7 @@ endef
 
 .DEFAULT_GOAL := build
 .PHONY: help build deps build-deps demo test test-unit test-integration test-vm test-vagrant test-all \
-	lint vuln fuzz bench generate install uninstall clean
+	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t18
@@ -74,6 +74,10 @@ lint: $(GOLANGCI_LINT) vuln ## what CI checks beside tests
 	$(GOLANGCI_LINT) run ./...
 	go mod verify
 	shellcheck .ci/run $$(git ls-files '*.sh' '*.bash')
+
+vagrant-validate: ## check the Vagrantfile
+	$(call apt,vagrant vagrant-libvirt)
+	vagrant validate
 
 # The vulnerability database is a service of its own. Where it cannot be reached
 # the check has not been made, which is said, and fails with VULN=required.
