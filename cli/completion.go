@@ -271,6 +271,8 @@ func (k *completer) values(f ucli.Flag, before, value string) {
 		choices = []string{"cgroupfs", "systemd"}
 	case "format":
 		choices = []string{"text", "json"}
+	case "arch":
+		choices = []string{"amd64", "arm64", "riscv64", "ppc64le", "s390x"}
 	case "seccomp":
 		choices, files = []string{"default", "unconfined"}, true
 	case "profile", "base":

@@ -22,12 +22,28 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 	if err != nil {
 		return err
 	}
+	changes, err := edits(c, "seccomp-")
+	if err != nil {
+		return err
+	}
 	if name == "unconfined" {
+		if len(changes) > 0 {
+			return &usageError{"--seccomp unconfined: there is no profile to edit", "leave out --seccomp-allow, --seccomp-deny and --seccomp-gate, or name a profile"}
+		}
 		return nil
 	}
 	profile, err := loadProfile(name)
 	if err != nil {
 		return err
+	}
+	if len(changes) > 0 {
+		edited, err := profile.Edit(changes)
+		if err != nil {
+			return err
+		}
+		if profile, err = seccomp.Parse(name+" (edited)", edited); err != nil {
+			return err
+		}
 	}
 	target, err := seccomp.HostTarget(o.Capabilities)
 	if err != nil {

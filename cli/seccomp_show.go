@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"fmt"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/seccomp"
+)
+
+func (a *app) seccompShowCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:  "show",
+		Usage: "print what a profile comes to for a container: the flat list, or the program",
+		Flags: append(targetFlags(), profileFlag(),
+			choice("", "as", "json", "print `FORM`: json, fit for a bundle's config.json or a Kubernetes localhost profile; bpf, the program itself; asm, readable; c, an array; pfc, libseccomp's pseudo code"),
+		),
+		Action: func(c *ucli.Context) error {
+			if err := words(c, 0, 0); err != nil {
+				return err
+			}
+			p, err := policy(c)
+			if err != nil {
+				return err
+			}
+			return a.show(p, c.String("as"))
+		},
+	}
+}
+
+func (a *app) show(p *seccomp.Policy, form string) error {
+	switch form {
+	case "json":
+		return writeJSON(a.stdout, p.Seccomp)
+	case "pfc":
+		code, err := p.PFC()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "# libseccomp %s's own program; minirun's stub, which stands in front of it, is not shown: see --as asm\n%s", seccomp.LibraryVersion(), code)
+		return err
+	}
+	program, err := p.Compile()
+	if err != nil {
+		return err
+	}
+	switch form {
+	case "bpf":
+		_, err = a.stdout.Write(program.Bytes())
+	case "asm":
+		_, err = fmt.Fprint(a.stdout, program.Disassemble())
+	case "c":
+		_, err = fmt.Fprint(a.stdout, program.C())
+	default:
+		err = &usageError{"--as " + form + ": no such form", "there are json, bpf, asm, c and pfc"}
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package seccomp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Bytes are the instructions as struct sock_filter (linux/filter.h) in the
+// target's byte order: what seccomp(2) takes, and bwrap --seccomp.
+func (p *Program) Bytes() []byte {
+	var b bytes.Buffer
+	_ = binary.Write(&b, order(p.Arch), p.Instructions) // a buffer takes everything
+	return b.Bytes()
+}
+
+// C is the program as a C array.
+func (p *Program) C() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "/* %s, %d instructions; flags for seccomp(2): %#x */\n", p.Arch, len(p.Instructions), p.Flags)
+	b.WriteString("#include <linux/filter.h>\n\nstatic struct sock_filter filter[] = {\n")
+	for _, i := range p.Instructions {
+		fmt.Fprintf(&b, "\t{ %#04x, %3d, %3d, %#010x },\n", i.Code, i.Jt, i.Jf, i.K)
+	}
+	b.WriteString("};\n")
+	return b.String()
+}
+
+// Disassemble is the program for people: what is loaded and compared by name,
+// and jumps to labels. A number is called what it means on the architecture that
+// the program has compared last; where ways with different architectures meet
+// it stays a number.
+func (p *Program) Disassemble() string {
+	d := &disassembler{program: p, labels: map[int]string{}, arch: make([]knownArch, len(p.Instructions)+1)}
+	d.walk()
+	var b strings.Builder
+	for i, insn := range p.Instructions {
+		if label, ok := d.labels[i]; ok {
+			fmt.Fprintf(&b, "%s:\n", label)
+		}
+		fmt.Fprintf(&b, "%5d  %s\n", i, d.text(i, insn))
+	}
+	return b.String()
+}
+
+// knownArch is what is known when an instruction is reached: what the
+// accumulator holds, and for which architecture the call is.
+type knownArch struct {
+	reached bool
+	loaded  uint32 // offset in seccomp_data; ^0 when unclear
+	audit   uint32
+	arch    bool // audit is known
+	x32     bool
+}
+
+const unclear = ^uint32(0)
+
+type disassembler struct {
+	program *Program
+	labels  map[int]string
+	arch    []knownArch
+}
+
+// walk follows all ways through the program, which lead forward only.
+func (d *disassembler) walk() {
+	d.arch[0] = knownArch{reached: true, loaded: unclear}
+	targets := map[int]bool{}
+	for i, insn := range d.program.Instructions {
+		state := d.arch[i]
+		if !state.reached {
+			continue
+		}
+		switch insn.Code & 0x07 { // BPF_CLASS
+		case unix.BPF_LD:
+			state.loaded = insn.K
+			d.meet(i+1, state)
+		case unix.BPF_ALU:
+			d.meet(i+1, state)
+		case unix.BPF_RET:
+		case unix.BPF_JMP:
+			if insn.Code&0xf0 == unix.BPF_JA {
+				d.meet(i+1+int(insn.K), state)
+				targets[i+1+int(insn.K)] = true
+				continue
+			}
+			yes, no := i+1+int(insn.Jt), i+1+int(insn.Jf)
+			d.meet(no, state)
+			if state.loaded == offArch && insn.Code&0xf0 == unix.BPF_JEQ {
+				state.audit, state.arch = insn.K, true
+			}
+			if state.loaded == offNr && insn.K == x32Bit {
+				state.x32 = true
+			}
+			d.meet(yes, state)
+			targets[yes], targets[no] = targets[yes] || insn.Jt > 0, targets[no] || insn.Jf > 0
+		default:
+			state.loaded = unclear
+			d.meet(i+1, state)
+		}
+	}
+	n := 0
+	for i := range d.program.Instructions {
+		if targets[i] {
+			n++
+			d.labels[i] = fmt.Sprintf("L%d", n)
+		}
+	}
+}
+
+func (d *disassembler) meet(at int, state knownArch) {
+	if at >= len(d.arch) {
+		return
+	}
+	was := d.arch[at]
+	if was.reached {
+		if was.loaded != state.loaded {
+			state.loaded = unclear
+		}
+		state.arch = state.arch && was.arch && was.audit == state.audit
+		state.x32 = state.x32 && was.x32
+	}
+	state.reached = true
+	d.arch[at] = state
+}
+
+func (d *disassembler) text(i int, insn unix.SockFilter) string {
+	state := d.arch[i]
+	switch insn.Code & 0x07 {
+	case unix.BPF_LD:
+		if insn.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS {
+			return "load " + d.field(insn.K)
+		}
+	case unix.BPF_ALU:
+		if insn.Code == unix.BPF_ALU|unix.BPF_AND|unix.BPF_K {
+			return fmt.Sprintf("and  %#x", insn.K)
+		}
+	case unix.BPF_RET:
+		if insn.Code == unix.BPF_RET|unix.BPF_K {
+			return "ret  " + Verdict(insn.K).String()
+		}
+	case unix.BPF_JMP:
+		if insn.Code&0xf0 == unix.BPF_JA {
+			return "jump " + d.labels[i+1+int(insn.K)]
+		}
+		if name, ok := comparisons[insn.Code&0xf0]; ok && insn.Code&unix.BPF_X == 0 {
+			return fmt.Sprintf("if   %-4s %s%s", name, d.operand(state, insn), d.ways(i, insn))
+		}
+	}
+	return fmt.Sprintf("%#04x %d %d %#x", insn.Code, insn.Jt, insn.Jf, insn.K)
+}
+
+var comparisons = map[uint16]string{unix.BPF_JEQ: "==", unix.BPF_JGT: ">", unix.BPF_JGE: ">=", unix.BPF_JSET: "has"}
+
+func (d *disassembler) ways(i int, insn unix.SockFilter) string {
+	text := ""
+	if insn.Jt > 0 {
+		text += " then " + d.labels[i+1+int(insn.Jt)]
+	}
+	if insn.Jf > 0 {
+		text += " else " + d.labels[i+1+int(insn.Jf)]
+	}
+	return text
+}
+
+func (d *disassembler) operand(state knownArch, insn unix.SockFilter) string {
+	plain := fmt.Sprintf("%#x", insn.K)
+	switch {
+	case state.loaded == offArch:
+		if a, ok := syscalls.FromAudit(insn.K, 0); ok {
+			return a.String()
+		}
+	case state.loaded == offNr && insn.K == x32Bit:
+		return "the x32 bit"
+	case state.loaded == offNr && state.arch:
+		if a, ok := syscalls.FromAudit(state.audit, insn.K); ok {
+			if name, ok := syscalls.NameOf(a, insn.K); ok {
+				return fmt.Sprintf("%s (%#x)", name, insn.K)
+			}
+		}
+	}
+	return plain
+}
+
+// field names a word of struct seccomp_data.
+func (d *disassembler) field(offset uint32) string {
+	switch {
+	case offset == offNr:
+		return "nr"
+	case offset == offArch:
+		return "arch"
+	case offset < offArgs:
+		return fmt.Sprintf("instruction_pointer+%d", offset-offIP)
+	}
+	index := (offset - offArgs) / 8
+	half := "low"
+	if offset == high(uint(index), order(d.program.Arch).String() == "LittleEndian") {
+		half = "high"
+	}
+	return fmt.Sprintf("args[%d].%s", index, half)
+}
