@@ -103,8 +103,11 @@ func flagTable(b *strings.Builder, flags []ucli.Flag) {
 	}
 }
 
-// usageColumn is where the texts of the flags begin.
-const usageColumn = 33
+// Texts of flags begin at usageColumn, counted from 0, and end before lineWidth.
+const (
+	usageColumn = 33
+	lineWidth   = 100
+)
 
 func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	value, usage := placeholder(f)
@@ -123,7 +126,27 @@ func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	} else {
 		fmt.Fprintf(b, "%-*s", usageColumn, names)
 	}
-	b.WriteString(usage + "\n")
+	b.WriteString(wrapped(usage, usageColumn) + "\n")
+}
+
+// wrapped breaks a text that begins at column into lines that all do.
+func wrapped(text string, column int) string {
+	var b strings.Builder
+	at := column
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case at+1+len(word) > lineWidth:
+			fmt.Fprintf(&b, "\n%*s", column, "")
+			at = column
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	return b.String()
 }
 
 // placeholder takes the value's name, in backquotes, out of a flag's usage.
