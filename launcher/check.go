@@ -89,20 +89,24 @@ func (m machine) privilege() Check {
 }
 
 func (m machine) capabilities() Check {
-	var lacking []string
+	var ordinary, other []string
 	for _, c := range capability.ListKnown() {
-		if !m.caps(c) {
-			lacking = append(lacking, capabilityName(c))
+		name := capabilityName(c)
+		switch {
+		case m.caps(c):
+		case slices.Contains(defaultCapabilities[:], name):
+			ordinary = append(ordinary, name)
+		default:
+			other = append(other, name)
 		}
 	}
-	ordinary := slices.ContainsFunc(lacking, func(name string) bool { return slices.Contains(defaultCapabilities[:], name) })
 	c := Check{Name: "capabilities", Status: CheckOK, Detail: "all can be given to a container"}
 	switch {
-	case ordinary:
-		c.Status, c.Detail = CheckWarning, "containers get fewer than Docker's: not held are "+strings.Join(lacking, " ")
+	case len(ordinary) > 0:
+		c.Status, c.Detail = CheckWarning, "containers get fewer than Docker's: not held are "+strings.Join(ordinary, " ")
 		c.Fix = "run minirun as root, outside of a container that drops them"
-	case len(lacking) > 0:
-		c.Detail = "Docker's can be given to a container; not to be had are " + strings.Join(lacking, " ")
+	case len(other) > 0:
+		c.Detail = "Docker's can be given to a container; not to be had are " + strings.Join(other, " ")
 	}
 	return c
 }
