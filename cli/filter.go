@@ -94,7 +94,7 @@ func profileName(c *ucli.Context) (string, error) {
 // loadProfile reads and parses a profile: a file, or "default".
 func loadProfile(name string) (*seccomp.Profile, error) {
 	if name == "default" || name == "builtin" {
-		return seccomp.Parse("default.json", profiles.Default())
+		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
 	}
 	data, err := os.ReadFile(name)
 	var path *os.PathError

@@ -1,7 +1,134 @@
 package cli
 
-import ucli "github.com/urfave/cli/v2"
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp"
+)
 
 func (a *app) seccompExplainCommand() *ucli.Command {
-	return &ucli.Command{Name: "explain"}
+	return &ucli.Command{
+		Name:      "explain",
+		Usage:     "say what becomes of system calls, which rule decides, and what would change it",
+		ArgsUsage: "[CALL[(ARGUMENT,...)]...]",
+		Flags:     append(targetFlags(), profileFlag(), formatFlag()),
+		Action:    a.explainAction,
+	}
+}
+
+func (a *app) explainAction(c *ucli.Context) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	var calls []seccomp.CallPattern
+	for _, text := range c.Args().Slice() {
+		call, err := seccomp.ParseCall(text)
+		if err != nil {
+			return err
+		}
+		calls = append(calls, call)
+	}
+	p, err := policy(c)
+	if err != nil {
+		return err
+	}
+	explainer, err := p.Explainer()
+	if err != nil {
+		return err
+	}
+	a.warnOfIdle(p.Profile, c.StringSlice("cap-add"))
+	if len(calls) == 0 {
+		return a.overview(explainer, asJSON)
+	}
+	var all []*seccomp.Explanation
+	for _, call := range calls {
+		x, err := explainer.Explain(call)
+		if err != nil {
+			return err
+		}
+		all = append(all, x)
+	}
+	if asJSON {
+		return writeJSON(a.stdout, all)
+	}
+	for i, x := range all {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		writeExplanation(a.stdout, x)
+	}
+	return nil
+}
+
+// warnOfIdle names the capabilities that were added and that no rule asks about.
+func (a *app) warnOfIdle(p *seccomp.Profile, added []string) {
+	names, err := launcher.BoundingSet(added, []string{"ALL"}, false)
+	if err != nil || slices.ContainsFunc(added, func(n string) bool { return strings.EqualFold(n, "ALL") }) {
+		return // said elsewhere; ALL is meant as a whole
+	}
+	gates := p.Gates()
+	for _, name := range names {
+		if !slices.Contains(gates, name) {
+			a.ui.warn("--cap-add %s changes nothing in %s: no rule asks about it", name, p.File)
+		}
+	}
+}
+
+func writeExplanation(w io.Writer, x *seccomp.Explanation) {
+	verdict := x.Verdict
+	if verdict == seccomp.Depends {
+		verdict = "depends on its arguments"
+	}
+	fmt.Fprintf(w, "%s: %s\n", x.Call, verdict)
+	for _, one := range x.Cases {
+		rules := one.Rules[0]
+		if more := len(one.Rules) - 1; more > 0 {
+			rules += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(w, "  %-14s %s%s\n", one.Verdict, wrapped(printable(one.When), 17), at(rules))
+	}
+	if len(x.Cases) == 0 {
+		fmt.Fprintf(w, "  %s%s\n", x.Because, at(x.Rule))
+	}
+	if x.Comment != "" {
+		fmt.Fprintf(w, "  comment: %s\n", printable(x.Comment))
+	}
+	for i, change := range x.Changes {
+		label := ""
+		if i == 0 {
+			label = "to allow it"
+		}
+		fmt.Fprintf(w, "  %-11s  %s%s\n", label, wrapped(printable(change.How), 15), at(change.Rule))
+	}
+}
+
+func at(rule string) string {
+	if rule == "" {
+		return ""
+	}
+	return "  (" + printable(rule) + ")"
+}
+
+func (a *app) overview(e *seccomp.Explainer, asJSON bool) error {
+	groups, err := e.Overview()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(a.stdout, groups)
+	}
+	for i, g := range groups {
+		if i > 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		fmt.Fprintf(a.stdout, "%s (%d)\n  %s\n", g.Title, len(g.Calls), wrapped(strings.Join(g.Calls, " "), 2))
+	}
+	return nil
 }

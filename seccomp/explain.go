@@ -1,0 +1,260 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Explainer answers what a policy does to calls. Every verdict that it gives is
+// that of the final program, run by the emulator; the rules are read only to
+// say which of them it comes from.
+type Explainer struct {
+	Policy  *Policy
+	Program *Program
+	emu     *Emulator
+	others  map[string]*Explainer // the same profile with other capabilities
+}
+
+// Explainer compiles the policy.
+func (p *Policy) Explainer() (*Explainer, error) {
+	program, err := p.Compile()
+	if err != nil {
+		return nil, err
+	}
+	emu, err := program.Emulator()
+	if err != nil {
+		return nil, err
+	}
+	return &Explainer{Policy: p, Program: program, emu: emu, others: map[string]*Explainer{}}, nil
+}
+
+// Explanation is what there is to say about a call.
+type Explanation struct {
+	Call    string   `json:"call"`
+	Arch    string   `json:"arch"`
+	Number  uint32   `json:"number"`
+	Verdict string   `json:"verdict"` // or "DEPENDS" when arguments decide that were not given
+	Because string   `json:"because"`
+	Rule    string   `json:"rule,omitempty"` // FILE:LINE:COLUMN of what decides
+	Comment string   `json:"comment,omitempty"`
+	Cases   []Case   `json:"cases,omitempty"`
+	Changes []Remedy `json:"changes,omitempty"`
+}
+
+// Case is one of the verdicts of a call whose arguments decide.
+type Case struct {
+	When    string   `json:"when"`
+	Verdict string   `json:"verdict"`
+	Rules   []string `json:"rules"`
+}
+
+// Remedy is what would let a denied call through.
+type Remedy struct {
+	Kind string `json:"kind"` // capability, arguments or edit
+	How  string `json:"how"`
+	Rule string `json:"rule,omitempty"`
+}
+
+// Depends is the verdict of a call that its arguments decide.
+const Depends = "DEPENDS"
+
+// Run gives the program's verdict.
+func (e *Explainer) Run(c CallPattern) (Verdict, error) {
+	call, ok := c.Call(e.Policy.Target.Arch)
+	if !ok {
+		return 0, fmt.Errorf("%s has no call %s", e.Policy.Target.Arch, c.Name)
+	}
+	return e.emu.Run(call)
+}
+
+// Explain says what happens to a call, why, and what would change it. It is an
+// error when the target's architecture does not have the call.
+func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
+	arch := e.Policy.Target.Arch
+	number, _ := syscalls.Number(arch, c.Name)
+	v, err := e.Run(c)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Call: c.String(), Arch: arch.String(), Number: number, Verdict: v.String()}
+	if c.Given == 0 {
+		if x.Cases, err = e.cases(c); err != nil {
+			return nil, err
+		}
+	}
+	if len(x.Cases) > 0 {
+		x.Verdict, x.Because = Depends, "its arguments decide"
+		v = unix.SECCOMP_RET_ALLOW // for remedies: some arguments may already do
+		for _, one := range x.Cases {
+			if one.Verdict != "ALLOW" {
+				v = unix.SECCOMP_RET_KILL_PROCESS
+			}
+		}
+	} else {
+		x.Because, x.Rule, x.Comment = e.because(c, v)
+	}
+	if v.Action() != unix.SECCOMP_RET_ALLOW {
+		x.Changes, err = e.remedies(c)
+	}
+	return x, err
+}
+
+// because finds the rule that a verdict comes from.
+func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string) {
+	p := e.Policy
+	if r := e.deciding(c, v); r != nil {
+		return "the rule decides", r.Pos.String(), r.Comment
+	}
+	fallback, _ := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+	switch {
+	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
+		return "newer than every call that the profile names, so that programs fall back to older ones", "", ""
+	case e.truncated(c):
+		return "an argument that the kernel reads as 32 bits has upper bits set: no rule is trusted with it", "", ""
+	case p.mentions(c.Name):
+		return "rules name it, but none of them applies: the default action", p.Profile.DefaultActionPos.String(), ""
+	}
+	return "no rule names it: the default action", p.Profile.DefaultActionPos.String(), ""
+}
+
+func (p *Policy) mentions(name string) bool {
+	return slices.ContainsFunc(p.Profile.Rules, func(r Rule) bool { return r.names(name) })
+}
+
+func (r *Rule) names(name string) bool {
+	return slices.ContainsFunc(r.Names, func(n Name) bool { return n.Value == name })
+}
+
+// deciding is the kept rule with the verdict's action that applies: as in
+// libseccomp an unconditional one before all others, else the first.
+func (e *Explainer) deciding(c CallPattern, v Verdict) *Rule {
+	if e.truncated(c) {
+		return nil
+	}
+	var conditional *Rule
+	for i, s := range e.Policy.Seccomp.Syscalls {
+		rule := &e.Policy.Profile.Rules[e.Policy.Origin[i]]
+		value, err := retValue(s.Action, s.ErrnoRet)
+		if err != nil || value != uint32(v) || !rule.names(c.Name) {
+			continue
+		}
+		if len(s.Args) == 0 {
+			return rule
+		}
+		if conditional == nil && slices.ContainsFunc(conjunctions(s.Args), func(g []specs.LinuxSeccompArg) bool { return holds(g, c.Args) }) {
+			conditional = rule
+		}
+	}
+	return conditional
+}
+
+func (e *Explainer) truncated(c CallPattern) bool {
+	narrow := syscalls.Int32Args(c.Name)
+	for _, g := range e.Policy.conditions(c.Name) {
+		for _, a := range g.args {
+			if narrow&(1<<a.Index) != 0 && c.Args[a.Index]>>32 != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// condition is a conjunction of a kept rule.
+type condition struct {
+	args []specs.LinuxSeccompArg
+	rule *Rule
+}
+
+// conditions are those of the kept rules for a call whose action is not the default.
+func (p *Policy) conditions(name string) []condition {
+	var all []condition
+	for i, s := range p.Seccomp.Syscalls {
+		if len(s.Args) == 0 || !slices.Contains(s.Names, name) {
+			continue
+		}
+		if s.Action == p.Seccomp.DefaultAction && sameErrno(s.ErrnoRet, p.Seccomp.DefaultErrnoRet) {
+			continue
+		}
+		for _, g := range conjunctions(s.Args) {
+			all = append(all, condition{g, &p.Profile.Rules[p.Origin[i]]})
+		}
+	}
+	return all
+}
+
+// cases lists what the arguments decide: one case for all conditions with the
+// same verdict, and one for what no condition meets. There are none
+// when the verdict is always the same.
+func (e *Explainer) cases(c CallPattern) ([]Case, error) {
+	groups := e.Policy.conditions(c.Name)
+	var cases []Case
+	for _, g := range groups {
+		sample := c
+		sample.Args = satisfying(g.args)
+		v, err := e.Run(sample)
+		if err != nil {
+			return nil, err
+		}
+		when, rule := describe(c.Name, g.args), g.rule.Pos.String()
+		same := slices.IndexFunc(cases, func(o Case) bool { return o.Verdict == v.String() })
+		switch {
+		case same < 0:
+			cases = append(cases, Case{when, v.String(), []string{rule}})
+		case slices.Contains(cases[same].Rules, rule):
+			cases[same].When += " or " + when
+		default:
+			cases[same].When += " or " + when
+			cases[same].Rules = append(cases[same].Rules, rule)
+		}
+	}
+	if other, ok := e.unmet(c, groups); ok && len(groups) > 0 {
+		v, err := e.Run(other)
+		if err != nil {
+			return nil, err
+		}
+		_, rule, _ := e.because(other, v)
+		cases = append(cases, Case{"otherwise", v.String(), []string{rule}})
+	}
+	if !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
+		return nil, nil
+	}
+	return cases, nil
+}
+
+// unmet finds arguments that meet none of the conditions.
+func (e *Explainer) unmet(c CallPattern, groups []condition) (CallPattern, bool) {
+	for _, args := range samples(groups) {
+		if !slices.ContainsFunc(groups, func(g condition) bool { return holds(g.args, args) }) {
+			c.Args = args
+			return c, true
+		}
+	}
+	return c, false
+}
+
+// describe writes a conjunction as people do.
+func describe(call string, args []specs.LinuxSeccompArg) string {
+	var parts []string
+	for _, a := range args {
+		value := syscalls.FormatArgument(call, int(a.Index), a.Value)
+		switch a.Op {
+		case specs.OpMaskedEqual:
+			parts = append(parts, fmt.Sprintf("arg%d & %s == %s", a.Index, value, syscalls.FormatArgument(call, int(a.Index), a.ValueTwo)))
+		default:
+			parts = append(parts, fmt.Sprintf("arg%d %s %s", a.Index, operatorSigns[a.Op], value))
+		}
+	}
+	return strings.Join(parts, " and ")
+}
+
+var operatorSigns = map[specs.LinuxSeccompOperator]string{
+	specs.OpEqualTo: "==", specs.OpNotEqual: "!=", specs.OpGreaterThan: ">", specs.OpGreaterEqual: ">=",
+	specs.OpLessThan: "<", specs.OpLessEqual: "<=",
+}

@@ -1,0 +1,206 @@
+package syscalls
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// constant is a name for a value of an argument, from the headers under linux/.
+type constant struct {
+	name  string
+	value uint64
+}
+
+var families = [...]constant{
+	{"AF_UNSPEC", unix.AF_UNSPEC}, {"AF_UNIX", unix.AF_UNIX}, {"AF_LOCAL", unix.AF_LOCAL}, {"AF_INET", unix.AF_INET},
+	{"AF_AX25", unix.AF_AX25}, {"AF_IPX", unix.AF_IPX}, {"AF_APPLETALK", unix.AF_APPLETALK}, {"AF_NETROM", unix.AF_NETROM},
+	{"AF_BRIDGE", unix.AF_BRIDGE}, {"AF_ATMPVC", unix.AF_ATMPVC}, {"AF_X25", unix.AF_X25}, {"AF_INET6", unix.AF_INET6},
+	{"AF_ROSE", unix.AF_ROSE}, {"AF_NETBEUI", unix.AF_NETBEUI}, {"AF_SECURITY", unix.AF_SECURITY}, {"AF_ASH", unix.AF_ASH}, {"AF_SNA", unix.AF_SNA}, {"AF_KEY", unix.AF_KEY}, {"AF_NETLINK", unix.AF_NETLINK}, {"AF_PACKET", unix.AF_PACKET},
+	{"AF_RDS", unix.AF_RDS}, {"AF_PPPOX", unix.AF_PPPOX}, {"AF_LLC", unix.AF_LLC}, {"AF_IB", unix.AF_IB}, {"AF_MPLS", unix.AF_MPLS},
+	{"AF_CAN", unix.AF_CAN}, {"AF_TIPC", unix.AF_TIPC}, {"AF_BLUETOOTH", unix.AF_BLUETOOTH}, {"AF_IUCV", unix.AF_IUCV},
+	{"AF_RXRPC", unix.AF_RXRPC}, {"AF_PHONET", unix.AF_PHONET}, {"AF_IEEE802154", unix.AF_IEEE802154}, {"AF_CAIF", unix.AF_CAIF},
+	{"AF_ALG", unix.AF_ALG}, {"AF_NFC", unix.AF_NFC}, {"AF_VSOCK", unix.AF_VSOCK}, {"AF_KCM", unix.AF_KCM},
+	{"AF_QIPCRTR", unix.AF_QIPCRTR}, {"AF_SMC", unix.AF_SMC}, {"AF_XDP", unix.AF_XDP}, {"AF_MCTP", unix.AF_MCTP},
+}
+
+var socketTypes = [...]constant{
+	{"SOCK_STREAM", unix.SOCK_STREAM}, {"SOCK_DGRAM", unix.SOCK_DGRAM}, {"SOCK_RAW", unix.SOCK_RAW}, {"SOCK_RDM", unix.SOCK_RDM},
+	{"SOCK_SEQPACKET", unix.SOCK_SEQPACKET}, {"SOCK_PACKET", unix.SOCK_PACKET}, {"SOCK_CLOEXEC", unix.SOCK_CLOEXEC}, {"SOCK_NONBLOCK", unix.SOCK_NONBLOCK},
+}
+
+var cloneFlags = [...]constant{
+	{"CLONE_NEWNS", unix.CLONE_NEWNS}, {"CLONE_NEWCGROUP", unix.CLONE_NEWCGROUP}, {"CLONE_NEWUTS", unix.CLONE_NEWUTS},
+	{"CLONE_NEWIPC", unix.CLONE_NEWIPC}, {"CLONE_NEWUSER", unix.CLONE_NEWUSER}, {"CLONE_NEWPID", unix.CLONE_NEWPID},
+	{"CLONE_NEWNET", unix.CLONE_NEWNET}, {"CLONE_NEWTIME", unix.CLONE_NEWTIME}, {"CLONE_VM", unix.CLONE_VM}, {"CLONE_FS", unix.CLONE_FS},
+	{"CLONE_FILES", unix.CLONE_FILES}, {"CLONE_SIGHAND", unix.CLONE_SIGHAND}, {"CLONE_PIDFD", unix.CLONE_PIDFD}, {"CLONE_PTRACE", unix.CLONE_PTRACE},
+	{"CLONE_VFORK", unix.CLONE_VFORK}, {"CLONE_PARENT", unix.CLONE_PARENT}, {"CLONE_THREAD", unix.CLONE_THREAD}, {"CLONE_SYSVSEM", unix.CLONE_SYSVSEM},
+	{"CLONE_SETTLS", unix.CLONE_SETTLS}, {"CLONE_UNTRACED", unix.CLONE_UNTRACED}, {"CLONE_IO", unix.CLONE_IO}, {"SIGCHLD", uint64(unix.SIGCHLD)},
+}
+
+// linux/personality.h
+var personalities = [...]constant{
+	{"PER_LINUX", 0}, {"PER_LINUX32", 8}, {"UNAME26", 0x20000}, {"ADDR_NO_RANDOMIZE", 0x40000}, {"FDPIC_FUNCPTRS", 0x80000},
+	{"MMAP_PAGE_ZERO", 0x100000}, {"ADDR_COMPAT_LAYOUT", 0x200000}, {"READ_IMPLIES_EXEC", 0x400000}, {"ADDR_LIMIT_32BIT", 0x800000},
+	{"SHORT_INODE", 0x1000000}, {"WHOLE_SECONDS", 0x2000000}, {"STICKY_TIMEOUTS", 0x4000000}, {"ADDR_LIMIT_3GB", 0x8000000},
+}
+
+var ptraceRequests = [...]constant{
+	{"PTRACE_TRACEME", unix.PTRACE_TRACEME}, {"PTRACE_PEEKTEXT", unix.PTRACE_PEEKTEXT}, {"PTRACE_PEEKDATA", unix.PTRACE_PEEKDATA},
+	{"PTRACE_POKETEXT", unix.PTRACE_POKETEXT}, {"PTRACE_POKEDATA", unix.PTRACE_POKEDATA}, {"PTRACE_CONT", unix.PTRACE_CONT},
+	{"PTRACE_KILL", unix.PTRACE_KILL}, {"PTRACE_ATTACH", unix.PTRACE_ATTACH}, {"PTRACE_DETACH", unix.PTRACE_DETACH},
+	{"PTRACE_SYSCALL", unix.PTRACE_SYSCALL}, {"PTRACE_SEIZE", unix.PTRACE_SEIZE}, {"PTRACE_SETOPTIONS", unix.PTRACE_SETOPTIONS},
+	{"PTRACE_SECCOMP_GET_FILTER", unix.PTRACE_SECCOMP_GET_FILTER},
+}
+
+var keyctlOperations = [...]constant{
+	{"KEYCTL_GET_KEYRING_ID", unix.KEYCTL_GET_KEYRING_ID}, {"KEYCTL_JOIN_SESSION_KEYRING", unix.KEYCTL_JOIN_SESSION_KEYRING},
+	{"KEYCTL_UPDATE", unix.KEYCTL_UPDATE}, {"KEYCTL_REVOKE", unix.KEYCTL_REVOKE}, {"KEYCTL_CHOWN", unix.KEYCTL_CHOWN},
+	{"KEYCTL_SETPERM", unix.KEYCTL_SETPERM}, {"KEYCTL_DESCRIBE", unix.KEYCTL_DESCRIBE}, {"KEYCTL_LINK", unix.KEYCTL_LINK},
+	{"KEYCTL_SEARCH", unix.KEYCTL_SEARCH}, {"KEYCTL_READ", unix.KEYCTL_READ},
+}
+
+var prctlOperations = [...]constant{
+	{"PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG}, {"PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE}, {"PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS},
+	{"PR_SET_NAME", unix.PR_SET_NAME}, {"PR_GET_SECCOMP", unix.PR_GET_SECCOMP}, {"PR_SET_SECCOMP", unix.PR_SET_SECCOMP},
+	{"PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP}, {"PR_SET_SECUREBITS", unix.PR_SET_SECUREBITS}, {"PR_SET_MM", unix.PR_SET_MM},
+	{"PR_SET_PTRACER", unix.PR_SET_PTRACER}, {"PR_SET_CHILD_SUBREAPER", unix.PR_SET_CHILD_SUBREAPER}, {"PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS},
+	{"PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT},
+}
+
+var openFlags = [...]constant{
+	{"O_RDONLY", unix.O_RDONLY}, {"O_WRONLY", unix.O_WRONLY}, {"O_RDWR", unix.O_RDWR}, {"O_CREAT", unix.O_CREAT}, {"O_EXCL", unix.O_EXCL},
+	{"O_TRUNC", unix.O_TRUNC}, {"O_APPEND", unix.O_APPEND}, {"O_NONBLOCK", unix.O_NONBLOCK}, {"O_DIRECTORY", unix.O_DIRECTORY},
+	{"O_NOFOLLOW", unix.O_NOFOLLOW}, {"O_CLOEXEC", unix.O_CLOEXEC}, {"O_PATH", unix.O_PATH}, {"O_TMPFILE", unix.O_TMPFILE},
+}
+
+var mountFlags = [...]constant{
+	{"MS_RDONLY", unix.MS_RDONLY}, {"MS_NOSUID", unix.MS_NOSUID}, {"MS_NODEV", unix.MS_NODEV}, {"MS_NOEXEC", unix.MS_NOEXEC},
+	{"MS_REMOUNT", unix.MS_REMOUNT}, {"MS_BIND", unix.MS_BIND}, {"MS_MOVE", unix.MS_MOVE}, {"MS_REC", unix.MS_REC},
+	{"MS_PRIVATE", unix.MS_PRIVATE}, {"MS_SLAVE", unix.MS_SLAVE}, {"MS_SHARED", unix.MS_SHARED},
+}
+
+var protections = [...]constant{
+	{"PROT_NONE", unix.PROT_NONE}, {"PROT_READ", unix.PROT_READ}, {"PROT_WRITE", unix.PROT_WRITE}, {"PROT_EXEC", unix.PROT_EXEC},
+}
+
+var mapFlags = [...]constant{
+	{"MAP_SHARED", unix.MAP_SHARED}, {"MAP_PRIVATE", unix.MAP_PRIVATE}, {"MAP_FIXED", unix.MAP_FIXED}, {"MAP_ANONYMOUS", unix.MAP_ANONYMOUS},
+}
+
+var fcntlCommands = [...]constant{
+	{"F_DUPFD", unix.F_DUPFD}, {"F_GETFD", unix.F_GETFD}, {"F_SETFD", unix.F_SETFD}, {"F_GETFL", unix.F_GETFL}, {"F_SETFL", unix.F_SETFL},
+	{"F_SETLK", unix.F_SETLK}, {"F_SETOWN", unix.F_SETOWN}, {"F_ADD_SEALS", unix.F_ADD_SEALS}, {"F_NOTIFY", unix.F_NOTIFY},
+}
+
+var ioctlRequests = [...]constant{
+	{"TIOCSTI", unix.TIOCSTI}, {"TIOCLINUX", unix.TIOCLINUX}, {"TIOCSCTTY", unix.TIOCSCTTY}, {"TIOCGWINSZ", unix.TIOCGWINSZ},
+	{"TIOCSWINSZ", unix.TIOCSWINSZ}, {"TIOCSETD", unix.TIOCSETD}, {"TIOCCONS", unix.TIOCCONS}, {"TCGETS", unix.TCGETS}, {"TCSETS", unix.TCSETS},
+	{"FIONREAD", unix.TIOCINQ}, {"TUNSETIFF", unix.TUNSETIFF}, {"PERF_EVENT_IOC_ENABLE", unix.PERF_EVENT_IOC_ENABLE},
+}
+
+// linux/net.h: socketcall(2)'s first argument.
+var socketCalls = [...]constant{
+	{"SYS_SOCKET", 1}, {"SYS_BIND", 2}, {"SYS_CONNECT", 3}, {"SYS_LISTEN", 4}, {"SYS_ACCEPT", 5}, {"SYS_GETSOCKNAME", 6}, {"SYS_GETPEERNAME", 7},
+	{"SYS_SOCKETPAIR", 8}, {"SYS_SEND", 9}, {"SYS_RECV", 10}, {"SYS_SENDTO", 11}, {"SYS_RECVFROM", 12}, {"SYS_SHUTDOWN", 13},
+	{"SYS_SETSOCKOPT", 14}, {"SYS_GETSOCKOPT", 15}, {"SYS_SENDMSG", 16}, {"SYS_RECVMSG", 17}, {"SYS_ACCEPT4", 18}, {"SYS_RECVMMSG", 19}, {"SYS_SENDMMSG", 20},
+}
+
+var seccompOperations = [...]constant{
+	{"SECCOMP_SET_MODE_STRICT", unix.SECCOMP_SET_MODE_STRICT}, {"SECCOMP_SET_MODE_FILTER", unix.SECCOMP_SET_MODE_FILTER},
+	{"SECCOMP_GET_ACTION_AVAIL", unix.SECCOMP_GET_ACTION_AVAIL}, {"SECCOMP_GET_NOTIF_SIZES", unix.SECCOMP_GET_NOTIF_SIZES},
+}
+
+var bpfCommands = [...]constant{
+	{"BPF_MAP_CREATE", unix.BPF_MAP_CREATE}, {"BPF_MAP_LOOKUP_ELEM", unix.BPF_MAP_LOOKUP_ELEM}, {"BPF_PROG_LOAD", unix.BPF_PROG_LOAD},
+	{"BPF_OBJ_GET", unix.BPF_OBJ_GET}, {"BPF_PROG_ATTACH", unix.BPF_PROG_ATTACH}, {"BPF_BTF_LOAD", unix.BPF_BTF_LOAD},
+}
+
+// constants are the names that go with an argument; flags says whether they
+// are bits to be joined.
+func constants(call string, index int) (set []constant, flags bool) {
+	switch fmt.Sprintf("%s/%d", call, index) {
+	case "socket/0", "socketpair/0":
+		return families[:], false
+	case "socket/1", "socketpair/1":
+		return socketTypes[:], true
+	case "clone/0", "unshare/0", "setns/1":
+		return cloneFlags[:], true
+	case "personality/0":
+		return personalities[:], true
+	case "ptrace/0":
+		return ptraceRequests[:], false
+	case "keyctl/0":
+		return keyctlOperations[:], false
+	case "prctl/0":
+		return prctlOperations[:], false
+	case "open/1", "openat/2":
+		return openFlags[:], true
+	case "mount/3":
+		return mountFlags[:], true
+	case "mmap/2", "mprotect/2", "pkey_mprotect/2":
+		return protections[:], true
+	case "mmap/3":
+		return mapFlags[:], true
+	case "fcntl/1", "fcntl64/1":
+		return fcntlCommands[:], false
+	case "ioctl/1":
+		return ioctlRequests[:], false
+	case "socketcall/0":
+		return socketCalls[:], false
+	case "seccomp/0":
+		return seccompOperations[:], false
+	case "bpf/0":
+		return bpfCommands[:], false
+	}
+	return nil, false
+}
+
+// Constant is the value of a name that goes with an argument of a call.
+func Constant(call string, index int, name string) (uint64, bool) {
+	set, _ := constants(call, index)
+	i := slices.IndexFunc(set, func(c constant) bool { return c.name == name })
+	if i < 0 {
+		return 0, false
+	}
+	return set[i].value, true
+}
+
+// Constants are the names that go with an argument of a call.
+func Constants(call string, index int) []string {
+	set, _ := constants(call, index)
+	names := make([]string, len(set))
+	for i := range set {
+		names[i] = set[i].name
+	}
+	return names
+}
+
+// FormatArgument writes an argument as people do: by its name where it has one,
+// as names joined by | where it is made of bits, else as a number.
+func FormatArgument(call string, index int, value uint64) string {
+	set, flags := constants(call, index)
+	if i := slices.IndexFunc(set, func(c constant) bool { return c.value == value }); i >= 0 {
+		return set[i].name
+	}
+	if flags && value != 0 {
+		var names []string
+		rest := value
+		for _, c := range set {
+			if c.value != 0 && rest&c.value == c.value {
+				names = append(names, c.name)
+				rest &^= c.value
+			}
+		}
+		if rest == 0 {
+			return strings.Join(names, "|")
+		}
+	}
+	if value < 10 {
+		return strconv.FormatUint(value, 10)
+	}
+	return fmt.Sprintf("%#x", value)
+}
