@@ -180,7 +180,7 @@ func installedFilter(t *testing.T, pid int) []unix.SockFilter {
 	if _, err := unix.Wait4(pid, nil, unix.WALL, nil); err != nil {
 		t.Fatalf("wait for PID 1: %v", err)
 	}
-	defer unix.PtraceDetach(pid) // the container is killed when the test ends
+	defer func() { _ = unix.PtraceDetach(pid) }() // the container is killed when the test ends
 	n, _, errno := unix.Syscall6(unix.SYS_PTRACE, ptraceSeccompGetFilter, uintptr(pid), 0, 0, 0, 0)
 	if errno != 0 {
 		t.Fatalf("PTRACE_SECCOMP_GET_FILTER: %v", errno)

@@ -30,7 +30,7 @@ func IsInit(args []string) bool {
 // A package's init runs on the main thread. main.main need not: the goroutine may
 // have moved to another thread before it could lock itself to this one, where
 // the launcher would look in vain for the parked init. Seen under emulation.
-func init() {
+func init() { //nolint:gochecknoinits // nothing later than this will do
 	if IsInit(os.Args) {
 		runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
 	}

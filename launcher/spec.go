@@ -192,8 +192,11 @@ func (c *Container) newLinux(o *Options) (*specs.Linux, error) {
 	linux := &specs.Linux{
 		CgroupsPath: c.cgroupsPath(),
 		Namespaces: []specs.LinuxNamespace{
-			{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
-			{Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
+			{Type: specs.MountNamespace},
+			{Type: specs.PIDNamespace},
+			{Type: specs.IPCNamespace},
+			{Type: specs.UTSNamespace},
+			{Type: specs.CgroupNamespace},
 		},
 		Resources: limits,
 	}

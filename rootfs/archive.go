@@ -29,7 +29,7 @@ func (s *Store) load(ctx context.Context, r reference, want platform, progress P
 	if err != nil {
 		return nil, err
 	}
-	defer work.remove()
+	defer func() { _ = work.remove() }() // what is left is removed by the next sweep
 	c, err := r.content(ctx, want, work.path)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,8 @@ func extractLayout(ctx context.Context, file, dir string) error {
 	return walkTarball(file, func(h *tar.Header, r io.Reader) error {
 		entry := path.Clean(h.Name)
 		hex, isBlob := strings.CutPrefix(entry, "blobs/sha256/")
-		if h.Typeflag != tar.TypeReg || entry != "oci-layout" && entry != "index.json" && !(isBlob && len(hex) == digestLength && isHex(hex)) {
+		isBlob = isBlob && len(hex) == digestLength && isHex(hex)
+		if h.Typeflag != tar.TypeReg || !isBlob && entry != "oci-layout" && entry != "index.json" {
 			return nil
 		}
 		f, err := os.OpenFile(filepath.Join(dir, entry), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)

@@ -69,7 +69,7 @@ func (s *Store) bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 	if err != nil {
 		return nil, err
 	}
-	defer work.remove()
+	defer func() { _ = work.remove() }() // what is left is removed by the next sweep
 	if err := os.Chmod(work.path, 0o711); err != nil {
 		return nil, err
 	}

@@ -15,14 +15,18 @@ func TestDebianMirrors(t *testing.T) {
 	const hub = "http://deb.debian.org/debian"
 	for name, c := range map[string]struct{ uris, mirror, security string }{
 		"no apt": {"", hub, hub + "-security"},
-		"Debian": {`'http://mirror.example/debian/dists/bookworm/InRelease' x 0
+		"Debian": {
+			`'http://mirror.example/debian/dists/bookworm/InRelease' x 0
 'http://mirror.example/debian/dists/bookworm-updates/InRelease' x 0
 'http://security.example/debian-security/dists/bookworm-security/InRelease' x 0`,
-			"http://mirror.example/debian", "http://security.example/debian-security"},
-		"others with Debian's suites": {`'https://download.example/linux/debian/dists/bookworm/InRelease' x 0
+			"http://mirror.example/debian", "http://security.example/debian-security",
+		},
+		"others with Debian's suites": {
+			`'https://download.example/linux/debian/dists/bookworm/InRelease' x 0
 'http://packages.example/apt/dists/bookworm-updates/InRelease' x 0
 'http://mirror.example/debian/dists/bookworm-updates/main/binary-amd64/Packages.xz' x 0`,
-			hub, hub + "-security"},
+			hub, hub + "-security",
+		},
 		"Ubuntu": {`'http://archive.example/ubuntu/dists/noble-updates/InRelease' x 0`, hub, hub + "-security"},
 	} {
 		if mirror, security := debianMirrors([]byte(c.uris)); mirror != c.mirror || security != c.security {

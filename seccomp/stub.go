@@ -63,7 +63,7 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 			if err := p.unknownCalls(a); err != nil {
 				return nil, err
 			}
-			if err := p.truncatedArguments(a, filter); err != nil {
+			if err := p.truncatedArguments(a); err != nil {
 				return nil, err
 			}
 		}
@@ -246,7 +246,7 @@ func sameErrno(a, b *uint) bool {
 
 // truncatedArguments refuses calls that a rule compares in more bits than the
 // kernel reads.
-func (p *Policy) truncatedArguments(a *assembler, filter label) error {
+func (p *Policy) truncatedArguments(a *assembler) error {
 	type argument struct {
 		nr    uint32
 		index uint
