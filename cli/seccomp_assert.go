@@ -1,7 +1,60 @@
 package cli
 
-import ucli "github.com/urfave/cli/v2"
+import (
+	"fmt"
+	"os"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/seccomp"
+)
 
 func (a *app) seccompTestCommand() *ucli.Command {
-	return &ucli.Command{Name: "test"}
+	return &ucli.Command{
+		Name:      "test",
+		Usage:     "check a profile against a file of assertions",
+		ArgsUsage: "FILE",
+		Flags:     append(targetFlags(), profileFlag(), formatFlag()),
+		Action:    a.assertAction,
+	}
+}
+
+// assertAction ends with status 1 when an assertion does not hold.
+func (a *app) assertAction(c *ucli.Context) error {
+	if err := words(c, 1, 1); err != nil {
+		return err
+	}
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	file := c.Args().First()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	assertions, err := seccomp.ParseAssertions(file, data)
+	if err != nil {
+		return err
+	}
+	p, err := policy(c)
+	if err != nil {
+		return err
+	}
+	failures, err := p.Profile.Check(assertions, p.Target)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = writeJSON(a.stdout, map[string]any{"passed": len(assertions) - len(failures), "failures": append([]seccomp.Failure{}, failures...)})
+	} else {
+		for _, f := range failures {
+			fmt.Fprintln(a.stdout, printable(f.String()))
+		}
+		_, err = fmt.Fprintf(a.stdout, "%d passed, %d failed\n", len(assertions)-len(failures), len(failures))
+	}
+	if err == nil && len(failures) > 0 {
+		return status(1)
+	}
+	return err
 }
