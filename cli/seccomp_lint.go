@@ -1,7 +1,117 @@
 package cli
 
-import ucli "github.com/urfave/cli/v2"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/seccomp"
+)
 
 func (a *app) seccompLintCommand() *ucli.Command {
-	return &ucli.Command{Name: "lint"}
+	return &ucli.Command{
+		Name:      "lint",
+		Usage:     "find what is wrong with profiles and what may surprise; ends with status 1 on errors and warnings",
+		ArgsUsage: "FILE...",
+		Flags: append(targetFlags(),
+			choice("", "format", "text", "print `FORMAT`: text, json or sarif"),
+			toggle("", "fix", "", "apply the safe remedies to the files"),
+		),
+		Action: a.lintAction,
+	}
+}
+
+func (a *app) lintAction(c *ucli.Context) error {
+	if err := words(c, 1, -1); err != nil {
+		return err
+	}
+	form := c.String("format")
+	if !slices.Contains([]string{"text", "json", "sarif"}, form) {
+		return &usageError{"--format " + form + ": unknown format", "there are text, json and sarif"}
+	}
+	t, err := target(c)
+	if err != nil {
+		return err
+	}
+	all := []seccomp.Finding{}
+	for _, file := range c.Args().Slice() {
+		findings, err := a.lintFile(file, t, c.Bool("fix"))
+		if err != nil {
+			return err
+		}
+		all = append(all, findings...)
+	}
+	if err := a.writeFindings(all, form); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(f seccomp.Finding) bool { return f.Severity != seccomp.Info }) {
+		return status(1)
+	}
+	return nil
+}
+
+// lintFile gives what is found in a file, with fix what is left of it.
+func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Finding, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := seccomp.Lint(file, data, t)
+	if err != nil || !fix {
+		return findings, err
+	}
+	fixed, n, err := seccomp.FixFindings(data, findings)
+	if err != nil || n == 0 {
+		return findings, err
+	}
+	if err := replaceFile(file, fixed); err != nil {
+		return nil, err
+	}
+	a.ui.say("%s: %d fixed", file, n)
+	return seccomp.Lint(file, fixed, t)
+}
+
+// replaceFile gives a file other content, at once and with the same mode.
+func replaceFile(file string, data []byte) (err error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), ".minirun-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(info.Mode()), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
+
+func (a *app) writeFindings(all []seccomp.Finding, form string) error {
+	switch form {
+	case "json":
+		return writeJSON(a.stdout, all)
+	case "sarif":
+		return writeJSON(a.stdout, seccomp.SARIF(all))
+	}
+	for _, f := range all {
+		text := fmt.Sprintf("%s: %s: %s [%s]", f.Where, f.Severity, f.Message, f.ID)
+		if f.Fix != "" {
+			text += "; " + f.Fix
+		}
+		if _, err := fmt.Fprintln(a.stdout, printable(text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,75 @@
+package seccomp
+
+// sarif is a log in the Static Analysis Results Interchange Format 2.1.0
+// (OASIS), as far as it is used here.
+type sarif struct {
+	Schema  string     `json:"$schema"`
+	Version string     `json:"version"`
+	Runs    []sarifRun `json:"runs"`
+}
+
+type sarifRun struct {
+	Tool struct {
+		Driver struct {
+			Name           string      `json:"name"`
+			InformationURI string      `json:"informationUri"`
+			Rules          []sarifRule `json:"rules"`
+		} `json:"driver"`
+	} `json:"tool"`
+	Results []sarifResult `json:"results"`
+}
+
+type sarifRule struct {
+	ID               string    `json:"id"`
+	ShortDescription sarifText `json:"shortDescription"`
+}
+
+type sarifText struct {
+	Text string `json:"text"`
+}
+
+type sarifResult struct {
+	RuleID    string          `json:"ruleId"`
+	Level     string          `json:"level"` // error, warning or note
+	Message   sarifText       `json:"message"`
+	Locations []sarifLocation `json:"locations"`
+}
+
+type sarifLocation struct {
+	PhysicalLocation struct {
+		ArtifactLocation struct {
+			URI string `json:"uri"`
+		} `json:"artifactLocation"`
+		Region struct {
+			StartLine   int `json:"startLine"`
+			StartColumn int `json:"startColumn"`
+		} `json:"region"`
+	} `json:"physicalLocation"`
+}
+
+// SARIF is findings for tools that scan code, as a value to be written as JSON.
+func SARIF(findings []Finding) any {
+	var run sarifRun
+	run.Tool.Driver.Name = "minirun seccomp lint"
+	run.Tool.Driver.InformationURI = "https://github.com/minirun/minirun"
+	for _, r := range LintRules() {
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.ID, sarifText{r.About}})
+	}
+	run.Results = []sarifResult{}
+	for _, f := range findings {
+		result := sarifResult{RuleID: f.ID, Level: string(f.Severity), Message: sarifText{f.Message}}
+		if f.Severity == Info {
+			result.Level = "note"
+		}
+		if f.Fix != "" {
+			result.Message.Text += ": " + f.Fix
+		}
+		var at sarifLocation
+		at.PhysicalLocation.ArtifactLocation.URI = f.Pos.File
+		at.PhysicalLocation.Region.StartLine = f.Pos.Line
+		at.PhysicalLocation.Region.StartColumn = f.Pos.Column
+		result.Locations = []sarifLocation{at}
+		run.Results = append(run.Results, result)
+	}
+	return sarif{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}}
+}
