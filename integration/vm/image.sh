@@ -35,7 +35,7 @@ mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
-  --customize-hook="$here/guest/setup \"\$1\"" "$suite" "$work/root" ${mirror:+"$mirror"} >&2
+  --customize-hook="$here/guest/setup.sh \"\$1\"" "$suite" "$work/root" ${mirror:+"$mirror"} >&2
 
 install -m 644 "$work"/root/boot/vmlinuz-* "$work/vmlinuz"
 install -m 644 "$work"/root/boot/initrd.img-* "$work/initrd"

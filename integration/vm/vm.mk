@@ -18,9 +18,10 @@ test-vagrant: build ## the same by vagrant up, with a box made here
 
 test-all: deps build test-unit ## all tests on all machines, and a table of what ran where
 	rm -rf build/results && mkdir -p build/results
-	$(AS_ROOT) go test -count=1 -v ./integration >build/results/host.log || { cat build/results/host.log; exit 1; }
-	$(MAKE) test-vm SUITE=bookworm
-	$(MAKE) test-vm SUITE=bookworm CGROUP=1
-	$(MAKE) test-vm SUITE=trixie
-	$(MAKE) test-vagrant
-	integration/vm/table.sh build/results/*.log
+	@status=0; \
+	$(AS_ROOT) go test -count=1 -v ./integration >build/results/host.log || { cat build/results/host.log; status=1; }; \
+	$(MAKE) test-vm SUITE=bookworm || status=1; \
+	$(MAKE) test-vm SUITE=bookworm CGROUP=1 || status=1; \
+	$(MAKE) test-vm SUITE=trixie || status=1; \
+	$(MAKE) test-vagrant || status=1; \
+	integration/vm/table.sh build/results/*.log && exit $$status

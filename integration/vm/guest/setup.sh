@@ -1,5 +1,5 @@
 #!/bin/bash
-# setup ROOT: what makes a freshly unpacked Debian the guest. Run by mmdebstrap, on the host.
+# setup.sh ROOT: what makes a freshly unpacked Debian the guest. Run by mmdebstrap, on the host.
 set -euo pipefail
 
 root=$1
@@ -10,7 +10,7 @@ printf '127.0.0.1 localhost\n127.0.1.1 minirun\n' >"$root/etc/hosts"
 echo 'LABEL=root / ext4 noatime 0 0' >"$root/etc/fstab"
 : >"$root/etc/machine-id"
 
-install -m 755 "$here/agent" "$root/usr/local/sbin/guest-agent"
+install -m 755 "$here/agent.sh" "$root/usr/local/sbin/guest-agent"
 install -m 644 "$here/guest-agent.service" "$here/guest-test.target" "$root/etc/systemd/system/"
 install -m 644 "$here/80-dhcp.network" "$root/etc/systemd/network/"
 
