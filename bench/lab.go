@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,7 +171,7 @@ func (l *lab) peers() []*peer {
 
 // dropCache removes the compiled programs.
 func (l *lab) dropCache() error {
-	return os.RemoveAll("/var/lib/minirun/cache")
+	return os.RemoveAll(filepath.Join(cmp.Or(os.Getenv("MINIRUN_ROOT"), "/var/lib/minirun"), "cache"))
 }
 
 // bwrap runs bubblewrap with the same filter, but with fewer mounts, no cgroup

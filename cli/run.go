@@ -26,6 +26,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	launcher.Prime()
 	if err := setFilter(c, &o, d.Root); err != nil {
 		return err
 	}

@@ -29,7 +29,10 @@ var errNotAbsolute = errors.New("not an absolute path")
 // Signals that reach the caller while Run runs go to the container's PID 1; see
 // [signals].
 func (c *Container) Run(o Options) (status int, err error) {
-	sigs := catchSignals()
+	sigs, err := catchSignals()
+	if err != nil {
+		return 0, err
+	}
 	defer sigs.stop()
 	switch o.CgroupManager {
 	case "", "cgroupfs":

@@ -1,9 +1,12 @@
 package launcher
 
+/*
+#include "signals.h"
+*/
+import "C"
+
 import (
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -11,20 +14,47 @@ import (
 
 // signals passes what reaches the launcher on to the container's PID 1, as
 // `docker run` does: every signal that can be caught but SIGCHLD and SIGPIPE,
-// which are about the launcher itself, and SIGURG, which the Go runtime sends
-// itself. PID 1 has Linux's protection: a signal that it has no handler for does
-// nothing (pid_namespaces(7)).
+// which are about the launcher itself, and those that the Go runtime needs. PID
+// 1 has Linux's protection: a signal that it has no handler for does nothing
+// (pid_namespaces(7)).
+//
+// The signals are the process's: one of these may be in use at a time.
 type signals struct {
-	ch chan os.Signal
+	ch chan unix.Signal
 }
 
-func catchSignals() *signals {
-	s := &signals{ch: make(chan os.Signal, 128)}
-	signal.Notify(s.ch)
-	return s
+func catchSignals() (*signals, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	s := &signals{ch: make(chan unix.Signal, 128)}
+	go s.read(os.NewFile(uintptr(pipe[0]), "signals"))
+	if errno := C.signals_catch(C.int(pipe[1])); errno != 0 {
+		s.stop()
+		return nil, os.NewSyscallError("sigaction", unix.Errno(errno))
+	}
+	return s, nil
 }
 
-func (s *signals) stop() { signal.Stop(s.ch) }
+// read turns the handler's bytes into values.
+func (s *signals) read(r *os.File) {
+	numbers := make([]byte, 128)
+	for {
+		n, err := r.Read(numbers)
+		if err != nil {
+			return
+		}
+		for _, number := range numbers[:n] {
+			s.ch <- unix.Signal(number)
+		}
+	}
+}
+
+// stop gives the signals back to whom they had. The pipe stays open: on another
+// thread the handler may still be at it, and must not write to what has got its
+// number next.
+func (s *signals) stop() { C.signals_release() }
 
 // pendingEnd takes the signals that came before there was a container to send
 // them to. It gives the number of one that asks for the end, else 0.
@@ -34,7 +64,7 @@ func (s *signals) pendingEnd() int {
 		case sig := <-s.ch:
 			switch sig {
 			case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
-				return int(sig.(syscall.Signal))
+				return int(sig)
 			}
 		default:
 			return 0
@@ -42,16 +72,14 @@ func (s *signals) pendingEnd() int {
 	}
 }
 
-// forward sends signals on until the channel is no longer fed. A change of the
-// terminal's size is made known by setting the container's.
+// forward sends signals on. A change of the terminal's size is made
+// known by setting the container's.
 func (s *signals) forward(process *libcontainer.Process, streams *streams) {
 	for sig := range s.ch {
-		switch sig {
-		case unix.SIGURG, unix.SIGCHLD, unix.SIGPIPE:
-		case unix.SIGWINCH:
+		if sig == unix.SIGWINCH {
 			streams.resize()
-		default:
-			_ = process.Signal(sig) // the process may have just ended: then there is nobody to tell
+			continue
 		}
+		_ = process.Signal(sig) // the process may have just ended: then there is nobody to tell
 	}
 }

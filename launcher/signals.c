@@ -1,0 +1,56 @@
+#define _GNU_SOURCE
+#include "signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+static volatile int pipe_end = -1;
+static struct sigaction before[65]; // as many as the kernel has, and 0
+
+// passed_on is Docker's choice: all but SIGCHLD and SIGPIPE, which are about the
+// launcher itself. The Go runtime keeps SIGURG, by which it preempts, SIGPROF,
+// and the ones by which the hardware reports faults.
+static bool passed_on(int sig)
+{
+	switch (sig) {
+	case SIGCHLD: case SIGPIPE: case SIGURG: case SIGPROF:
+	case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGTRAP: case SIGSYS:
+	case SIGKILL: case SIGSTOP:
+		return false;
+	}
+	return sig < 32 || sig >= SIGRTMIN; // glibc keeps those between
+}
+
+static void pass_on(int sig)
+{
+	int error = errno;
+	unsigned char number = sig;
+	ssize_t n = write(pipe_end, &number, 1);
+	(void)n; // full: as many signals wait as the kernel would queue
+	errno = error;
+}
+
+int signals_catch(int fd)
+{
+	// SA_ONSTACK: Go's stacks are too small for a handler (os/signal).
+	struct sigaction action = { .sa_handler = pass_on, .sa_flags = SA_RESTART | SA_ONSTACK };
+	sigfillset(&action.sa_mask);
+	pipe_end = fd;
+	for (int sig = 1; sig <= SIGRTMAX; sig++) {
+		if (passed_on(sig) && sigaction(sig, &action, &before[sig]) < 0) {
+			return errno;
+		}
+	}
+	return 0;
+}
+
+void signals_release(void)
+{
+	for (int sig = 1; sig <= SIGRTMAX; sig++) {
+		if (passed_on(sig)) {
+			sigaction(sig, &before[sig], NULL);
+		}
+	}
+}
