@@ -293,7 +293,7 @@ func (p *parser) errnoByName(number *uint, n *node) *uint {
 		return number
 	}
 	name := p.text(n, "an errno's name")
-	if name.Value == "" {
+	if n.kind != '"' || name.Value == "" {
 		return number
 	}
 	v, ok := errnoNumber(name.Value)
@@ -312,8 +312,8 @@ func errnoNumber(name string) (uint, bool) {
 		name = "EAGAIN"
 	case "EDEADLOCK":
 		name = "EDEADLK"
-	case "ENOTSUP":
-		name = "EOPNOTSUPP"
+	case "EOPNOTSUPP":
+		name = "ENOTSUP"
 	}
 	i := slices.Index(errnoNames(), name)
 	return uint(i + 1), i >= 0
