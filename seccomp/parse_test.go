@@ -1,0 +1,437 @@
+package seccomp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// complaint is what Parse should say at one of the marks » of a source.
+type complaint struct{ message, hint string }
+
+// marked takes the marks out of a source and gives their places.
+func marked(source string) (plain string, places []string) {
+	line, column := 1, 1
+	var b strings.Builder
+	for _, r := range source {
+		switch r {
+		case '»':
+			places = append(places, fmt.Sprintf("p.json:%d:%d: ", line, column))
+			continue
+		case '\n':
+			line, column = line+1, 0
+			fallthrough
+		default:
+			column += len(string(r))
+			b.WriteRune(r)
+		}
+	}
+	return b.String(), places
+}
+
+// rule is a profile with one rule, on its second line.
+func rule(members string) string {
+	return "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": [\n" + members + "\n]}"
+}
+
+func TestParseComplaints(t *testing.T) {
+	for name, tt := range map[string]struct {
+		source string
+		want   []complaint
+	}{
+		"no object": {`»[]`, []complaint{{"the profile must be an object", ""}}},
+		"null":      {` »null`, []complaint{{"the profile must be an object", ""}}},
+		"empty object": {`»{}`, []complaint{{
+			"the profile has no defaultAction",
+			"Docker takes {} as no filter at all; say --seccomp unconfined if that is what you want",
+		}}},
+		"no default action": {`»{"syscalls": []}`, []complaint{{
+			"the profile has no defaultAction",
+			`the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`,
+		}}},
+		"unknown key": {"{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n  »\"defaultErnoRet\": 1}", []complaint{{
+			`unknown key "defaultErnoRet" in the profile`, "did you mean defaultErrnoRet?",
+		}}},
+		"key in another case": {`»{»"DefaultAction": "SCMP_ACT_ALLOW"}`, []complaint{
+			{"the profile has no defaultAction", `the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`},
+			{`unknown key "DefaultAction" in the profile`, "did you mean defaultAction?"},
+		}},
+		"unknown key of a rule": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", »"arg": []}`), []complaint{{
+			`unknown key "arg" in a rule`, "did you mean args?",
+		}}},
+		"unknown key of a condition": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", »"valueTow": 1}]}`), []complaint{{
+			`unknown key "valueTow" in a condition`, "did you mean valueTwo?",
+		}}},
+		"unknown key of includes": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {»"zz": []}}`), []complaint{{
+			`unknown key "zz" in includes`, "there are arches, caps, minKernel",
+		}}},
+		"unknown key of archMap": {`{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [{"architecture": "SCMP_ARCH_X86_64", »"subArchitecture": []}]}`, []complaint{{
+			`unknown key "subArchitecture" in an element of archMap`, "did you mean subArchitectures?",
+		}}},
+		"duplicate key": {`{"defaultAction": "SCMP_ACT_ALLOW", »"defaultAction": "SCMP_ACT_ERRNO"}`, []complaint{{
+			`duplicate key "defaultAction"`, "remove one of the two",
+		}}},
+		"duplicate key by an escape": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", »"\u0061ction": "SCMP_ACT_LOG"}`), []complaint{{
+			`duplicate key "action"`, "remove one of the two",
+		}}},
+		"wrong types": {
+			`{"defaultAction": »1, "defaultErrnoRet": »"1", "defaultErrno": »2, "architectures": »{}, "flags": »"x", "listenerPath": »[], "listenerMetadata": »true, "syscalls": »"read"}`,
+			[]complaint{
+				{"action must be a string", ""},
+				{"defaultErrnoRet must be a number", ""},
+				{"an errno's name must be a string", ""},
+				{"architecture list must be a list", ""},
+				{"flag list must be a list", ""},
+				{"listenerPath must be a string", ""},
+				{"listenerMetadata must be a string", ""},
+				{"syscalls must be a list", ""},
+			},
+		},
+		"wrong types in archMap": {
+			`{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [»"amd64", {"architecture": »[], "subArchitectures": »"x"}]}`,
+			[]complaint{
+				{"an element of archMap must be an object", ""},
+				{"architecture must be a string", ""},
+				{"architecture list must be a list", ""},
+			},
+		},
+		"wrong types in rules": {
+			rule(`»"read", »null, {"names": [»1], "action": »[], "errnoRet": »"EPERM", "errno": »1, "comment": »2, "args": [»3, »null], "includes": »4, "excludes": {"caps": »"CAP_KILL", "arches": [»5], "minKernel": »4.8}}`),
+			[]complaint{
+				{"a rule must be an object", ""},
+				{"a rule must be an object", ""},
+				{"a system call's name must be a string", ""},
+				{"action must be a string", ""},
+				{"errnoRet must be a number", ""},
+				{"an errno's name must be a string", ""},
+				{"comment must be a string", ""},
+				{"a condition must be an object", ""},
+				{"a condition must be an object", ""},
+				{"includes must be an object", ""},
+				{"capability list must be a list", ""},
+				{"architecture must be a string", ""},
+				{"minKernel must be a string", ""},
+			},
+		},
+		"unknown default action": {`{"defaultAction": »"SCMP_ACT_ERNO"}`, []complaint{{
+			`unknown action "SCMP_ACT_ERNO"`, "did you mean SCMP_ACT_ERRNO?",
+		}}},
+		"empty default action": {`{"defaultAction": »""}`, []complaint{{
+			`unknown action ""`,
+			"there are SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE, SCMP_ACT_TRAP",
+		}}},
+		"unknown action": {rule(`{"names": ["read"], "action": »"allow"}`), []complaint{{
+			`unknown action "allow"`,
+			"there are SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE, SCMP_ACT_TRAP",
+		}}},
+		"no action": {rule(`»{"names": ["read"]}`), []complaint{{
+			"the rule has no action", `give "action": "SCMP_ACT_ALLOW", for example`,
+		}}},
+		"unknown operator": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": »"SCMP_CMP_EQUAL"}]}`), []complaint{{
+			`unknown operator "SCMP_CMP_EQUAL"`, "did you mean SCMP_CMP_EQ?",
+		}}},
+		"no operator": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [»{"index": 0}]}`), []complaint{{
+			"the condition has no operator", `give "op": "SCMP_CMP_EQ", for example`,
+		}}},
+		"unknown architecture": {`{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", »"SCMP_ARCH_X8632"]}`, []complaint{{
+			`unknown architecture "SCMP_ARCH_X8632"`, "did you mean SCMP_ARCH_X86?",
+		}}},
+		"unknown architecture in archMap": {`{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [{"architecture": »"amd64", "subArchitectures": [»"x32"]}]}`, []complaint{
+			{`unknown architecture "amd64"`, ""},
+			{`unknown architecture "x32"`, ""},
+		}},
+		"unknown host architecture": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": [»"SCMP_ARCH_ARM", »"arm46"]}}`), []complaint{
+			{`unknown architecture "SCMP_ARCH_ARM"`, ""},
+			{`unknown architecture "arm46"`, "did you mean arm64?"},
+		}},
+		"unknown flag": {`{"defaultAction": "SCMP_ACT_ALLOW", "flags": [»"SECCOMP_FILTER_FLAG_LOGS"]}`, []complaint{{
+			`unknown flag "SECCOMP_FILTER_FLAG_LOGS"`, "did you mean SECCOMP_FILTER_FLAG_LOG?",
+		}}},
+		"unknown capability": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": [»"SYS_ADMIN"]}, "excludes": {"caps": ["CAP_KILL", »"CAP_SYS_ADMNI"]}}`), []complaint{
+			{`unknown capability "SYS_ADMIN"`, ""},
+			{`unknown capability "CAP_SYS_ADMNI"`, "did you mean CAP_SYS_ADMIN?"},
+		}},
+		"unknown errno": {rule(`{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errno": »"EPREM"}`), []complaint{{
+			`unknown errno "EPREM"`, "did you mean EPERM?",
+		}}},
+		"unknown default errno": {`{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": »"ENOSY"}`, []complaint{{
+			`unknown errno "ENOSY"`, "did you mean ENOSYS?",
+		}}},
+		"errno and another errnoRet": {rule(`{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "errno": »"ENOSYS"}`), []complaint{{
+			"errno ENOSYS is 38, but the number given is 1", "use one of the two",
+		}}},
+		"name and names": {rule(`{"names": ["read"], "name": »"write", "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+			"both name and names are given", "use names",
+		}}},
+		"no names": {rule(`»{"names": [], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+			"the rule names no system call", `give "names": ["CALL"]`,
+		}}},
+		"empty name": {rule(`{"names": ["read", »""], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+			"a system call's name is empty", "",
+		}}},
+		"architectures and archMap": {
+			`{"defaultAction": "SCMP_ACT_ALLOW", "archMap": »[{"architecture": "SCMP_ARCH_X86_64"}], "architectures": ["SCMP_ARCH_X86_64"]}`,
+			[]complaint{{"both architectures and archMap are given", "use one of the two"}},
+		},
+		"argument index": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": »6, "op": "SCMP_CMP_EQ"}, {"index": »-1, "op": "SCMP_CMP_EQ"}]}`), []complaint{
+			{"argument index 6 is not a whole number from 0 to 5", ""},
+			{"argument index -1 is not a whole number from 0 to 5", ""},
+		}},
+		"value": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": »18446744073709551616, "valueTwo": »1.5}]}`), []complaint{
+			{"value 18446744073709551616 is not a whole number from 0 to 18446744073709551615", ""},
+			{"valueTwo 1.5 is not a whole number from 0 to 18446744073709551615", ""},
+		}},
+		"errno number": {
+			`{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": »4096, "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": »65537}]}`,
+			[]complaint{
+				{"defaultErrnoRet 4096 is not a whole number from 0 to 4095", ""},
+				{"errnoRet 65537 is not a whole number from 0 to 4095", ""},
+			},
+		},
+		"kernels": {
+			rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": »"4"}, "excludes": {"minKernel": »"4.8.1"}}, {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": »""}, "excludes": {"minKernel": »"0.0"}}`),
+			[]complaint{
+				{`minKernel: kernel version "4" is not of the form X.Y, such as 4.8`, ""},
+				{`minKernel: kernel version "4.8.1" is not of the form X.Y, such as 4.8`, ""},
+				{`minKernel: kernel version "" is not of the form X.Y, such as 4.8`, ""},
+				{`minKernel: kernel version "0.0" is not of the form X.Y, such as 4.8`, ""},
+			},
+		},
+		"columns count bytes": {rule(`{"comment": "größer", "names": ["read"], "action": »"SCMP_ACT_ALOW"}`), []complaint{{
+			`unknown action "SCMP_ACT_ALOW"`, "did you mean SCMP_ACT_ALLOW?",
+		}}},
+		"many, in the order of the file": {
+			"{\n  »\"defaultActio\": \"x\",\n  \"syscalls\": [\n    {\"names\": [\"read\"], \"action\": »\"A\"},\n    »{\"action\": \"SCMP_ACT_ALLOW\"}\n  ],\n  \"defaultAction\": »\"B\"\n}\n",
+			[]complaint{
+				{`unknown key "defaultActio" in the profile`, "did you mean defaultAction?"},
+				{`unknown action "A"`, "there are " + strings.Join(actions, ", ")},
+				{"the rule names no system call", `give "names": ["CALL"]`},
+				{`unknown action "B"`, "there are " + strings.Join(actions, ", ")},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, places := marked(tt.source)
+			if len(places) != len(tt.want) {
+				t.Fatalf("the source has %d marks for %d complaints", len(places), len(tt.want))
+			}
+			var want []complaint
+			for i, c := range tt.want {
+				want = append(want, complaint{places[i] + c.message, c.hint})
+			}
+			if diff := cmp.Diff(want, complaints(t, source), cmp.AllowUnexported(complaint{})); diff != "" {
+				t.Errorf("complaints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func complaints(t *testing.T, source string) []complaint {
+	t.Helper()
+	_, err := Parse("p.json", []byte(source))
+	var problems Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("Parse gives %v, not Problems", err)
+	}
+	var all []complaint
+	for _, p := range problems {
+		all = append(all, complaint{p.Error(), p.Hint()})
+	}
+	return all
+}
+
+// The words of a syntax error are the JSON library's; the place is ours.
+func TestParseSyntax(t *testing.T) {
+	for _, source := range []string{
+		"{\"defaultAction\":\n  »}",
+		"{\"defaultAction\": \"SCMP_ACT_ALLOW\"»",
+		"{\"defaultAction\": \"SCMP_ACT_ALLOW\"}\n»{}",
+		"{\n  »'defaultAction': 1}",
+		"{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"flags\": [»",
+		"{\"defaultAction\": »SCMP_ACT_ALLOW}",
+		"»// a comment\n{}",
+	} {
+		plain, places := marked(source)
+		got := complaints(t, plain)
+		want := places[0] + "not JSON: "
+		if len(got) != 1 || !strings.HasPrefix(got[0].message, want) || len(got[0].message) == len(want) {
+			t.Errorf("%q: got %q, want one complaint %q", source, got, want+"WHY")
+		}
+	}
+	for _, blank := range []string{"", " \n\t\r\n"} {
+		want := []complaint{{"p.json:1:1: the profile is empty", "start from 'minirun seccomp edit'"}}
+		if diff := cmp.Diff(want, complaints(t, blank), cmp.AllowUnexported(complaint{})); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", blank, diff)
+		}
+	}
+}
+
+// Several problems are an error of several lines, each with its hint; a single
+// one leaves the hint to the caller.
+func TestProblemsText(t *testing.T) {
+	_, err := Parse("p.json", []byte("{\"defaultAction\": \"SCMP_ACT_ALOW\",\n \"flag\": []}"))
+	const want = `p.json:1:19: unknown action "SCMP_ACT_ALOW" (did you mean SCMP_ACT_ALLOW?)
+p.json:2:2: unknown key "flag" in the profile (did you mean flags?)`
+	var problems Problems
+	if !errors.As(err, &problems) || err.Error() != want || problems.Hint() != "" {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	_, err = Parse("p.json", []byte(`{"defaultAction": "SCMP_ACT_ALOW"}`))
+	if !errors.As(err, &problems) || err.Error() != `p.json:1:19: unknown action "SCMP_ACT_ALOW"` || problems.Hint() != "did you mean SCMP_ACT_ALLOW?" {
+		t.Errorf("got %v, hint %q", err, problems.Hint())
+	}
+}
+
+func at(line, column int) Position { return Position{"p.json", line, column} }
+
+func errno(v uint) *uint { return &v }
+
+func TestParseAllFields(t *testing.T) {
+	const source = `{
+	"defaultAction": "SCMP_ACT_ERRNO",
+	"defaultErrnoRet": 38, "defaultErrno": "ENOSYS",
+	"archMap": [
+		{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+		{"architecture": "SCMP_ARCH_RISCV64", "subArchitectures": null}
+	],
+	"flags": ["SECCOMP_FILTER_FLAG_LOG"],
+	"listenerPath": "/run/l.sock", "listenerMetadata": "m",
+	"syscalls": [
+		{"names": ["socket", "to_come"], "action": "SCMP_ACT_NOTIFY", "comment": "c", "args": [
+			{"index": 5, "value": 18446744073709551615, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}],
+			"includes": {"caps": ["CAP_KILL"], "arches": ["amd64"], "minKernel": "4.8"},
+			"excludes": {"caps": ["CAP_CHOWN"], "arches": ["x32"], "minKernel": "255.255"}},
+		{"name": "clone3", "action": "SCMP_ACT_ERRNO", "errno": "EWOULDBLOCK", "args": null, "includes": {}, "excludes": null}
+	]
+}`
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Profile{
+		File: "p.json", Source: []byte(source),
+		DefaultAction: specs.ActErrno, DefaultActionPos: at(2, 19), DefaultErrnoRet: errno(38),
+		ArchMap: []ArchMap{
+			{Name{"SCMP_ARCH_X86_64", at(5, 20)}, []Name{{"SCMP_ARCH_X86", at(5, 61)}}},
+			{Name{"SCMP_ARCH_RISCV64", at(6, 20)}, []Name{}},
+		},
+		Flags:        []Name{{"SECCOMP_FILTER_FLAG_LOG", at(8, 12)}},
+		ListenerPath: "/run/l.sock", ListenerMetadata: "m",
+		Rules: []Rule{{
+			Pos: at(11, 3), Names: []Name{{"socket", at(11, 14)}, {"to_come", at(11, 24)}},
+			Action: specs.ActNotify, ActionPos: at(11, 46), Comment: "c",
+			Args:     []Arg{{at(12, 4), 5, 1<<64 - 1, 2, specs.OpMaskedEqual}},
+			Includes: Filter{[]Name{{"CAP_KILL", at(13, 26)}}, []Name{{"amd64", at(13, 50)}}, Name{"4.8", at(13, 73)}},
+			Excludes: Filter{[]Name{{"CAP_CHOWN", at(14, 26)}}, []Name{{"x32", at(14, 51)}}, Name{"255.255", at(14, 72)}},
+		}, {
+			Pos: at(15, 3), Names: []Name{{"clone3", at(15, 12)}},
+			Action: specs.ActErrno, ActionPos: at(15, 32), ErrnoRet: errno(11),
+		}},
+	}
+	if diff := cmp.Diff(want, p); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// No flags field and an empty one differ; null is none.
+func TestParseFlags(t *testing.T) {
+	for flags, isNil := range map[string]bool{``: true, `, "flags": null`: true, `, "flags": []`: false} {
+		p, err := Parse("p.json", []byte(`{"defaultAction": "SCMP_ACT_ALLOW"`+flags+`}`))
+		if err != nil || (p.Flags == nil) != isNil || len(p.Flags) > 0 {
+			t.Errorf("%q: flags %#v, %v", flags, p.Flags, err)
+		}
+	}
+}
+
+// The numbers are those of errno(3), which on all of minirun's machines but MIPS
+// are asm-generic's.
+func TestParseErrno(t *testing.T) {
+	for name, want := range map[string]uint{
+		"EPERM": 1, "EAGAIN": 11, "EWOULDBLOCK": 11, "EACCES": 13, "EINVAL": 22, "EDEADLK": 35, "EDEADLOCK": 35,
+		"ENOSYS": 38, "EOPNOTSUPP": 95, "ENOTSUP": 95, "EHWPOISON": 133,
+	} {
+		source := fmt.Sprintf(`{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": %q}`, name)
+		p, err := Parse("p.json", []byte(source))
+		if err != nil || p.DefaultErrnoRet == nil || *p.DefaultErrnoRet != want {
+			t.Errorf("%s: got %+v, %v; want %d", name, p, err, want)
+		}
+	}
+	p, err := Parse("p.json", []byte(`{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": ""}`))
+	if err != nil || p.DefaultErrnoRet != nil {
+		t.Errorf("an empty name: %+v, %v; want none", p, err)
+	}
+}
+
+// seeds are the profiles that the fuzz target starts from: ours and the fixtures.
+func seeds(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{"default": profiles.Default()}
+	files, err := filepath.Glob("testdata/profiles/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".json")] = data
+	}
+	return all
+}
+
+func FuzzParse(f *testing.F) {
+	for _, data := range seeds(f) {
+		f.Add(string(data))
+	}
+	for _, s := range []string{"", "{", "{}", "null", rule(`{"names": [1], "args": [{"index": 9}]}`), "{\"\\u0000\": \"\xff\"}"} {
+		f.Add(s)
+	}
+	target := Target{Capabilities: []string{"CAP_SYS_ADMIN"}, Arch: syscalls.AMD64, Kernel: Kernel{5, 15}}
+	f.Fuzz(func(t *testing.T, source string) {
+		p, err := Parse("p.json", []byte(source))
+		if err != nil {
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) == 0 {
+				t.Fatalf("%v is no Problems", err)
+			}
+			for _, problem := range problems {
+				within(t, source, problem.Pos)
+			}
+			return
+		}
+		if !json.Valid([]byte(source)) {
+			t.Error("accepted what encoding/json does not")
+		}
+		for _, r := range p.Rules {
+			within(t, source, r.Pos)
+			within(t, source, r.ActionPos)
+		}
+		policy, err := p.Resolve(target)
+		if err != nil {
+			t.Fatalf("Resolve: %v", err)
+		}
+		if len(policy.Decisions) != len(p.Rules) || len(policy.Origin) != len(policy.Seccomp.Syscalls) {
+			t.Errorf("%d rules, %d decisions; %d calls, %d origins", len(p.Rules), len(policy.Decisions), len(policy.Seccomp.Syscalls), len(policy.Origin))
+		}
+	})
+}
+
+// within checks that a position is in the file; the end counts.
+func within(t *testing.T, source string, p Position) {
+	t.Helper()
+	lines := strings.Split(source, "\n")
+	if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || p.Column > len(lines[p.Line-1])+1 {
+		t.Errorf("%s is outside of the file", p)
+	}
+}
