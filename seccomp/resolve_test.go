@@ -1,0 +1,273 @@
+package seccomp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	moby "github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// capabilitySets are none, all, Docker's defaults, each alone, all but each, and
+// random ones: the first are the random ones, so that a few are a fair sample.
+func capabilitySets() [][]string {
+	all := capabilities()
+	random := rand.New(rand.NewPCG(3, 1))
+	var sets [][]string
+	for i := range 160 {
+		var set []string
+		for _, c := range all {
+			if random.IntN(160) < i {
+				set = append(set, c)
+			}
+		}
+		sets = append(sets, set)
+	}
+	random.Shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
+	sets = append(sets, []string{}, all, dockerDefaults())
+	for i, c := range all {
+		sets = append(sets, []string{c}, slices.Delete(slices.Clone(all), i, i+1))
+	}
+	return sets
+}
+
+func dockerDefaults() []string {
+	return []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
+		"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+	}
+}
+
+// parsed are the default profile and the fixtures.
+func parsed(t testing.TB) map[string]*Profile {
+	t.Helper()
+	all := map[string]*Profile{}
+	for name, source := range seeds(t) {
+		p, err := Parse(name+".json", source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = p
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d profiles: testdata is not whole", len(all))
+	}
+	return all
+}
+
+// flat is our answer, as JSON.
+func flat(t *testing.T, p *Profile, target Target) string {
+	t.Helper()
+	policy, err := p.Resolve(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text(t, policy.Seccomp)
+}
+
+func text(t *testing.T, list *specs.LinuxSeccomp) string {
+	t.Helper()
+	data, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// difference shows lists that are not the same as a person can read them.
+func difference(want, got string) string {
+	indented := func(s string) string {
+		var b bytes.Buffer
+		_ = json.Indent(&b, []byte(s), "", "\t")
+		return b.String()
+	}
+	return cmp.Diff(indented(want), indented(got))
+}
+
+// Docker's own resolver, in this process, for this machine.
+func TestResolveAsDockerHere(t *testing.T) {
+	for name, p := range parsed(t) {
+		for _, set := range capabilitySets() {
+			spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: set}}}
+			list, err := moby.LoadProfile(string(p.Source), spec)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			target, err := HostTarget(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want, got := text(t, list), flat(t, p, target); got != want {
+				t.Fatalf("%s with %v (-docker +minirun):\n%s", name, set, difference(want, got))
+			}
+			policy, err := p.Resolve(target)
+			if err != nil || (list.Flags == nil) != (policy.Seccomp.Flags == nil) {
+				t.Fatalf("%s: flags %#v, Docker %#v (%v)", name, policy.Seccomp.Flags, list.Flags, err)
+			}
+		}
+	}
+}
+
+// machines are those that the oracle is asked about: how to compile for them,
+// and how Debian's qemu-user calls them.
+var machines = []struct{ goarch, qemu string }{
+	{"amd64", "qemu-x86_64"}, {"arm64", "qemu-aarch64"}, {"s390x", "qemu-s390x"}, {"ppc64le", "qemu-ppc64le"}, {"riscv64", "qemu-riscv64"},
+}
+
+var kernels = []string{"3.10", "4.7", "4.8", "5.15", "6.18"}
+
+// Docker's resolver again, on other architectures and, since the emulator can
+// feign uname(2), other kernels. It needs qemu-user.
+func TestResolveAsDockerElsewhere(t *testing.T) {
+	profiles, sets := parsed(t), capabilitySets()
+	for _, m := range machines {
+		t.Run(m.goarch, func(t *testing.T) {
+			t.Parallel()
+			oracle := buildOracle(t, m.goarch)
+			for i, kernel := range kernels {
+				asked := sets[i*20 : i*20+20]
+				if i == len(kernels)-1 {
+					asked = sets
+				}
+				names, answers := ask(t, m.qemu, oracle, kernel, profiles, asked)
+				arch, _ := syscalls.ParseArch(m.goarch)
+				version, _ := ParseKernel(kernel)
+				for i, want := range answers {
+					name, set := names[i/len(asked)], asked[i%len(asked)]
+					if got := flat(t, profiles[name], Target{set, arch, version}); got != want {
+						t.Fatalf("%s on Linux %s with %v (-docker +minirun):\n%s", name, kernel, set, difference(want, got))
+					}
+				}
+			}
+		})
+	}
+}
+
+// buildOracle compiles testdata/oracle for a machine.
+func buildOracle(t *testing.T, goarch string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "oracle")
+	build := exec.Command("go", "build", "-o", program, "./testdata/oracle")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+goarch)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the oracle: %v\n%s", err, out)
+	}
+	return program
+}
+
+// ask gives the names of the profiles in the order of the answers: each with all sets.
+func ask(t *testing.T, qemu, oracle, kernel string, profiles map[string]*Profile, sets [][]string) (names, answers []string) {
+	t.Helper()
+	question := struct {
+		Profiles []string
+		Sets     [][]string
+	}{Sets: sets}
+	names = slices.Sorted(maps.Keys(profiles))
+	for _, name := range names {
+		question.Profiles = append(question.Profiles, string(profiles[name].Source))
+	}
+	input, err := json.Marshal(question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	run := exec.Command(qemu, "-r", kernel+".0-test", oracle)
+	run.Stdin, run.Stdout, run.Stderr = bytes.NewReader(input), &stdout, &stderr
+	if err := run.Run(); err != nil {
+		t.Fatalf("%s: %v (Debian's package qemu-user has it)\n%s", qemu, err, stderr.String())
+	}
+	lines := bufio.NewScanner(&stdout)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		answers = append(answers, lines.Text())
+	}
+	if err := lines.Err(); err != nil || len(answers) != len(names)*len(sets) {
+		t.Fatalf("the oracle gave %d answers to %d questions (%v)", len(answers), len(names)*len(sets), err)
+	}
+	return names, answers
+}
+
+// The format's description, by the naive evaluator, for all architectures and kernels.
+func TestResolveAsDescribed(t *testing.T) {
+	for name, p := range parsed(t) {
+		for _, arch := range syscalls.Arches() {
+			for _, kernel := range kernels {
+				version, err := ParseKernel(kernel)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, set := range capabilitySets()[:20] {
+					list := naiveResolve(t, p.Source, naiveHost{set, arch.String(), specs.Arch(arch.OCI()), kernel})
+					if want, got := text(t, list), flat(t, p, Target{set, arch, version}); got != want {
+						t.Fatalf("%s on %s, Linux %s, with %v (-described +minirun):\n%s", name, arch, kernel, set, difference(want, got))
+					}
+				}
+			}
+		}
+	}
+}
+
+// Each way to leave a rule out is told, with the word that did it.
+func TestDecisions(t *testing.T) {
+	target := Target{[]string{"CAP_KILL", "CAP_CHOWN"}, syscalls.AMD64, Kernel{5, 15}}
+	for filters, want := range map[string]struct {
+		reason Reason
+		by     string
+	}{
+		`"includes": {"caps": ["CAP_KILL", "CAP_CHOWN"]}`:                                           {Kept, ""},
+		`"excludes": {"arches": ["x86", "amd64"]}`:                                                  {ExcludedArch, "amd64"},
+		`"excludes": {"caps": ["CAP_BPF", "CAP_CHOWN"]}`:                                            {ExcludedCap, "CAP_CHOWN"},
+		`"excludes": {"minKernel": "5.15"}`:                                                         {ExcludedKernel, "5.15"},
+		`"excludes": {"minKernel": "5.16"}`:                                                         {Kept, ""},
+		`"includes": {"arches": ["x86", "arm"]}`:                                                    {MissingArch, "x86"},
+		`"includes": {"caps": ["CAP_KILL", "CAP_BPF"]}`:                                             {MissingCap, "CAP_BPF"},
+		`"includes": {"minKernel": "5.16"}`:                                                         {MissingKernel, "5.16"},
+		`"includes": {"minKernel": "4.100"}`:                                                        {Kept, ""},
+		`"includes": {"minKernel": "6.0"}, "excludes": {"caps": ["CAP_KILL"], "arches": ["amd64"]}`: {ExcludedArch, "amd64"},
+	} {
+		source := rule(fmt.Sprintf(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", %s}`, filters))
+		p, err := Parse("p.json", []byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := p.Resolve(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := policy.Decisions[0]
+		if got.Kept != (want.reason == Kept) || got.Reason != want.reason || got.By.Value != want.by {
+			t.Errorf("%s: %+v, want %+v", filters, got, want)
+		}
+		if !got.Kept && got.By.Pos.Line != 2 {
+			t.Errorf("%s: the word is said to stand at %s", filters, got.By.Pos)
+		}
+	}
+}
+
+// Origin leads from each call of the flat list to its rule.
+func TestOrigin(t *testing.T) {
+	for name, p := range parsed(t) {
+		policy, err := p.Resolve(Target{dockerDefaults(), syscalls.AMD64, Kernel{6, 18}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range policy.Seccomp.Syscalls {
+			r := p.Rules[policy.Origin[i]]
+			if r.Action != s.Action || r.Names[0].Value != s.Names[0] || len(r.Names) != len(s.Names) {
+				t.Errorf("%s: call %d %v is said to come from %s", name, i, s.Names, r.Pos)
+			}
+		}
+	}
+}
