@@ -63,7 +63,10 @@ type Emulator struct {
 func (p *Program) Emulator() (*Emulator, error) {
 	raw := make([]bpf.RawInstruction, len(p.Instructions))
 	for i, insn := range p.Instructions {
-		raw[i] = bpf.RawInstruction{Op: insn.Code, Jt: insn.Jt, Jf: insn.Jf, K: insn.K}
+		var ok bool
+		if raw[i], ok = checked(insn); !ok {
+			return nil, fmt.Errorf("emulate: instruction %d (%#04x) is none that a filter may have", i, insn.Code)
+		}
 	}
 	insns, ok := bpf.Disassemble(raw)
 	if !ok {
@@ -74,6 +77,33 @@ func (p *Program) Emulator() (*Emulator, error) {
 		return nil, fmt.Errorf("emulate: %w", err)
 	}
 	return &Emulator{vm, order(p.Arch)}, nil
+}
+
+// checked is seccomp_check_filter of kernel/seccomp.c: what seccomp(2) takes is
+// less than what a packet filter may have. A load of the length is one of a
+// constant, for the kernel as here. NEG is missing: the virtual machine has none.
+func checked(insn unix.SockFilter) (bpf.RawInstruction, bool) {
+	const size = 64 // of struct seccomp_data
+	raw := bpf.RawInstruction{Op: insn.Code, Jt: insn.Jt, Jf: insn.Jf, K: insn.K}
+	switch insn.Code {
+	case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
+		return raw, insn.K < size && insn.K%4 == 0
+	case unix.BPF_LD | unix.BPF_W | unix.BPF_LEN, unix.BPF_LDX | unix.BPF_W | unix.BPF_LEN:
+		raw.Op, raw.K = insn.Code&^unix.BPF_LEN|unix.BPF_IMM, size
+		return raw, true
+	case unix.BPF_LD | unix.BPF_IMM, unix.BPF_LDX | unix.BPF_IMM, unix.BPF_LD | unix.BPF_MEM, unix.BPF_LDX | unix.BPF_MEM,
+		unix.BPF_ST, unix.BPF_STX, unix.BPF_MISC | unix.BPF_TAX, unix.BPF_MISC | unix.BPF_TXA,
+		unix.BPF_RET | unix.BPF_K, unix.BPF_RET | unix.BPF_A, unix.BPF_JMP | unix.BPF_JA:
+		return raw, true
+	}
+	switch insn.Code &^ unix.BPF_X {
+	case unix.BPF_ALU | unix.BPF_ADD, unix.BPF_ALU | unix.BPF_SUB, unix.BPF_ALU | unix.BPF_MUL, unix.BPF_ALU | unix.BPF_DIV,
+		unix.BPF_ALU | unix.BPF_AND, unix.BPF_ALU | unix.BPF_OR, unix.BPF_ALU | unix.BPF_XOR,
+		unix.BPF_ALU | unix.BPF_LSH, unix.BPF_ALU | unix.BPF_RSH,
+		unix.BPF_JMP | unix.BPF_JEQ, unix.BPF_JMP | unix.BPF_JGE, unix.BPF_JMP | unix.BPF_JGT, unix.BPF_JMP | unix.BPF_JSET:
+		return raw, true
+	}
+	return raw, false
 }
 
 // Run gives the verdict on a call. The virtual machine is one for packets: it
