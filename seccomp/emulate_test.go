@@ -1,0 +1,295 @@
+package seccomp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// interpret runs a program as linux/filter.h, seccomp(2) and bpf(4) define it,
+// on struct seccomp_data as the machine has it in memory. It is the tests' own:
+// a second opinion on Emulator.
+func interpret(t testing.TB, p *Program, c Call) Verdict {
+	t.Helper()
+	machine := order(p.Arch)
+	var memory bytes.Buffer
+	if err := binary.Write(&memory, machine, c); err != nil || memory.Len() != 64 {
+		t.Fatalf("struct seccomp_data has %d bytes (%v)", memory.Len(), err)
+	}
+	data := memory.Bytes()
+	var a, x uint32
+	var mem [16]uint32
+	for pc := 0; pc < len(p.Instructions); pc++ {
+		i := p.Instructions[pc]
+		operand := i.K
+		if i.Code&unix.BPF_X != 0 {
+			operand = x
+		}
+		switch i.Code & 7 {
+		case unix.BPF_LD, unix.BPF_LDX:
+			var v uint32
+			switch i.Code & 0xe0 {
+			case unix.BPF_IMM:
+				v = i.K
+			case unix.BPF_ABS:
+				v = machine.Uint32(data[i.K:])
+			case unix.BPF_LEN:
+				v = uint32(len(data))
+			case unix.BPF_MEM:
+				v = mem[i.K]
+			default:
+				t.Fatalf("instruction %d: load mode %#x", pc, i.Code)
+			}
+			if i.Code&7 == unix.BPF_LD {
+				a = v
+			} else {
+				x = v
+			}
+		case unix.BPF_ST:
+			mem[i.K] = a
+		case unix.BPF_STX:
+			mem[i.K] = x
+		case unix.BPF_ALU:
+			if i.Code&0xf0 == unix.BPF_DIV && operand == 0 {
+				return 0 // the kernel ends a program that divides by zero so
+			}
+			a = compute(i.Code&0xf0, a, operand)
+		case unix.BPF_JMP:
+			switch {
+			case i.Code&0xf0 == unix.BPF_JA:
+				pc += int(i.K)
+			case jumps(i.Code&0xf0, a, operand):
+				pc += int(i.Jt)
+			default:
+				pc += int(i.Jf)
+			}
+		case unix.BPF_RET:
+			if i.Code&0x18 == unix.BPF_A {
+				return Verdict(a)
+			}
+			return Verdict(i.K)
+		case unix.BPF_MISC:
+			if i.Code&0xf8 == unix.BPF_TAX {
+				x = a
+			} else {
+				a = x
+			}
+		}
+	}
+	t.Fatal("the program runs off its end")
+	return 0
+}
+
+func compute(op uint16, a, b uint32) uint32 {
+	switch op {
+	case unix.BPF_ADD:
+		return a + b
+	case unix.BPF_SUB:
+		return a - b
+	case unix.BPF_MUL:
+		return a * b
+	case unix.BPF_DIV:
+		return a / b
+	case unix.BPF_AND:
+		return a & b
+	case unix.BPF_OR:
+		return a | b
+	case unix.BPF_XOR:
+		return a ^ b
+	case unix.BPF_LSH:
+		return a << b
+	case unix.BPF_RSH:
+		return a >> b
+	}
+	panic("an operation that seccomp(2) does not take")
+}
+
+func jumps(op uint16, a, b uint32) bool {
+	switch op {
+	case unix.BPF_JEQ:
+		return a == b
+	case unix.BPF_JGT:
+		return a > b
+	case unix.BPF_JGE:
+		return a >= b
+	}
+	return a&b != 0 // BPF_JSET
+}
+
+// randomProgram is one that the kernel would take: jumps stay within it, loads
+// are aligned, and it ends with a return.
+func randomProgram(r *rand.Rand, arch syscalls.Arch) *Program {
+	pick := func(from ...uint16) uint16 { return from[r.IntN(len(from))] }
+	// Small numbers make comparisons go both ways.
+	value := func() uint32 { return r.Uint32() >> (8 * r.IntN(4)) }
+	length := 2 + r.IntN(60)
+	p := &Program{Arch: arch}
+	for at := range length - 1 {
+		left := length - at - 1 // the instructions that a jump may skip, and one
+		var i unix.SockFilter
+		switch r.IntN(8) {
+		case 0, 1:
+			i = unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(4 * r.IntN(16))}
+		case 2:
+			i = unix.SockFilter{Code: pick(unix.BPF_LD, unix.BPF_LDX) | pick(unix.BPF_IMM, unix.BPF_MEM, unix.BPF_LEN), K: uint32(r.IntN(16))}
+		case 3:
+			i = unix.SockFilter{Code: pick(unix.BPF_ST, unix.BPF_STX), K: uint32(r.IntN(16))}
+		case 4:
+			i = unix.SockFilter{
+				Code: unix.BPF_ALU | pick(unix.BPF_K, unix.BPF_X) | pick(unix.BPF_ADD, unix.BPF_SUB, unix.BPF_MUL, unix.BPF_DIV, unix.BPF_AND, unix.BPF_OR, unix.BPF_XOR),
+				K:    value() | 1, // the kernel refuses a division by a constant 0
+			}
+			if r.IntN(3) == 0 {
+				i = unix.SockFilter{Code: unix.BPF_ALU | pick(unix.BPF_LSH, unix.BPF_RSH), K: uint32(r.IntN(32))}
+			}
+		case 5, 6:
+			i = unix.SockFilter{
+				Code: unix.BPF_JMP | pick(unix.BPF_K, unix.BPF_X) | pick(unix.BPF_JEQ, unix.BPF_JGT, unix.BPF_JGE, unix.BPF_JSET),
+				Jt:   uint8(r.IntN(left)), Jf: uint8(r.IntN(left)), K: value(),
+			}
+			if r.IntN(8) == 0 {
+				i = unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(r.IntN(left))}
+			}
+		case 7:
+			i = unix.SockFilter{Code: unix.BPF_MISC | pick(unix.BPF_TAX, unix.BPF_TXA)}
+			if r.IntN(4) == 0 {
+				i = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: value()}
+			}
+		}
+		p.Instructions = append(p.Instructions, i)
+	}
+	p.Instructions = append(p.Instructions, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_A})
+	return p
+}
+
+func randomCall(r *rand.Rand, arch uint32) Call {
+	value := func() uint64 { return r.Uint64() >> (8 * r.IntN(8)) }
+	c := Call{Nr: r.Uint32N(512), Arch: arch, IP: value()}
+	if r.IntN(8) == 0 {
+		c.Nr, c.Arch = r.Uint32(), r.Uint32()
+	}
+	for i := range c.Args {
+		c.Args[i] = value()
+	}
+	return c
+}
+
+func agree(t *testing.T, p *Program, e *Emulator, c Call) {
+	t.Helper()
+	got, err := e.Run(c)
+	if err != nil {
+		t.Fatalf("%+v: %v\nprogram %+v", c, err, p.Instructions)
+	}
+	if want := interpret(t, p, c); got != want {
+		t.Fatalf("%+v: the emulator gives %#x, the interpreter %#x\nprogram %+v", c, uint32(got), uint32(want), p.Instructions)
+	}
+}
+
+func TestEmulateRandomPrograms(t *testing.T) {
+	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.S390X} { // one of each byte order
+		r := rand.New(rand.NewPCG(3, 4))
+		verdicts := map[Verdict]bool{}
+		for range 3000 {
+			p := randomProgram(r, arch)
+			e, err := p.Emulator()
+			if err != nil {
+				t.Fatalf("%v\nprogram %+v", err, p.Instructions)
+			}
+			for range 20 {
+				c := randomCall(r, arch.Audit())
+				agree(t, p, e, c)
+				verdicts[interpret(t, p, c)] = true
+			}
+		}
+		if len(verdicts) < 1000 {
+			t.Errorf("%s: only %d verdicts: the programs hardly look at the calls", arch, len(verdicts))
+		}
+	}
+}
+
+// compiled is a profile's program for a container with Docker's capabilities.
+func compiled(t testing.TB, p *Profile, arch syscalls.Arch) (*Policy, *Program) {
+	t.Helper()
+	policy, err := p.Resolve(Target{dockerDefaults(), arch, Kernel{6, 18}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := policy.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy, program
+}
+
+func TestEmulateDefaultProfile(t *testing.T) {
+	profile := parsed(t)["default"]
+	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X, syscalls.PPC64LE, syscalls.RISCV64} {
+		_, program := compiled(t, profile, arch)
+		e, err := program.Emulator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(3, 5))
+		for range 20000 {
+			agree(t, program, e, randomCall(r, arch.Audit()))
+		}
+	}
+}
+
+// What seccomp(2) would not take, or the virtual machine cannot, is no program.
+func TestEmulatorRefuses(t *testing.T) {
+	ret := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	for name, insns := range map[string][]unix.SockFilter{
+		"empty":               nil,
+		"no return":           {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}},
+		"jump out":            {{Code: unix.BPF_JMP | unix.BPF_JEQ, Jt: 1}, ret},
+		"unknown instruction": {{Code: 0xffff}, ret},
+		"byte load":           {{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS}, ret},
+		"indirect load":       {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_IND}, ret},
+		"unaligned load":      {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 2}, ret},
+		"load beyond the end": {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 64}, ret},
+		"negation":            {{Code: unix.BPF_ALU | unix.BPF_NEG}, ret}, // the kernel would take it
+	} {
+		p := &Program{Arch: syscalls.AMD64, Instructions: insns}
+		if _, err := p.Emulator(); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+func TestVerdictString(t *testing.T) {
+	for v, want := range map[Verdict]string{
+		0x00000000: "KILL_THREAD", 0x80000000: "KILL_PROCESS", 0x00030000: "TRAP", 0x00050001: "ERRNO(EPERM)",
+		0x00050026: "ERRNO(ENOSYS)", 0x00050fff: "ERRNO(4095)", 0x7fc00000: "NOTIFY", 0x7ff00007: "TRACE(7)",
+		0x7ffc0000: "LOG", 0x7fff0000: "ALLOW",
+	} {
+		if got := v.String(); got != want {
+			t.Errorf("%#x is %s, want %s", uint32(v), got, want)
+		}
+	}
+}
+
+func FuzzEmulate(f *testing.F) {
+	profile := parsed(f)["default"]
+	_, amd64 := compiled(f, profile, syscalls.AMD64)
+	_, s390x := compiled(f, profile, syscalls.S390X)
+	f.Add(false, uint32(41), uint32(syscalls.AMD64), uint64(40), uint64(1)<<32)
+	f.Add(true, uint32(120), uint32(syscalls.S390X), uint64(0), uint64(0x10000000))
+	f.Add(false, uint32(41|x32Bit), uint32(syscalls.AMD64), uint64(1), ^uint64(0))
+	f.Fuzz(func(t *testing.T, big bool, nr, arch uint32, arg0, arg1 uint64) {
+		program := amd64
+		if big {
+			program = s390x
+		}
+		e, err := program.Emulator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		agree(t, program, e, Call{Nr: nr, Arch: arch, Args: [6]uint64{arg0, arg1}})
+	})
+}
