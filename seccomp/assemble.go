@@ -94,13 +94,13 @@ func (a *assembler) compare(arg specs.LinuxSeccompArg, little bool, fail label) 
 	hi, lo := uint32(arg.Value>>32), uint32(arg.Value)
 	holds := a.label()
 	switch arg.Op {
-	case specs.OpMaskedEqual: // (argument & value) == valueTwo
+	case specs.OpMaskedEqual: // (argument & value) == (valueTwo & value), as libseccomp has it
 		a.load(high(arg.Index, little))
 		a.and(hi)
-		a.jump(unix.BPF_JEQ, uint32(arg.ValueTwo>>32), none, fail)
+		a.jump(unix.BPF_JEQ, uint32(arg.ValueTwo>>32)&hi, none, fail)
 		a.load(low(arg.Index, little))
 		a.and(lo)
-		a.jump(unix.BPF_JEQ, uint32(arg.ValueTwo), none, fail)
+		a.jump(unix.BPF_JEQ, uint32(arg.ValueTwo)&lo, none, fail)
 	case specs.OpEqualTo:
 		a.load(high(arg.Index, little))
 		a.jump(unix.BPF_JEQ, hi, none, fail)

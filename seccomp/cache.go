@@ -20,7 +20,7 @@ import (
 
 // compilerVersion changes whenever Compile gives another program for the same
 // policy.
-const compilerVersion = 1
+const compilerVersion = 2
 
 // cacheSize is how many programs are kept.
 const cacheSize = 256

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -50,6 +51,10 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 	if err != nil {
 		return nil, err
 	}
+	effective, err := p.effective()
+	if err != nil {
+		return nil, err
+	}
 	a := &assembler{}
 	filter := a.label()
 	a.load(offArch)
@@ -60,21 +65,43 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 		a.place(here)
 		a.load(offNr)
 		if g.audit == p.Target.Arch.Audit() {
-			if err := p.unknownCalls(a); err != nil {
+			// In this order: what libseccomp does not know has such arguments too.
+			if err := p.truncatedArguments(a, effective); err != nil {
 				return nil, err
 			}
-			if err := p.truncatedArguments(a); err != nil {
+			if err := p.unknownCalls(a, effective); err != nil {
 				return nil, err
 			}
 		}
-		if !lets(p.Seccomp.DefaultAction) && (p.Seccomp.DefaultErrnoRet == nil || *p.Seccomp.DefaultErrnoRet != uint(unix.ENOSYS)) {
+		if !lets(p.Seccomp.DefaultAction) {
 			g.assemble(a, filter)
+		} else {
+			a.goTo(filter)
 		}
-		a.goTo(filter)
 		a.place(next)
 	}
 	a.place(filter)
 	return a.program()
+}
+
+// effective are the rules that differ from the default. Docker's runtime skips
+// the others.
+func (p *Policy) effective() ([]specs.LinuxSyscall, error) {
+	byDefault, err := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+	if err != nil {
+		return nil, err
+	}
+	var rules []specs.LinuxSyscall
+	for _, s := range p.Seccomp.Syscalls {
+		value, err := retValue(s.Action, s.ErrnoRet)
+		if err != nil {
+			return nil, err
+		}
+		if value != byDefault {
+			rules = append(rules, s)
+		}
+	}
+	return rules, nil
 }
 
 // lets reports whether an action lets a call through. TRACE counts: a tracer
@@ -146,22 +173,23 @@ func (h *horizon) assemble(a *assembler, filter label) {
 		a.jump(unix.BPF_JGT, native, enosys, none)
 	}
 	a.goTo(filter)
-	a.place(x32)
-	if hasX32 {
-		a.jump(unix.BPF_JGT, other, enosys, none)
+	if h.audit == unix.AUDIT_ARCH_X86_64 {
+		a.place(x32)
+		if hasX32 {
+			a.jump(unix.BPF_JGT, other, enosys, none)
+		}
+		a.goTo(filter)
 	}
-	a.goTo(filter)
 	a.place(enosys)
 	a.ret(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 }
 
 // unknownCalls decides the calls that libseccomp does not know by name. As in
 // libseccomp the first unconditional rule wins over all others.
-func (p *Policy) unknownCalls(a *assembler) error {
-	for _, call := range p.unknownNames() {
+func (p *Policy) unknownCalls(a *assembler, effective []specs.LinuxSyscall) error {
+	for _, call := range p.unknownNames(effective) {
 		next := a.label()
-		skip := a.label()
-		a.jump(unix.BPF_JEQ, call.nr, none, skip)
+		a.jump(unix.BPF_JEQ, call.nr, none, next)
 		for _, rule := range call.rules {
 			value, err := retValue(rule.Action, rule.ErrnoRet)
 			if err != nil {
@@ -174,7 +202,7 @@ func (p *Policy) unknownCalls(a *assembler) error {
 			for _, group := range conjunctions(rule.Args) {
 				fail := a.label()
 				for _, arg := range group {
-					a.compare(arg, order(p.Target.Arch).String() == "LittleEndian", fail)
+					a.compare(arg, order(p.Target.Arch) == binary.LittleEndian, fail)
 				}
 				a.ret(value)
 				a.place(fail)
@@ -187,7 +215,6 @@ func (p *Policy) unknownCalls(a *assembler) error {
 			}
 			a.ret(value)
 		}
-		a.place(skip)
 		a.place(next)
 	}
 	return nil
@@ -199,12 +226,9 @@ type unknownCall struct {
 	rules []specs.LinuxSyscall // an unconditional one stands alone
 }
 
-func (p *Policy) unknownNames() []*unknownCall {
+func (p *Policy) unknownNames(effective []specs.LinuxSyscall) []*unknownCall {
 	var calls []*unknownCall
-	for _, s := range p.Seccomp.Syscalls {
-		if s.Action == p.Seccomp.DefaultAction && sameErrno(s.ErrnoRet, p.Seccomp.DefaultErrnoRet) {
-			continue
-		}
+	for _, s := range effective {
 		for _, name := range s.Names {
 			if _, err := libseccomp.GetSyscallFromName(name); err == nil {
 				continue
@@ -244,51 +268,68 @@ func sameErrno(a, b *uint) bool {
 	return value(a) == value(b)
 }
 
+// argument is one that the kernel reads as an int.
+type argument struct {
+	nr    uint32
+	index uint
+}
+
 // truncatedArguments refuses calls that a rule compares in more bits than the
 // kernel reads.
-func (p *Policy) truncatedArguments(a *assembler) error {
-	type argument struct {
-		nr    uint32
-		index uint
-	}
-	verdicts := map[argument]uint32{}
-	var inOrder []argument
-	for _, s := range p.Seccomp.Syscalls {
-		for _, name := range s.Names {
-			nr, ok := syscalls.Number(p.Target.Arch, name)
-			if !ok {
-				continue
-			}
-			for _, arg := range s.Args {
-				at := argument{nr, arg.Index}
-				if syscalls.Int32Args(name)&(1<<arg.Index) == 0 {
-					continue
-				}
-				verdict, err := p.strictVerdict(s)
-				if err != nil {
-					return err
-				}
-				if _, done := verdicts[at]; !done {
-					inOrder = append(inOrder, at)
-					verdicts[at] = verdict
-				} else if verdicts[at] == unix.SECCOMP_RET_ALLOW {
-					verdicts[at] = verdict
-				}
-			}
+func (p *Policy) truncatedArguments(a *assembler, effective []specs.LinuxSyscall) error {
+	arguments, rules := p.comparedInts(effective)
+	little := order(p.Target.Arch) == binary.LittleEndian
+	for _, at := range arguments {
+		verdict, err := p.strictVerdict(rules[at])
+		if err != nil {
+			return err
 		}
-	}
-	little := order(p.Target.Arch).String() == "LittleEndian"
-	for _, at := range inOrder {
 		next, fits := a.label(), a.label()
 		a.jump(unix.BPF_JEQ, at.nr, none, next)
 		a.load(high(at.index, little))
 		a.jump(unix.BPF_JEQ, 0, fits, none)
-		a.ret(verdicts[at])
+		a.ret(verdict)
 		a.place(fits)
 		a.load(offNr)
 		a.place(next)
 	}
 	return nil
+}
+
+// comparedInts finds the int arguments on which verdicts depend, and for each
+// the strictest of its rules: the first that does not let calls through, if any.
+// A call that has an unconditional rule depends on no argument.
+func (p *Policy) comparedInts(effective []specs.LinuxSyscall) ([]argument, map[argument]specs.LinuxSyscall) {
+	decided := map[string]bool{}
+	for _, s := range effective {
+		for _, name := range s.Names {
+			decided[name] = decided[name] || len(s.Args) == 0
+		}
+	}
+	var inOrder []argument
+	rules := map[argument]specs.LinuxSyscall{}
+	for _, s := range effective {
+		for _, name := range s.Names {
+			nr, ok := syscalls.Number(p.Target.Arch, name)
+			if !ok || decided[name] {
+				continue
+			}
+			for _, arg := range s.Args {
+				if syscalls.Int32Args(name)&(1<<arg.Index) == 0 {
+					continue
+				}
+				at := argument{nr, arg.Index}
+				rule, done := rules[at]
+				if !done {
+					inOrder = append(inOrder, at)
+				}
+				if !done || lets(rule.Action) && !lets(s.Action) {
+					rules[at] = s
+				}
+			}
+		}
+	}
+	return inOrder, rules
 }
 
 // strictVerdict is the default action's, or when that lets calls through the
