@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -36,6 +37,9 @@ func (p *Policy) Compile() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("export the filter: %w", err)
 	}
+	if err := p.mendReturns(body); err != nil {
+		return nil, err
+	}
 	head, err := p.stub()
 	if err != nil {
 		return nil, err
@@ -52,6 +56,27 @@ func (p *Policy) Compile() (*Program, error) {
 		return nil, fmt.Errorf("%s: the filter has %d instructions, the kernel takes %d", p.Profile.File, n, unix.BPF_MAXINSNS)
 	}
 	return program, nil
+}
+
+// mendReturns puts right what libseccomp 2.5.4 gets wrong in a long filter for
+// the other byte order: a return that it repeats, to be in reach of a jump, has
+// its bytes swapped once too often. Such a value is none that the policy has.
+func (p *Policy) mendReturns(body []unix.SockFilter) error {
+	returned := map[uint32]bool{unix.SECCOMP_RET_KILL_THREAD: true} // for other architectures
+	for _, s := range append([]specs.LinuxSyscall{{Action: p.Seccomp.DefaultAction, ErrnoRet: p.Seccomp.DefaultErrnoRet}}, p.Seccomp.Syscalls...) {
+		value, err := retValue(s.Action, s.ErrnoRet)
+		if err != nil {
+			return err
+		}
+		returned[value] = true
+	}
+	for i, insn := range body {
+		swapped := bits.ReverseBytes32(insn.K)
+		if insn.Code == unix.BPF_RET|unix.BPF_K && !returned[insn.K] && returned[swapped] {
+			body[i].K = swapped
+		}
+	}
+	return nil
 }
 
 // PFC is libseccomp's own pseudo code for the program's body, without the stub.
@@ -94,7 +119,7 @@ func (p *Policy) fill(filter *libseccomp.ScmpFilter, defaultAction libseccomp.Sc
 	for i, s := range p.Seccomp.Syscalls {
 		action, err := scmpAction(s.Action, s.ErrnoRet)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %s: %w", p.Profile.Rules[p.Origin[i]].Pos, s.Names[0], err)
 		}
 		if action == defaultAction {
 			continue
@@ -192,6 +217,9 @@ func scmpAction(action specs.LinuxSeccompAction, errnoRet *uint) (libseccomp.Scm
 	value := int16(unix.EPERM)
 	if errnoRet != nil {
 		value = int16(*errnoRet)
+	}
+	if action == specs.ActErrno && value >= maxErrno { // db_action_valid; its own error would name another reason
+		return libseccomp.ActInvalid, fmt.Errorf("errno %d: libseccomp takes none above %d", value, maxErrno-1)
 	}
 	switch action {
 	case specs.ActKill, specs.ActKillThread:
