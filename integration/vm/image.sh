@@ -10,9 +10,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../build/vm
 
 # apparmor has the parser for docker-default; dbus is how the systemd cgroup driver asks; tmux and make are what the suite asks for;
-# openssh-server, sudo and rsync are for Vagrant.
+# jq what the guide does; openssh-server, sudo and rsync are for Vagrant.
 packages=systemd-sysv,udev,dbus,kmod,linux-image-cloud-amd64,tiny-initramfs
-packages+=,apparmor,libseccomp2,iproute2,procps,tmux,make,openssh-server,sudo,rsync
+packages+=,apparmor,libseccomp2,iproute2,procps,jq,tmux,make,openssh-server,sudo,rsync
 
 hash=$(cd "$here" && cat image.sh guest/* | sha256sum | cut -c1-12)
 image=$cache/$suite-$hash
