@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -156,8 +157,12 @@ func TestCacheStale(t *testing.T) {
 	}
 	other := slices.Clone(key)
 	other[0]++
+	whole := c.program.marshal(key)
+	longer := append(whole[:len(whole)-sha256.Size:len(whole)-sha256.Size], 0)
+	sum := sha256.Sum256(longer)
 	for name, data := range map[string][]byte{
 		"another key":     c.program.marshal(other),
+		"more behind":     append(longer, sum[:]...),
 		"no instructions": (&Program{Arch: syscalls.AMD64}).marshal(key),
 		"too many":        (&Program{Arch: syscalls.AMD64, Instructions: make([]unix.SockFilter, unix.BPF_MAXINSNS+1)}).marshal(key),
 	} {
