@@ -27,7 +27,7 @@ case $("$(dirname "$0")/accel.sh" "$image") in
 esac
 
 # e2fsprogs copies owners, modes and extended attributes; the slack is for what the tests write.
-kib=$(du -sk "$payload" | cut -f1)
+kib=$(du -sk "$payload" | cut -f1) || end 125 "SETUP: no payload"
 mke2fs -q -F -t ext4 -m 0 -O ^has_journal -E nodiscard -d "$payload" "$work/payload" "$((kib * 5 / 4 + 262144))K" >/dev/null ||
   end 125 "SETUP: no payload disk"
 
@@ -51,8 +51,10 @@ wait "$guest" || status=$?
 
 [ "$status" != 124 ] || end 124 "TIMEOUT: not done after $seconds s"
 panic=$(grep -a -o -m 1 'Kernel panic.*' "$work/console") && end 126 "PANIC: $panic"
-verdict=$(tr -dc 0-9 <"$work/status")
+[ "$status" != 1 ] || end 125 "SETUP: QEMU does not start"
+verdict=$(cat "$work/status")
 case $verdict in
+  setup) end 125 "SETUP: the guest has no payload" ;;
   '') end 126 "DIED: the guest switched off and left no status (QEMU: $status)" ;;
   0) end 0 "PASS after $SECONDS s" ;;
   *) end 1 "FAIL: status $verdict after $SECONDS s" ;;
