@@ -4,7 +4,8 @@
 //	MINIRUN_TEST_BINARY  the program, linked as it ships; built when unset
 //	MINIRUN_TEST_ARCHIVE an oci-archive that holds the image debian, for a
 //	                     machine without a package mirror; bootstrapped when unset
-//	MINIRUN_REQUIRE      "all": a test that this machine cannot run fails
+//	MINIRUN_REQUIRE      "cgroup v2" or "cgroup v1": a test that this machine, which
+//	                     has that and all else, cannot run fails
 package integration
 
 import (
