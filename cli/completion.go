@@ -12,6 +12,7 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/rootfs"
+	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 // completions has a script for each shell. They ask `minirun __complete` for
@@ -214,6 +215,8 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.files()
 	case verb.Name == "run" || verb.Name == "rmi" || verb.Name == "pull":
 		k.images()
+	case verb.Name == "explain":
+		k.calls("", k.word)
 	case verb.Name == "completion":
 		for _, shell := range shells {
 			k.candidate("", shell, "")
@@ -271,6 +274,15 @@ func (k *completer) values(f ucli.Flag, before, value string) {
 		choices = []string{"cgroupfs", "systemd"}
 	case "format":
 		choices = []string{"text", "json"}
+		if k.verb != nil && k.verb.Name == "lint" {
+			choices = append(choices, "sarif")
+		}
+	case "as":
+		choices = []string{"json", "bpf", "asm", "c", "pfc"}
+	case "allow", "deny", "seccomp-allow", "seccomp-deny":
+		k.calls(before, value)
+	case "gate", "seccomp-gate":
+		k.gate(before, value)
 	case "arch":
 		choices = []string{"amd64", "arm64", "riscv64", "ppc64le", "s390x"}
 	case "seccomp":
@@ -287,5 +299,27 @@ func (k *completer) values(f ucli.Flag, before, value string) {
 	}
 	if files && !strings.HasPrefix(value, "-") {
 		k.files()
+	}
+}
+
+// calls completes the last of a list of system calls and groups.
+func (k *completer) calls(before, list string) {
+	before += list[:strings.LastIndexByte(list, ',')+1]
+	for _, name := range syscalls.Groups() {
+		k.candidate(before, name, syscalls.GroupDoc(name))
+	}
+	for _, name := range syscalls.Names() {
+		k.candidate(before, name, "")
+	}
+}
+
+// gate completes CAP=NAMES.
+func (k *completer) gate(before, value string) {
+	if capability, names, ok := strings.Cut(value, "="); ok {
+		k.calls(before+capability+"=", names)
+		return
+	}
+	for _, capability := range launcher.AllCapabilities() {
+		k.candidate(before, capability+"=", "")
 	}
 }

@@ -104,6 +104,12 @@ func TestCompletion(t *testing.T) {
 		{[]string{"--rm", "debian", "ls", ""}, []string{":files"}},
 		{[]string{"completion", "z"}, []string{"zsh"}},
 		{[]string{"images", "--format", "j"}, []string{"json"}},
+		{[]string{"seccomp", "lint", "--format", "s"}, []string{"sarif"}},
+		{[]string{"seccomp", "show", "--as", "a"}, []string{"asm"}},
+		{[]string{"seccomp", "explain", "chown3"}, []string{"chown32"}},
+		{[]string{"seccomp", "edit", "--deny", "ptrace,@mou"}, []string{"ptrace,@mount"}},
+		{[]string{"seccomp", "edit", "--gate", "CAP_AUDIT_CON"}, []string{"CAP_AUDIT_CONTROL="}},
+		{[]string{"--seccomp-gate=CAP_AUDIT_CONTROL=ptrace,@cho"}, []string{"--seccomp-gate=CAP_AUDIT_CONTROL=ptrace,@chown"}},
 	} {
 		if got := candidates(t, test.words...); !slices.Equal(got, test.want) {
 			t.Errorf("%q gives %q, want %q", test.words, got, test.want)

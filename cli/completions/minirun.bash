@@ -5,8 +5,9 @@ _minirun() {
     read -ra words <<<"$line"
     [[ $line == *[[:space:]] ]] && words+=("")
     cur=${words[-1]}
-    # bash replaces only what follows the last : or =
+    # bash replaces only what follows the last : or =, or begins with the last @
     local before=${cur%"${cur##*[:=]}"}
+    [[ ${cur#"$before"} == *@* ]] && before=${cur%@*}
     COMPREPLY=()
     while IFS=$'\t' read -r name _; do
         case $name in
@@ -16,7 +17,10 @@ _minirun() {
                 COMPREPLY+=("$file")
             done < <(compgen -f -- "${cur#"$before"}")
             ;;
-        *) COMPREPLY+=("${name#"$before"}") ;;
+        *)
+            [[ $name == *= ]] && compopt -o nospace
+            COMPREPLY+=("${name#"$before"}")
+            ;;
         esac
     done < <(minirun __complete -- "${words[@]:1}" 2>/dev/null)
 }

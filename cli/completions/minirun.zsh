@@ -2,15 +2,18 @@
 # zsh completion for minirun
 
 _minirun() {
-    local -a candidates
+    local -a candidates open
     local name text files
     while IFS=$'\t' read -r name text; do
         if [[ $name == :files ]]; then
             files=1
+        elif [[ $name == *= ]]; then
+            open+=("${name//:/\\:}${text:+:$text}")
         else
             candidates+=("${name//:/\\:}${text:+:$text}")
         fi
     done < <(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)
+    (( $#open )) && _describe minirun open -S ''
     (( $#candidates )) && _describe minirun candidates
     [[ -n $files ]] && _files
 }
