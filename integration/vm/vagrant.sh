@@ -1,7 +1,7 @@
 #!/bin/bash
 # vagrant.sh: vagrant up, the suite, vagrant destroy, with a box made here. A libvirtd of its own runs it, in namespaces
 # of its own: nothing of it is seen outside, and all of it ends with this script.
-# Ends with 0: the suite passed; 1: it failed; 125: there was no machine to run it on.
+# Ends as boot.sh does, but for a panic, of which a broken connection is all that is seen.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,13 +46,17 @@ inside() {
   cd "$tree"
   vagrant box add --name "$MINIRUN_BOX" "$state/minirun.box" || fail "no box"
   vagrant up || fail "vagrant up"
-  local status=0
+  local status=0 seconds=${MINIRUN_VM_TIMEOUT:-480}
   mkdir -p build/results
-  vagrant ssh -c 'cd /vagrant && sudo make test-integration MINIRUN_PAYLOAD=.' -- -T | tee build/results/vagrant.log ||
-    status=1
+  timeout --kill-after=5 "$seconds" vagrant ssh -c 'cd /vagrant && sudo make test-integration MINIRUN_PAYLOAD=.' -- \
+    -T -o ServerAliveInterval=20 | tee build/results/vagrant.log || status=$?
   vagrant destroy --force || fail "vagrant destroy"
-  [ "$status" = 0 ] && echo "vm: PASS after $SECONDS s" || echo "vm: FAIL after $SECONDS s"
-  exit "$status"
+  case $status in
+    0) echo "vm: PASS after $SECONDS s" ;;
+    124) echo "vm: TIMEOUT: not done after $seconds s" && exit 124 ;;
+    255) echo "vm: DIED: the connection broke" && exit 126 ;;
+    *) echo "vm: FAIL: status $status after $SECONDS s" && exit 1 ;;
+  esac
 } >&2
 
 if [ "${1:-}" = inside ]; then
