@@ -3,8 +3,9 @@
 # Shows each command and what it prints, and ends with the first that does not
 # do what the guide says.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-PATH=$(dirname "$(realpath "${1:-./minirun}")"):$PATH
+tree=$(realpath "$(dirname "$0")/..")
+PATH=$(dirname "$(realpath "${1:-$tree/minirun}")"):$PATH
+cd "$tree"
 profile=profiles/chown-audit-control.json
 
 say() { printf '\n# %s\n' "$*"; }
@@ -38,14 +39,17 @@ else
 fi
 
 say 'The default profile and capabilities are those of Docker.'
-run 0 '^Seccomp:[[:space:]]*2' minirun debian grep -E '^(Seccomp|Cap(Prm|Eff|Bnd))' /proc/self/status
-run 0 'CapEff:[[:space:]]*00000000a80425fb' minirun debian grep CapEff /proc/self/status
+run 0 '^CapEff:[[:space:]]*00000000a80425fb' minirun debian grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status
+run 0 '^Seccomp:[[:space:]]*2' minirun debian grep ^Seccomp /proc/self/status
 run 0 '^Seccomp:[[:space:]]*0' minirun --seccomp unconfined debian grep Seccomp: /proc/self/status
 
-say 'A profile that gates the chown family behind CAP_AUDIT_CONTROL: without it useradd fails,'
+say 'A profile that gates the chown family behind CAP_AUDIT_CONTROL. Without it useradd fails.'
 run 1 'useradd: failure while writing changes to /etc/passwd' minirun --seccomp "$profile" debian useradd knrt10
 
-say 'and with it all is well.'
+say 'Why that is, and what would help:'
+run 0 'to allow it +--cap-add CAP_AUDIT_CONTROL' minirun seccomp explain --profile "$profile" fchown
+
+say 'With the capability all is well.'
 run 0 'root root .* a$' minirun --cap-add CAP_AUDIT_CONTROL --seccomp "$profile" debian sh -c \
     'useradd -m knrt10 && id -u knrt10 && touch a && ls -l a && chown knrt10 a && ls -l a'
 
@@ -53,4 +57,4 @@ say 'File capabilities survive: ping has its own.'
 # shellcheck disable=SC2016 # for the container's shell
 run 0 'cap_net_raw' minirun debian sh -c 'getcap $(which ping)'
 
-say 'Done. A shell of your own: minirun -it debian bash'
+say 'All of this worked. A shell of your own: minirun -it debian bash'
