@@ -4,33 +4,35 @@
 set -euo pipefail
 
 exec awk '
-  FNR == 1 {
-    column = FILENAME
-    gsub(/.*\/|\.log$/, "", column)
-    columns[++width] = column
+  function cell(text, width) { return sprintf("%-" width "s", text) }
+  function name(path) { gsub(/.*\/|\.log$/, "", path); return path }
+  BEGIN {
+    longest = 4
+    for (c = 1; c < ARGC; c++) columns[c] = name(ARGV[c])
   }
   /^ *--- (PASS|FAIL|SKIP): / {
     if (!($3 in seen)) tests[++height] = $3
     seen[$3] = 1
     if (length($3) > longest) longest = length($3)
-    verdict[$3, column] = substr(tolower($2), 1, 4)
+    verdict[$3, name(FILENAME)] = tolower($2)
   }
   END {
-    printf "%-*s", longest, "test"
-    for (c = 1; c <= width; c++) printf "  %-*s", length(columns[c]) > 4 ? length(columns[c]) : 4, columns[c]
-    print ""
+    line = cell("test", longest)
+    for (c = 1; c < ARGC; c++) line = line "  " cell(columns[c], 4)
+    print line
     for (t = 1; t <= height; t++) {
       passed = failed = 0
-      printf "%-*s", longest, tests[t]
-      for (c = 1; c <= width; c++) {
-        v = verdict[tests[t], columns[c]]
+      line = cell(tests[t], longest)
+      for (c = 1; c < ARGC; c++) {
+        v = substr(verdict[tests[t], columns[c]], 1, 4)
         passed += v == "pass"
         failed += v == "fail"
-        printf "  %-*s", length(columns[c]) > 4 ? length(columns[c]) : 4, v == "" ? "-" : v
+        line = line "  " cell(v == "" ? "-" : v, length(columns[c]) > 4 ? length(columns[c]) : 4)
       }
-      note = failed ? "FAILED" : passed ? "" : "RAN NOWHERE"
-      bad += note != ""
-      print note == "" ? "" : "  " note
+      if (failed) line = line "  FAILED"
+      else if (!passed) line = line "  RAN NOWHERE"
+      bad += failed || !passed
+      print line
     }
     exit bad > 0
   }' "$@"

@@ -8,11 +8,11 @@ SUITE  ?= bookworm
 CGROUP ?= 2
 AS_ROOT = $(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS"
 
-test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
+test-vm: build-deps build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
 	$(call apt,$(VM_DEPS))
 	$(AS_ROOT) integration/vm/test.sh $(SUITE) $(CGROUP)
 
-test-vagrant: build ## the same by vagrant up, with a box made here
+test-vagrant: build-deps build ## the same by vagrant up, with a box made here
 	$(call apt,$(VAGRANT_DEPS))
 	$(AS_ROOT) integration/vm/vagrant.sh
 
@@ -24,4 +24,4 @@ test-all: deps build test-unit ## all tests on all machines, and a table of what
 	$(MAKE) test-vm SUITE=bookworm CGROUP=1 || status=1; \
 	$(MAKE) test-vm SUITE=trixie || status=1; \
 	$(MAKE) test-vagrant || status=1; \
-	integration/vm/table.sh build/results/*.log && exit $$status
+	integration/vm/table.sh $$(ls -tr build/results/*.log) && exit $$status # in the order of their runs
