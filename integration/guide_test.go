@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 // guideStep is a command of the guide and what it prints. Status is in the guide
 // itself: where it is not 0, the next command is echo $?.
 type guideStep struct {
+	file    string
 	line    int
 	command string
 	session []guideStep // what is typed into the shell that the command is
@@ -22,21 +25,25 @@ type guideStep struct {
 
 var containerPrompt = regexp.MustCompile(`^\S+@\S+:\S*[#$] `)
 
-// TestGuide runs every command of docs/guide.md, in one shell in one folder, and
-// compares what each prints with what the guide says that it does.
+// TestGuide runs every command of the guide and of the README's sessions, each
+// in one shell in one folder, and compares what it prints with what they say.
 func TestGuide(t *testing.T) {
-	text, err := os.ReadFile("../docs/guide.md")
-	if err != nil {
-		t.Fatal(err)
+	for file, atLeast := range map[string]int{"docs/guide.md": 40, "README.md": 6} {
+		t.Run(file, func(t *testing.T) {
+			steps, err := parseGuide(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(steps) < atLeast {
+				t.Fatalf("%d commands: it was not read to its end", len(steps))
+			}
+			checkGuide(t, steps, runGuide(t, steps))
+		})
 	}
-	steps, err := parseGuide(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(steps) < 30 {
-		t.Fatalf("the guide has %d commands: it was not read to its end", len(steps))
-	}
-	outputs := runGuide(t, steps)
+}
+
+func checkGuide(t *testing.T, steps []guideStep, outputs map[int]guideOutput) {
+	t.Helper()
 	for i, step := range steps {
 		if step.session == nil {
 			compareStep(t, step, outputs[step.line])
@@ -53,18 +60,18 @@ func TestGuide(t *testing.T) {
 func compareStep(t *testing.T, step guideStep, out guideOutput) {
 	t.Helper()
 	if !out.ran {
-		t.Errorf("guide.md:%d: did not run: %s", step.line, step.command)
+		t.Errorf("%s:%d: did not run: %s", step.file, step.line, step.command)
 		return
 	}
 	if !regexp.MustCompile(guidePattern(step.want)).MatchString(out.text) {
-		t.Errorf("guide.md:%d: %s\nprinted\n%s\nthe guide says\n%s", step.line, step.command, out.text, strings.Join(step.want, "\n"))
+		t.Errorf("%s:%d: %s\nprinted\n%s\nbut should\n%s", step.file, step.line, step.command, out.text, strings.Join(step.want, "\n"))
 	}
 }
 
 func checkStatus(t *testing.T, step guideStep, out guideOutput, shown bool) {
 	t.Helper()
 	if out.status != 0 && !shown {
-		t.Errorf("guide.md:%d: %s\nended with status %d, which the guide does not say\n%s", step.line, step.command, out.status, out.text)
+		t.Errorf("%s:%d: %s\nended with status %d, which is not said\n%s", step.file, step.line, step.command, out.status, out.text)
 	}
 }
 
@@ -82,51 +89,47 @@ func guidePattern(want []string) string {
 	return b.String() + `\z`
 }
 
-// parseGuide takes the commands out of the console blocks. There are no others.
-func parseGuide(text string) ([]guideStep, error) {
+// parseGuide takes the commands out of the blocks of kind console. In the README
+// those of kind sh are for the reader: they build, install and fetch.
+func parseGuide(file string) ([]guideStep, error) {
+	text, err := os.ReadFile(filepath.Join("..", file))
+	if err != nil {
+		return nil, err
+	}
 	var steps []guideStep
-	inBlock := false
+	kind := ""
 	n := 0
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(string(text)) {
 		n++
 		line = strings.TrimRight(line, "\n")
-		if fence, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "```"); ok {
-			if !inBlock && fence != "console" {
-				return nil, fmt.Errorf("guide.md:%d: a block of kind %q: not one that this test runs", n, fence)
+		fence, isFence := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
+		switch {
+		case isFence && kind != "":
+			kind = ""
+		case isFence && (fence == "console" || fence == "sh" && file == "README.md"):
+			kind = fence
+			steps = append(steps, guideStep{}) // parts the blocks
+		case isFence:
+			return nil, fmt.Errorf("%s:%d: a block of kind %q: not one that this test runs", file, n, fence)
+		case kind == "console":
+			if steps = addGuideLine(steps, file, n, line); steps == nil {
+				return nil, fmt.Errorf("%s:%d: a block begins with output", file, n)
 			}
-			inBlock = !inBlock
-			if inBlock {
-				steps = append(steps, guideStep{}) // parts the blocks
-			}
-			continue
-		}
-		if !inBlock {
-			continue
-		}
-		var err error
-		if steps, err = addGuideLine(steps, n, line); err != nil {
-			return nil, err
 		}
 	}
-	kept := steps[:0]
-	for _, s := range steps {
-		if s.line > 0 {
-			kept = append(kept, s)
-		}
-	}
-	return kept, nil
+	return slices.DeleteFunc(steps, func(s guideStep) bool { return s.line == 0 }), nil
 }
 
-func addGuideLine(steps []guideStep, n int, line string) ([]guideStep, error) {
+func addGuideLine(steps []guideStep, file string, n int, line string) []guideStep {
 	last := &steps[len(steps)-1]
 	prompt := containerPrompt.FindString(line)
 	switch {
 	case strings.HasPrefix(line, "$ "), strings.HasPrefix(line, "# "):
-		return append(steps, guideStep{line: n, command: line[2:]}), nil
+		return append(steps, guideStep{file: file, line: n, command: line[2:]})
 	case last.line == 0:
-		return nil, fmt.Errorf("guide.md:%d: a block begins with output", n)
+		return nil
 	case prompt != "":
-		last.session = append(last.session, guideStep{line: n, command: line[len(prompt):]})
+		last.session = append(last.session, guideStep{file: file, line: n, command: line[len(prompt):]})
 	case strings.HasPrefix(line, "> ") && last.want == nil:
 		last.command += "\n" + line[2:]
 	case last.session != nil:
@@ -135,7 +138,7 @@ func addGuideLine(steps []guideStep, n int, line string) ([]guideStep, error) {
 	default:
 		last.want = append(last.want, line)
 	}
-	return steps, nil
+	return steps
 }
 
 type guideOutput struct {
@@ -160,10 +163,13 @@ func runGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir = t.TempDir()
+	if err := os.Symlink(testBed.profiles, filepath.Join(cmd.Dir, "profiles")); err != nil {
+		t.Fatal(err)
+	}
 	cmd.WaitDelay = time.Second
 	text, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		t.Errorf("the guide takes more than three minutes: %v", err)
+		t.Errorf("takes more than three minutes: %v", err)
 	}
 	return splitGuide(t, string(text))
 }
