@@ -9,10 +9,10 @@ suite=${1:?usage: image.sh SUITE}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../build/vm
 
-# apparmor has the parser for docker-default; dbus is how the systemd cgroup driver asks; tmux and make are what the suite asks for;
-# jq what the guide does; openssh-server, sudo and rsync are for Vagrant.
+# apparmor has the parser for docker-default; dbus is how the systemd cgroup driver asks; iproute2, procps and tmux are
+# what the suite asks for, jq what the guide does; openssh-server, sudo, rsync and make are for Vagrant.
 packages=systemd-sysv,udev,dbus,kmod,linux-image-cloud-amd64,tiny-initramfs
-packages+=,apparmor,libseccomp2,iproute2,procps,jq,tmux,make,openssh-server,sudo,rsync
+packages+=,apparmor,iproute2,procps,jq,tmux,openssh-server,sudo,rsync,make
 
 hash=$(cd "$here" && cat image.sh guest/* | sha256sum | cut -c1-12)
 image=$cache/$suite-$hash

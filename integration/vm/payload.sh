@@ -13,7 +13,9 @@ export MINIRUN_ROOT=$store
 rm -rf "$payload"
 mkdir -p "$payload/store"
 tar -C "$tree" --exclude=./build --exclude=./.git --exclude=./.vagrant -cf - . | tar -C "$payload" -xf -
-go test -C "$tree" -c -o "$payload/integration/integration.test" ./integration
+# Static, as the program is: both must have the same libseccomp, whatever the guest has.
+go test -C "$tree" -c -ldflags '-linkmode external -extldflags -static' \
+  -o "$payload/integration/integration.test" ./integration
 # Links to the store's files, which nobody writes to; with them go their extended attributes.
 cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
 
