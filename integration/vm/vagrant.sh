@@ -59,8 +59,7 @@ inside() {
   esac
 } >&2
 
-if [ "${1:-}" = inside ]; then
-  state=$2
-  inside
-fi
-prepare
+case ${1:-} in
+  inside) state=$2 && inside ;;
+  *) prepare ;;
+esac
