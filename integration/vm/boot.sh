@@ -22,7 +22,7 @@ end() { # STATUS TEXT
 
 case $("$(dirname "$0")/accel.sh" "$image") in
   kvm) cpu=(-accel kvm -cpu host -smp 2) ;;
-  tcg) cpu=(-accel tcg,tb-size=512 -cpu max) ;; # one CPU: with two, a kernel that patches its code panics at times
+  tcg) cpu=(-accel "tcg,tb-size=512" -cpu max) ;; # one CPU: with two, a kernel that patches its code panics at times
   *) end 125 "SETUP: no way to run a guest" ;;
 esac
 
