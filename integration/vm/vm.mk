@@ -21,7 +21,7 @@ test-vagrant: build-deps build ## the same by vagrant up, with a box made here
 test-all: deps build test-unit ## all tests on all machines, and a table of what ran where
 	rm -rf build/results && mkdir -p build/results
 	@status=0; \
-	$(AS_ROOT) go test -count=1 -v ./integration >build/results/host.log || { cat build/results/host.log; status=1; }; \
+	$(AS_ROOT) go test -count=1 -v ./integration/... >build/results/host.log || { cat build/results/host.log; status=1; }; \
 	$(MAKE) test-vm SUITE=bookworm || status=1; \
 	$(MAKE) test-vm SUITE=bookworm CGROUP=1 || status=1; \
 	$(MAKE) test-vm SUITE=trixie || status=1; \
