@@ -77,6 +77,9 @@ type arranger struct {
 // launch end at IMAGE, those of other verbs may follow its words, and after
 // `--` there are words only. Without a verb it is a launch.
 func arrange(app *ucli.App, args []string) (*arranged, error) {
+	if len(args) == 1 && args[0] == "--version" { // what people type before they have read anything
+		args = []string{"version"}
+	}
 	a := &arranger{global: app.Flags}
 	run := app.Command("run")
 	rest, ended, err := a.flagsUntilWord(args, run)
