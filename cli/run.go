@@ -190,7 +190,7 @@ func command(c *ucli.Context, image rootfs.Config) ([]string, error) {
 		args = image.Cmd
 	}
 	all := append(slices.Clone(entrypoint), args...)
-	if len(all) == 0 || all[0] == "" {
+	if len(all) == 0 {
 		return nil, &usageError{"run: no command given, and the image names none", fmt.Sprintf("write 'minirun %s COMMAND'", c.Args().First())}
 	}
 	return all, nil

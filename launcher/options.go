@@ -1,8 +1,10 @@
 package launcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,30 +129,35 @@ const minMemory = 6 << 20
 // cpuPeriod is the kernel's default CFS period in microseconds.
 const cpuPeriod = 100_000
 
-// resources turns the limits into the spec's, without devices.
+// resources turns the limits into the spec's, without devices. As with Docker 0
+// is no limit.
 func resources(o *Options) (*specs.LinuxResources, error) {
 	r := &specs.LinuxResources{}
 	if o.Memory != "" {
 		limit, err := units.RAMInBytes(o.Memory)
-		if err == nil && limit < minMemory {
-			err = fmt.Errorf("less than the least that can be used, 6m")
+		if err == nil && limit != 0 && limit < minMemory {
+			err = errors.New("less than the least that can be used, 6m")
 		}
 		if err != nil {
 			return nil, &Error{Op: "--memory " + o.Memory, Err: err, Help: "write a number and b, k, m or g, for example 512m"}
 		}
-		swap := 2 * limit // Docker's default: as much swap again
-		r.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &swap}
+		if limit != 0 {
+			swap := 2 * limit // Docker's default: as much swap again
+			r.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &swap}
+		}
 	}
 	if o.CPUs != "" {
 		cpus, err := strconv.ParseFloat(o.CPUs, 64)
-		if err == nil && !(cpus >= 0.01 && cpus <= 1e6) {
-			err = fmt.Errorf("not a number of processors from 0.01 on")
+		if err != nil || cpus != 0 && !(cpus >= 0.01 && cpus <= float64(runtime.NumCPU())) {
+			return nil, &Error{
+				Op: "--cpus " + o.CPUs, Err: fmt.Errorf("not a number from 0.01 to %d, the processors that there are", runtime.NumCPU()),
+				Help: "write how many processors' time, for example 0.5",
+			}
 		}
-		if err != nil {
-			return nil, &Error{Op: "--cpus " + o.CPUs, Err: err, Help: "write how many processors' time, for example 1.5"}
+		if cpus != 0 {
+			quota, period := int64(cpus*cpuPeriod), uint64(cpuPeriod)
+			r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 		}
-		quota, period := int64(cpus*cpuPeriod), uint64(cpuPeriod)
-		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 	}
 	if o.Pids > 0 {
 		r.Pids = &specs.LinuxPids{Limit: &o.Pids}

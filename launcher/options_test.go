@@ -44,16 +44,19 @@ func TestRlimits(t *testing.T) {
 }
 
 func TestResources(t *testing.T) {
-	r, err := resources(&Options{Memory: "64m", CPUs: "1.5", Pids: 9})
+	r, err := resources(&Options{Memory: "64m", CPUs: "0.5", Pids: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *r.Memory.Limit != 64<<20 || *r.Memory.Swap != 128<<20 || *r.CPU.Quota != 150_000 || *r.CPU.Period != 100_000 || *r.Pids.Limit != 9 {
+	if *r.Memory.Limit != 64<<20 || *r.Memory.Swap != 128<<20 || *r.CPU.Quota != 50_000 || *r.CPU.Period != 100_000 || *r.Pids.Limit != 9 {
 		t.Errorf("got %+v %+v %+v", r.Memory, r.CPU, r.Pids)
 	}
-	for _, o := range []Options{{Memory: "5m"}, {Memory: "much"}, {CPUs: "0"}, {CPUs: "-1"}, {CPUs: "NaN"}, {CPUs: "two"}} {
+	for _, o := range []Options{{Memory: "5m"}, {Memory: "much"}, {CPUs: "0.001"}, {CPUs: "100000"}, {CPUs: "-1"}, {CPUs: "NaN"}, {CPUs: "two"}} {
 		if _, err := resources(&o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}
+	}
+	if r, err := resources(&Options{Memory: "0", CPUs: "0", Pids: 0}); err != nil || r.Memory != nil || r.CPU != nil || r.Pids != nil {
+		t.Errorf("0 is no limit: got %+v, %v", r, err)
 	}
 }
