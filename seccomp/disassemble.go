@@ -25,7 +25,7 @@ func (p *Program) C() string {
 	fmt.Fprintf(&b, "/* %s, %d instructions; flags for seccomp(2): %#x */\n", p.Arch, len(p.Instructions), p.Flags)
 	b.WriteString("#include <linux/filter.h>\n\nstatic struct sock_filter filter[] = {\n")
 	for _, i := range p.Instructions {
-		fmt.Fprintf(&b, "\t{ %#04x, %3d, %3d, %#010x },\n", i.Code, i.Jt, i.Jf, i.K)
+		fmt.Fprintf(&b, "\t{ 0x%02x, %3d, %3d, 0x%08x },\n", i.Code, i.Jt, i.Jf, i.K)
 	}
 	b.WriteString("};\n")
 	return b.String()
@@ -38,6 +38,7 @@ func (p *Program) C() string {
 func (p *Program) Disassemble() string {
 	d := &disassembler{program: p, labels: map[int]string{}, arch: make([]knownArch, len(p.Instructions)+1)}
 	d.walk()
+	d.mark()
 	var b strings.Builder
 	for i, insn := range p.Instructions {
 		if label, ok := d.labels[i]; ok {
@@ -55,7 +56,6 @@ type knownArch struct {
 	loaded  uint32 // offset in seccomp_data; ^0 when unclear
 	audit   uint32
 	arch    bool // audit is known
-	x32     bool
 }
 
 const unclear = ^uint32(0)
@@ -69,38 +69,42 @@ type disassembler struct {
 // walk follows all ways through the program, which lead forward only.
 func (d *disassembler) walk() {
 	d.arch[0] = knownArch{reached: true, loaded: unclear}
-	targets := map[int]bool{}
 	for i, insn := range d.program.Instructions {
 		state := d.arch[i]
 		if !state.reached {
 			continue
 		}
-		switch insn.Code & 0x07 { // BPF_CLASS
-		case unix.BPF_LD:
-			state.loaded = insn.K
-			d.meet(i+1, state)
-		case unix.BPF_ALU:
-			d.meet(i+1, state)
-		case unix.BPF_RET:
-		case unix.BPF_JMP:
-			if insn.Code&0xf0 == unix.BPF_JA {
-				d.meet(i+1+int(insn.K), state)
-				targets[i+1+int(insn.K)] = true
-				continue
-			}
-			yes, no := i+1+int(insn.Jt), i+1+int(insn.Jf)
-			d.meet(no, state)
-			if state.loaded == offArch && insn.Code&0xf0 == unix.BPF_JEQ {
+		switch class := insn.Code & 0x07; {
+		case class == unix.BPF_RET:
+		case insn.Code == unix.BPF_JMP|unix.BPF_JA:
+			d.meet(i+1+int(insn.K), state)
+		case class == unix.BPF_JMP:
+			d.meet(i+1+int(insn.Jf), state)
+			if state.loaded == offArch && insn.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
 				state.audit, state.arch = insn.K, true
 			}
-			if state.loaded == offNr && insn.K == x32Bit {
-				state.x32 = true
-			}
-			d.meet(yes, state)
-			targets[yes], targets[no] = targets[yes] || insn.Jt > 0, targets[no] || insn.Jf > 0
-		default:
+			d.meet(i+1+int(insn.Jt), state)
+		case insn.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS:
+			state.loaded = insn.K
+			d.meet(i+1, state)
+		default: // an argument that is masked is no number any more either
 			state.loaded = unclear
 			d.meet(i+1, state)
+		}
+	}
+}
+
+// mark gives a label to each instruction that a jump leads to, in a way that is
+// never taken too.
+func (d *disassembler) mark() {
+	targets := make([]bool, len(d.program.Instructions)+1)
+	for i, insn := range d.program.Instructions {
+		switch {
+		case insn.Code == unix.BPF_JMP|unix.BPF_JA:
+			targets[i+1+int(insn.K)] = true
+		case insn.Code&0x07 == unix.BPF_JMP && insn.Code&unix.BPF_X == 0:
+			yes, no := i+1+int(insn.Jt), i+1+int(insn.Jf)
+			targets[yes], targets[no] = targets[yes] || insn.Jt > 0, targets[no] || insn.Jf > 0
 		}
 	}
 	n := 0
@@ -122,7 +126,6 @@ func (d *disassembler) meet(at int, state knownArch) {
 			state.loaded = unclear
 		}
 		state.arch = state.arch && was.arch && was.audit == state.audit
-		state.x32 = state.x32 && was.x32
 	}
 	state.reached = true
 	d.arch[at] = state
@@ -141,17 +144,34 @@ func (d *disassembler) text(i int, insn unix.SockFilter) string {
 		}
 	case unix.BPF_RET:
 		if insn.Code == unix.BPF_RET|unix.BPF_K {
-			return "ret  " + Verdict(insn.K).String()
+			return "ret  " + d.verdict(insn.K)
 		}
 	case unix.BPF_JMP:
-		if insn.Code&0xf0 == unix.BPF_JA {
+		if insn.Code == unix.BPF_JMP|unix.BPF_JA {
 			return "jump " + d.labels[i+1+int(insn.K)]
 		}
 		if name, ok := comparisons[insn.Code&0xf0]; ok && insn.Code&unix.BPF_X == 0 {
-			return fmt.Sprintf("if   %-4s %s%s", name, d.operand(state, insn), d.ways(i, insn))
+			return fmt.Sprintf("if %s %s %s%s", d.subject(state), name, d.operand(state, insn), d.ways(i, insn))
 		}
 	}
-	return fmt.Sprintf("%#04x %d %d %#x", insn.Code, insn.Jt, insn.Jf, insn.K)
+	return fmt.Sprintf("raw  %#02x %d %d %#x", insn.Code, insn.Jt, insn.Jf, insn.K)
+}
+
+// verdict is a number where the name would leave data out.
+func (d *disassembler) verdict(k uint32) string {
+	v := Verdict(k)
+	if a := v.Action(); v.Data() != 0 && a != unix.SECCOMP_RET_ERRNO && a != unix.SECCOMP_RET_TRACE {
+		return fmt.Sprintf("%#x", k)
+	}
+	return v.String()
+}
+
+// subject is what is compared: the accumulator, by what was loaded last.
+func (d *disassembler) subject(state knownArch) string {
+	if state.loaded == unclear {
+		return "A"
+	}
+	return d.field(state.loaded)
 }
 
 var comparisons = map[uint16]string{unix.BPF_JEQ: "==", unix.BPF_JGT: ">", unix.BPF_JGE: ">=", unix.BPF_JSET: "has"}
@@ -176,7 +196,7 @@ func (d *disassembler) operand(state knownArch, insn unix.SockFilter) string {
 		}
 	case state.loaded == offNr && insn.K == x32Bit:
 		return "the x32 bit"
-	case state.loaded == offNr && state.arch:
+	case state.loaded == offNr && state.arch && insn.Code&0xf0 != unix.BPF_JSET:
 		if a, ok := syscalls.FromAudit(state.audit, insn.K); ok {
 			if name, ok := syscalls.NameOf(a, insn.K); ok {
 				return fmt.Sprintf("%s (%#x)", name, insn.K)
@@ -193,13 +213,13 @@ func (d *disassembler) field(offset uint32) string {
 		return "nr"
 	case offset == offArch:
 		return "arch"
-	case offset < offArgs:
-		return fmt.Sprintf("instruction_pointer+%d", offset-offIP)
 	}
-	index := (offset - offArgs) / 8
 	half := "low"
-	if offset == high(uint(index), order(d.program.Arch).String() == "LittleEndian") {
+	if first := offset%8 == 0; first != (order(d.program.Arch) == binary.LittleEndian) {
 		half = "high"
 	}
-	return fmt.Sprintf("args[%d].%s", index, half)
+	if offset < offArgs {
+		return "instruction_pointer." + half
+	}
+	return fmt.Sprintf("args[%d].%s", (offset-offArgs)/8, half)
 }
