@@ -58,8 +58,8 @@ func reassemble(t *testing.T, text string, little bool) []unix.SockFilter {
 }
 
 var (
-	ifLine = regexp.MustCompile(`^if (\S+) (==|>|>=|has) (.+?)(?: then (\S+))?(?: else (\S+))?$`)
-	argumentField  = regexp.MustCompile(`^args\[([0-5])\]\.(low|high)$`)
+	ifLine        = regexp.MustCompile(`^if (\S+) (==|>|>=|has) (.+?)(?: then (\S+))?(?: else (\S+))?$`)
+	argumentField = regexp.MustCompile(`^args\[([0-5])\]\.(low|high)$`)
 	rawLine       = regexp.MustCompile(`^raw  (\S+) (\d+) (\d+) (\S+)$`)
 )
 
