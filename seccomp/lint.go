@@ -100,8 +100,10 @@ func (l *linter) find(pos Position, severity Severity, id, fix, format string, a
 func (l *linter) rules() {
 	for i := range l.profile.Rules {
 		r := &l.profile.Rules[i]
-		if r.Action == l.profile.DefaultAction && (r.Action != specs.ActErrno && r.Action != specs.ActTrace || sameErrno(r.ErrnoRet, l.profile.DefaultErrnoRet)) {
-			l.find(r.Pos, Warning, "dead-rule", "remove the rule", "the rule does what the default action does: it has no effect").drop = true
+		if l.isDefault(r) {
+			if !l.horizons(r) {
+				l.find(r.Pos, Warning, "dead-rule", "remove the rule", "the rule does what the default action does: it has no effect").drop = true
+			}
 			continue
 		}
 		l.names(i, r)
@@ -115,6 +117,48 @@ func (l *linter) rules() {
 		l.find(l.unknown[0].Pos, Info, "new-call", "", "libseccomp %s does not know %s: Docker's runtime with it leaves them to the default action, minirun does what the rule says",
 			LibraryVersion(), strings.Join(names, ", "))
 	}
+}
+
+// isDefault reports whether a rule does what the default action does: then it
+// decides nothing, and is passed over when the profile is compiled.
+func (l *linter) isDefault(r *Rule) bool {
+	rule, errRule := retValue(r.Action, r.ErrnoRet)
+	fallback, err := retValue(l.profile.DefaultAction, l.profile.DefaultErrnoRet)
+	return errRule == nil && err == nil && rule == fallback
+}
+
+// horizons reports whether a rule, though it decides nothing, names a call
+// that is newer than what the others name on some architecture: without the
+// rule those below it would get ENOSYS.
+func (l *linter) horizons(r *Rule) bool {
+	if lets(l.profile.DefaultAction) {
+		return false
+	}
+	for _, a := range syscalls.Arches() {
+		arch, err := scmpArch(a.OCI())
+		if err != nil {
+			continue // libseccomp compiles nothing for it
+		}
+		var others libseccomp.ScmpSyscall
+		for i := range l.profile.Rules {
+			if other := &l.profile.Rules[i]; plain(other) && !l.isDefault(other) {
+				others = max(others, other.largest(arch))
+			}
+		}
+		if r.largest(arch) > others {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Rule) largest(arch libseccomp.ScmpArch) (largest libseccomp.ScmpSyscall) {
+	for _, n := range r.Names {
+		if nr, err := libseccomp.GetSyscallFromNameByArch(n.Value, arch); err == nil {
+			largest = max(largest, nr)
+		}
+	}
+	return largest
 }
 
 func (l *linter) names(index int, r *Rule) {
@@ -153,7 +197,7 @@ func (l *linter) names(index int, r *Rule) {
 func (l *linter) decided(index int, r *Rule, n Name) {
 	for j := range l.profile.Rules {
 		other := &l.profile.Rules[j]
-		if j == index || len(other.Args) > 0 || !other.names(n.Value) || !weaker(other, r) {
+		if j == index || len(other.Args) > 0 || l.isDefault(other) || !other.names(n.Value) || !weaker(other, r) {
 			continue
 		}
 		if len(r.Args) == 0 && j > index {

@@ -71,6 +71,9 @@ func (l *linter) horizon(p *Policy) {
 		return
 	}
 	largest := p.largest(arch)
+	if largest <= 0 {
+		return // there is none
+	}
 	if name, ok := syscalls.NameOf(p.Target.Arch, uint32(largest)); ok {
 		l.find(l.profile.DefaultActionPos, Info, "enosys-horizon", "name newer calls to decide on them", "on %s calls newer than %s (%d) get ENOSYS, not the default action", p.Target.Arch, name, largest)
 	}
