@@ -16,7 +16,7 @@ func (a *app) seccompDiffCommand() *ucli.Command {
 		Name:      "diff",
 		Usage:     "list the calls that two profiles treat differently; ends with status 1 if there are any",
 		ArgsUsage: "PROFILE PROFILE",
-		Flags:     append(targetFlags(), toggle("", "all-caps", "", "for each capability that either profile asks about, added alone, and for all"), formatFlag()),
+		Flags:     append(targetFlags(), toggle("", "all-caps", "", "for each capability that either profile asks about, added or dropped alone, and for all and none"), formatFlag()),
 		Action:    a.diffAction,
 	}
 }
@@ -60,41 +60,47 @@ func (a *app) diffAction(c *ucli.Context) error {
 	return err
 }
 
-// diffSets compares for the target, or for it with each capability that either
-// profile asks about, and with all.
-func diffSets(profiles [2]*seccomp.Profile, t seccomp.Target, everyCap bool) ([]setDifferences, error) {
-	sets := [][]string{nil}
-	if everyCap {
-		for _, name := range slices.Compact(slices.Sorted(slices.Values(append(profiles[0].Gates(), profiles[1].Gates()...)))) {
-			if !slices.Contains(t.Capabilities, name) {
-				sets = append(sets, []string{name})
-			}
-		}
-		sets = append(sets, launcher.AllCapabilities())
+// capabilitySet is a bounding set, and how it differs from the one given.
+type capabilitySet struct {
+	name string
+	caps []string
+}
+
+// capabilitySets are the one given and, for every, those in which profiles may
+// do otherwise: each capability that they ask about put in or taken out, all, none.
+func capabilitySets(profiles [2]*seccomp.Profile, given []string, every bool) []capabilitySet {
+	sets := []capabilitySet{{"as given", given}}
+	if !every {
+		return sets
 	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(profiles[0].Gates(), profiles[1].Gates()...)))) {
+		if i := slices.Index(given, name); i >= 0 {
+			sets = append(sets, capabilitySet{"without " + name, slices.Delete(slices.Clone(given), i, i+1)})
+		} else {
+			sets = append(sets, capabilitySet{"with " + name, append(slices.Clone(given), name)})
+		}
+	}
+	return append(sets, capabilitySet{"ALL", launcher.AllCapabilities()}, capabilitySet{"none", nil})
+}
+
+// diffSets compares for each of the capability sets.
+func diffSets(profiles [2]*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
 	var all []setDifferences
-	for i, add := range sets {
-		with := t
-		with.Capabilities = append(slices.Clone(t.Capabilities), add...)
-		a, err := profiles[0].Resolve(with)
+	for _, set := range capabilitySets(profiles, t.Capabilities, every) {
+		t.Capabilities = set.caps
+		a, err := profiles[0].Resolve(t)
 		if err != nil {
 			return nil, err
 		}
-		b, err := profiles[1].Resolve(with)
+		b, err := profiles[1].Resolve(t)
 		if err != nil {
 			return nil, err
 		}
-		d := setDifferences{Set: "as given"}
-		switch {
-		case i > 0 && len(add) == 1:
-			d.Set = "with " + add[0]
-		case i > 0:
-			d.Set = "with ALL"
-		}
-		if d.Differences, err = seccomp.Diff(a, b); err != nil {
+		found, err := seccomp.Diff(a, b)
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, d)
+		all = append(all, setDifferences{set.name, append([]seccomp.Difference{}, found...)})
 	}
 	return all, nil
 }
@@ -102,14 +108,11 @@ func diffSets(profiles [2]*seccomp.Profile, t seccomp.Target, everyCap bool) ([]
 func (a *app) writeSets(all []setDifferences, nameA, nameB string) error {
 	for i, s := range all {
 		if len(all) > 1 {
-			same := ""
-			if i > 0 && len(s.Differences) > 0 && slices.Equal(s.Differences, all[0].Differences) {
-				same = ", the same"
-			}
-			if _, err := fmt.Fprintf(a.stdout, "capabilities %s: %d differences%s\n", s.Set, len(s.Differences), same); err != nil {
+			same := i > 0 && len(s.Differences) > 0 && slices.Equal(s.Differences, all[0].Differences)
+			if _, err := fmt.Fprintf(a.stdout, "capabilities %s: %s\n", s.Set, countDifferences(len(s.Differences), same)); err != nil {
 				return err
 			}
-			if same != "" {
+			if same {
 				continue
 			}
 		}
@@ -118,6 +121,18 @@ func (a *app) writeSets(all []setDifferences, nameA, nameB string) error {
 		}
 	}
 	return nil
+}
+
+func countDifferences(n int, same bool) string {
+	switch {
+	case n == 0:
+		return "no difference"
+	case same:
+		return "the same differences"
+	case n == 1:
+		return "1 difference"
+	}
+	return fmt.Sprintf("%d differences", n)
 }
 
 func (a *app) writeDifferences(all []seccomp.Difference, nameA, nameB string) error {

@@ -31,7 +31,12 @@ func (a *app) seccompShowCommand() *ucli.Command {
 func (a *app) show(p *seccomp.Policy, form string) error {
 	switch form {
 	case "json":
-		return writeJSON(a.stdout, p.Seccomp)
+		list, err := p.FlatList()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "%s\n", list)
+		return err
 	case "pfc":
 		code, err := p.PFC()
 		if err != nil {

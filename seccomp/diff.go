@@ -48,7 +48,7 @@ func Compare(a *Policy, pa *Program, b *Policy, pb *Program) ([]Difference, erro
 	var all []Difference
 	for _, arch := range archesOf(a, b) {
 		for _, name := range append(syscalls.Calls(arch), "") {
-			found, err := compareCall(arch, name, append(a.conditions(name), b.conditions(name)...), ea, eb)
+			found, err := compareCall(arch, name, append(a.edges(name), b.edges(name)...), ea, eb)
 			if err != nil {
 				return nil, err
 			}
@@ -65,6 +65,28 @@ func archesOf(a, b *Policy) []syscalls.Arch {
 		if arch, ok := syscalls.ParseArch(string(oci)); ok && !slices.Contains(all, arch) {
 			all = append(all, arch)
 		}
+	}
+	return all
+}
+
+// edges are the conditions that decide over a call. The multiplexers socketcall(2)
+// and ipc(2) have those of the calls behind them too, whose numbers, at most 24
+// (linux/net.h, linux/ipc.h), are then their first argument.
+func (p *Policy) edges(name string) []condition {
+	all := p.conditions(name)
+	group, ok := map[string]string{"socketcall": "@network-io", "ipc": "@ipc"}[name]
+	if !ok {
+		return all
+	}
+	calls, _ := syscalls.Group(group)
+	for _, call := range calls {
+		for _, c := range p.conditions(call) {
+			c.args = slices.DeleteFunc(slices.Clone(c.args), func(a specs.LinuxSeccompArg) bool { return a.Index == 0 })
+			all = append(all, c)
+		}
+	}
+	for number := range uint64(25) {
+		all = append(all, condition{args: []specs.LinuxSeccompArg{{Index: 0, Op: specs.OpEqualTo, Value: number}}})
 	}
 	return all
 }
@@ -112,7 +134,9 @@ func compareCall(arch syscalls.Arch, name string, conditions []condition, ea, eb
 func lastIndex(conditions []condition) int {
 	last := 0
 	for _, c := range conditions {
-		last = max(last, int(slices.MaxFunc(c.args, func(a, b specs.LinuxSeccompArg) int { return int(a.Index) - int(b.Index) }).Index))
+		for _, a := range c.args {
+			last = max(last, int(a.Index))
+		}
 	}
 	return last
 }

@@ -3,13 +3,30 @@ package seccomp
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
+
+// FlatList is the policy as JSON for a bundle's config.json. An empty list of
+// flags is there, since a runtime takes its absence for SPEC_ALLOW, and the
+// spec's own type leaves it out.
+func (p *Policy) FlatList() ([]byte, error) {
+	type list struct {
+		*specs.LinuxSeccomp
+		Flags *[]specs.LinuxSeccompFlag `json:"flags,omitempty"`
+	}
+	flat := list{LinuxSeccomp: p.Seccomp}
+	if p.Seccomp.Flags != nil {
+		flat.Flags = &p.Seccomp.Flags
+	}
+	return json.MarshalIndent(flat, "", "  ")
+}
 
 // Bytes are the instructions as struct sock_filter (linux/filter.h) in the
 // target's byte order: what seccomp(2) takes, and bwrap --seccomp.

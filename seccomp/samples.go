@@ -25,7 +25,7 @@ func holds(conditions []specs.LinuxSeccompArg, args [6]uint64) bool {
 		case specs.OpLessEqual:
 			ok = v <= c.Value
 		case specs.OpMaskedEqual:
-			ok = v&c.Value == c.ValueTwo
+			ok = v&c.Value == c.ValueTwo&c.Value // as libseccomp has it
 		}
 		if !ok {
 			return false
@@ -57,8 +57,9 @@ func satisfying(conditions []specs.LinuxSeccompArg) [6]uint64 {
 const maxSamples = 1 << 14
 
 // samples gives arguments at the edges of all conditions: for each argument
-// that some condition is about the values at, below and above those it names,
-// each bit of its masks, nothing and everything, in all combinations.
+// that some condition is about the values at, below and above those it names and
+// with another upper half, each bit of its masks, all that is not in them, nothing
+// and everything, in all combinations.
 func samples(groups []condition) [][6]uint64 {
 	var values [6][]uint64
 	for i := range values {
@@ -73,9 +74,9 @@ func samples(groups []condition) [][6]uint64 {
 	}
 	for _, g := range groups {
 		for _, a := range g.args {
-			add(a.Index, 1, 1<<32-1, a.Value-1, a.Value, a.Value+1)
+			add(a.Index, 1, 1<<32-1, a.Value-1, a.Value, a.Value+1, a.Value^1<<32)
 			if a.Op == specs.OpMaskedEqual {
-				add(a.Index, a.ValueTwo, a.Value|a.ValueTwo)
+				add(a.Index, a.ValueTwo, a.Value|a.ValueTwo, a.ValueTwo|^a.Value)
 				for bit := range 64 {
 					if a.Value&(1<<bit) != 0 {
 						add(a.Index, a.ValueTwo^(1<<bit))

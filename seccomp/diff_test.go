@@ -1,0 +1,349 @@
+package seccomp
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// differences is what Diff finds, a line each.
+func differences(t *testing.T, a, b *Profile, target Target) []string {
+	t.Helper()
+	found, err := Diff(resolved(t, a, target), resolved(t, b, target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := []string{}
+	for _, d := range found {
+		lines = append(lines, d.String())
+	}
+	return lines
+}
+
+func resolved(t *testing.T, p *Profile, target Target) *Policy {
+	t.Helper()
+	policy, err := p.Resolve(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+func mustParse(t *testing.T, source string) *Profile {
+	t.Helper()
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, source)
+	}
+	return p
+}
+
+func TestDiff(t *testing.T) {
+	// A profile denies all but what the rules say, x86 and x32 included where subs is.
+	profile := func(rules string) string {
+		return `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [` + rules + `]}`
+	}
+	subs := func(rules string) string {
+		return strings.Replace(profile(rules), `, "sys`, `, "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], "sys`, 1)
+	}
+	personality := func(args string) string {
+		return `{"names": ["personality", "read"], "action": "SCMP_ACT_ALLOW", "args": [` + args + `]}`
+	}
+	const readWrite = `{"names": ["read", "write", "futex_requeue"], "action": "SCMP_ACT_ALLOW"}`
+	const mount = `{"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}}`
+	for _, tt := range []struct {
+		name string
+		a, b string
+		caps []string
+		arch syscalls.Arch
+		want []string
+	}{
+		{"the same", profile(readWrite), profile(readWrite), nil, syscalls.AMD64, nil},
+		{
+			"the same, said otherwise", profile(readWrite),
+			profile(`{"name": "write", "action": "SCMP_ACT_ALLOW"}, {"names": ["futex_requeue"], "action": "SCMP_ACT_ALLOW"}, {"names": ["read"], "action": "SCMP_ACT_ALLOW"}`),
+			nil, syscalls.AMD64, nil,
+		},
+		{"a gate that is open", profile(readWrite + "," + mount), profile(readWrite), []string{"CAP_SYS_ADMIN"}, syscalls.AMD64, []string{"amd64 mount: ALLOW, ERRNO(EPERM)"}},
+		{"a gate that is shut", profile(readWrite + "," + mount), profile(readWrite), []string{"CAP_CHOWN"}, syscalls.AMD64, nil},
+		{
+			"a value", profile(readWrite + "," + `{"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 8}]}`),
+			profile(readWrite), nil, syscalls.AMD64, []string{"amd64 personality(PER_LINUX32): ALLOW, ERRNO(EPERM)"},
+		},
+		{
+			"another errno", profile(readWrite + `,{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2}`), profile(readWrite),
+			nil, syscalls.AMD64, []string{"amd64 mount: ERRNO(ENOENT), ERRNO(EPERM)"},
+		},
+		{
+			"architectures", subs(readWrite), profile(readWrite), nil, syscalls.AMD64,
+			nil, // all calls of x86 and x32: see below
+		},
+		{
+			"elsewhere", profile(readWrite), profile(`{"names": ["read", "write", "renameat", "futex_requeue"], "action": "SCMP_ACT_ALLOW"}`),
+			nil, syscalls.ARM64, []string{"arm64 renameat: ERRNO(EPERM), ALLOW"},
+		},
+		{
+			"above 32 bits", profile(readWrite + "," + personality(`{"index": 1, "op": "SCMP_CMP_EQ", "value": 5}`)),
+			profile(readWrite + "," + personality(`{"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 4294967295, "valueTwo": 5}`)),
+			nil, syscalls.AMD64, []string{"amd64 personality(PER_LINUX, 0x100000005): ERRNO(EPERM), ALLOW"},
+		},
+		{
+			"by a multiplexer", subs(readWrite + `,{"names": ["bind"], "action": "SCMP_ACT_ALLOW"}`), subs(readWrite),
+			nil, syscalls.AMD64, []string{
+				"amd64 bind: ALLOW, ERRNO(EPERM)", "x86 socketcall(SYS_BIND): ALLOW, ERRNO(EPERM)", "x86 bind: ALLOW, ERRNO(EPERM)",
+				"x32 bind: ALLOW, ERRNO(EPERM)",
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			target := Target{tt.caps, tt.arch, Kernel{6, 18}}
+			got := differences(t, mustParse(t, tt.a), mustParse(t, tt.b), target)
+			if tt.name == "architectures" {
+				checkArchitectures(t, got)
+				return
+			}
+			if diff := cmp.Diff(append([]string{}, tt.want...), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A program kills the calls of an architecture that its profile does not list.
+func checkArchitectures(t *testing.T, got []string) {
+	t.Helper()
+	for _, want := range []string{"x86 read: ALLOW, KILL_THREAD", "x32 read: ALLOW, KILL_THREAD", "x86 mount: ERRNO(EPERM), KILL_THREAD"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+	if i := slices.IndexFunc(got, func(l string) bool { return strings.HasPrefix(l, "amd64 ") }); i >= 0 {
+		t.Errorf("too much: %s", got[i])
+	}
+}
+
+// The profile of the walkthrough differs from Docker's in the calls that the
+// chown family has on each architecture, and with the capability in none.
+func TestDiffGate(t *testing.T) {
+	gated, err := os.ReadFile("../profiles/chown-audit-control.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := mustParse(t, string(profiles.Default())), mustParse(t, string(gated))
+	family := map[syscalls.Arch]string{
+		syscalls.AMD64: "amd64 chown,amd64 fchown,amd64 lchown,amd64 fchownat",
+		syscalls.ARM64: "arm64 fchownat,arm64 fchown",
+	}
+	for arch, want := range family {
+		var native []string
+		for _, line := range differences(t, a, b, Target{dockerDefaults(), arch, Kernel{6, 18}}) {
+			call, verdicts, _ := strings.Cut(line, ": ")
+			if verdicts != "ALLOW, ERRNO(EPERM)" || !strings.Contains(call, "chown") {
+				t.Error(line)
+			}
+			if strings.HasPrefix(call, arch.String()+" ") {
+				native = append(native, call)
+			}
+		}
+		wants := strings.Split(want, ",")
+		slices.Sort(wants)
+		slices.Sort(native)
+		if diff := cmp.Diff(wants, native); diff != "" {
+			t.Error(diff)
+		}
+	}
+	with := append(dockerDefaults(), "CAP_AUDIT_CONTROL")
+	if got := differences(t, a, b, Target{with, syscalls.AMD64, Kernel{6, 18}}); len(got) > 0 {
+		t.Error(got)
+	}
+}
+
+// The flat list is a profile that means the same, whatever the capabilities then are.
+func TestFlatListIsProfile(t *testing.T) {
+	for name, p := range parsed(t) {
+		t.Run(name, func(t *testing.T) {
+			policy, program := compiled(t, p, syscalls.AMD64)
+			text, err := policy.FlatList()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list specs.LinuxSeccomp
+			d := json.NewDecoder(bytes.NewReader(text))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&list); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(policy.Seccomp, &list); diff != "" {
+				t.Error(diff)
+			}
+			target := policy.Target
+			target.Capabilities = nil
+			again, err := resolved(t, mustParse(t, string(text)), target).Compile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(program, again); diff != "" {
+				t.Errorf("%s\n%s", diff, text)
+			}
+		})
+	}
+}
+
+// randomSource makes a profile in which a call has rules about one argument, or
+// none: see TestCompiledVerdictsRandom for why no more.
+func randomSource(r *rand.Rand) string {
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	defaultAction := pick("ERRNO", "ERRNO", "KILL_PROCESS", "ALLOW")
+	var rules []string
+	for _, name := range []string{"read", "personality", "mmap", "bind", "semop", "clone3", "chown", "mseal", "futex_requeue"} {
+		action := pick("ALLOW", "ALLOW", "LOG", "ERRNO", "KILL_PROCESS")
+		index := r.IntN(3)
+		switch r.IntN(4) {
+		case 0:
+			continue
+		case 1:
+			rules = append(rules, fmt.Sprintf(`{"names": [%q], "action": "SCMP_ACT_%s"}`, name, action))
+		case 2:
+			rules = append(rules, fmt.Sprintf(`{"names": [%q], "action": "SCMP_ACT_%s", "args": [{"index": %d, "op": "SCMP_CMP_%s", "value": %s, "valueTwo": 1}]}`,
+				name, action, index, pick("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ"), pick("1", "5", "4294967295", "4294967296", "4294967299")))
+		case 3:
+			for i := range 2 {
+				rules = append(rules, fmt.Sprintf(`{"names": [%q], "action": "SCMP_ACT_%s", "args": [{"index": %d, "op": "SCMP_CMP_EQ", "value": %d}]}`,
+					name, action, index, 3*i+r.IntN(2)))
+			}
+		}
+	}
+	architectures := pick("", `"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], `)
+	return fmt.Sprintf(`{"defaultAction": "SCMP_ACT_%s", %s"syscalls": [%s]}`, defaultAction, architectures, strings.Join(rules, ",\n"))
+}
+
+// mutated changes a profile in one place, which often changes what it means.
+func mutated(r *rand.Rand, source string) string {
+	from := [][2]string{
+		{`"value": 1,`, `"value": 4294967297,`}, {`_EQ", "value": 3`, `_EQ", "value": 4`}, {`_GT"`, `_GE"`}, {`_LT"`, `_LE"`},
+		{`"read"`, `"write"`}, {`"SCMP_ACT_LOG"`, `"SCMP_ACT_ALLOW"`}, {`, "SCMP_ARCH_X32"]`, `]`}, {`"bind"`, `"bind", "bind"`},
+		{`"MASKED_EQ"`, `"EQ"`}, {`"value": 5`, `"value": 4294967301`}, {`"semop"`, `"semop", "semget"`}, {`"index": 0`, `"index": 1`},
+		{`"mseal"`, `"mseal", "mount"`}, {`"futex_requeue"`, `"listns"`}, {`[{"names"`, `[{"names": ["read"], "action": "SCMP_ACT_TRAP"}, {"names"`},
+	}
+	change := from[r.IntN(len(from))]
+	return strings.Replace(source, change[0], change[1], 1)
+}
+
+// Diff finds nothing exactly where the lists give all calls the same verdicts,
+// by what they mean; what it finds is so, and the other way round it is turned round.
+func TestDiffIsDifferenceOfMeaning(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	target := Target{nil, syscalls.AMD64, Kernel{6, 18}}
+	same, other := 0, 0
+	for range 300 {
+		sourceA := randomSource(r)
+		sourceB := sourceA
+		for range r.IntN(3) {
+			sourceB = mutated(r, sourceB)
+		}
+		a, b := resolved(t, mustParse(t, sourceA), target), resolved(t, mustParse(t, sourceB), target)
+		ab, err := Diff(a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ba, err := Diff(b, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		turned := slices.Clone(ba)
+		for i := range turned {
+			turned[i].A, turned[i].B = turned[i].B, turned[i].A
+		}
+		if !sameDifferences(ab, turned) {
+			t.Errorf("not symmetric: %v\n%v", ab, ba)
+		}
+		ja, jb := newJudge(a.Seccomp, target.Arch), newJudge(b.Seccomp, target.Arch)
+		meant := meantDifference(t, ja, jb)
+		if (len(ab) == 0) != (meant == "") {
+			t.Errorf("found %d differences, but the lists differ in %q", len(ab), meant)
+		}
+		for _, d := range ab {
+			checkDifference(t, d, ja, jb)
+		}
+		if t.Failed() {
+			t.Fatalf("%s\n%s", sourceA, sourceB)
+		}
+		if meant == "" {
+			same++
+		} else {
+			other++
+		}
+	}
+	if same < 50 || other < 50 {
+		t.Errorf("%d pairs mean the same, %d do not: no fair sample", same, other)
+	}
+}
+
+// sameDifferences compares but for the examples, which may be others.
+func sameDifferences(a, b []Difference) bool {
+	plain := func(all []Difference) []Difference {
+		all = slices.Clone(all)
+		for i := range all {
+			all[i].Example = ""
+		}
+		slices.SortFunc(all, func(x, y Difference) int { return strings.Compare(fmt.Sprint(x), fmt.Sprint(y)) })
+		return all
+	}
+	return slices.Equal(plain(a), plain(b))
+}
+
+// meantDifference is a call that the lists treat differently.
+func meantDifference(t *testing.T, ja, jb *judge) string {
+	t.Helper()
+	for _, j := range []*judge{ja, jb} {
+		for _, arch := range j.arches {
+			for _, c := range j.calls(arch) {
+				if va, vb := ja.verdict(t, c), jb.verdict(t, c); va != vb {
+					name, _ := syscalls.NameOf(arch, c.Nr)
+					return fmt.Sprintf("%s %s(%#x) nr %d: %s, %s", arch, name, c.Args, c.Nr, va, vb)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// checkDifference wants the example to be one.
+func checkDifference(t *testing.T, d Difference, ja, jb *judge) {
+	t.Helper()
+	arch, ok := syscalls.ParseArch(d.Arch)
+	if !ok {
+		t.Fatalf("%v: no such architecture", d)
+	}
+	call := Call{Nr: 0x0fff_ffff, Arch: arch.Audit()}
+	if arch == syscalls.X32 {
+		call.Nr |= 0x40000000
+	}
+	if d.Call != "a call of the future" {
+		text := d.Call
+		if d.Example != "" {
+			text = d.Example
+		}
+		pattern, err := ParseCall(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if call, ok = pattern.Call(arch); !ok {
+			t.Fatalf("%v: no such call", d)
+		}
+	}
+	if a, b := ja.verdict(t, call).String(), jb.verdict(t, call).String(); a != d.A || b != d.B {
+		t.Errorf("found %v, but the lists mean %s, %s", d, a, b)
+	}
+}
