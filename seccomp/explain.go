@@ -64,6 +64,11 @@ type Remedy struct {
 // Depends is the verdict of a call that its arguments decide.
 const Depends = "DEPENDS"
 
+// passes reports whether the call is made.
+func (v Verdict) passes() bool {
+	return v.Action() == unix.SECCOMP_RET_ALLOW || v.Action() == unix.SECCOMP_RET_LOG
+}
+
 // Run gives the program's verdict.
 func (e *Explainer) Run(c CallPattern) (Verdict, error) {
 	call, ok := c.Call(e.Policy.Target.Arch)
@@ -179,7 +184,7 @@ func (p *Policy) conditions(name string) []condition {
 		if len(s.Args) == 0 || !slices.Contains(s.Names, name) {
 			continue
 		}
-		if s.Action == p.Seccomp.DefaultAction && sameErrno(s.ErrnoRet, p.Seccomp.DefaultErrnoRet) {
+		if p.isDefault(s) {
 			continue
 		}
 		for _, g := range conjunctions(s.Args) {
@@ -187,6 +192,19 @@ func (p *Policy) conditions(name string) []condition {
 		}
 	}
 	return all
+}
+
+// isDefault reports whether a rule does what the default action does anyway.
+func (p *Policy) isDefault(s specs.LinuxSyscall) bool {
+	return sameAction(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+}
+
+// sameAction compares as the compiler does, which leaves such rules out: what
+// they return counts.
+func sameAction(a specs.LinuxSeccompAction, aErrno *uint, b specs.LinuxSeccompAction, bErrno *uint) bool {
+	one, errOne := retValue(a, aErrno)
+	other, errOther := retValue(b, bErrno)
+	return errOne == nil && errOther == nil && one == other
 }
 
 // cases lists what the arguments decide: one case for all conditions with the

@@ -31,8 +31,7 @@ type Finding struct {
 	Message  string   `json:"message"`
 	Fix      string   `json:"fix,omitempty"`
 
-	drop   bool   // --fix: what stands at Pos goes
-	rename string // --fix: what stands at Pos becomes this name
+	drop bool // --fix: what stands at Pos goes
 }
 
 // LintRule is a kind of finding.
@@ -50,6 +49,7 @@ func LintRules() []LintRule {
 		{"launch-set", "a start itself needs a call that is denied"},
 		{"missing-sibling", "a call that does the same has another verdict"},
 		{"new-call", "the installed libseccomp does not know a call; minirun does"},
+		{"open-profile", "the profile denies nothing"},
 		{"repeated-index", "conditions on the same argument are alternatives"},
 		{"unknown-call", "no Linux has such a call"},
 	}
@@ -98,16 +98,25 @@ func (l *linter) find(pos Position, severity Severity, id, fix, format string, a
 
 // rules looks at each rule by itself and beside the others.
 func (l *linter) rules() {
+	effective := false
 	for i := range l.profile.Rules {
 		r := &l.profile.Rules[i]
+		if why := r.contradiction(); why != "" {
+			l.find(r.Pos, Warning, "dead-rule", "remove the rule, or mend its conditions", "the rule is never there: %s", why).drop = true
+			continue
+		}
 		if l.isDefault(r) {
 			if !l.horizons(r) {
 				l.find(r.Pos, Warning, "dead-rule", "remove the rule", "the rule does what the default action does: it has no effect").drop = true
 			}
 			continue
 		}
+		effective = true
 		l.names(i, r)
 		l.conditions(r)
+	}
+	if !effective && l.profile.DefaultAction == specs.ActAllow {
+		l.find(l.profile.DefaultActionPos, Warning, "open-profile", "name what to deny, or say --seccomp unconfined", "the profile lets every call through")
 	}
 	if len(l.unknown) > 0 {
 		var names []string
@@ -122,9 +131,30 @@ func (l *linter) rules() {
 // isDefault reports whether a rule does what the default action does: then it
 // decides nothing, and is passed over when the profile is compiled.
 func (l *linter) isDefault(r *Rule) bool {
-	rule, errRule := retValue(r.Action, r.ErrnoRet)
-	fallback, err := retValue(l.profile.DefaultAction, l.profile.DefaultErrnoRet)
-	return errRule == nil && err == nil && rule == fallback
+	return sameAction(r.Action, r.ErrnoRet, l.profile.DefaultAction, l.profile.DefaultErrnoRet)
+}
+
+// contradiction says what in a rule's own filters keeps it out for every
+// container, or "".
+func (r *Rule) contradiction() string {
+	excluded := func(names []Name) func(Name) bool {
+		return func(n Name) bool {
+			return slices.ContainsFunc(names, func(o Name) bool { return o.Value == n.Value })
+		}
+	}
+	if i := slices.IndexFunc(r.Includes.Caps, excluded(r.Excludes.Caps)); i >= 0 {
+		return "it wants " + r.Includes.Caps[i].Value + " and is left out with it"
+	}
+	wanted := r.Includes.Arches
+	if len(wanted) > 0 && !slices.ContainsFunc(wanted, func(n Name) bool { return !excluded(r.Excludes.Arches)(n) }) {
+		return "it wants " + wanted[0].Value + " and is left out there"
+	}
+	from, errFrom := ParseKernel(r.Includes.MinKernel.Value)
+	until, errUntil := ParseKernel(r.Excludes.MinKernel.Value)
+	if errFrom == nil && errUntil == nil && from.AtLeast(until) {
+		return fmt.Sprintf("it wants Linux %s and is left out from %s on", from, until)
+	}
+	return ""
 }
 
 // horizons reports whether a rule, though it decides nothing, names a call
@@ -175,13 +205,7 @@ func (l *linter) names(index int, r *Rule) {
 			if near != "" {
 				fix = "did you mean " + near + "?"
 			}
-			f := l.find(n.Pos, Warning, "unknown-call", fix, "no Linux has a system call %s: the name has no effect", n.Value)
-			switch {
-			case r.names(near):
-				f.drop = true
-			case !strings.HasPrefix(near, "@"):
-				f.rename = near
-			}
+			l.find(n.Pos, Warning, "unknown-call", fix, "no Linux has a system call %s: the name has no effect", n.Value)
 			continue
 		}
 		if _, err := libseccomp.GetSyscallFromName(n.Value); err != nil {

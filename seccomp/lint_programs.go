@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/syscalls"
@@ -30,7 +32,7 @@ var siblings = [...]string{
 	"readlink readlinkat",
 	"rename renameat renameat2",
 	"rmdir unlink unlinkat",
-	"select pselect6",
+	"select _newselect pselect6 pselect6_time64",
 	"setxattr lsetxattr fsetxattr setxattrat",
 	"stat lstat fstat newfstatat statx",
 	"symlink symlinkat",
@@ -53,8 +55,8 @@ func (l *linter) programs() error {
 		l.find(l.profile.DefaultActionPos, Error, "launch-set", "allow these calls", "%v", err)
 	}
 	l.horizon(policy)
-	for _, group := range siblings {
-		if err := l.siblings(e, strings.Fields(group)); err != nil {
+	for _, family := range families() {
+		if err := l.siblings(e, family); err != nil {
 			return err
 		}
 	}
@@ -79,44 +81,97 @@ func (l *linter) horizon(p *Policy) {
 	}
 }
 
-// fate is the verdict on a call whatever its arguments, or none when they decide.
-func fate(e *Explainer, name string) (v Verdict, ok bool, err error) {
-	c := CallPattern{Name: name}
-	cases, err := e.cases(c)
-	if err != nil || len(cases) > 0 {
-		return 0, false, err
-	}
-	if _, has := c.Call(e.Policy.Target.Arch); !has {
+// fate is the verdict on a call whatever its arguments, or none when they
+// decide or the architecture does not have the call.
+func fate(e *Explainer, arch syscalls.Arch, name string) (v Verdict, ok bool, err error) {
+	call, has := NewCall(arch, name)
+	if !has || !e.Policy.settled(name) {
 		return 0, false, nil
 	}
-	v, err = e.Run(c)
+	v, err = e.emu.Run(call)
 	return v, err == nil, err
 }
 
-// siblings finds calls of a group that are denied where others are let through.
-// ENOSYS is no denial: programs then fall back.
-func (l *linter) siblings(e *Explainer, group []string) error {
-	var open, denied []string
-	for _, name := range group {
-		v, ok, err := fate(e, name)
+// settled reports whether no arguments decide on a call.
+func (p *Policy) settled(name string) bool {
+	conditions := p.conditions(name)
+	return len(conditions) == 0 || slices.ContainsFunc(p.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool {
+		return len(s.Args) == 0 && slices.Contains(s.Names, name) && !p.isDefault(s)
+	})
+}
+
+// families are groups of siblings: the table's, and for 32-bit programs a call
+// with its wider forms: chown and chown32, futex and futex_time64.
+func families() [][]string {
+	var all [][]string
+	for _, group := range siblings {
+		all = append(all, strings.Fields(group))
+	}
+	for _, name := range syscalls.Names() {
+		group := []string{name}
+		for _, suffix := range [...]string{"32", "64", "_time64"} {
+			if syscalls.Known(name + suffix) {
+				group = append(group, name+suffix)
+			}
+		}
+		known := func(family []string) bool {
+			return !slices.ContainsFunc(group, func(name string) bool { return !slices.Contains(family, name) })
+		}
+		if len(group) > 1 && !slices.ContainsFunc(all[:len(siblings)], known) {
+			all = append(all, group)
+		}
+	}
+	return all
+}
+
+// siblings finds calls of a family that are denied where others are let
+// through, on the first of the filter's architectures that has such.
+func (l *linter) siblings(e *Explainer, family []string) error {
+	for _, arch := range archesOf(e.Policy, e.Policy) {
+		open, denied, err := divide(e, arch, family)
 		if err != nil {
 			return err
 		}
+		pos, _, ok := l.named(append(slices.Clone(open), denied...))
+		if !ok || len(open) == 0 || len(denied) == 0 {
+			continue
+		}
+		get, do := "get", "do"
+		if len(open) == 1 {
+			get = "gets"
+		}
+		if len(denied) == 1 {
+			do = "does"
+		}
+		l.find(pos, Warning, "missing-sibling", "decide on them together", "on %s %s %s through, %s %s not: programs use one or the other",
+			arch, strings.Join(open, ", "), get, strings.Join(denied, ", "), do)
+		return nil
+	}
+	return nil
+}
+
+// divide tells the calls that get through from those that do not. ENOSYS is
+// no denial: programs then fall back. Nor does a call count that libseccomp is
+// too old for: what the profile says of it is heard on the target's own
+// architecture only, and another finding tells so.
+func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []string, err error) {
+	for _, name := range calls {
+		if _, err := libseccomp.GetSyscallFromName(name); err != nil && arch != e.Policy.Target.Arch {
+			continue
+		}
+		v, ok, err := fate(e, arch, name)
+		if err != nil {
+			return nil, nil, err
+		}
 		switch {
 		case !ok, v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
-		case v.Action() == unix.SECCOMP_RET_ALLOW || v.Action() == unix.SECCOMP_RET_LOG:
+		case v.passes():
 			open = append(open, name)
 		default:
 			denied = append(denied, name)
 		}
 	}
-	if len(open) == 0 || len(denied) == 0 {
-		return nil
-	}
-	if pos, name, ok := l.named(append(slices.Clone(open), denied...)); ok {
-		l.find(pos, Warning, "missing-sibling", "decide on them together", "%s: %s get through, %s not, though programs use either", name, strings.Join(open, ", "), strings.Join(denied, ", "))
-	}
-	return nil
+	return open, denied, nil
 }
 
 // named is the first place where the profile names one of the calls.
@@ -131,28 +186,17 @@ func (l *linter) named(calls []string) (Position, string, bool) {
 	return Position{}, "", false
 }
 
-// multiplexers finds 32-bit programs' ways round: socketcall(2) and ipc(2) take
-// in one call what others do.
+// multiplexers finds ways round a denial: where there are socketcall(2) and
+// ipc(2), they do what others do.
 func (l *linter) multiplexers(e *Explainer) error {
-	if !slices.Contains(archesOf(e.Policy, e.Policy), syscalls.X86) {
-		return nil
-	}
-	for multiplexer, calls := range map[string]string{"socketcall": "socket socketpair bind connect", "ipc": "shmget shmat msgget semget"} {
-		call, _ := NewCall(syscalls.X86, multiplexer)
-		v, err := e.emu.Run(call)
-		if err != nil {
-			return err
-		}
-		if v.Action() != unix.SECCOMP_RET_ALLOW {
-			continue
-		}
-		for _, name := range strings.Fields(calls) {
-			decided, ok, err := fate(e, name)
+	for _, group := range [...]string{"socketcall socket socketpair bind connect", "ipc shmget shmat msgget semget"} {
+		calls := strings.Fields(group)
+		for _, arch := range archesOf(e.Policy, e.Policy) {
+			found, err := l.multiplexer(e, arch, calls[0], calls[1:])
 			if err != nil {
 				return err
 			}
-			if pos, _, named := l.named([]string{multiplexer}); named && (!ok || decided.Action() != unix.SECCOMP_RET_ALLOW) {
-				l.find(pos, Info, "missing-sibling", "deny "+multiplexer+" too, if it matters to you: Docker's own profile does not", "32-bit programs reach %s by %s, which gets through whatever %s's verdict", name, multiplexer, name)
+			if found {
 				break
 			}
 		}
@@ -160,8 +204,28 @@ func (l *linter) multiplexers(e *Explainer) error {
 	return nil
 }
 
-// FixFindings applies the safe remedies: names and rules without effect go, and
-// misspelt names get the one spelling that is near. All else stays to the byte.
+func (l *linter) multiplexer(e *Explainer, arch syscalls.Arch, multiplexer string, calls []string) (found bool, err error) {
+	pos, _, named := l.named([]string{multiplexer})
+	v, ok, err := fate(e, arch, multiplexer)
+	if err != nil || !named || !ok || !v.passes() {
+		return false, err
+	}
+	for _, name := range calls {
+		v, ok, err := fate(e, arch, name)
+		if err != nil {
+			return false, err
+		}
+		if _, has := NewCall(arch, name); has && (!ok || !v.passes()) {
+			l.find(pos, Info, "missing-sibling", "deny "+multiplexer+" too, if it matters to you: Docker's own profile does not",
+				"on %s programs reach %s by %s as well, which gets through whatever %s's verdict", arch, name, multiplexer, name)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// FixFindings applies the safe remedies, which change no verdict: rules and
+// names without effect go. All else stays to the byte.
 func FixFindings(source []byte, findings []Finding) ([]byte, int, error) {
 	root, err := parseJSON(source)
 	if err != nil {
@@ -173,23 +237,22 @@ func FixFindings(source []byte, findings []Finding) ([]byte, int, error) {
 	}
 	l := newLines("", source)
 	fixed := 0
-	of := func(n *node) *Finding {
+	goes := func(n *node) bool {
 		pos := l.at(n.offset)
-		i := slices.IndexFunc(findings, func(f Finding) bool {
-			return (f.drop || f.rename != "") && f.Pos.Line == pos.Line && f.Pos.Column == pos.Column
+		drop := slices.ContainsFunc(findings, func(f Finding) bool {
+			return f.drop && f.Pos.Line == pos.Line && f.Pos.Column == pos.Column
 		})
-		if i < 0 {
-			return nil
+		if drop {
+			fixed++
 		}
-		fixed++
-		return &findings[i]
+		return drop
 	}
 	var kept []element
 	for i, rule := range rules.items {
-		if f := of(rule); f != nil && f.drop {
+		if goes(rule) {
 			continue
 		}
-		if text, remains := fixNames(source, rule, of); remains {
+		if text, remains := fixNames(source, rule, goes); remains {
 			kept = append(kept, element{separator(source, rules.items, i), text})
 		}
 	}
@@ -199,27 +262,25 @@ func FixFindings(source []byte, findings []Finding) ([]byte, int, error) {
 	return splice(source, rules, kept), fixed, nil
 }
 
-func fixNames(source []byte, rule *node, of func(*node) *Finding) (text []byte, remains bool) {
+// fixNames is the text of a rule without some names, if any remains.
+func fixNames(source []byte, rule *node, goes func(*node) bool) (text []byte, remains bool) {
+	whole := source[rule.offset:rule.end]
+	if name := rule.member("name"); name != nil && goes(name) {
+		return nil, false
+	}
 	list := rule.member("names")
 	if list == nil {
-		return source[rule.offset:rule.end], true
+		return whole, true
 	}
 	var kept []element
-	changed := false
 	for i, n := range list.items {
-		text := source[n.offset:n.end]
-		if f := of(n); f != nil {
-			changed = true
-			if f.drop {
-				continue
-			}
-			text = []byte(`"` + f.rename + `"`)
+		if !goes(n) {
+			kept = append(kept, element{separator(source, list.items, i), source[n.offset:n.end]})
 		}
-		kept = append(kept, element{separator(source, list.items, i), text})
 	}
 	switch {
-	case !changed:
-		return source[rule.offset:rule.end], true
+	case len(kept) == len(list.items):
+		return whole, true
 	case len(kept) == 0:
 		return nil, false
 	}

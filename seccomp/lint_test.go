@@ -70,6 +70,25 @@ func lintCases() []lintCase {
 		{"misspelt", `{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86-64"], "syscalls": [
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHWON", "AUDIT_CONTROL"], "arches": ["amd46"]}}]}`,
 			[]string{"1:55 error invalid", "2:71 error invalid", "2:84 error invalid", "2:113 error invalid"}},
+		{"nothing denied", `{"defaultAction": "SCMP_ACT_ALLOW"}`, []string{"1:19 warning open-profile"}},
+		{"nothing denied by any rule", allowing(`{"name": "read", "action": "SCMP_ACT_ALLOW"}`), []string{"1:19 warning open-profile", "2:1 warning dead-rule"}},
+		{"a name alone", denying(`{"name": "getuid", "action": "SCMP_ACT_ALLOW"},
+{"name": "getuid", "action": "SCMP_ACT_LOG"}`), []string{horizonToo, "5:10 warning dead-name"}},
+		{"never there", denying(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL", "CAP_CHOWN"]}, "excludes": {"caps": ["CAP_CHOWN"]}},
+{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64"]}, "excludes": {"arches": ["arm64", "amd64"]}},
+{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "5.10"}, "excludes": {"minKernel": "5.9"}}`),
+			[]string{horizonToo, "4:1 warning dead-rule", "5:1 warning dead-rule", "6:1 warning dead-rule"}},
+		{"there sometimes", denying(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL"]}, "excludes": {"caps": ["CAP_CHOWN"]}},
+{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64", "arm64"]}, "excludes": {"arches": ["arm64"]}},
+{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "5.9"}, "excludes": {"minKernel": "5.10"}}`), []string{horizonToo}},
+		{"select without the call of 32-bit programs", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+{"names": ["read", "select", "_newselect", "pselect6"], "action": "SCMP_ACT_ERRNO"}]}`, []string{"2:20 warning missing-sibling"}},
+		{"wider forms", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+{"names": ["setuid"], "action": "SCMP_ACT_ERRNO"}]}`, []string{"2:12 warning missing-sibling"}},
+		{"no wider forms without 32-bit programs", allowing(`{"names": ["setuid", "select", "pselect6"], "action": "SCMP_ACT_ERRNO"}`), nil},
+		{"multiplexers", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+{"names": ["bind", "shmat"], "action": "SCMP_ACT_ERRNO"},
+{"names": ["socketcall", "ipc"], "action": "SCMP_ACT_LOG"}]}`, []string{"3:12 info missing-sibling", "3:26 info missing-sibling"}},
 		{"start denied", `{"defaultAction": "SCMP_ACT_KILL"}`, []string{"1:19 error launch-set"}},
 	}
 }
