@@ -24,12 +24,16 @@ func onUsageError(_ *ucli.Context, err error, _ bool) error {
 
 // words checks how many words follow a verb's flags; most < 0 is no limit.
 func words(c *ucli.Context, least, most int) error {
-	usage := strings.TrimSpace("minirun " + c.Command.FullName() + " [FLAGS] " + c.Command.ArgsUsage)
+	name := c.Command.Name
+	if parent := c.Lineage()[1]; parent.Command != nil && parent.Command.Name == "seccomp" {
+		name = "seccomp " + name
+	}
+	usage := strings.TrimSpace("minirun " + name + " [FLAGS] " + c.Command.ArgsUsage)
 	switch n := c.NArg(); {
 	case n < least:
-		return &usageError{c.Command.Name + ": an argument is missing", "write '" + usage + "'"}
+		return &usageError{name + ": an argument is missing", "write '" + usage + "'"}
 	case most >= 0 && n > most:
-		return &usageError{fmt.Sprintf("%s: unexpected argument: %s", c.Command.Name, c.Args().Get(most)), "write '" + usage + "'"}
+		return &usageError{fmt.Sprintf("%s: unexpected argument: %s", name, c.Args().Get(most)), "write '" + usage + "'"}
 	}
 	return nil
 }

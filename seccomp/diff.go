@@ -14,7 +14,7 @@ import (
 type Difference struct {
 	Arch    string `json:"arch"`
 	Call    string `json:"call"`
-	Example string `json:"example"` // the call with arguments, when they matter
+	Example string `json:"example,omitempty"` // the call with arguments, when they matter
 	A       string `json:"a"`       // verdicts
 	B       string `json:"b"`
 }
