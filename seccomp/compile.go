@@ -126,7 +126,7 @@ func (p *Policy) fill(filter *libseccomp.ScmpFilter, defaultAction libseccomp.Sc
 		}
 		for _, name := range s.Names {
 			if err := addRule(filter, name, action, s.Args); err != nil {
-				return fmt.Errorf("%s: %s: %w", p.Profile.Rules[p.Origin[i]].Pos, name, err)
+				return unruly(p.Profile.Rules[p.Origin[i]].Pos, name, err)
 			}
 		}
 	}
@@ -174,6 +174,16 @@ func (p *Policy) addArches(filter *libseccomp.ScmpFilter) error {
 
 // addRule adds one name's rule. A name that libseccomp does not know is left
 // to the stub.
+// unruly says what libseccomp makes of a rule. That it is there already means
+// another action: this is how conflicts show for calls that socketcall(2) or
+// ipc(2) stand for on one of the architectures. Elsewhere the first rule wins.
+func unruly(pos Position, name string, err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return &Problem{pos, name + ": an earlier rule has another action, and libseccomp takes no two for what is part of socketcall or ipc", "remove " + name + " from one of the two"}
+	}
+	return &Problem{pos, fmt.Sprintf("%s: libseccomp: %v", name, err), ""}
+}
+
 func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpAction, args []specs.LinuxSeccompArg) error {
 	call, err := libseccomp.GetSyscallFromName(name)
 	if err != nil {

@@ -40,6 +40,7 @@ type LintRule struct{ ID, About string }
 // LintRules are all kinds, sorted.
 func LintRules() []LintRule {
 	return []LintRule{
+		{"conflict", "libseccomp refuses a rule beside the others"},
 		{"dead-name", "a name in a rule is already decided by another rule"},
 		{"dead-rule", "a rule does what the default action does anyway"},
 		{"duplicate-name", "a rule names a call twice"},
@@ -72,7 +73,10 @@ func Lint(file string, data []byte, t Target) ([]Finding, error) {
 	}
 	l := &linter{profile: p, target: t}
 	l.rules()
-	if err := l.programs(); err != nil {
+	var conflict *Problem
+	if err := l.programs(); errors.As(err, &conflict) {
+		l.find(conflict.Pos, Error, "conflict", conflict.Fix, "%s", conflict.Message)
+	} else if err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(l.findings, func(a, b Finding) int {
@@ -228,7 +232,8 @@ func (l *linter) decided(index int, r *Rule, n Name) {
 			continue
 		}
 		if len(r.Args) == 0 && other.Action == r.Action && !plain(r) && plain(other) {
-			l.find(n.Pos, Warning, "dead-name", "remove one of the two", "%s is let go by the rule at %s for everyone: the condition of this rule gates nothing", n.Value, short(other.Pos)).drop = true
+			// which of the two is meant its author knows
+			l.find(n.Pos, Warning, "dead-name", "remove one of the two", "%s is decided for everyone by the rule at %s: the condition of this rule gates nothing", n.Value, short(other.Pos))
 		} else {
 			l.find(n.Pos, Warning, "dead-name", "remove it here", "%s is decided by the rule at %s", n.Value, short(other.Pos)).drop = true
 		}

@@ -89,6 +89,9 @@ func lintCases() []lintCase {
 		{"multiplexers", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
 {"names": ["bind", "shmat"], "action": "SCMP_ACT_ERRNO"},
 {"names": ["socketcall", "ipc"], "action": "SCMP_ACT_LOG"}]}`, []string{"3:12 info missing-sibling", "3:26 info missing-sibling"}},
+		{"what is in one call for 32-bit programs", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+{"names": ["bind"], "action": "SCMP_ACT_TRAP", "includes": {"caps": ["CAP_CHOWN"]}},
+{"names": ["getpid", "bind"], "action": "SCMP_ACT_ERRNO"}]}`, []string{"3:1 error conflict"}},
 		{"start denied", `{"defaultAction": "SCMP_ACT_KILL"}`, []string{"1:19 error launch-set"}},
 	}
 }
