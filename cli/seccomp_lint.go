@@ -75,8 +75,12 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 	return seccomp.Lint(file, fixed, t)
 }
 
-// replaceFile gives a file other content, at once and with the same mode.
+// replaceFile gives a file other content, at once and with the same mode. A
+// symbolic link stays one.
 func replaceFile(file string, data []byte) (err error) {
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return err
+	}
 	info, err := os.Stat(file)
 	if err != nil {
 		return err
@@ -102,7 +106,11 @@ func (a *app) writeFindings(all []seccomp.Finding, form string) error {
 	case "json":
 		return writeJSON(a.stdout, all)
 	case "sarif":
-		return writeJSON(a.stdout, seccomp.SARIF(all))
+		base, err := os.Getwd()
+		if err != nil {
+			return err
+		}
+		return writeJSON(a.stdout, seccomp.SARIF(all, base))
 	}
 	for _, f := range all {
 		text := fmt.Sprintf("%s: %s: %s [%s]", f.Where, f.Severity, f.Message, f.ID)

@@ -31,28 +31,29 @@ type Finding struct {
 	Message  string   `json:"message"`
 	Fix      string   `json:"fix,omitempty"`
 
-	drop bool // --fix: what stands at Pos goes
+	drop   bool // --fix: what stands at Pos goes
+	column int  // of Pos, in UTF-16 code units
 }
 
 // LintRule is a kind of finding.
-type LintRule struct{ ID, About string }
+type LintRule struct{ ID, About, Help string }
 
 // LintRules are all kinds, sorted.
 func LintRules() []LintRule {
 	return []LintRule{
-		{"conflict", "libseccomp refuses a rule beside the others"},
-		{"dead-name", "a name in a rule is already decided by another rule"},
-		{"dead-rule", "a rule does what the default action does anyway"},
-		{"duplicate-name", "a rule names a call twice"},
-		{"enosys-horizon", "calls newer than the profile get ENOSYS"},
-		{"impossible-condition", "a condition can never be met"},
-		{"invalid", "the file is no profile"},
-		{"launch-set", "a start itself needs a call that is denied"},
-		{"missing-sibling", "a call that does the same has another verdict"},
-		{"new-call", "the installed libseccomp does not know a call; minirun does"},
-		{"open-profile", "the profile denies nothing"},
-		{"repeated-index", "conditions on the same argument are alternatives"},
-		{"unknown-call", "no Linux has such a call"},
+		{"conflict", "libseccomp refuses a rule beside the others", "For calls that socketcall and ipc stand for, two rules with different actions cannot both be there: keep the name in one."},
+		{"dead-name", "a name in a rule is already decided by another rule", "Of two rules without conditions the first wins, and either wins over rules with conditions: keep the name in the rule that is meant."},
+		{"dead-rule", "a rule has no effect", "A rule that does what the default action does, or whose own filters always leave it out, can go."},
+		{"duplicate-name", "a rule names a call twice", "Once is enough."},
+		{"enosys-horizon", "calls newer than the profile get ENOSYS", "Programs then fall back to older calls. Name a newer call, in a rule with any action, to decide on it."},
+		{"impossible-condition", "a condition can never be met", "The kernel reads many arguments as 32 bits, and of a masked comparison only the mask's bits remain: compare with what can be there."},
+		{"invalid", "the file is no profile", "Nothing starts with it: mend what is said."},
+		{"launch-set", "a start itself needs a call that is denied", "Between the filter's installation and the program's first instruction a few calls are made: allow them."},
+		{"missing-sibling", "a call that does the same has another verdict", "Which of the calls a program makes depends on its C library, architecture and age: decide on all of them."},
+		{"new-call", "the installed libseccomp does not know a call; minirun does", "Docker's runtime with the same libseccomp gives it the default action."},
+		{"open-profile", "the profile denies nothing", "Name what to deny, or say that no filter is wanted."},
+		{"repeated-index", "conditions on the same argument are alternatives", "Docker makes each condition of such a rule a rule of its own. For a bit of an argument use SCMP_CMP_MASKED_EQ."},
+		{"unknown-call", "no Linux has such a call", "The name is misspelt, or newer than minirun."},
 	}
 }
 
@@ -60,24 +61,19 @@ func LintRules() []LintRule {
 // containers on the target's machine. A file that is no profile has findings too.
 func Lint(file string, data []byte, t Target) ([]Finding, error) {
 	p, err := Parse(file, data)
-	var problems Problems
-	if errors.As(err, &problems) {
-		var all []Finding
-		for _, one := range problems {
-			all = append(all, Finding{Pos: one.Pos, Where: one.Pos.String(), Severity: Error, ID: "invalid", Message: one.Message, Fix: one.Fix})
-		}
-		return all, nil
-	}
-	if err != nil {
-		return nil, err
-	}
 	l := &linter{profile: p, target: t}
-	l.rules()
-	var conflict *Problem
-	if err := l.programs(); errors.As(err, &conflict) {
-		l.find(conflict.Pos, Error, "conflict", conflict.Fix, "%s", conflict.Message)
-	} else if err != nil {
+	var problems Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, one := range problems {
+			l.find(one.Pos, Error, "invalid", one.Fix, "%s", one.Message)
+		}
+	case err != nil:
 		return nil, err
+	default:
+		if err := l.valid(); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortStableFunc(l.findings, func(a, b Finding) int {
 		if a.Pos.Line != b.Pos.Line {
@@ -85,7 +81,23 @@ func Lint(file string, data []byte, t Target) ([]Finding, error) {
 		}
 		return a.Pos.Column - b.Pos.Column
 	})
+	for i := range l.findings {
+		f := &l.findings[i]
+		f.column = utf16Column(data, f.Pos)
+	}
 	return l.findings, nil
+}
+
+// valid looks at what is a profile.
+func (l *linter) valid() error {
+	l.rules()
+	err := l.programs()
+	var conflict *Problem
+	if errors.As(err, &conflict) {
+		l.find(conflict.Pos, Error, "conflict", conflict.Fix, "%s", conflict.Message)
+		return nil
+	}
+	return err
 }
 
 type linter struct {

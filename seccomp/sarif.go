@@ -1,5 +1,11 @@
 package seccomp
 
+import (
+	"net/url"
+	"path/filepath"
+	"unicode/utf16"
+)
+
 // sarif is a log in the Static Analysis Results Interchange Format 2.1.0
 // (OASIS), as far as it is used here.
 type sarif struct {
@@ -16,12 +22,15 @@ type sarifRun struct {
 			Rules          []sarifRule `json:"rules"`
 		} `json:"driver"`
 	} `json:"tool"`
-	Results []sarifResult `json:"results"`
+	ColumnKind string        `json:"columnKind"`
+	Results    []sarifResult `json:"results"`
 }
 
 type sarifRule struct {
 	ID               string    `json:"id"`
 	ShortDescription sarifText `json:"shortDescription"`
+	FullDescription  sarifText `json:"fullDescription"`
+	Help             sarifText `json:"help"`
 }
 
 type sarifText struct {
@@ -48,12 +57,14 @@ type sarifLocation struct {
 }
 
 // SARIF is findings for tools that scan code, as a value to be written as JSON.
-func SARIF(findings []Finding) any {
+// Files below base are named relative to it, as such tools want.
+func SARIF(findings []Finding, base string) any {
 	var run sarifRun
 	run.Tool.Driver.Name = "minirun seccomp lint"
 	run.Tool.Driver.InformationURI = "https://github.com/minirun/minirun"
+	run.ColumnKind = "utf16CodeUnits"
 	for _, r := range LintRules() {
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.ID, sarifText{r.About}})
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{r.ID, sarifText{r.About}, sarifText{r.About + ". " + r.Help}, sarifText{r.Help}})
 	}
 	run.Results = []sarifResult{}
 	for _, f := range findings {
@@ -65,11 +76,27 @@ func SARIF(findings []Finding) any {
 			result.Message.Text += ": " + f.Fix
 		}
 		var at sarifLocation
-		at.PhysicalLocation.ArtifactLocation.URI = f.Pos.File
+		at.PhysicalLocation.ArtifactLocation.URI = sarifURI(f.Pos.File, base)
 		at.PhysicalLocation.Region.StartLine = f.Pos.Line
-		at.PhysicalLocation.Region.StartColumn = f.Pos.Column
+		at.PhysicalLocation.Region.StartColumn = f.column
 		result.Locations = []sarifLocation{at}
 		run.Results = append(run.Results, result)
 	}
 	return sarif{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}}
+}
+
+func sarifURI(file, base string) string {
+	if !filepath.IsAbs(file) {
+		return (&url.URL{Path: filepath.Clean(file)}).String()
+	}
+	if below, err := filepath.Rel(base, file); err == nil && filepath.IsLocal(below) {
+		return (&url.URL{Path: below}).String()
+	}
+	return (&url.URL{Scheme: "file", Path: file}).String()
+}
+
+// utf16Column is the column of a position as SARIF and editors count it.
+func utf16Column(data []byte, pos Position) int {
+	start := newLines(pos.File, data).starts[pos.Line-1]
+	return 1 + len(utf16.Encode([]rune(string(data[start:start+pos.Column-1]))))
 }
