@@ -14,8 +14,17 @@ func (a *app) seccompTestCommand() *ucli.Command {
 		Name:      "test",
 		Usage:     "check a profile against a file of assertions",
 		ArgsUsage: "FILE",
-		Flags:     append(targetFlags(), profileFlag(), formatFlag()),
-		Action:    a.assertAction,
+		Description: `FILE has an assertion a line; what follows a # is a comment:
+
+  allow chown with CAP_AUDIT_CONTROL
+  deny ptrace,@module
+  deny EPERM mount without CAP_SYS_ADMIN
+  allow socket(AF_INET) on arm64
+
+The verbs are allow, deny, kill, log, notify, trace and trap. A line is about all
+arguments that it does not give. Ends with status 1 when one does not hold.`,
+		Flags:  append(targetFlags(), profileFlag(), formatFlag()),
+		Action: a.assertAction,
 	}
 }
 

@@ -78,6 +78,7 @@ func ParseCall(text string) (CallPattern, error) {
 		}
 		v, bad, ok := parseArgument(name, c.Given, arg)
 		if !ok {
+			offset += len(arg) - len(strings.TrimLeft(arg, " \t"))
 			return fail(offset, constantHint(name, c.Given), "%q is no number, and no constant that goes with argument %d", bad, c.Given)
 		}
 		c.Args[c.Given] = v

@@ -105,6 +105,13 @@ func TestDiff(t *testing.T) {
 				"x32 bind: ALLOW, ERRNO(EPERM)",
 			},
 		},
+		{
+			"by another", subs(readWrite), subs(readWrite + `,{"names": ["semget"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": 7}]}`),
+			nil, syscalls.AMD64, []string{
+				"amd64 semget(0, 7): ERRNO(EPERM), ALLOW", "x86 ipc(2, 7): ERRNO(EPERM), ALLOW", "x86 semget(0, 7): ERRNO(EPERM), ALLOW",
+				"x32 semget(0, 7): ERRNO(EPERM), ALLOW",
+			},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			target := Target{tt.caps, tt.arch, Kernel{6, 18}}
@@ -201,13 +208,18 @@ func TestFlatListIsProfile(t *testing.T) {
 }
 
 // randomSource makes a profile in which a call has rules about one argument, or
-// none: see TestCompiledVerdictsRandom for why no more.
+// none: see TestCompiledVerdictsRandom for why no more. None is about a call that
+// x86 has only by way of ipc: where such a rule comes first, libseccomp 2.5.4
+// forgets to load the number, and all rules for x86 compare something else.
 func randomSource(r *rand.Rand) string {
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	defaultAction := pick("ERRNO", "ERRNO", "KILL_PROCESS", "ALLOW")
 	var rules []string
-	for _, name := range []string{"read", "personality", "mmap", "bind", "semop", "clone3", "chown", "mseal", "futex_requeue"} {
+	for _, name := range []string{"read", "personality", "mmap", "bind", "clone3", "chown", "mseal", "futex_requeue"} {
 		action := pick("ALLOW", "ALLOW", "LOG", "ERRNO", "KILL_PROCESS")
+		if name == "mseal" && action == defaultAction {
+			continue // libseccomp 2.5.4 does not know it, so the rule that changes nothing leaves no trace
+		}
 		index := r.IntN(3)
 		switch r.IntN(4) {
 		case 0:
@@ -233,7 +245,7 @@ func mutated(r *rand.Rand, source string) string {
 	from := [][2]string{
 		{`"value": 1,`, `"value": 4294967297,`}, {`_EQ", "value": 3`, `_EQ", "value": 4`}, {`_GT"`, `_GE"`}, {`_LT"`, `_LE"`},
 		{`"read"`, `"write"`}, {`"SCMP_ACT_LOG"`, `"SCMP_ACT_ALLOW"`}, {`, "SCMP_ARCH_X32"]`, `]`}, {`"bind"`, `"bind", "bind"`},
-		{`"MASKED_EQ"`, `"EQ"`}, {`"value": 5`, `"value": 4294967301`}, {`"semop"`, `"semop", "semget"`}, {`"index": 0`, `"index": 1`},
+		{`"MASKED_EQ"`, `"EQ"`}, {`"value": 5`, `"value": 4294967301`}, {`"index": 0`, `"index": 1`},
 		{`"mseal"`, `"mseal", "mount"`}, {`"futex_requeue"`, `"listns"`}, {`[{"names"`, `[{"names": ["read"], "action": "SCMP_ACT_TRAP"}, {"names"`},
 	}
 	change := from[r.IntN(len(from))]
