@@ -15,7 +15,7 @@ type Difference struct {
 	Arch    string `json:"arch"`
 	Call    string `json:"call"`
 	Example string `json:"example,omitempty"` // the call with arguments, when they matter
-	A       string `json:"a"`       // verdicts
+	A       string `json:"a"`                 // verdicts
 	B       string `json:"b"`
 }
 

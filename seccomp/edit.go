@@ -148,8 +148,8 @@ func applyEdit(source []byte, e Edit, add *editedRule) ([]byte, error) {
 		return nil, err
 	}
 	rules := root.member("syscalls")
-	if rules == nil || rules.kind != '[' {
-		return addSyscalls(source, root, add)
+	if rules == nil || len(rules.items) == 0 {
+		return addSyscalls(source, root, rules, add)
 	}
 	var kept []element
 	for i, rule := range rules.items {
@@ -177,19 +177,14 @@ func splice(source []byte, list *node, items []element) []byte {
 	if len(items) == 0 {
 		return append(append(out, "[]"...), source[list.end:]...)
 	}
-	head, tail := []byte("["), []byte("]")
-	if n := len(list.items); n > 0 {
-		head = source[list.offset:list.items[0].offset]
-		tail = source[list.items[n-1].end:list.end]
-	}
-	out = append(out, head...)
+	out = append(out, source[list.offset:list.items[0].offset]...)
 	for i, item := range items {
 		if i > 0 {
 			out = append(out, item.separator...)
 		}
 		out = append(out, item.text...)
 	}
-	return append(append(out, tail...), source[list.end:]...)
+	return append(out, source[list.items[len(list.items)-1].end:]...)
 }
 
 func separator(source []byte, items []*node, i int) []byte {
@@ -204,7 +199,7 @@ func lastSeparator(source []byte, root *node, items []*node) []byte {
 	if n := len(items); n > 1 {
 		return source[items[n-2].end:items[n-1].offset]
 	}
-	if root == nil {
+	if root == nil || oneLine(source) {
 		return []byte(", ")
 	}
 	return []byte(",\n" + strings.Repeat(indent(source, root), 2))
@@ -247,23 +242,38 @@ func indent(source []byte, root *node) string {
 	return string(line)
 }
 
+func oneLine(source []byte) bool { return !bytes.ContainsRune(bytes.TrimSpace(source), '\n') }
+
+// format writes the rule as the source is written: in lines, or in one.
 func (r *editedRule) format(source []byte, root *node) ([]byte, error) {
+	if oneLine(source) {
+		return json.Marshal(r)
+	}
 	unit := indent(source, root)
 	return json.MarshalIndent(r, strings.Repeat(unit, 2), unit)
 }
 
-// addSyscalls gives a profile without rules its first one.
-func addSyscalls(source []byte, root *node, add *editedRule) ([]byte, error) {
-	if add == nil || len(root.fields) == 0 {
+// addSyscalls gives a profile without rules its first one. It may have no list of
+// them, or an empty one, or null.
+func addSyscalls(source []byte, root, rules *node, add *editedRule) ([]byte, error) {
+	if add == nil {
 		return source, nil
 	}
-	text, err := add.format(source, root)
+	rule, err := add.format(source, root)
 	if err != nil {
 		return nil, err
 	}
 	unit := indent(source, root)
-	last := root.fields[len(root.fields)-1].value.end
-	out := slices.Clone(source[:last])
-	out = append(out, fmt.Sprintf(",\n%[1]s\"syscalls\": [\n%[1]s%[1]s%[2]s\n%[1]s]", unit, text)...)
-	return append(out, source[last:]...), nil
+	list, separator := fmt.Sprintf("[\n%[1]s%[1]s%[2]s\n%[1]s]", unit, rule), ",\n"+unit
+	if oneLine(source) {
+		list, separator = "["+string(rule)+"]", ", "
+	}
+	begin, end := 0, 0
+	if rules != nil {
+		begin, end = rules.offset, rules.end
+	} else {
+		begin = root.fields[len(root.fields)-1].value.end // a profile has a defaultAction at least
+		end, list = begin, separator+`"syscalls": `+list
+	}
+	return slices.Concat(source[:begin], []byte(list), source[end:]), nil
 }

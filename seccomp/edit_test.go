@@ -70,15 +70,48 @@ func TestEdit(t *testing.T) {
 	]
 }
 `},
-		{"deny where all is open", open, Deny, "mount", `{"defaultAction": "SCMP_ACT_ALLOW",
-	"syscalls": [
 		{
-			"names": [
-				"mount"
-			],
-			"action": "SCMP_ACT_ERRNO"
-		}
-	]}`},
+			"deny where all is open", open, Deny, "mount",
+			`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO"}]}`,
+		},
+		{
+			"deny where all is open, in lines", "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n", Deny, "mount", `{
+  "defaultAction": "SCMP_ACT_ALLOW",
+  "syscalls": [
+    {
+      "names": [
+        "mount"
+      ],
+      "action": "SCMP_ACT_ERRNO"
+    }
+  ]
+}
+`,
+		},
+		{
+			"gate where all is open", open, Gate, "SYS_ADMIN=mount",
+			`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]}`,
+		},
+		{
+			"no list", `{"syscalls": null, "defaultAction": "SCMP_ACT_ERRNO"}`, Allow, "mount",
+			`{"syscalls": [{"names":["mount"],"action":"SCMP_ACT_ALLOW"}], "defaultAction": "SCMP_ACT_ERRNO"}`,
+		},
+		{
+			"an empty list", "{\n\t\"syscalls\": [\n\t],\n\t\"defaultAction\": \"SCMP_ACT_ERRNO\"\n}", Allow, "mount",
+			"{\n\t\"syscalls\": [\n\t\t{\n\t\t\t\"names\": [\n\t\t\t\t\"mount\"\n\t\t\t],\n\t\t\t\"action\": \"SCMP_ACT_ALLOW\"\n\t\t}\n\t],\n\t\"defaultAction\": \"SCMP_ACT_ERRNO\"\n}",
+		},
+		{
+			"the only rule", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, Deny, "mount",
+			`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}`,
+		},
+		{
+			"the only rule, by another", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, Allow, "mount",
+			`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"names":["mount"],"action":"SCMP_ACT_ALLOW"} ]}`,
+		},
+		{
+			"in one line", `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["chown", "write"],"action":"SCMP_ACT_ALLOW"}]}`, Allow, "chown",
+			`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["write"],"action":"SCMP_ACT_ALLOW"},{"names":["chown"],"action":"SCMP_ACT_ALLOW"}]}`,
+		},
 		{"allow where all is open", open, Allow, "mount", open},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
