@@ -105,7 +105,11 @@ func writeExplanation(w io.Writer, x *seccomp.Explanation) {
 		if i == 0 {
 			label = "to allow it"
 		}
-		fmt.Fprintf(w, "  %-11s  %s%s\n", label, wrapped(printable(change.How), 15), at(change.Rule))
+		how := change.How
+		if change.When != "" {
+			how += ", when " + change.When
+		}
+		fmt.Fprintf(w, "  %-11s  %s%s\n", label, wrapped(printable(how), 15), at(change.Rule))
 	}
 }
 

@@ -52,12 +52,16 @@ type Case struct {
 	When    string   `json:"when"`
 	Verdict string   `json:"verdict"`
 	Rules   []string `json:"rules"`
+
+	passes bool
+	other  bool // it is for what no condition meets
 }
 
 // Remedy is what would let a denied call through.
 type Remedy struct {
 	Kind string `json:"kind"` // capability, arguments or edit
 	How  string `json:"how"`
+	When string `json:"when,omitempty"` // with which arguments only
 	Rule string `json:"rule,omitempty"`
 }
 
@@ -88,23 +92,17 @@ func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 		return nil, err
 	}
 	x := &Explanation{Call: c.String(), Arch: arch.String(), Number: number, Verdict: v.String()}
-	if c.Given == 0 {
-		if x.Cases, err = e.cases(c); err != nil {
-			return nil, err
-		}
+	if x.Cases, err = e.cases(c); err != nil {
+		return nil, err
 	}
+	passes := v.passes()
 	if len(x.Cases) > 0 {
 		x.Verdict, x.Because = Depends, "its arguments decide"
-		v = unix.SECCOMP_RET_ALLOW // for remedies: some arguments may already do
-		for _, one := range x.Cases {
-			if one.Verdict != "ALLOW" {
-				v = unix.SECCOMP_RET_KILL_PROCESS
-			}
-		}
+		passes = !slices.ContainsFunc(x.Cases, func(one Case) bool { return !one.passes })
 	} else {
 		x.Because, x.Rule, x.Comment = e.because(c, v)
 	}
-	if v.Action() != unix.SECCOMP_RET_ALLOW {
+	if !passes {
 		x.Changes, err = e.remedies(c)
 	}
 	return x, err
@@ -207,38 +205,33 @@ func sameAction(a specs.LinuxSeccompAction, aErrno *uint, b specs.LinuxSeccompAc
 	return errOne == nil && errOther == nil && one == other
 }
 
-// cases lists what the arguments decide: one case for all conditions with the
-// same verdict, and one for what no condition meets. There are none
-// when the verdict is always the same.
+// cases lists what the arguments that were not given decide: one case for all
+// conditions with the same verdict, and one for what no condition meets. There
+// are none when the verdict is always the same.
 func (e *Explainer) cases(c CallPattern) ([]Case, error) {
-	groups := e.Policy.conditions(c.Name)
+	groups, settled := e.open(c)
+	if settled || len(groups) == 0 {
+		return nil, nil
+	}
 	var cases []Case
 	for _, g := range groups {
-		sample := c
-		sample.Args = satisfying(g.args)
+		sample := c.with(satisfying(g.args))
+		if !holds(g.args, sample.Args) {
+			continue // nothing meets it
+		}
 		v, err := e.Run(sample)
 		if err != nil {
 			return nil, err
 		}
-		when, rule := describe(c.Name, g.args), g.rule.Pos.String()
-		same := slices.IndexFunc(cases, func(o Case) bool { return o.Verdict == v.String() })
-		switch {
-		case same < 0:
-			cases = append(cases, Case{when, v.String(), []string{rule}})
-		case slices.Contains(cases[same].Rules, rule):
-			cases[same].When += " or " + when
-		default:
-			cases[same].When += " or " + when
-			cases[same].Rules = append(cases[same].Rules, rule)
-		}
+		cases = addCase(cases, v, describe(c.Name, g.args), g.rule.Pos.String())
 	}
-	if other, ok := e.unmet(c, groups); ok && len(groups) > 0 {
+	if other, ok := e.unmet(c, groups); ok {
 		v, err := e.Run(other)
 		if err != nil {
 			return nil, err
 		}
 		_, rule, _ := e.because(other, v)
-		cases = append(cases, Case{"otherwise", v.String(), []string{rule}})
+		cases = append(cases, Case{When: "otherwise", Verdict: v.String(), Rules: []string{rule}, passes: v.passes(), other: true})
 	}
 	if !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
 		return nil, nil
@@ -246,12 +239,55 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 	return cases, nil
 }
 
+func addCase(cases []Case, v Verdict, when, rule string) []Case {
+	i := slices.IndexFunc(cases, func(o Case) bool { return o.Verdict == v.String() })
+	if i < 0 {
+		return append(cases, Case{When: when, Verdict: v.String(), Rules: []string{rule}, passes: v.passes()})
+	}
+	cases[i].When += " or " + when
+	if !slices.Contains(cases[i].Rules, rule) {
+		cases[i].Rules = append(cases[i].Rules, rule)
+	}
+	return cases
+}
+
+// open are the conditions that the given arguments meet, as far as they are
+// about others. It is settled when there is one that they meet as a whole.
+func (e *Explainer) open(c CallPattern) (groups []condition, settled bool) {
+	for _, g := range e.Policy.conditions(c.Name) {
+		given := func(a specs.LinuxSeccompArg) bool { return int(a.Index) < c.Given }
+		free := slices.DeleteFunc(slices.Clone(g.args), given)
+		fixed := slices.DeleteFunc(slices.Clone(g.args), func(a specs.LinuxSeccompArg) bool { return !given(a) })
+		switch {
+		case !holds(fixed, c.Args):
+		case len(free) == 0:
+			return nil, true
+		default:
+			groups = append(groups, condition{free, g.rule})
+		}
+	}
+	return groups, false
+}
+
+// with gives arguments to what was left open: such as the kernel reads, not
+// those with more bits that a program must go out of its way to pass.
+func (c CallPattern) with(args [6]uint64) CallPattern {
+	narrow := syscalls.Int32Args(c.Name)
+	for i := c.Given; i < len(args); i++ {
+		c.Args[i] = args[i]
+		if narrow&(1<<i) != 0 {
+			c.Args[i] = uint64(uint32(args[i]))
+		}
+	}
+	return c
+}
+
 // unmet finds arguments that meet none of the conditions.
 func (e *Explainer) unmet(c CallPattern, groups []condition) (CallPattern, bool) {
 	for _, args := range samples(groups) {
-		if !slices.ContainsFunc(groups, func(g condition) bool { return holds(g.args, args) }) {
-			c.Args = args
-			return c, true
+		other := c.with(args)
+		if !slices.ContainsFunc(groups, func(g condition) bool { return holds(g.args, other.Args) }) {
+			return other, true
 		}
 	}
 	return c, false

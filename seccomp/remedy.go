@@ -1,10 +1,9 @@
 package seccomp
 
 import (
+	"errors"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -14,29 +13,19 @@ import (
 // program for it lets the call through.
 func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 	var all []Remedy
-	for _, change := range e.candidates(c.Name) {
-		other, err := e.with(change)
-		if err != nil {
-			return nil, err
-		}
-		v, rule, err := other.opens(c)
-		if err != nil {
-			return nil, err
-		}
-		if v {
-			all = append(all, Remedy{"capability", change.flags(), rule})
-		}
+	opening, err := e.changes(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range opening {
+		all = append(all, Remedy{"capability", change.flags(), change.when, change.rule})
 	}
 	if c.Given > 0 {
 		cases, err := e.cases(CallPattern{Name: c.Name})
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range cases {
-			if one.Verdict == "ALLOW" && one.When != "otherwise" {
-				all = append(all, Remedy{"arguments", one.When, one.Rules[0]})
-			}
-		}
+		all = append(all, otherArguments(cases)...)
 	}
 	base := ""
 	if e.Policy.Profile.File != DefaultName {
@@ -48,31 +37,58 @@ func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 // DefaultName is what the default profile is called in messages.
 const DefaultName = "default.json"
 
-// opens reports whether the call gets through whatever arguments were left out.
-func (e *Explainer) opens(c CallPattern) (ok bool, rule string, err error) {
-	calls := []CallPattern{c}
-	if c.Given == 0 {
-		for _, args := range samples(e.Policy.conditions(c.Name)) {
-			c.Args = args
-			calls = append(calls, c)
+// otherArguments are the cases in which a call gets through.
+func otherArguments(cases []Case) []Remedy {
+	var all []Remedy
+	var met []string
+	for _, one := range cases {
+		how := one.When
+		if one.other {
+			how = "not (" + strings.Join(met, " or ") + ")"
+		}
+		met = append(met, one.When)
+		if one.passes {
+			all = append(all, Remedy{"arguments", how, "", one.Rules[0]})
 		}
 	}
-	for _, one := range calls {
+	return all
+}
+
+// opens gives the rule that lets the call through, or "", and with which of
+// the arguments that were left out, or "" when with all.
+func (e *Explainer) opens(c CallPattern) (rule, when string, err error) {
+	groups, _ := e.open(c)
+	all := true
+	for _, args := range samples(groups) {
+		one := c.with(args)
 		v, err := e.Run(one)
-		if err != nil || v.Action() != unix.SECCOMP_RET_ALLOW && v.Action() != unix.SECCOMP_RET_LOG {
-			return false, "", err
+		if err != nil {
+			return "", "", err
 		}
-		if _, rule, _ = e.because(one, v); rule == "" {
-			rule = e.Policy.Profile.DefaultActionPos.String()
+		if !v.passes() {
+			all = false
+		} else if rule == "" {
+			_, rule, _ = e.because(one, v)
 		}
 	}
-	return true, rule, nil
+	if all || rule == "" {
+		return rule, "", nil
+	}
+	cases, err := e.cases(c)
+	for _, one := range otherArguments(cases) {
+		when += one.How
+	}
+	return rule, when, err
 }
 
 // capChange is a change of the bounding set.
-type capChange struct{ add, drop []string }
+type capChange struct {
+	add, drop []string
+	rule      string // that lets the call through then
+	when      string // with which arguments only
+}
 
-func (c capChange) flags() string {
+func (c *capChange) flags() string {
 	var flags []string
 	for _, name := range c.add {
 		flags = append(flags, "--cap-add "+name)
@@ -83,15 +99,53 @@ func (c capChange) flags() string {
 	return strings.Join(flags, " ")
 }
 
-// candidates are the changes of capabilities that some rule for the call waits for.
-func (e *Explainer) candidates(name string) []capChange {
+// changes are the changes of capabilities that let a call through: first those
+// of one, then those that bring in a rule which asks for several, unless one
+// of them does alone.
+func (e *Explainer) changes(c CallPattern) ([]capChange, error) {
 	var all []capChange
-	add := func(c capChange) {
-		if len(c.add)+len(c.drop) > 0 && !slices.ContainsFunc(all, func(o capChange) bool { return o.flags() == c.flags() }) {
-			all = append(all, c)
+	rule, _, err := e.opens(c)
+	if err != nil {
+		return nil, err
+	}
+	denied := rule == "" // with all arguments: to open some is something
+	for _, change := range e.candidates(c.Name) {
+		names := append(slices.Clone(change.add), change.drop...)
+		if slices.ContainsFunc(all, func(o capChange) bool { return slices.Contains(names, append(o.add, o.drop...)[0]) }) {
+			continue
+		}
+		other, err := e.with(change)
+		var refused *Problem
+		if errors.As(err, &refused) {
+			continue // nothing starts with these capabilities
+		}
+		if err != nil {
+			return nil, err
+		}
+		if change.rule, change.when, err = other.opens(c); err != nil {
+			return nil, err
+		}
+		if change.rule != "" && (change.when == "" || denied) {
+			all = append(all, change)
 		}
 	}
+	return all, nil
+}
+
+// candidates are the changes of capabilities that bring in or leave out some
+// rule for the call, those of one capability first.
+func (e *Explainer) candidates(name string) []capChange {
+	var single, several []capChange
 	has := func(n Name) bool { return slices.Contains(e.Policy.Target.Capabilities, n.Value) }
+	add := func(n Name) {
+		c := capChange{add: []string{n.Value}}
+		if has(n) {
+			c = capChange{drop: c.add}
+		}
+		if !slices.ContainsFunc(single, func(o capChange) bool { return o.flags() == c.flags() }) {
+			single = append(single, c)
+		}
+	}
 	for i := range e.Policy.Profile.Rules {
 		rule := &e.Policy.Profile.Rules[i]
 		if !rule.names(name) {
@@ -99,20 +153,22 @@ func (e *Explainer) candidates(name string) []capChange {
 		}
 		var c capChange
 		for _, n := range rule.Includes.Caps {
+			add(n)
 			if !has(n) {
 				c.add = append(c.add, n.Value)
 			}
 		}
 		for _, n := range rule.Excludes.Caps {
+			add(n)
 			if has(n) {
 				c.drop = append(c.drop, n.Value)
-			} else {
-				add(capChange{add: []string{n.Value}}) // without this rule another may decide
 			}
 		}
-		add(c)
+		if len(c.add)+len(c.drop) > 1 {
+			several = append(several, c)
+		}
 	}
-	return all
+	return append(single, several...)
 }
 
 // with is the same profile for a container with other capabilities.
@@ -190,17 +246,16 @@ func (e *Explainer) title(c CallPattern) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if v.Action() == unix.SECCOMP_RET_ALLOW {
+	if v.passes() {
 		return v.String(), nil
 	}
-	for _, change := range e.candidates(c.Name) {
-		other, err := e.with(change)
-		if err != nil {
-			return "", err
-		}
-		if ok, _, err := other.opens(c); err != nil || ok {
-			return v.String() + ", open with " + change.flags(), err
-		}
+	opening, err := e.changes(c)
+	if err != nil || len(opening) == 0 {
+		return v.String(), err
 	}
-	return v.String(), nil
+	title := v.String() + ", open with " + opening[0].flags()
+	if opening[0].when != "" {
+		title += " for some arguments"
+	}
+	return title, nil
 }
