@@ -2,12 +2,18 @@ package seccomp
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 func TestEdit(t *testing.T) {
@@ -184,5 +190,129 @@ func TestParseEditRefused(t *testing.T) {
 	}
 	if _, err := p.Edit([]Edit{{Action: Allow, Names: []string{"mount"}}, {Action: Deny, Names: []string{"mount"}}}); err == nil {
 		t.Error("mount was both allowed and denied")
+	}
+}
+
+// editable are the calls of randomEditable and two that it never names.
+var editable = []string{"read", "chown", "lchown", "mseal", "personality", "futex_requeue", "clone3", "chroot", "mount", "getpid"}
+
+// randomEditable is a profile with calls in several rules, with and without
+// arguments and gates, laid out in one of the ways that people have.
+func randomEditable(r *rand.Rand) string {
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	var rules []string
+	for i := range r.IntN(7) {
+		action := pick("ALLOW", "ALLOW", "LOG", "ERRNO", "KILL_PROCESS")
+		if r.IntN(4) == 0 { // alone: libseccomp is not to choose between conditions
+			rules = append(rules, fmt.Sprintf(`{"name": "personality", "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": %d}]}`, i))
+			continue
+		}
+		var names []string
+		for _, at := range r.Perm(len(editable) - 2)[:1+r.IntN(4)] {
+			names = append(names, strconv.Quote(editable[at]))
+		}
+		gate := pick("", "", `, "includes": {"caps": ["CAP_CHOWN"]}`, `, "excludes": {"caps": ["CAP_SYS_ADMIN"]}`)
+		rules = append(rules, fmt.Sprintf(`{"names": [%s],%s"action": "SCMP_ACT_%s", "comment": "rule %d"%s}`,
+			strings.Join(names, pick(",", ", ", ",\n\t\t\t\t")), pick(" ", "\n\t\t\t"), action, i, gate))
+	}
+	list := strings.Join(rules, pick(", ", ",\n\t\t"))
+	return fmt.Sprintf("{\n\t\"defaultAction\": \"SCMP_ACT_%s\",\n\t\"syscalls\": [%s%s]\n}\n", pick("ERRNO", "ERRNO", "KILL_PROCESS", "ALLOW"), pick("", "\n\t\t"), list)
+}
+
+func TestEditVerdicts(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 1))
+	for range 300 {
+		source := randomEditable(r)
+		before := mustParse(t, source)
+		var edits []Edit
+		names := r.Perm(len(editable))
+		for i, action := range []EditAction{Allow, Deny, Gate}[:1+r.IntN(3)] {
+			e := Edit{Action: action, Names: []string{editable[names[2*i]], editable[names[2*i+1]]}}
+			if action == Gate {
+				e.Capability = "CAP_SYS_ADMIN"
+			}
+			edits = append(edits, e)
+		}
+		text, err := before.Edit(edits)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, source)
+		}
+		after := mustParse(t, string(text))
+		for _, caps := range [][]string{nil, {"CAP_CHOWN"}, {"CAP_CHOWN", "CAP_SYS_ADMIN"}} {
+			checkEdited(t, before, after, edits, Target{caps, syscalls.AMD64, Kernel{6, 18}})
+		}
+		checkKept(t, before, after, edits)
+		if t.Failed() {
+			t.Fatalf("%+v\n%s\n%s", edits, source, text)
+		}
+	}
+}
+
+// checkEdited wants the verdicts that the edits ask for, and else those from
+// before: but above the largest number that either profile names, where a call may
+// have become newer than the profile, or known to it.
+func checkEdited(t *testing.T, before, after *Profile, edits []Edit, target Target) {
+	t.Helper()
+	verdicts := func(p *Profile) (*judge, func(Call) Verdict) {
+		policy := resolved(t, p, target)
+		program, err := policy.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newJudge(policy.Seccomp, target.Arch), func(c Call) Verdict { return interpret(t, program, c) }
+	}
+	ja, was := verdicts(before)
+	jb, is := verdicts(after)
+	horizon := min(ja.largest[target.Arch], jb.largest[target.Arch])
+	const enosys = Verdict(unix.SECCOMP_RET_ERRNO) | Verdict(unix.ENOSYS)
+	for _, c := range slices.Concat(ja.calls(target.Arch), jb.calls(target.Arch)) {
+		name, _ := syscalls.NameOf(target.Arch, c.Nr)
+		a, b := was(c), is(c)
+		i := slices.IndexFunc(edits, func(e Edit) bool { return slices.Contains(e.Names, name) })
+		switch {
+		case i < 0 && a != b && (c.Nr <= horizon || a != enosys && b != enosys):
+			t.Errorf("%s%#x with %v was %s, and is %s", name, c.Args, target.Capabilities, a, b)
+		case i < 0:
+		case edits[i].Action == Allow || edits[i].Action == Gate && slices.Contains(target.Capabilities, edits[i].Capability):
+			if b != unix.SECCOMP_RET_ALLOW {
+				t.Errorf("%s%#x with %v is %s", name, c.Args, target.Capabilities, b)
+			}
+		case b.passes():
+			t.Errorf("%s%#x with %v is %s", name, c.Args, target.Capabilities, b)
+		}
+	}
+}
+
+// checkKept wants the old rules without the names, in their order, with their
+// comments, in front of the new ones.
+func checkKept(t *testing.T, before, after *Profile, edits []Edit) {
+	t.Helper()
+	plain := func(r Rule) string {
+		text := fmt.Sprint(r.Action, r.Comment, len(r.Args))
+		for _, n := range slices.Concat(r.Names, r.Includes.Caps, r.Excludes.Caps) {
+			text += " " + n.Value
+		}
+		return text
+	}
+	want, got := []string{}, []string{}
+	for _, r := range before.Rules {
+		r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n Name) bool {
+			return slices.ContainsFunc(edits, func(e Edit) bool { return slices.Contains(e.Names, n.Value) })
+		})
+		if len(r.Names) > 0 {
+			want = append(want, plain(r))
+		}
+	}
+	for _, r := range after.Rules {
+		got = append(got, plain(r))
+	}
+	if len(got) > len(want) {
+		got = got[:len(want)]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(after.Rules) - len(want); n > len(edits) {
+		t.Errorf("%d edits made %d rules", len(edits), n)
 	}
 }
