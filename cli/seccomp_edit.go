@@ -1,13 +1,23 @@
 package cli
 
 import (
+	"strings"
+
 	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 func (a *app) seccompEditCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "edit",
 		Usage: "print a profile that allows, denies or gates other calls",
+		Description: `Each call is first taken out of every rule that names it; all else stays as it is,
+comments included. The profile goes to standard output:
+
+  minirun seccomp edit --gate CAP_AUDIT_CONTROL=@chown --deny ptrace > custom.json
+
+` + wrapped("The groups are "+strings.Join(syscalls.Groups(), ", ")+".", 0),
 		Flags: []ucli.Flag{
 			choice("", "base", "default", "begin with the profile in `FILE`, or with Docker's default one"),
 			list("", "allow", "", "let `NAMES` through: system calls and @groups, with commas between"),

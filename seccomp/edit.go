@@ -91,6 +91,9 @@ func expand(name string) ([]string, error) {
 // first taken out of every rule that names it, and a rule that then names none
 // is taken out whole; a new rule, where one is needed, goes behind the last. All
 // else stays as it is, to the byte. A call in two edits is an [EditError].
+//
+// The verdicts of other calls stay too, but for those that are newer than all calls
+// which the profile names: which these are may change, as the largest may.
 func (p *Profile) Edit(edits []Edit) ([]byte, error) {
 	var seen []string
 	for _, e := range edits {
