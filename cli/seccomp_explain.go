@@ -16,7 +16,7 @@ func (a *app) seccompExplainCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "explain",
 		Usage:     "say what becomes of system calls, which rule decides, and what would change it",
-		ArgsUsage: "[CALL[(ARGUMENT,...)]...]",
+		ArgsUsage: "[CALL[(ARGUMENT,...)]|@GROUP]...",
 		Flags:     append(targetFlags(), profileFlag(), formatFlag()),
 		Action:    a.explainAction,
 	}
@@ -27,17 +27,17 @@ func (a *app) explainAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	var calls []seccomp.CallPattern
-	for _, text := range c.Args().Slice() {
-		call, err := seccomp.ParseCall(text)
-		if err != nil {
-			return err
-		}
-		calls = append(calls, call)
-	}
 	p, err := policy(c)
 	if err != nil {
 		return err
+	}
+	var calls []seccomp.CallPattern
+	for _, text := range c.Args().Slice() {
+		some, err := seccomp.ParseCalls(text, p.Target.Arch)
+		if err != nil {
+			return err
+		}
+		calls = append(calls, some...)
 	}
 	explainer, err := p.Explainer()
 	if err != nil {

@@ -1,10 +1,13 @@
 package seccomp
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
+	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -39,10 +42,36 @@ type CallError struct {
 	Offset             int // of what is wrong, in bytes
 }
 
-func (e *CallError) Error() string { return e.Text + ": " + e.Message }
+func (e *CallError) Error() string {
+	if strings.TrimSpace(e.Text) == "" {
+		return strconv.Quote(e.Text) + ": " + e.Message
+	}
+	return e.Text + ": " + e.Message
+}
 
 // Hint says what to do, or is empty.
 func (e *CallError) Hint() string { return e.Fix }
+
+// ParseCalls reads what [ParseCall] does, or a @group, which stands for
+// those of its calls that the architecture has.
+func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
+	name := strings.TrimSpace(text)
+	if !strings.HasPrefix(name, "@") {
+		c, err := ParseCall(text)
+		return []CallPattern{c}, err
+	}
+	calls, ok := syscalls.Group(name)
+	if !ok {
+		return nil, &CallError{Text: text, Message: "no such group of system calls", Fix: didYouMean(name, syscalls.Groups())}
+	}
+	var all []CallPattern
+	for _, call := range calls {
+		if _, has := syscalls.Number(arch, call); has {
+			all = append(all, CallPattern{Name: call})
+		}
+	}
+	return all, nil
+}
 
 // ParseCall reads NAME or NAME(ARGUMENT, ...). An argument is a sum of words
 // joined by |, each a number in Go's notation, a negative one, or a constant
@@ -51,14 +80,10 @@ func ParseCall(text string) (CallPattern, error) {
 	fail := func(offset int, hint, format string, args ...any) (CallPattern, error) {
 		return CallPattern{}, &CallError{Text: text, Message: fmt.Sprintf(format, args...), Fix: hint, Offset: offset}
 	}
-	name, rest, hasArgs := strings.Cut(text, "(")
-	name = strings.TrimSpace(name)
+	before, rest, hasArgs := strings.Cut(text, "(")
+	name := strings.TrimSpace(before)
 	if !syscalls.Known(name) {
-		hint := ""
-		if near := syscalls.Suggest(name); near != "" {
-			hint = "did you mean " + near + "?"
-		}
-		return fail(0, hint, "no such system call")
+		return fail(begin(before), callHint(name), "no such system call")
 	}
 	c := CallPattern{Name: name}
 	if !hasArgs {
@@ -74,42 +99,64 @@ func ParseCall(text string) (CallPattern, error) {
 	offset := len(text) - len(rest)
 	for _, arg := range strings.Split(inside, ",") {
 		if c.Given == len(c.Args) {
-			return fail(offset, "a system call has six at most", "too many arguments")
+			return fail(offset+begin(arg), "a system call has six at most", "too many arguments")
 		}
-		v, bad, ok := parseArgument(name, c.Given, arg)
-		if !ok {
-			offset += len(arg) - len(strings.TrimLeft(arg, " \t"))
-			return fail(offset, constantHint(name, c.Given), "%q is no number, and no constant that goes with argument %d", bad, c.Given)
+		for _, word := range strings.Split(arg, "|") {
+			v, wrong := parseWord(name, c.Given, strings.TrimSpace(word))
+			if wrong != nil {
+				return fail(offset+begin(word), wrong.Fix, "%s", wrong.Message)
+			}
+			c.Args[c.Given] |= v
+			offset += len(word) + 1
 		}
-		c.Args[c.Given] = v
 		c.Given++
-		offset += len(arg) + 1
 	}
 	return c, nil
 }
 
-func parseArgument(call string, index int, text string) (v uint64, bad string, ok bool) {
-	for _, word := range strings.Split(text, "|") {
-		word = strings.TrimSpace(word)
-		if c, ok := syscalls.Constant(call, index, word); ok {
-			v |= c
-			continue
-		}
-		if n, err := strconv.ParseUint(word, 0, 64); err == nil {
-			v |= n
-			continue
-		}
-		n, err := strconv.ParseInt(word, 0, 64)
-		if err != nil {
-			return 0, word, false
-		}
-		v |= uint64(n)
+// begin is where a word begins behind its space.
+func begin(text string) int { return len(text) - len(strings.TrimLeft(text, " \t")) }
+
+func parseWord(call string, index int, word string) (uint64, *CallError) {
+	if c, ok := syscalls.Constant(call, index, word); ok {
+		return c, nil
 	}
-	return v, "", true
+	if v, err := strconv.ParseUint(word, 0, 64); err == nil {
+		return v, nil
+	}
+	n, err := strconv.ParseInt(word, 0, 64)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, &CallError{Message: word + " does not fit in 64 bits"}
+	case err == nil && syscalls.Int32Args(call)&(1<<index) != 0 && n >= math.MinInt32:
+		return uint64(uint32(n)), nil // what the kernel reads, and C passes
+	case err == nil:
+		return uint64(n), nil
+	}
+	return 0, &CallError{Message: fmt.Sprintf("%q is no number, and no constant that goes with argument %d", word, index), Fix: constantHint(call, index, word)}
 }
 
-func constantHint(call string, index int) string {
+// callHint helps with a name that no call has. Logs have numbers.
+func callHint(name string) string {
+	if number, err := strconv.ParseUint(name, 0, 32); err == nil {
+		if host, ok := syscalls.Host(); ok {
+			if call, ok := syscalls.NameOf(host, uint32(number)); ok {
+				return fmt.Sprintf("write its name: %s is %s on %s", name, call, host)
+			}
+		}
+		return "write its name"
+	}
+	if strings.HasPrefix(name, "@") {
+		return "a group stands here for no call"
+	}
+	return didYouMean(strings.ToLower(name), syscalls.Names())
+}
+
+func constantHint(call string, index int, word string) string {
 	known := syscalls.Constants(call, index)
+	if near := spelling.Nearest(strings.ToUpper(word), known); near != "" {
+		return "did you mean " + near + "?"
+	}
 	if len(known) == 0 {
 		return "write a number"
 	}
