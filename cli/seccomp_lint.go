@@ -9,6 +9,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 )
 
@@ -16,7 +17,7 @@ func (a *app) seccompLintCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "lint",
 		Usage:     "find what is wrong with profiles and what may surprise; ends with status 1 on errors and warnings",
-		ArgsUsage: "FILE...",
+		ArgsUsage: "FILE|default...",
 		Flags: append(targetFlags(),
 			choice("", "format", "text", "print `FORMAT`: text, json or sarif"),
 			toggle("", "fix", "", "apply the safe remedies to the files"),
@@ -56,7 +57,14 @@ func (a *app) lintAction(c *ucli.Context) error {
 
 // lintFile gives what is found in a file, with fix what is left of it.
 func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Finding, error) {
+	if file == "default" {
+		return seccomp.Lint(seccomp.DefaultName, profiles.Default(), t) // there is no file to fix
+	}
 	data, err := os.ReadFile(file)
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return nil, &usageError{"seccomp profile " + file + ": " + path.Err.Error(), "give files, or default"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +77,7 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 		return findings, err
 	}
 	if err := replaceFile(file, fixed); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("fix %s: %w", file, err)
 	}
 	a.ui.say("%s: %d fixed", file, n)
 	return seccomp.Lint(file, fixed, t)

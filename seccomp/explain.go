@@ -121,9 +121,35 @@ func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string
 	case e.truncated(c):
 		return "an argument that the kernel reads as 32 bits has upper bits set: no rule is trusted with it", "", ""
 	case p.mentions(c.Name):
-		return "rules name it, but none of them applies: the default action", p.Profile.DefaultActionPos.String(), ""
+		return "rules name it, but none of them applies" + p.elsewhere(c.Name) + ": the default action", p.Profile.DefaultActionPos.String(), ""
 	}
 	return "no rule names it: the default action", p.Profile.DefaultActionPos.String(), ""
+}
+
+// elsewhere says which rules for a call are left out on this machine, whatever
+// the container.
+func (p *Policy) elsewhere(name string) string {
+	var why []string
+	for i, d := range p.Decisions {
+		r := &p.Profile.Rules[i]
+		if !r.names(name) {
+			continue
+		}
+		switch d.Reason {
+		case MissingArch:
+			why = append(why, "that at "+short(r.Pos)+" is for other architectures")
+		case MissingKernel:
+			why = append(why, "that at "+short(r.Pos)+" is for Linux "+d.By.Value+" and later")
+		case ExcludedArch:
+			why = append(why, "that at "+short(r.Pos)+" is not for "+d.By.Value)
+		case ExcludedKernel:
+			why = append(why, "that at "+short(r.Pos)+" is for Linux before "+d.By.Value)
+		}
+	}
+	if why == nil {
+		return ""
+	}
+	return " (" + strings.Join(why, ", ") + ")"
 }
 
 func (p *Policy) mentions(name string) bool {

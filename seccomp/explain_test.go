@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -307,5 +308,73 @@ func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c Call
 	beyond := x.Verdict == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)).String()
 	if len(x.Cases) == 0 && (x.Rule != "" || !beyond && !strings.Contains(x.Because, "32 bits")) {
 		check(x.Rule, x.Verdict)
+	}
+}
+
+// TestExplainBecause: why a call gets what it gets.
+func TestExplainBecause(t *testing.T) {
+	source := denying(`{"names": ["personality"], "action": "SCMP_ACT_ALLOW", "comment": "as Docker", "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
+{"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 4294967295, "op": "SCMP_CMP_EQ"}]},
+{"names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}},
+{"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "6.2"}},
+{"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "excludes": {"minKernel": "4.8"}},
+{"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["x32"]}},
+{"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}}`)
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := explainerFor(p, amd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const edit = "edit: minirun seccomp edit --base p.json --allow "
+	for _, tt := range []struct {
+		call, verdict, because, rule, comment string
+		changes                               []string
+	}{
+		{"write", "ALLOW", "the rule decides", "p.json:2:1", "", nil},
+		{"personality(8)", "ALLOW", "the rule decides", "p.json:4:1", "as Docker", nil},
+		{"personality(-1)", "ALLOW", "the rule decides", "p.json:5:1", "", nil},
+		{"personality", "DEPENDS", "its arguments decide", "", "", []string{edit + "personality"}},
+		{
+			"personality(2)", "ERRNO(EPERM)", "rules name it, but none of them applies: the default action", "p.json:1:19", "",
+			[]string{"arguments: arg0 == PER_LINUX32 or arg0 == 0xffffffff", edit + "personality"},
+		},
+		{
+			"personality(0x100000008)", "ERRNO(EPERM)", "an argument that the kernel reads as 32 bits has upper bits set: no rule is trusted with it", "", "",
+			[]string{"arguments: arg0 == PER_LINUX32 or arg0 == 0xffffffff", edit + "personality"},
+		},
+		{"mount", "ERRNO(EPERM)", "rules name it, but none of them applies: the default action", "p.json:1:19", "", []string{"capability: --cap-add CAP_SYS_ADMIN", edit + "mount"}},
+		{"umount2", "ERRNO(EPERM)", "no rule names it: the default action", "p.json:1:19", "", []string{edit + "umount2"}},
+		{"mseal", "ERRNO(ENOSYS)", "newer than every call that the profile names, so that programs fall back to older ones", "", "", []string{edit + "mseal"}},
+		{
+			"ptrace", "ERRNO(EPERM)", "rules name it, but none of them applies (that at 7:1 is for Linux 6.2 and later, that at 8:1 is for Linux before 4.8): the default action",
+			"p.json:1:19", "", []string{edit + "ptrace"},
+		},
+		{
+			"arch_prctl", "ERRNO(EPERM)", "rules name it, but none of them applies (that at 9:1 is for other architectures, that at 10:1 is not for amd64): the default action",
+			"p.json:1:19", "", []string{edit + "arch_prctl"},
+		},
+	} {
+		c, err := ParseCall(tt.call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := e.Explain(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var changes []string
+		for _, change := range x.Changes {
+			changes = append(changes, change.Kind+": "+change.How)
+		}
+		got := []any{x.Verdict, x.Because, x.Rule, x.Comment, changes}
+		if diff := cmp.Diff([]any{tt.verdict, tt.because, tt.rule, tt.comment, tt.changes}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.call, diff)
+		}
+	}
+	if _, err := e.Explain(CallPattern{Name: "riscv_hwprobe"}); err == nil || err.Error() != "amd64 has no call riscv_hwprobe" {
+		t.Errorf("a call of another architecture: %v", err)
 	}
 }
