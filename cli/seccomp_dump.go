@@ -15,27 +15,63 @@ func (a *app) seccompDumpCommand() *ucli.Command {
 		Name:      "dump",
 		Usage:     "print the filters of a live process, as the kernel has them; needs root",
 		ArgsUsage: "PID",
-		Flags:     append(targetFlags(), text("", "against", "", "compare them with what the profile in `FILE` gives, or default")),
-		Action:    a.dumpAction,
+		Description: `--against compares them with what a profile gives for a container with the process's
+own bounding set, or the one that --cap-add and --cap-drop say. It ends with
+status 1 when the profile gives another filter.`,
+		Flags:  append(targetFlags(), text("", "against", "", "compare them with what the profile in `FILE` gives, or default"), formatFlag()),
+		Action: a.dumpAction,
 	}
 }
 
-// dumpAction ends with status 1 when --against finds a difference.
 func (a *app) dumpAction(c *ucli.Context) error {
 	if err := words(c, 1, 1); err != nil {
 		return err
 	}
-	pid, err := strconv.Atoi(c.Args().First())
-	if err != nil || pid <= 0 {
-		return &usageError{"dump " + c.Args().First() + ": not a process ID", "'ps -e' lists the processes"}
-	}
-	filters, err := seccomp.Dump(pid)
+	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
 	}
-	if against := c.String("against"); against != "" {
-		return a.dumpAgainst(c, filters, against)
+	pid, err := strconv.Atoi(c.Args().First())
+	if err != nil || pid <= 0 {
+		return &usageError{"seccomp dump " + c.Args().First() + ": not a process ID", "'ps -e' lists the processes"}
 	}
+	var against *seccomp.Policy
+	if c.String("against") != "" {
+		if against, err = dumpPolicy(c, pid); err != nil {
+			return err
+		}
+	}
+	filters, err := seccomp.Dump(pid)
+	switch {
+	case err != nil:
+		return err
+	case against != nil:
+		return a.dumpAgainst(pid, filters, against, c.String("against"), asJSON)
+	case asJSON:
+		return writeJSON(a.stdout, dumpedFilters(filters))
+	}
+	return a.writeFilters(pid, filters)
+}
+
+// dumpPolicy is what the profile of --against comes to for the process.
+func dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
+	profile, err := loadProfile(c.String("against"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := target(c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.IsSet("cap-add") && !c.IsSet("cap-drop") {
+		if t.Capabilities, err = seccomp.BoundingSet(pid); err != nil {
+			return nil, err
+		}
+	}
+	return profile.Resolve(t)
+}
+
+func (a *app) writeFilters(pid int, filters []*seccomp.Program) error {
 	if len(filters) == 0 {
 		_, err := fmt.Fprintf(a.stdout, "process %d has no filter\n", pid)
 		return err
@@ -48,49 +84,83 @@ func (a *app) dumpAction(c *ucli.Context) error {
 	return nil
 }
 
-func (a *app) dumpAgainst(c *ucli.Context, filters []*seccomp.Program, name string) error {
-	profile, err := loadProfile(name)
+// dumpedFilter is a filter as JSON has it: struct sock_filter, and the text.
+type dumpedFilter struct {
+	Instructions []dumpedInstruction `json:"instructions"`
+	Text         string              `json:"text"`
+}
+
+type dumpedInstruction struct {
+	Code uint16 `json:"code"`
+	Jt   uint8  `json:"jt"`
+	Jf   uint8  `json:"jf"`
+	K    uint32 `json:"k"`
+}
+
+func dumpedFilters(filters []*seccomp.Program) []dumpedFilter {
+	all := []dumpedFilter{}
+	for _, f := range filters {
+		d := dumpedFilter{Text: f.Disassemble()}
+		for _, i := range f.Instructions {
+			d.Instructions = append(d.Instructions, dumpedInstruction(i))
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// comparison is what --against finds.
+type comparison struct {
+	Same        bool                 `json:"same"` // one filter is the profile's, to the byte
+	Finding     string               `json:"finding"`
+	Differences []seccomp.Difference `json:"differences"`
+}
+
+// dumpAgainst ends with status 1 when no filter is the profile's.
+func (a *app) dumpAgainst(pid int, filters []*seccomp.Program, p *seccomp.Policy, name string, asJSON bool) error {
+	found, err := compareFilters(pid, filters, p, printable(name))
 	if err != nil {
 		return err
 	}
-	t, err := target(c)
-	if err != nil {
-		return err
+	if asJSON {
+		err = writeJSON(a.stdout, found)
+	} else if _, err = fmt.Fprintln(a.stdout, found.Finding); err == nil {
+		err = a.writeDifferences(found.Differences, "process", name)
 	}
-	p, err := profile.Resolve(t)
-	if err != nil {
-		return err
+	if err == nil && !found.Same {
+		return status(1)
 	}
+	return err
+}
+
+// compareFilters looks for the profile's filter among those of the process, or
+// compares the only one call by call.
+func compareFilters(pid int, filters []*seccomp.Program, p *seccomp.Policy, name string) (comparison, error) {
+	found := comparison{Differences: []seccomp.Difference{}}
 	want, err := p.Compile()
 	if err != nil {
-		return err
+		return found, err
 	}
 	for i, f := range filters {
 		if bytes.Equal(f.Bytes(), want.Bytes()) {
-			_, err := fmt.Fprintf(a.stdout, "filter %d of %d is what %s gives, to the byte\n", i+1, len(filters), name)
-			return err
+			found.Same, found.Finding = true, fmt.Sprintf("filter %d of %d is what %s gives, to the byte", i+1, len(filters), name)
+			return found, nil
 		}
 	}
-	if len(filters) != 1 {
-		_, err = fmt.Fprintf(a.stdout, "none of the %d filters is what %s gives\n", len(filters), name)
-	} else {
-		err = a.dumpDifferences(p, filters[0], want, name)
+	switch len(filters) {
+	case 0:
+		found.Finding = fmt.Sprintf("process %d has no filter", pid)
+		return found, nil
+	case 1:
+	default:
+		found.Finding = fmt.Sprintf("none of the %d filters is what %s gives", len(filters), name)
+		return found, nil
 	}
-	if err != nil {
-		return err
+	differences, err := seccomp.Compare(p, filters[0], p, want)
+	found.Differences = append(found.Differences, differences...)
+	found.Finding = fmt.Sprintf("the filter is not what %s gives, but no verdict differs", name)
+	if n := len(differences); n > 0 {
+		found.Finding = fmt.Sprintf("the filter is not what %s gives: %s", name, countDifferences(n, false))
 	}
-	return status(1)
-}
-
-// dumpDifferences compares two programs call by call.
-func (a *app) dumpDifferences(p *seccomp.Policy, got, want *seccomp.Program, name string) error {
-	differences, err := seccomp.Compare(p, got, p, want)
-	if err != nil {
-		return err
-	}
-	if len(differences) == 0 {
-		_, err := fmt.Fprintf(a.stdout, "the filter is not what %s gives, but no verdict differs\n", name)
-		return err
-	}
-	return a.writeDifferences(differences, "process", name)
+	return found, err
 }

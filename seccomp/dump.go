@@ -42,17 +42,18 @@ func Dump(tid int) ([]*Program, error) {
 		return fail(errors.New("this architecture has no system call table"))
 	}
 	if _, err := os.Stat("/proc/" + strconv.Itoa(tid)); err != nil || tid <= 0 {
-		return fail(unix.ESRCH)
+		return fail(unix.ESRCH) // ptrace(2) would say EPERM to who is not root
 	}
 	runtime.LockOSThread() // a tracer is a thread
 	defer runtime.UnlockOSThread()
 	if err := ptrace(unix.PTRACE_SEIZE, tid, 0, nil); err != nil {
 		return fail(err)
 	}
-	if err := stop(tid); err != nil {
+	signal, err := stop(tid)
+	if err != nil {
 		return fail(err)
 	}
-	defer func() { _ = ptrace(unix.PTRACE_DETACH, tid, 0, nil) }() // it fails when the thread is gone: nothing is left to do
+	defer func() { _ = detach(tid, signal) }() // it fails when the thread is gone: nothing is left to do
 	var all []*Program
 	for i := 0; ; i++ {
 		insns, err := filterAt(tid, i)
@@ -66,22 +67,35 @@ func Dump(tid int) ([]*Program, error) {
 	}
 }
 
-// stop waits until the seized thread has stopped.
-func stop(tid int) error {
+// stop waits until the seized thread has stopped, and gives the signal that has
+// stopped it, if one was on its way: the thread is to get it when it goes on.
+func stop(tid int) (unix.Signal, error) {
+	const ptraceEventStop = 128 // PTRACE_EVENT_STOP of linux/ptrace.h: the stop that was asked for
 	if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0, nil); err != nil {
-		return err
+		return 0, err
 	}
 	for {
 		var status unix.WaitStatus
 		_, err := unix.Wait4(tid, &status, unix.WALL, nil)
-		if err == unix.EINTR {
+		switch {
+		case err == unix.EINTR:
 			continue
+		case err != nil:
+			return 0, err
+		case !status.Stopped():
+			return 0, unix.ESRCH
+		case status>>16 == ptraceEventStop:
+			return 0, nil
 		}
-		if err == nil && !status.Stopped() {
-			return unix.ESRCH
-		}
-		return err
+		return status.StopSignal(), nil
 	}
+}
+
+func detach(tid int, signal unix.Signal) error {
+	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, uintptr(tid), 0, uintptr(signal), 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func filterAt(tid, index int) ([]unix.SockFilter, error) {
@@ -102,17 +116,45 @@ func ptrace(request, tid int, addr uintptr, data unsafe.Pointer) error {
 
 // filtered reports whether /proc says that the thread has a filter.
 func filtered(tid int) bool {
-	var mode int
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	mode, err := statusField(tid, "Seccomp")
+	return err == nil && mode == strconv.Itoa(unix.SECCOMP_MODE_FILTER)
+}
+
+// BoundingSet is that of a live thread, by the names that profiles have.
+// An error is a [DumpError].
+func BoundingSet(tid int) ([]string, error) {
+	text, err := statusField(tid, "CapBnd")
 	if err != nil {
-		return false
+		return nil, &DumpError{tid, err, dumpHint(err)}
 	}
-	for line := range strings.Lines(string(data)) {
-		if n, _ := fmt.Sscanf(line, "Seccomp: %d", &mode); n == 1 {
-			return mode == unix.SECCOMP_MODE_FILTER
+	bits, err := strconv.ParseUint(text, 16, 64)
+	if err != nil {
+		return nil, &DumpError{tid, err, ""}
+	}
+	var names []string
+	for i, name := range capabilities() {
+		if bits&(1<<i) != 0 {
+			names = append(names, name)
 		}
 	}
-	return false
+	return names, nil
+}
+
+// statusField reads a line of /proc/TID/status.
+func statusField(tid int, name string) (string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	if errors.Is(err, os.ErrNotExist) {
+		return "", unix.ESRCH
+	}
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("/proc/%d/status has no %s", tid, name)
 }
 
 func dumpHint(err error) string {
