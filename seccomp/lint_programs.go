@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -51,8 +52,11 @@ func (l *linter) programs() error {
 	if err != nil {
 		return err
 	}
-	if err := e.Program.CheckLaunch(); err != nil {
-		l.find(l.profile.DefaultActionPos, Error, "launch-set", "allow these calls", "%v", err)
+	var denied *LaunchError
+	if err := e.Program.CheckLaunch(); errors.As(err, &denied) {
+		l.find(l.launchPos(e, denied), Error, "launch-set", "allow these calls", "%v", err)
+	} else if err != nil {
+		return err
 	}
 	l.horizon(policy)
 	for _, family := range families() {
@@ -61,6 +65,22 @@ func (l *linter) programs() error {
 		}
 	}
 	return l.multiplexers(e)
+}
+
+// launchPos is the first rule that denies what a start needs, or the default action.
+func (l *linter) launchPos(e *Explainer, err *LaunchError) Position {
+	for _, denied := range err.Denied {
+		name, _, _ := strings.Cut(denied, " ")
+		c := CallPattern{Name: name}
+		v, err := e.Run(c)
+		if err != nil {
+			continue
+		}
+		if rule := e.deciding(c, v); rule != nil {
+			return rule.Pos
+		}
+	}
+	return l.profile.DefaultActionPos
 }
 
 // horizon tells of the largest number that the profile names.

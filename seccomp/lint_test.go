@@ -65,7 +65,7 @@ func lintCases() []lintCase {
 		{"value outside its mask", denying(`{"names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [
 	{"index": 0, "value": 2, "valueTwo": 4, "op": "SCMP_CMP_MASKED_EQ"}]}`), []string{horizonToo, "5:2 error impossible-condition"}},
 		{"chown without its siblings", allowing(`{"names": ["chown"], "action": "SCMP_ACT_ERRNO"}`), []string{"2:12 warning missing-sibling"}},
-		{"openat without openat2", allowing(`{"names": ["open", "openat"], "action": "SCMP_ACT_ERRNO"}`), []string{"1:19 error launch-set", "2:12 warning missing-sibling"}},
+		{"openat without openat2", allowing(`{"names": ["open", "openat"], "action": "SCMP_ACT_ERRNO"}`), []string{"2:1 error launch-set", "2:12 warning missing-sibling"}},
 		{"empty", `{}`, []string{"1:1 error invalid"}},
 		{"misspelt", `{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86-64"], "syscalls": [
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHWON", "AUDIT_CONTROL"], "arches": ["amd46"]}}]}`,
