@@ -38,6 +38,8 @@ func explainable() map[string]string {
 		"never met": denying(`{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 18446744073709551615, "op": "SCMP_CMP_GT"}]},
 			{"names": ["lseek"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_GE"}]},
 			{"names": ["mmap"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_LT"}]}`),
+		"bits outside the mask": denying(`{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 2, "valueTwo": 4, "op": "SCMP_CMP_MASKED_EQ"}]},
+			{"names": ["lseek"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 6, "valueTwo": 5, "op": "SCMP_CMP_MASKED_EQ"}]}`),
 		"the horizon moves": denying(`{"names": ["futex_requeue"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHOWN"]}}`),
 	}
 	for i := range 12 {

@@ -3,6 +3,7 @@ package seccomp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -46,7 +47,8 @@ func LintRules() []LintRule {
 		{"dead-rule", "a rule has no effect", "A rule that does what the default action does, or whose own filters always leave it out, can go."},
 		{"duplicate-name", "a rule names a call twice", "Once is enough."},
 		{"enosys-horizon", "calls newer than the profile get ENOSYS", "Programs then fall back to older calls. Name a newer call, in a rule with any action, to decide on it."},
-		{"impossible-condition", "a condition can never be met", "The kernel reads many arguments as 32 bits, and of a masked comparison only the mask's bits remain: compare with what can be there."},
+		{"idle-condition", "a condition, or a part of it, does nothing", "Leave it out, or compare with what the kernel can see in the argument."},
+		{"impossible-condition", "a condition can never be met", "The kernel reads many arguments as 32 bits: compare with what can be there."},
 		{"invalid", "the file is no profile", "Nothing starts with it: mend what is said."},
 		{"launch-set", "a start itself needs a call that is denied", "Between the filter's installation and the program's first instruction a few calls are made: allow them."},
 		{"missing-sibling", "a call that does the same has another verdict", "Which of the calls a program makes depends on its C library, architecture and age: decide on all of them."},
@@ -286,14 +288,58 @@ func (l *linter) conditions(r *Rule) {
 				"argument %d has two conditions: each of the rule's conditions then lets the call match by itself (or, not and)", a.Index)
 		}
 		seen[a.Index] = true
-		if a.Op == specs.OpMaskedEqual && a.ValueTwo&^a.Value != 0 {
-			l.find(a.Pos, Error, "impossible-condition", "value is the mask, valueTwo what is left", "the value %#x has bits outside the mask %#x: it never matches", a.ValueTwo, a.Value)
+		l.condition(r, a)
+	}
+}
+
+// condition looks at what one condition asks of the calls that the rule is about.
+func (l *linter) condition(r *Rule, a Arg) {
+	if a.Op == specs.OpMaskedEqual && a.ValueTwo&^a.Value != 0 {
+		l.find(a.Pos, Warning, "idle-condition", "value is the mask, valueTwo what is left", "the bits %#x are outside the mask %#x: libseccomp passes over them", a.ValueTwo&^a.Value, a.Value)
+	}
+	for _, n := range r.Names {
+		kind, most := "64 bits wide", uint64(math.MaxUint64)
+		if syscalls.Int32Args(n.Value)&(1<<a.Index) != 0 {
+			kind, most = "an int", math.MaxUint32
 		}
-		for _, n := range r.Names {
-			if syscalls.Int32Args(n.Value)&(1<<a.Index) != 0 && a.Value > 1<<32-1 && a.Op != specs.OpNotEqual && a.Op != specs.OpLessThan && a.Op != specs.OpLessEqual {
-				l.find(a.Pos, Error, "impossible-condition", "the kernel reads 32 bits", "argument %d of %s is an int, and is compared with %#x", a.Index, n.Value, a.Value)
-				break
-			}
+		never, always := a.reach(most)
+		about := fmt.Sprintf("argument %d of %s is %s", a.Index, n.Value, kind)
+		switch {
+		case never:
+			l.find(a.Pos, Error, "impossible-condition", "compare with what can be there", "%s: %s %#x is never met", about, a.sign(), a.Value)
+			return
+		case always:
+			l.find(a.Pos, Warning, "idle-condition", "leave the condition out, or compare with what can be there", "%s: %s %#x is always met", about, a.sign(), a.Value)
+			return
 		}
 	}
+}
+
+func (a Arg) sign() string {
+	if a.Op == specs.OpMaskedEqual {
+		return fmt.Sprintf("== %#x under the mask", a.ValueTwo)
+	}
+	return operatorSigns[a.Op]
+}
+
+// reach tells whether no argument up to most meets the condition, or each.
+func (a Arg) reach(most uint64) (never, always bool) {
+	switch a.Op {
+	case specs.OpEqualTo:
+		return a.Value > most, false
+	case specs.OpNotEqual:
+		return false, a.Value > most
+	case specs.OpGreaterThan:
+		return a.Value >= most, false
+	case specs.OpGreaterEqual:
+		return a.Value > most, a.Value == 0
+	case specs.OpLessThan:
+		return a.Value == 0, a.Value > most
+	case specs.OpLessEqual:
+		return false, a.Value >= most
+	case specs.OpMaskedEqual:
+		wanted := a.ValueTwo & a.Value
+		return wanted > most, wanted == 0 && a.Value&most == 0
+	}
+	return false, false
 }
