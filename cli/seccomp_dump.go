@@ -77,7 +77,11 @@ func (a *app) writeFilters(pid int, filters []*seccomp.Program) error {
 		return err
 	}
 	for i, f := range filters {
-		if _, err := fmt.Fprintf(a.stdout, "filter %d of %d, %d instructions\n%s", i+1, len(filters), len(f.Instructions), f.Disassemble()); err != nil {
+		plural := "s"
+		if len(f.Instructions) == 1 {
+			plural = ""
+		}
+		if _, err := fmt.Fprintf(a.stdout, "filter %d of %d, %d instruction%s\n%s", i+1, len(filters), len(f.Instructions), plural, f.Disassemble()); err != nil {
 			return err
 		}
 	}

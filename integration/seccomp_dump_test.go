@@ -107,18 +107,18 @@ func TestDumpNoFilter(t *testing.T) {
 	c.end(t)
 }
 
-// A filter that is not minirun's.
-func TestDumpForeignFilter(t *testing.T) {
+// Two filters that are not minirun's, in the order in which they were installed.
+func TestDumpForeignFilters(t *testing.T) {
 	requires(t, readableFilter)
 	const own = `
 import ctypes, sys, time
-filter = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\xff\x7f", 8)
 class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-libc = ctypes.CDLL(None, use_errno=True)
-program = Program(1, ctypes.addressof(filter))
-if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:
-    sys.exit(ctypes.get_errno())
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+allow, load = b"\x06\0\0\0\0\0\xff\x7f", b"\x20\0\0\0\x04\0\0\0"
+libc = ctypes.CDLL(None)
+for filter in (allow, load + allow):
+    if libc.prctl(22, 2, ctypes.byref(Program(len(filter) // 8, filter)), 0, 0) != 0: # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        sys.exit("prctl")
 print("ready", flush=True)
 time.sleep(1000)
 `
@@ -135,7 +135,11 @@ time.sleep(1000)
 		t.Fatalf("%q, %v", line, err)
 	}
 	pid := strconv.Itoa(cmd.Process.Pid)
-	if got, want := seccompVerb(t, 0, "dump", pid), "filter 1 of 1, 1 instructions\n    0  ret  ALLOW\n"; got != want {
+	want := "filter 1 of 2, 1 instruction\n    0  ret  ALLOW\nfilter 2 of 2, 2 instructions\n    0  load arch\n    1  ret  ALLOW\n"
+	if got := seccompVerb(t, 0, "dump", pid); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := seccompVerb(t, 1, "dump", "--against", "default", pid), "none of the 2 filters is what default gives\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -27,9 +27,10 @@ func (e *DumpError) Unwrap() error { return e.Err }
 // Hint says what to do, or is empty.
 func (e *DumpError) Hint() string { return e.Fix }
 
-// Dump reads the filters of a live thread from the kernel, the latest first. A
-// thread without any gives an empty list. The thread is stopped for the moment
-// and goes on, whatever happens. An error is a [DumpError].
+// Dump reads the filters of a live thread from the kernel, in the order in which
+// they were installed (get_nth_filter of kernel/seccomp.c; ptrace(2) has it the
+// other way round). A thread without any gives an empty list. The thread is
+// stopped for the moment and goes on, whatever happens. An error is a [DumpError].
 //
 // It needs CAP_SYS_ADMIN, not to be filtered itself, and a kernel with
 // CONFIG_CHECKPOINT_RESTORE (ptrace(2), PTRACE_SECCOMP_GET_FILTER, Linux 4.4).
