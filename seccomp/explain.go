@@ -116,6 +116,8 @@ func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string
 	}
 	fallback, _ := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 	switch {
+	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && p.mentions(c.Name):
+		return "rules name it, but none of them applies" + p.elsewhere(c.Name) + ", and it is newer than every call of those that do: programs fall back to older ones", "", ""
 	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
 		return "newer than every call that the profile names, so that programs fall back to older ones", "", ""
 	case e.truncated(c):

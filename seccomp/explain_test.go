@@ -321,7 +321,8 @@ func TestExplainBecause(t *testing.T) {
 {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "6.2"}},
 {"names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "excludes": {"minKernel": "4.8"}},
 {"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["x32"]}},
-{"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}}`)
+{"names": ["arch_prctl"], "action": "SCMP_ACT_ALLOW", "excludes": {"arches": ["amd64"]}},
+{"names": ["memfd_secret"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_ADMIN"]}}`)
 	p, err := Parse("p.json", []byte(source))
 	if err != nil {
 		t.Fatal(err)
@@ -349,6 +350,10 @@ func TestExplainBecause(t *testing.T) {
 		},
 		{"mount", "ERRNO(EPERM)", "rules name it, but none of them applies: the default action", "p.json:1:19", "", []string{"capability: --cap-add CAP_SYS_ADMIN", edit + "mount"}},
 		{"umount2", "ERRNO(EPERM)", "no rule names it: the default action", "p.json:1:19", "", []string{edit + "umount2"}},
+		{
+			"memfd_secret", "ERRNO(ENOSYS)", "rules name it, but none of them applies, and it is newer than every call of those that do: programs fall back to older ones", "", "",
+			[]string{"capability: --cap-add CAP_SYS_ADMIN", edit + "memfd_secret"},
+		},
 		{"mseal", "ERRNO(ENOSYS)", "newer than every call that the profile names, so that programs fall back to older ones", "", "", []string{edit + "mseal"}},
 		{
 			"ptrace", "ERRNO(EPERM)", "rules name it, but none of them applies (that at 7:1 is for Linux 6.2 and later, that at 8:1 is for Linux before 4.8): the default action",
