@@ -33,7 +33,7 @@ var siblings = [...]string{
 	"readlink readlinkat",
 	"rename renameat renameat2",
 	"rmdir unlink unlinkat",
-	"select _newselect pselect6 pselect6_time64",
+	"select _newselect pselect6",
 	"setxattr lsetxattr fsetxattr setxattrat",
 	"stat lstat fstat newfstatat statx",
 	"symlink symlinkat",
@@ -120,25 +120,34 @@ func (p *Policy) settled(name string) bool {
 	})
 }
 
-// families are groups of siblings: the table's, and for 32-bit programs a call
-// with its wider forms: chown and chown32, futex and futex_time64.
+// families are the groups of siblings, each with the wider forms that 32-bit
+// programs have: chown and chown32, futex and futex_time64.
 func families() [][]string {
 	var all [][]string
 	for _, group := range siblings {
-		all = append(all, strings.Fields(group))
+		var family []string
+		for _, name := range strings.Fields(group) {
+			family = append(family, forms(name)...)
+		}
+		slices.Sort(family)
+		all = append(all, slices.Compact(family))
 	}
 	for _, name := range syscalls.Names() {
-		group := []string{name}
-		for _, suffix := range [...]string{"32", "64", "_time64"} {
-			if syscalls.Known(name + suffix) {
-				group = append(group, name+suffix)
-			}
+		family := forms(name)
+		known := func(other []string) bool { return slices.Contains(other, name) }
+		if len(family) > 1 && !slices.ContainsFunc(all[:len(siblings)], known) {
+			all = append(all, family)
 		}
-		known := func(family []string) bool {
-			return !slices.ContainsFunc(group, func(name string) bool { return !slices.Contains(family, name) })
-		}
-		if len(group) > 1 && !slices.ContainsFunc(all[:len(siblings)], known) {
-			all = append(all, group)
+	}
+	return all
+}
+
+// forms are a call and its wider forms.
+func forms(name string) []string {
+	all := []string{name}
+	for _, suffix := range [...]string{"32", "64", "_time64"} {
+		if syscalls.Known(name + suffix) {
+			all = append(all, name+suffix)
 		}
 	}
 	return all
