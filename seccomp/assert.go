@@ -127,14 +127,22 @@ func (r *assertionReader) calls(text string, at int) ([]AssertedCall, *Problem) 
 	var all []AssertedCall
 	for len(text) > 0 || len(all) == 0 {
 		one, rest := cutCall(text)
-		if group, ok := syscalls.Group(one); ok {
+		if strings.HasPrefix(one, "@") {
+			group, err := expand(one)
+			if err != nil {
+				var wrong *EditError
+				errors.As(err, &wrong)
+				return nil, &Problem{r.pos(at), wrong.Error(), wrong.Fix}
+			}
 			for _, name := range group {
 				all = append(all, AssertedCall{CallPattern{Name: name}, true})
 			}
-		} else if c, err := ParseCall(one); err == nil {
-			all = append(all, AssertedCall{c, false})
 		} else {
-			return nil, r.callProblem(err, at)
+			c, err := ParseCall(one)
+			if err != nil {
+				return nil, r.callProblem(err, at)
+			}
+			all = append(all, AssertedCall{c, false})
 		}
 		at += len(text) - len(rest)
 		text = rest
@@ -148,9 +156,6 @@ func (r *assertionReader) callProblem(err error, at int) *Problem {
 	problem := &Problem{r.pos(at + wrong.Offset), wrong.Error(), wrong.Fix}
 	if _, ok := errnoNumber(wrong.Text); ok {
 		problem.Fix = "an errno stands behind deny only"
-	}
-	if strings.HasPrefix(wrong.Text, "@") && wrong.Fix == "" {
-		problem.Fix = "there are " + strings.Join(syscalls.Groups(), ", ")
 	}
 	return problem
 }
