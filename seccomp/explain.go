@@ -129,9 +129,11 @@ func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string
 }
 
 // elsewhere says which rules for a call are left out on this machine, whatever
-// the container.
+// the container: those for other kernels, and those for other architectures
+// when there is nothing else.
 func (p *Policy) elsewhere(name string) string {
-	var why []string
+	var kernels, arches []string
+	others := false
 	for i, d := range p.Decisions {
 		r := &p.Profile.Rules[i]
 		if !r.names(name) {
@@ -139,16 +141,22 @@ func (p *Policy) elsewhere(name string) string {
 		}
 		switch d.Reason {
 		case MissingArch:
-			why = append(why, "that at "+short(r.Pos)+" is for other architectures")
-		case MissingKernel:
-			why = append(why, "that at "+short(r.Pos)+" is for Linux "+d.By.Value+" and later")
+			arches = append(arches, "that at "+short(r.Pos)+" is for other architectures")
 		case ExcludedArch:
-			why = append(why, "that at "+short(r.Pos)+" is not for "+d.By.Value)
+			arches = append(arches, "that at "+short(r.Pos)+" is not for "+d.By.Value)
+		case MissingKernel:
+			kernels = append(kernels, "that at "+short(r.Pos)+" is for Linux "+d.By.Value+" and later")
 		case ExcludedKernel:
-			why = append(why, "that at "+short(r.Pos)+" is for Linux before "+d.By.Value)
+			kernels = append(kernels, "that at "+short(r.Pos)+" is for Linux before "+d.By.Value)
+		default:
+			others = true
 		}
 	}
-	if why == nil {
+	why := kernels
+	if !others {
+		why = append(why, arches...)
+	}
+	if len(why) == 0 {
 		return ""
 	}
 	return " (" + strings.Join(why, ", ") + ")"
