@@ -316,3 +316,41 @@ func checkKept(t *testing.T, before, after *Profile, edits []Edit) {
 		t.Errorf("%d edits made %d rules", len(edits), n)
 	}
 }
+
+// Whatever the layout, an edit of a profile is a profile, with all else kept.
+func FuzzEdit(f *testing.F) {
+	for _, source := range seeds(f) {
+		if len(source) < 2000 { // go test spends its time on making a long one smaller
+			f.Add(string(source), uint8(0), "chown,read", "CAP_CHOWN=clone,@mount")
+		}
+	}
+	f.Add("{\"syscalls\":null\n,\"defaultAction\":\"SCMP_ACT_LOG\"}", uint8(1), "read", "SYS_ADMIN=write")
+	f.Fuzz(func(t *testing.T, source string, action uint8, names, gate string) {
+		before, err := Parse("p.json", []byte(source))
+		if err != nil {
+			return
+		}
+		one, err := ParseEdit([]EditAction{Allow, Deny}[action%2], names)
+		if err != nil {
+			return
+		}
+		other, err := ParseEdit(Gate, gate)
+		if err != nil {
+			return
+		}
+		edits := []Edit{one, other}
+		text, err := before.Edit(edits)
+		var twice *EditError
+		if errors.As(err, &twice) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		checkKept(t, before, mustParse(t, string(text)), edits)
+		again, err := mustParse(t, string(text)).Edit(nil)
+		if err != nil || string(again) != string(text) {
+			t.Fatalf("no change is one: %v\n%s", err, again)
+		}
+	})
+}
