@@ -116,16 +116,30 @@ func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string
 	}
 	fallback, _ := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 	switch {
-	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && p.mentions(c.Name):
-		return "rules name it, but none of them applies" + p.elsewhere(c.Name) + ", and it is newer than every call of those that do: programs fall back to older ones", "", ""
 	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
-		return "newer than every call that the profile names, so that programs fall back to older ones", "", ""
+		return p.beyond(c.Name) + ", so that programs fall back to older ones", "", ""
 	case e.truncated(c):
 		return "an argument that the kernel reads as 32 bits has upper bits set: no rule is trusted with it", "", ""
 	case p.mentions(c.Name):
 		return "rules name it, but none of them applies" + p.elsewhere(c.Name) + ": the default action", p.Profile.DefaultActionPos.String(), ""
 	}
 	return "no rule names it: the default action", p.Profile.DefaultActionPos.String(), ""
+}
+
+// beyond says why a call gets ENOSYS.
+func (p *Policy) beyond(name string) string {
+	switch {
+	case p.keeps(name):
+		return "rules name it, but libseccomp counts it as part of a multiplexer, and the profile names no call as new as its own number"
+	case p.mentions(name):
+		return "rules name it, but none of them applies" + p.elsewhere(name) + ", and it is newer than every call of those that do"
+	}
+	return "newer than every call that the profile names"
+}
+
+// keeps reports whether a rule that is there for the target names a call.
+func (p *Policy) keeps(name string) bool {
+	return slices.ContainsFunc(p.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool { return slices.Contains(s.Names, name) })
 }
 
 // elsewhere says which rules for a call are left out on this machine, whatever
@@ -190,7 +204,21 @@ func (e *Explainer) deciding(c CallPattern, v Verdict) *Rule {
 			conditional = rule
 		}
 	}
+	if conditional == nil {
+		conditional = e.decidingBehind(c, v)
+	}
 	return conditional
+}
+
+// decidingBehind is the rule for a call behind a multiplexer that decides on it.
+func (e *Explainer) decidingBehind(c CallPattern, v Verdict) *Rule {
+	for _, g := range e.Policy.multiplexed(c.Name) {
+		value, err := retValue(g.rule.Action, g.rule.ErrnoRet)
+		if err == nil && value == uint32(v) && holds(g.args, c.Args) {
+			return g.rule
+		}
+	}
+	return nil
 }
 
 func (e *Explainer) truncated(c CallPattern) bool {
@@ -249,17 +277,16 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 	if settled || len(groups) == 0 {
 		return nil, nil
 	}
+	all := samples(groups)
 	var cases []Case
 	for _, g := range groups {
-		sample := c.with(satisfying(g.args))
-		if !holds(g.args, sample.Args) {
-			continue // nothing meets it
-		}
-		v, err := e.Run(sample)
+		v, ok, err := e.decides(g, c, all)
 		if err != nil {
 			return nil, err
 		}
-		cases = addCase(cases, v, describe(c.Name, g.args), g.rule.Pos.String())
+		if ok {
+			cases = addCase(cases, v, describe(c.Name, g.args), g.rule.Pos.String())
+		}
 	}
 	if other, ok := e.unmet(c, groups); ok {
 		v, err := e.Run(other)
@@ -269,10 +296,29 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 		_, rule, _ := e.because(other, v)
 		cases = append(cases, Case{When: "otherwise", Verdict: v.String(), Rules: []string{rule}, passes: v.passes(), other: true})
 	}
-	if !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
+	if len(cases) == 0 || !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
 		return nil, nil
 	}
 	return cases, nil
+}
+
+// decides reports whether a condition's rule decides on any of some calls:
+// none may meet it, and where several are met another may win.
+func (e *Explainer) decides(g condition, c CallPattern, all [][6]uint64) (Verdict, bool, error) {
+	want, err := retValue(g.rule.Action, g.rule.ErrnoRet)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, args := range append([][6]uint64{satisfying(g.args)}, all...) {
+		one := c.with(args)
+		if !holds(g.args, one.Args) {
+			continue
+		}
+		if v, err := e.Run(one); err != nil || uint32(v) == want {
+			return v, true, err
+		}
+	}
+	return 0, false, nil
 }
 
 func addCase(cases []Case, v Verdict, when, rule string) []Case {
@@ -290,7 +336,7 @@ func addCase(cases []Case, v Verdict, when, rule string) []Case {
 // open are the conditions that the given arguments meet, as far as they are
 // about others. It is settled when there is one that they meet as a whole.
 func (e *Explainer) open(c CallPattern) (groups []condition, settled bool) {
-	for _, g := range e.Policy.conditions(c.Name) {
+	for _, g := range append(e.Policy.conditions(c.Name), e.Policy.multiplexed(c.Name)...) {
 		given := func(a specs.LinuxSeccompArg) bool { return int(a.Index) < c.Given }
 		free := slices.DeleteFunc(slices.Clone(g.args), given)
 		fixed := slices.DeleteFunc(slices.Clone(g.args), func(a specs.LinuxSeccompArg) bool { return !given(a) })

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -109,7 +111,11 @@ func (e *Explainer) changes(c CallPattern) ([]capChange, error) {
 		return nil, err
 	}
 	denied := rule == "" // with all arguments: to open some is something
-	for _, change := range e.candidates(c.Name) {
+	candidates, err := e.candidates(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range candidates {
 		names := append(slices.Clone(change.add), change.drop...)
 		if slices.ContainsFunc(all, func(o capChange) bool { return slices.Contains(names, append(o.add, o.drop...)[0]) }) {
 			continue
@@ -134,7 +140,7 @@ func (e *Explainer) changes(c CallPattern) ([]capChange, error) {
 
 // candidates are the changes of capabilities that bring in or leave out some
 // rule for the call, those of one capability first.
-func (e *Explainer) candidates(name string) []capChange {
+func (e *Explainer) candidates(c CallPattern) ([]capChange, error) {
 	var single, several []capChange
 	has := func(n Name) bool { return slices.Contains(e.Policy.Target.Capabilities, n.Value) }
 	add := func(n Name) {
@@ -148,27 +154,33 @@ func (e *Explainer) candidates(name string) []capChange {
 	}
 	for i := range e.Policy.Profile.Rules {
 		rule := &e.Policy.Profile.Rules[i]
-		if !rule.names(name) {
+		if !rule.concerns(c.Name) {
 			continue
 		}
-		var c capChange
+		var change capChange
 		for _, n := range rule.Includes.Caps {
 			add(n)
 			if !has(n) {
-				c.add = append(c.add, n.Value)
+				change.add = append(change.add, n.Value)
 			}
 		}
 		for _, n := range rule.Excludes.Caps {
 			add(n)
 			if has(n) {
-				c.drop = append(c.drop, n.Value)
+				change.drop = append(change.drop, n.Value)
 			}
 		}
-		if len(c.add)+len(c.drop) > 1 {
-			several = append(several, c)
+		if len(change.add)+len(change.drop) > 1 {
+			several = append(several, change)
 		}
 	}
-	return append(single, several...)
+	v, err := e.Run(c)
+	if err == nil && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && e.Policy.keeps(c.Name) {
+		for _, gate := range e.Policy.Profile.Gates() {
+			add(Name{Value: gate}) // a rule for another call may move the horizon
+		}
+	}
+	return append(single, several...), err
 }
 
 // with is the same profile for a container with other capabilities.
