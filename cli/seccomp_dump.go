@@ -160,7 +160,7 @@ func compareFilters(pid int, filters []*seccomp.Program, p *seccomp.Policy, name
 		found.Finding = fmt.Sprintf("none of the %d filters is what %s gives", len(filters), name)
 		return found, nil
 	}
-	differences, err := seccomp.Compare(p, filters[0], p, want)
+	differences, err := seccomp.Compare(filters[0], want)
 	found.Differences = append(found.Differences, differences...)
 	found.Finding = fmt.Sprintf("the filter is not what %s gives, but no verdict differs", name)
 	if n := len(differences); n > 0 {

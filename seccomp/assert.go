@@ -324,13 +324,12 @@ func (a Assertion) failure(c CallPattern, got string) *Failure {
 
 // checkCall tries all that can make a difference in the arguments not given.
 func (a Assertion) checkCall(e *Explainer, c CallPattern) (*Failure, error) {
-	conditions := e.Policy.edges(c.Name)
-	for _, args := range samples(conditions) {
+	call, _ := c.Call(e.Policy.Target.Arch)
+	edges := edgesOf(call, e.Program)
+	for _, args := range edges.samples() {
 		try := c
 		copy(try.Args[c.Given:], args[c.Given:])
-		if len(conditions) > 0 {
-			try.Given = max(c.Given, 1+lastIndex(conditions))
-		}
+		try.Given = max(c.Given, edges.arguments())
 		if a.Verb == "allow" && e.truncated(try) && !e.truncated(c) {
 			continue // no program that means a 32-bit argument sends this; who writes it, asks for it
 		}

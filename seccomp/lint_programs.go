@@ -156,7 +156,7 @@ func forms(name string) []string {
 // siblings finds calls of a family that are denied where others are let
 // through, on the first of the filter's architectures that has such.
 func (l *linter) siblings(e *Explainer, family []string) error {
-	for _, arch := range archesOf(e.Policy, e.Policy) {
+	for _, arch := range archesOf(e.Program) {
 		open, denied, err := divide(e, arch, family)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (l *linter) named(calls []string) (Position, string, bool) {
 func (l *linter) multiplexers(e *Explainer) error {
 	for _, group := range [...]string{"socketcall socket socketpair bind connect", "ipc shmget shmat msgget semget"} {
 		calls := strings.Fields(group)
-		for _, arch := range archesOf(e.Policy, e.Policy) {
+		for _, arch := range archesOf(e.Program) {
 			found, err := l.multiplexer(e, arch, calls[0], calls[1:])
 			if err != nil {
 				return err

@@ -85,6 +85,11 @@ func samples(groups []condition) [][6]uint64 {
 			}
 		}
 	}
+	return combinations(values)
+}
+
+// combinations are those of values for each argument, maxSamples at most.
+func combinations(values [6][]uint64) [][6]uint64 {
 	all := [][6]uint64{{}}
 	for i, vs := range values {
 		var longer [][6]uint64
