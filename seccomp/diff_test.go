@@ -412,3 +412,61 @@ func TestCompareForeign(t *testing.T) {
 		})
 	}
 }
+
+// The same for conditions on several arguments, by running the programs: what
+// libseccomp makes of these is not always what they mean.
+func TestDiffIsDifferenceOfPrograms(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 3))
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	source := func() string {
+		var rules []string
+		for _, name := range []string{"read", "write", "mmap"} {
+			for range r.IntN(3) {
+				var args []string
+				for _, index := range r.Perm(3)[:1+r.IntN(2)] {
+					args = append(args, fmt.Sprintf(`{"index": %d, "op": "SCMP_CMP_%s", "value": %s, "valueTwo": 1}`,
+						index, pick("EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ"), pick("1", "2", "4294967295", "4294967296")))
+				}
+				rules = append(rules, fmt.Sprintf(`{"names": [%q], "action": "SCMP_ACT_%s", "args": [%s]}`, name, pick("ALLOW", "LOG"), strings.Join(args, ", ")))
+			}
+		}
+		return `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [` + strings.Join(rules, ",\n") + `]}`
+	}
+	count := map[bool]int{}
+	for range 200 {
+		target := Target{nil, syscalls.AMD64, Kernel{6, 18}}
+		a, b := resolved(t, mustParse(t, source()), target), resolved(t, mustParse(t, source()), target)
+		if r.IntN(2) == 0 {
+			b = resolved(t, mustParse(t, strings.Replace(string(a.Profile.Source), "_LT", "_LE", 1)), target)
+		}
+		pa, err := a.Compile()
+		if err != nil {
+			continue // rules that libseccomp takes for the same
+		}
+		pb, err := b.Compile()
+		if err != nil {
+			continue
+		}
+		found, err := Compare(pa, pb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		differ := map[string]bool{}
+		for _, j := range []*judge{newJudge(a.Seccomp, target.Arch), newJudge(b.Seccomp, target.Arch)} {
+			for _, c := range j.calls(target.Arch) {
+				if name, ok := syscalls.NameOf(target.Arch, c.Nr); ok && interpret(t, pa, c) != interpret(t, pb, c) {
+					differ[name] = true
+				}
+			}
+		}
+		for name := range differ {
+			if !slices.ContainsFunc(found, func(d Difference) bool { return d.Call == name && d.Arch == "amd64" }) {
+				t.Errorf("%s is not found\n%s\n%s", name, a.Profile.Source, b.Profile.Source)
+			}
+		}
+		count[len(differ) > 0]++
+	}
+	if count[true] < 30 || count[false] < 10 {
+		t.Errorf("%v: no fair sample", count)
+	}
+}
