@@ -40,6 +40,8 @@ func explainable() map[string]string {
 			{"names": ["mmap"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_LT"}]}`),
 		"bits outside the mask": denying(`{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 2, "valueTwo": 4, "op": "SCMP_CMP_MASKED_EQ"}]},
 			{"names": ["lseek"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 6, "valueTwo": 5, "op": "SCMP_CMP_MASKED_EQ"}]}`),
+		"a door beside a condition": denying(`{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_KILL"]}},
+			{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 3, "op": "SCMP_CMP_EQ"}]}`),
 		"the horizon moves": denying(`{"names": ["futex_requeue"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHOWN"]}}`),
 	}
 	for i := range 12 {

@@ -175,7 +175,7 @@ func (e *Explainer) candidates(c CallPattern) ([]capChange, error) {
 		}
 	}
 	v, err := e.Run(c)
-	if err == nil && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && e.Policy.keeps(c.Name) {
+	if err == nil && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && slices.ContainsFunc(append(behind(c.Name), c.Name), e.Policy.keeps) {
 		for _, gate := range e.Policy.Profile.Gates() {
 			add(Name{Value: gate}) // a rule for another call may move the horizon
 		}
