@@ -99,6 +99,9 @@ func loadProfile(name string) (*seccomp.Profile, error) {
 	data, err := os.ReadFile(name)
 	var path *os.PathError
 	if errors.As(err, &path) {
+		if name == "unconfined" { // a launch does not come here with it
+			return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
+		}
 		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), "give a file, default or unconfined"}
 	}
 	return seccomp.Parse(name, data)
