@@ -42,6 +42,9 @@ func explainable() map[string]string {
 			{"names": ["lseek"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 6, "valueTwo": 5, "op": "SCMP_CMP_MASKED_EQ"}]}`),
 		"a door beside a condition": denying(`{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_KILL"]}},
 			{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 3, "op": "SCMP_CMP_EQ"}]}`),
+		"a condition in place of a wall": `{"defaultAction": "SCMP_ACT_LOG", "syscalls": [
+			{"names": ["umount2"], "action": "SCMP_ACT_KILL", "excludes": {"caps": ["CAP_KILL"]}},
+			{"names": ["umount2"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`,
 		"the horizon moves": denying(`{"names": ["futex_requeue"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHOWN"]}}`),
 	}
 	for i := range 12 {

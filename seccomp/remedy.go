@@ -70,7 +70,9 @@ func (e *Explainer) opens(c CallPattern) (rule, when string, err error) {
 		if !v.passes() {
 			all = false
 		} else if rule == "" {
-			_, rule, _ = e.because(one, v)
+			if _, rule, _ = e.because(one, v); rule == "" {
+				rule = e.Policy.Profile.DefaultActionPos.String()
+			}
 		}
 	}
 	if all || rule == "" {
