@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -420,5 +421,18 @@ func TestExplainBecause(t *testing.T) {
 	}
 	if _, err := e.Explain(CallPattern{Name: "riscv_hwprobe"}); err == nil || err.Error() != "amd64 has no call riscv_hwprobe" {
 		t.Errorf("a call of another architecture: %v", err)
+	}
+}
+
+// TestShellWord: a shell reads back what was meant.
+func TestShellWord(t *testing.T) {
+	for _, text := range []string{"p.json", "/a b/p.json", "it's.json", "$HOME;`id`.json", "", "ü\n*.json"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+shellWord(text)).Output()
+		if err != nil || string(out) != text {
+			t.Errorf("%q is read as %q: %v", text, out, err)
+		}
+	}
+	if got := shellWord("a/p-1.json"); got != "a/p-1.json" {
+		t.Errorf("quoted for nothing: %s", got)
 	}
 }

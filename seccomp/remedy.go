@@ -31,13 +31,24 @@ func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 	}
 	base := ""
 	if e.Policy.Profile.File != DefaultName {
-		base = "--base " + e.Policy.Profile.File + " "
+		base = "--base " + shellWord(e.Policy.Profile.File) + " "
 	}
 	return append(all, Remedy{Kind: "edit", How: "minirun seccomp edit " + base + "--allow " + c.Name}), nil
 }
 
 // DefaultName is what the default profile is called in messages.
 const DefaultName = "default.json"
+
+// shellWord is a word that a shell takes as it is, quoted where it must be.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@%", r)
+	}
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !plain(r) }) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
 
 // otherArguments are the cases in which a call gets through.
 func otherArguments(cases []Case) []Remedy {
