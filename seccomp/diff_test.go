@@ -80,11 +80,13 @@ func TestDiff(t *testing.T) {
 		{"a gate that is shut", profile(readWrite + "," + mount), profile(readWrite), []string{"CAP_CHOWN"}, syscalls.AMD64, nil},
 		{
 			"a value", profile(readWrite + "," + `{"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "op": "SCMP_CMP_EQ", "value": 8}]}`),
-			profile(readWrite), nil, syscalls.AMD64, []string{"amd64 personality(PER_LINUX32): ALLOW, ERRNO(EPERM)"},
+			profile(readWrite), nil, syscalls.AMD64,
+			[]string{"amd64 personality(PER_LINUX32): ALLOW, ERRNO(EPERM)"},
 		},
 		{
 			"another errno", profile(readWrite + `,{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errnoRet": 2}`), profile(readWrite),
-			nil, syscalls.AMD64, []string{"amd64 mount: ERRNO(ENOENT), ERRNO(EPERM)"},
+			nil, syscalls.AMD64,
+			[]string{"amd64 mount: ERRNO(ENOENT), ERRNO(EPERM)"},
 		},
 		{
 			"architectures", subs(readWrite), profile(readWrite), nil, syscalls.AMD64,
@@ -92,23 +94,27 @@ func TestDiff(t *testing.T) {
 		},
 		{
 			"elsewhere", profile(readWrite), profile(`{"names": ["read", "write", "renameat", "futex_requeue"], "action": "SCMP_ACT_ALLOW"}`),
-			nil, syscalls.ARM64, []string{"arm64 renameat: ERRNO(EPERM), ALLOW"},
+			nil, syscalls.ARM64,
+			[]string{"arm64 renameat: ERRNO(EPERM), ALLOW"},
 		},
 		{
 			"above 32 bits", profile(readWrite + "," + personality(`{"index": 1, "op": "SCMP_CMP_EQ", "value": 5}`)),
 			profile(readWrite + "," + personality(`{"index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 4294967295, "valueTwo": 5}`)),
-			nil, syscalls.AMD64, []string{"amd64 personality(PER_LINUX, 0x100000005): ERRNO(EPERM), ALLOW"},
+			nil, syscalls.AMD64,
+			[]string{"amd64 personality(PER_LINUX, 0x100000005): ERRNO(EPERM), ALLOW"},
 		},
 		{
 			"by a multiplexer", subs(readWrite + `,{"names": ["bind"], "action": "SCMP_ACT_ALLOW"}`), subs(readWrite),
-			nil, syscalls.AMD64, []string{
+			nil, syscalls.AMD64,
+			[]string{
 				"amd64 bind: ALLOW, ERRNO(EPERM)", "x86 socketcall(SYS_BIND): ALLOW, ERRNO(EPERM)", "x86 bind: ALLOW, ERRNO(EPERM)",
 				"x32 bind: ALLOW, ERRNO(EPERM)",
 			},
 		},
 		{
 			"by another", subs(readWrite), subs(readWrite + `,{"names": ["semget"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": 7}]}`),
-			nil, syscalls.AMD64, []string{
+			nil, syscalls.AMD64,
+			[]string{
 				"amd64 semget(0, 7): ERRNO(EPERM), ALLOW", "x86 ipc(2, 7): ERRNO(EPERM), ALLOW", "x86 semget(0, 7): ERRNO(EPERM), ALLOW",
 				"x32 semget(0, 7): ERRNO(EPERM), ALLOW",
 			},
@@ -245,11 +251,22 @@ func randomSource(r *rand.Rand) string {
 // mutated changes a profile in one place, which often changes what it means.
 func mutated(r *rand.Rand, source string) string {
 	from := [][2]string{
-		{`"value": 1,`, `"value": 4294967297,`}, {`_EQ", "value": 3`, `_EQ", "value": 4`}, {`_GT"`, `_GE"`}, {`_LT"`, `_LE"`},
-		{`"read"`, `"write"`}, {`"SCMP_ACT_LOG"`, `"SCMP_ACT_ALLOW"`}, {`, "SCMP_ARCH_X32"]`, `]`}, {`"bind"`, `"bind", "bind"`},
-		{`"MASKED_EQ"`, `"EQ"`}, {`"value": 5`, `"value": 4294967301`}, {`"index": 0`, `"index": 1`},
-		{`{"defaultAction": "SCMP_ACT_ERRNO"`, `{"defaultAction": "SCMP_ACT_TRAP"`}, {`{"defaultAction": "SCMP_ACT_ALLOW"`, `{"defaultAction": "SCMP_ACT_TRAP"`},
-		{`"mseal"`, `"mseal", "mount"`}, {`"futex_requeue"`, `"listns"`}, {`[{"names"`, `[{"names": ["read"], "action": "SCMP_ACT_TRAP"}, {"names"`},
+		{`"value": 1,`, `"value": 4294967297,`},
+		{`_EQ", "value": 3`, `_EQ", "value": 4`},
+		{`_GT"`, `_GE"`},
+		{`_LT"`, `_LE"`},
+		{`"read"`, `"write"`},
+		{`"SCMP_ACT_LOG"`, `"SCMP_ACT_ALLOW"`},
+		{`, "SCMP_ARCH_X32"]`, `]`},
+		{`"bind"`, `"bind", "bind"`},
+		{`"MASKED_EQ"`, `"EQ"`},
+		{`"value": 5`, `"value": 4294967301`},
+		{`"index": 0`, `"index": 1`},
+		{`{"defaultAction": "SCMP_ACT_ERRNO"`, `{"defaultAction": "SCMP_ACT_TRAP"`},
+		{`{"defaultAction": "SCMP_ACT_ALLOW"`, `{"defaultAction": "SCMP_ACT_TRAP"`},
+		{`"mseal"`, `"mseal", "mount"`},
+		{`"futex_requeue"`, `"listns"`},
+		{`[{"names"`, `[{"names": ["read"], "action": "SCMP_ACT_TRAP"}, {"names"`},
 	}
 	change := from[r.IntN(len(from))]
 	return strings.Replace(source, change[0], change[1], 1)

@@ -225,10 +225,10 @@ func (d *disassembler) operand(state knownArch, insn unix.SockFilter) string {
 
 // field names a word of struct seccomp_data.
 func (d *disassembler) field(offset uint32) string {
-	switch {
-	case offset == offNr:
+	switch offset {
+	case offNr:
 		return "nr"
-	case offset == offArch:
+	case offArch:
 		return "arch"
 	}
 	half := "low"

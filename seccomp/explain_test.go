@@ -333,7 +333,7 @@ func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c Call
 		}
 		if c.Given == 6 && len(r.Args) > 0 && !slices.ContainsFunc(split(r.flat().Args), func(g []specs.LinuxSeccompArg) bool {
 			return !slices.ContainsFunc(g, func(a specs.LinuxSeccompArg) bool {
-				return !(a.Index == 0 && len(meant(c)) > 1) && !satisfied(e.Policy.Target.Arch, a, c.Args[a.Index])
+				return (a.Index != 0 || len(meant(c)) == 1) && !satisfied(e.Policy.Target.Arch, a, c.Args[a.Index])
 			})
 		}) {
 			t.Errorf("%s %v: the conditions of the rule at %s do not hold", about, c.Args, place)
@@ -395,11 +395,13 @@ func TestExplainBecause(t *testing.T) {
 		{"mseal", "ERRNO(ENOSYS)", "newer than every call that the profile names, so that programs fall back to older ones", "", "", []string{edit + "mseal"}},
 		{
 			"ptrace", "ERRNO(EPERM)", "rules name it, but none of them applies (that at 7:1 is for Linux 6.2 and later, that at 8:1 is for Linux before 4.8): the default action",
-			"p.json:1:19", "", []string{edit + "ptrace"},
+			"p.json:1:19", "",
+			[]string{edit + "ptrace"},
 		},
 		{
 			"arch_prctl", "ERRNO(EPERM)", "rules name it, but none of them applies (that at 9:1 is for other architectures, that at 10:1 is not for amd64): the default action",
-			"p.json:1:19", "", []string{edit + "arch_prctl"},
+			"p.json:1:19", "",
+			[]string{edit + "arch_prctl"},
 		},
 	} {
 		c, err := ParseCall(tt.call)

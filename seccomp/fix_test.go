@@ -61,8 +61,10 @@ func TestFix(t *testing.T) {
 	], "defaultAction": "SCMP_ACT_ERRNO"
 }
 `},
-		{"all", "{\"syscalls\": [ {\"names\": [\"read\"], \"action\": \"SCMP_ACT_ALLOW\"}\r\n],\r\n\"defaultAction\": \"SCMP_ACT_ALLOW\"}",
-			"{\"syscalls\": [],\r\n\"defaultAction\": \"SCMP_ACT_ALLOW\"}"},
+		{
+			"all", "{\"syscalls\": [ {\"names\": [\"read\"], \"action\": \"SCMP_ACT_ALLOW\"}\r\n],\r\n\"defaultAction\": \"SCMP_ACT_ALLOW\"}",
+			"{\"syscalls\": [],\r\n\"defaultAction\": \"SCMP_ACT_ALLOW\"}",
+		},
 		{"what the author has to decide", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read", "raed"], "action": "SCMP_ACT_ALLOW"},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL"]}}]}`, ""},
 		{"no profile", `{"syscalls": {}}`, ""},

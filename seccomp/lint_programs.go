@@ -161,7 +161,7 @@ func (l *linter) siblings(e *Explainer, family []string) error {
 		if err != nil {
 			return err
 		}
-		pos, _, ok := l.named(append(slices.Clone(open), denied...))
+		pos, ok := l.named(append(slices.Clone(open), denied...))
 		if !ok || len(open) == 0 || len(denied) == 0 {
 			continue
 		}
@@ -204,15 +204,15 @@ func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []st
 }
 
 // named is the first place where the profile names one of the calls.
-func (l *linter) named(calls []string) (Position, string, bool) {
+func (l *linter) named(calls []string) (Position, bool) {
 	for i := range l.profile.Rules {
 		for _, n := range l.profile.Rules[i].Names {
 			if slices.Contains(calls, n.Value) {
-				return n.Pos, n.Value, true
+				return n.Pos, true
 			}
 		}
 	}
-	return Position{}, "", false
+	return Position{}, false
 }
 
 // multiplexers finds ways round a denial: where there are socketcall(2) and
@@ -234,7 +234,7 @@ func (l *linter) multiplexers(e *Explainer) error {
 }
 
 func (l *linter) multiplexer(e *Explainer, arch syscalls.Arch, multiplexer string, calls []string) (found bool, err error) {
-	pos, _, named := l.named([]string{multiplexer})
+	pos, named := l.named([]string{multiplexer})
 	v, ok, err := fate(e, arch, multiplexer)
 	if err != nil || !named || !ok || !v.passes() {
 		return false, err

@@ -68,17 +68,21 @@ func lintCases() []lintCase {
 		{"chown without its siblings", allowing(`{"names": ["chown"], "action": "SCMP_ACT_ERRNO"}`), []string{"2:12 warning missing-sibling"}},
 		{"openat without openat2", allowing(`{"names": ["open", "openat"], "action": "SCMP_ACT_ERRNO"}`), []string{"2:1 error launch-set", "2:12 warning missing-sibling"}},
 		{"empty", `{}`, []string{"1:1 error invalid"}},
-		{"misspelt", `{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86-64"], "syscalls": [
+		{
+			"misspelt", `{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86-64"], "syscalls": [
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHWON", "AUDIT_CONTROL"], "arches": ["amd46"]}}]}`,
-			[]string{"1:55 error invalid", "2:71 error invalid", "2:84 error invalid", "2:113 error invalid"}},
+			[]string{"1:55 error invalid", "2:71 error invalid", "2:84 error invalid", "2:113 error invalid"},
+		},
 		{"nothing denied", `{"defaultAction": "SCMP_ACT_ALLOW"}`, []string{"1:19 warning open-profile"}},
 		{"nothing denied by any rule", allowing(`{"name": "read", "action": "SCMP_ACT_ALLOW"}`), []string{"1:19 warning open-profile", "2:1 warning dead-rule"}},
 		{"a name alone", denying(`{"name": "getuid", "action": "SCMP_ACT_ALLOW"},
 {"name": "getuid", "action": "SCMP_ACT_LOG"}`), []string{horizonToo, "5:10 warning dead-name"}},
-		{"never there", denying(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL", "CAP_CHOWN"]}, "excludes": {"caps": ["CAP_CHOWN"]}},
+		{
+			"never there", denying(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL", "CAP_CHOWN"]}, "excludes": {"caps": ["CAP_CHOWN"]}},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64"]}, "excludes": {"arches": ["arm64", "amd64"]}},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "5.10"}, "excludes": {"minKernel": "5.9"}}`),
-			[]string{horizonToo, "4:1 warning dead-rule", "5:1 warning dead-rule", "6:1 warning dead-rule"}},
+			[]string{horizonToo, "4:1 warning dead-rule", "5:1 warning dead-rule", "6:1 warning dead-rule"},
+		},
 		{"there sometimes", denying(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL"]}, "excludes": {"caps": ["CAP_CHOWN"]}},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": ["amd64", "arm64"]}, "excludes": {"arches": ["arm64"]}},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "5.9"}, "excludes": {"minKernel": "5.10"}}`), []string{horizonToo}},

@@ -258,16 +258,6 @@ func (c *unknownCall) add(rule specs.LinuxSyscall) {
 	}
 }
 
-func sameErrno(a, b *uint) bool {
-	value := func(e *uint) uint {
-		if e == nil {
-			return uint(unix.EPERM)
-		}
-		return *e
-	}
-	return value(a) == value(b)
-}
-
 // argument is one that the kernel reads as an int.
 type argument struct {
 	nr    uint32
