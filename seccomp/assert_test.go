@@ -68,7 +68,7 @@ func TestParseAssertionsComplaints(t *testing.T) {
 		{"allow socket(|AF_INTE)", `socket(AF_INTE): "AF_INTE" is no number, and no constant that goes with argument 0`, "did you mean AF_INET?"},
 		{"allow read,socket(1, |x)", `"x" is no number`, "write a number, or one of SOCK_STREAM"},
 		{"allow socket(1|", "socket(1: the arguments do not end with )", "write NAME(ARGUMENT, ...)"},
-		{"allow chown |withh CAP_CHOWN", `unknown word "withh"`, "did you mean with?"},
+		{"allow chown |wixh CAP_CHOWN", `unknown word "wixh"`, "did you mean with?"},
 		{"allow chown |for CAP_CHOWN", `unknown word "for"`, ""},
 		{"allow chown with|", "nothing stands behind with", ""},
 		{"allow chown on|", "nothing stands behind on", ""},

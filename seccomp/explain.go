@@ -85,27 +85,32 @@ func (e *Explainer) Run(c CallPattern) (Verdict, error) {
 // Explain says what happens to a call, why, and what would change it. It is an
 // error when the target's architecture does not have the call.
 func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
+	x, passes, err := e.decide(c)
+	if err == nil && !passes {
+		x.Changes, err = e.remedies(c)
+	}
+	return x, err
+}
+
+// decide is Explain without what would change it; passes is whether the call
+// does, whatever its arguments.
+func (e *Explainer) decide(c CallPattern) (x *Explanation, passes bool, err error) {
 	arch := e.Policy.Target.Arch
 	number, _ := syscalls.Number(arch, c.Name)
 	v, err := e.Run(c)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	x := &Explanation{Call: c.String(), Arch: arch.String(), Number: number, Verdict: v.String()}
+	x = &Explanation{Call: c.String(), Arch: arch.String(), Number: number, Verdict: v.String()}
 	if x.Cases, err = e.cases(c); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	passes := v.passes()
 	if len(x.Cases) > 0 {
 		x.Verdict, x.Because = Depends, "its arguments decide"
-		passes = !slices.ContainsFunc(x.Cases, func(one Case) bool { return !one.passes })
-	} else {
-		x.Because, x.Rule, x.Comment = e.because(c, v)
+		return x, !slices.ContainsFunc(x.Cases, func(one Case) bool { return !one.passes }), nil
 	}
-	if !passes {
-		x.Changes, err = e.remedies(c)
-	}
-	return x, err
+	x.Because, x.Rule, x.Comment = e.because(c, v)
+	return x, v.passes(), nil
 }
 
 // because finds the rule that a verdict comes from.

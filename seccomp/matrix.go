@@ -1,0 +1,110 @@
+package seccomp
+
+import (
+	"slices"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Matrix is what profiles do to every call of an architecture, for several sets
+// of capabilities.
+type Matrix struct {
+	Arch     string   `json:"arch"`
+	Kernel   string   `json:"kernel"`
+	Profiles []string `json:"profiles"`
+	Columns  []string `json:"columns"` // the sets of capabilities, as they are called
+	Rows     []Row    `json:"rows"`    // the calls, by name
+}
+
+// Row is one call of a matrix.
+type Row struct {
+	Call   string   `json:"call"`
+	Number uint32   `json:"number"`
+	Cells  [][]Cell `json:"cells"` // for each profile one for each column
+	// Differs has for each column whether two profiles give some arguments
+	// different verdicts. With one profile it is empty.
+	Differs []bool `json:"differs,omitempty"`
+}
+
+// Cell is what becomes of a call, as [Explanation] has it.
+type Cell struct {
+	Verdict string `json:"verdict"`
+	Because string `json:"because"`
+	Rule    string `json:"rule,omitempty"`
+	Comment string `json:"comment,omitempty"`
+	Cases   []Case `json:"cases,omitempty"`
+}
+
+// Column is a set of capabilities and what it is called.
+type Column struct {
+	Name         string
+	Capabilities []string
+}
+
+// NewMatrix resolves one or two profiles for t with the capabilities of each
+// column in turn, and asks the programs for every call that t.Arch has.
+func NewMatrix(t Target, columns []Column, profiles ...*Profile) (*Matrix, error) {
+	m := &Matrix{Arch: t.Arch.String(), Kernel: t.Kernel.String()}
+	for _, name := range slices.Sorted(slices.Values(syscalls.Calls(t.Arch))) {
+		number, _ := syscalls.Number(t.Arch, name)
+		m.Rows = append(m.Rows, Row{Call: name, Number: number, Cells: make([][]Cell, len(profiles))})
+	}
+	for _, p := range profiles {
+		m.Profiles = append(m.Profiles, p.File)
+	}
+	for _, column := range columns {
+		m.Columns = append(m.Columns, column.Name)
+		t.Capabilities = column.Capabilities
+		if err := m.addColumn(t, profiles); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
+	var programs []*Program
+	for i, p := range profiles {
+		policy, err := p.Resolve(t)
+		if err != nil {
+			return err
+		}
+		e, err := policy.Explainer()
+		if err != nil {
+			return err
+		}
+		programs = append(programs, e.Program)
+		for r := range m.Rows {
+			row := &m.Rows[r]
+			x, _, err := e.decide(CallPattern{Name: row.Call})
+			if err != nil {
+				return err
+			}
+			row.Cells[i] = append(row.Cells[i], Cell{x.Verdict, x.Because, x.Rule, x.Comment, x.Cases})
+		}
+	}
+	if len(profiles) < 2 {
+		return nil
+	}
+	all, err := Compare(programs[0], programs[1])
+	for r := range m.Rows {
+		row := &m.Rows[r]
+		row.Differs = append(row.Differs, slices.ContainsFunc(all, func(d Difference) bool { return d.Arch == m.Arch && d.Call == row.Call }))
+	}
+	return err
+}
+
+// Varies reports whether capabilities change what becomes of the call.
+func (r *Row) Varies() bool {
+	return slices.ContainsFunc(r.Cells, func(cells []Cell) bool {
+		return slices.ContainsFunc(cells, func(c Cell) bool { return !c.same(cells[0]) })
+	})
+}
+
+// same reports whether two cells of a profile have the same verdict for the same
+// arguments.
+func (c Cell) same(other Cell) bool {
+	return c.Verdict == other.Verdict && slices.EqualFunc(c.Cases, other.Cases, func(a, b Case) bool {
+		return a.Verdict == b.Verdict && a.When == b.When
+	})
+}
