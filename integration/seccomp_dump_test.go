@@ -5,13 +5,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -107,22 +111,38 @@ func TestDumpNoFilter(t *testing.T) {
 	c.end(t)
 }
 
+// filtered is the environment variable by which the test binary becomes a thread
+// with two filters of its own: TestMain calls beFiltered.
+const filtered = "MINIRUN_TEST_FILTERED"
+
+// beFiltered says the thread's number, and stays until standard input ends.
+func beFiltered() error {
+	runtime.LockOSThread()
+	load := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4}
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	for _, program := range [][]unix.SockFilter{{allow}, {load, allow}} {
+		filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+		if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil {
+			return os.NewSyscallError("prctl(PR_SET_SECCOMP)", err)
+		}
+	}
+	fmt.Println(unix.Gettid())
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
 // Two filters that are not minirun's, in the order in which they were installed.
 func TestDumpForeignFilters(t *testing.T) {
 	requires(t, readableFilter)
-	const own = `
-import ctypes, sys, time
-class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
-allow, load = b"\x06\0\0\0\0\0\xff\x7f", b"\x20\0\0\0\x04\0\0\0"
-libc = ctypes.CDLL(None)
-for filter in (allow, load + allow):
-    if libc.prctl(22, 2, ctypes.byref(Program(len(filter) // 8, filter)), 0, 0) != 0: # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        sys.exit("prctl")
-print("ready", flush=True)
-time.sleep(1000)
-`
-	cmd := exec.Command("python3", "-c", own)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), filtered+"=1")
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,10 +151,11 @@ time.sleep(1000)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("%q, %v", line, err)
+	pid, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
 	}
-	pid := strconv.Itoa(cmd.Process.Pid)
+	pid = strings.TrimSpace(pid)
 	want := "filter 1 of 2, 1 instruction\n    0  ret  ALLOW\nfilter 2 of 2, 2 instructions\n    0  load arch\n    1  ret  ALLOW\n"
 	if got := seccompVerb(t, 0, "dump", pid); got != want {
 		t.Errorf("got %q, want %q", got, want)
