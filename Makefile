@@ -17,7 +17,8 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 # Debian packages: to build, to make images, to test, to lint.
 BUILD_DEPS := gcc libc6-dev libseccomp-dev pkg-config git ca-certificates
 IMAGE_DEPS := mmdebstrap debian-archive-keyring
-TEST_DEPS  := tmux util-linux procps jq iproute2 bzip2 xz-utils zstd e2fsprogs qemu-user runc
+CHROMIUM   := $(if $(shell grep -s '^ID=ubuntu' /etc/os-release),chromium-browser,chromium)
+TEST_DEPS  := tmux util-linux procps jq iproute2 bzip2 xz-utils zstd e2fsprogs qemu-user runc $(CHROMIUM)
 LINT_DEPS  := shellcheck
 
 GOLANGCI_LINT := build/bin/golangci-lint-2.15.0

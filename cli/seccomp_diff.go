@@ -35,7 +35,7 @@ func (a *app) diffAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	var profiles [2]*seccomp.Profile
+	profiles := make([]*seccomp.Profile, 2)
 	for i, name := range c.Args().Slice() {
 		if profiles[i], err = loadProfile(name); err != nil {
 			return err
@@ -60,34 +60,33 @@ func (a *app) diffAction(c *ucli.Context) error {
 	return err
 }
 
-// capabilitySet is a bounding set, and how it differs from the one given.
-type capabilitySet struct {
-	name string
-	caps []string
-}
-
 // capabilitySets are the one given and, for every, those in which profiles may
 // do otherwise: each capability that they ask about put in or taken out, all, none.
-func capabilitySets(profiles [2]*seccomp.Profile, given []string, every bool) []capabilitySet {
-	sets := []capabilitySet{{"as given", given}}
+func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []seccomp.Column {
+	sets := []seccomp.Column{{Name: "as given", Capabilities: given}}
 	if !every {
 		return sets
 	}
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(profiles[0].Gates(), profiles[1].Gates()...)))) {
+	var gates []string
+	for _, p := range profiles {
+		gates = append(gates, p.Gates()...)
+	}
+	slices.Sort(gates)
+	for _, name := range slices.Compact(gates) {
 		if i := slices.Index(given, name); i >= 0 {
-			sets = append(sets, capabilitySet{"without " + name, slices.Delete(slices.Clone(given), i, i+1)})
+			sets = append(sets, seccomp.Column{Name: "without " + name, Capabilities: slices.Delete(slices.Clone(given), i, i+1)})
 		} else {
-			sets = append(sets, capabilitySet{"with " + name, append(slices.Clone(given), name)})
+			sets = append(sets, seccomp.Column{Name: "with " + name, Capabilities: append(slices.Clone(given), name)})
 		}
 	}
-	return append(sets, capabilitySet{"ALL", launcher.AllCapabilities()}, capabilitySet{"none", nil})
+	return append(sets, seccomp.Column{Name: "ALL", Capabilities: launcher.AllCapabilities()}, seccomp.Column{Name: "none"})
 }
 
 // diffSets compares for each of the capability sets.
-func diffSets(profiles [2]*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
+func diffSets(profiles []*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
 	var all []setDifferences
 	for _, set := range capabilitySets(profiles, t.Capabilities, every) {
-		t.Capabilities = set.caps
+		t.Capabilities = set.Capabilities
 		a, err := profiles[0].Resolve(t)
 		if err != nil {
 			return nil, err
@@ -100,7 +99,7 @@ func diffSets(profiles [2]*seccomp.Profile, t seccomp.Target, every bool) ([]set
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, setDifferences{set.name, append([]seccomp.Difference{}, found...)})
+		all = append(all, setDifferences{set.Name, append([]seccomp.Difference{}, found...)})
 	}
 	return all, nil
 }

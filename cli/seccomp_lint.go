@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
 	ucli "github.com/urfave/cli/v2"
@@ -76,37 +75,11 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 	if err != nil || n == 0 {
 		return findings, err
 	}
-	if err := replaceFile(file, fixed); err != nil {
+	if err := writeFile(file, fixed); err != nil {
 		return nil, fmt.Errorf("fix %s: %w", file, err)
 	}
 	a.ui.say("%s: %d fixed", file, n)
 	return seccomp.Lint(file, fixed, t)
-}
-
-// replaceFile gives a file other content, at once and with the same mode. A
-// symbolic link stays one.
-func replaceFile(file string, data []byte) (err error) {
-	if file, err = filepath.EvalSymlinks(file); err != nil {
-		return err
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".minirun-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(info.Mode()), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
 }
 
 func (a *app) writeFindings(all []seccomp.Finding, form string) error {

@@ -97,13 +97,16 @@ func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
 // Varies reports whether capabilities change what becomes of the call.
 func (r *Row) Varies() bool {
 	return slices.ContainsFunc(r.Cells, func(cells []Cell) bool {
-		return slices.ContainsFunc(cells, func(c Cell) bool { return !c.same(cells[0]) })
+		return slices.ContainsFunc(cells, func(c Cell) bool { return !c.Same(cells[0]) })
 	})
 }
 
-// same reports whether two cells of a profile have the same verdict for the same
+// DiffersAnywhere reports whether two profiles differ in any column.
+func (r *Row) DiffersAnywhere() bool { return slices.Contains(r.Differs, true) }
+
+// Same reports whether two cells of a profile have the same verdict for the same
 // arguments.
-func (c Cell) same(other Cell) bool {
+func (c Cell) Same(other Cell) bool {
 	return c.Verdict == other.Verdict && slices.EqualFunc(c.Cases, other.Cases, func(a, b Case) bool {
 		return a.Verdict == b.Verdict && a.When == b.When
 	})
