@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ const (
 	appArmor       feature = "AppArmor"
 	allCaps        feature = "all capabilities"
 	timeNamespaces feature = "time namespaces"
+	amd64          feature = "amd64"
 	readableFilter feature = "filters that ptrace(2) reads back" // CONFIG_CHECKPOINT_RESTORE
 )
 
@@ -65,6 +67,8 @@ func (f feature) present(t *testing.T) bool {
 		return capEff(t, read(t, "/proc/self/status")) == 1<<(last+1)-1
 	case timeNamespaces:
 		return exists("/proc/self/ns/time")
+	case amd64:
+		return runtime.GOARCH == "amd64"
 	case readableFilter:
 		return exists("/proc/sys/kernel/ns_last_pid") // there with CONFIG_CHECKPOINT_RESTORE only
 	}

@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/minirun/minirun/launcher"
 )
 
 // testBed is what all tests share.
@@ -29,6 +31,9 @@ var testBed struct {
 }
 
 func TestMain(m *testing.M) {
+	if launcher.IsInit(os.Args) { // of a container that a test launched in this process
+		launcher.Init()
+	}
 	if os.Getenv(filtered) != "" {
 		if err := beFiltered(); err != nil {
 			fmt.Fprintln(os.Stderr, "integration:", err)

@@ -23,18 +23,3 @@ func TestStartError(t *testing.T) {
 		}
 	}
 }
-
-func TestOpensForWriting(t *testing.T) {
-	for line, want := range map[string]bool{
-		"257 0xc 0xc000 0x80001 0x0 0x0 0x0 0x7ffd 0x4a\n": true,
-		"257 0xc 0xc000 0x80000 0x0 0x0 0x0 0x7ffd 0x4a\n": false, // O_RDONLY
-		"202 0xc 0xc000 0x80001 0x0 0x0 0x0 0x7ffd 0x4a\n": false, // futex
-		"running\n":    false,
-		"-1 0x0 0x0\n": false,
-		"":             false,
-	} {
-		if got := opensForWriting([]byte(line)); got != want {
-			t.Errorf("%q: got %v", line, got)
-		}
-	}
-}

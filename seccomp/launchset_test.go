@@ -26,6 +26,8 @@ func TestCheckLaunch(t *testing.T) {
 		denying("SCMP_ACT_LOG", "execve"):          nil,
 		denying("SCMP_ACT_ERRNO", "mount"):         nil, // a start does it before the filter is there
 		denying("SCMP_ACT_ERRNO", "openat2"):       {"openat2 (ERRNO(EPERM))"},
+		denying("SCMP_ACT_ERRNO", "sched_yield"):   nil,
+		denying("SCMP_ACT_TRAP", "sched_yield"):    {"sched_yield (TRAP)"},
 		`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}`: nil,
 	} {
 		err := launchOf(t, source)
@@ -45,7 +47,7 @@ func TestCheckLaunch(t *testing.T) {
 
 // A profile that allows nothing is told of the whole launch set.
 func TestCheckLaunchAll(t *testing.T) {
-	err := launchOf(t, `{"defaultAction": "SCMP_ACT_ERRNO"}`)
+	err := launchOf(t, `{"defaultAction": "SCMP_ACT_KILL_PROCESS"}`)
 	var launch *LaunchError
 	if !errors.As(err, &launch) {
 		t.Fatalf("%v", err)

@@ -1,0 +1,199 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/rootfs"
+	"github.com/minirun/minirun/seccomp"
+)
+
+// runUnder launches a command in this process, past all that the command line
+// checks before: whatever the program is, it goes to the arming thread.
+func runUnder(t *testing.T, filter []unix.SockFilter, volume string, args ...string) (status int, err error) {
+	t.Helper()
+	store, err := rootfs.OpenStore(testBed.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := store.Resolve(context.Background(), "debian", rootfs.ResolveOptions{Pull: rootfs.PullNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	capabilities, err := launcher.BoundingSet(nil, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := launcher.Dirs{Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run")}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the mounts go with the thread
+		done <- func() error {
+			if err := launcher.PrivateMounts(); err != nil {
+				return err
+			}
+			c, err := launcher.Create(dirs, "")
+			if err != nil {
+				return err
+			}
+			overlay := rootfs.Overlay{Layers: image.Layers, Dir: c.Dir()}
+			root, err := overlay.Mount()
+			if err != nil {
+				return errors.Join(err, c.Remove())
+			}
+			var started error
+			status, started = c.Run(launcher.Options{
+				Root: root, Args: args, Volumes: []string{volume}, Network: "none",
+				Capabilities: capabilities, Filter: filter, Stdout: os.Stderr, Stderr: os.Stderr,
+			})
+			return errors.Join(started, overlay.Unmount(), c.Remove())
+		}()
+	}()
+	err = <-done
+	return status, err
+}
+
+// A program that the kernel refuses is never run without: the command does not
+// start, and nothing is left.
+func TestArmingFails(t *testing.T) {
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	for name, program := range map[string][]unix.SockFilter{
+		"empty":                 {},
+		"no end":                {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}},
+		"load beyond the data":  {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 64}, allow},
+		"load of a byte":        {{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS}, allow},
+		"jump beyond the end":   {{Code: unix.BPF_JMP | unix.BPF_JA, K: 7}, allow},
+		"unknown instruction":   {{Code: 0xffff}, allow},
+		"memory before a store": {{Code: unix.BPF_LD | unix.BPF_MEM, K: 3}, allow},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := leftovers()
+			volume := t.TempDir()
+			status, err := runUnder(t, program, volume+":/made", "touch", "/made/ran")
+			var told *launcher.Error
+			if !errors.As(err, &told) || told.ExitCode() != 125 || err.Error() != "arm the seccomp filter: invalid argument" {
+				t.Errorf("status %d, %v", status, err)
+			}
+			wantNeverRan(t, volume, before)
+		})
+	}
+}
+
+func wantNeverRan(t *testing.T, volume string, before []string) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(volume, "ran")); !os.IsNotExist(err) {
+		t.Errorf("the command ran: %v", err)
+	}
+	if after := leftovers(); strings.Join(after, "\n") != strings.Join(before, "\n") {
+		t.Errorf("before: %q\nafter: %q", before, after)
+	}
+	children, err := os.ReadFile("/proc/thread-self/children")
+	if err != nil || len(children) > 0 {
+		t.Errorf("processes are left: %s (%v)", children, err)
+	}
+}
+
+// A program that kills whatever init does next ends the start, and nothing hangs.
+func TestArmingKills(t *testing.T) {
+	before := leftovers()
+	volume := t.TempDir()
+	kill := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS}}
+	status, err := runUnder(t, kill, volume+":/made", "touch", "/made/ran")
+	if status == 0 && err == nil {
+		t.Error("it ended well")
+	}
+	wantNeverRan(t, volume, before)
+}
+
+// exitProgram is a static program that calls exit(2) and nothing else: an ELF
+// header, one program header, and `mov $60, %eax; xor %edi, %edi; syscall`.
+var exitProgram = []byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+	"\x02\x00\x3e\x00\x01\x00\x00\x00\x78\x00\x40\x00\x00\x00\x00\x00" + // ET_EXEC, EM_X86_64, entry 0x400078
+	"\x40\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" +
+	"\x00\x00\x00\x00\x40\x00\x38\x00\x01\x00\x00\x00\x00\x00\x00\x00" +
+	"\x01\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" + // PT_LOAD, readable and executable
+	"\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00\x00\x00" +
+	"\x81\x00\x00\x00\x00\x00\x00\x00\x81\x00\x00\x00\x00\x00\x00\x00" +
+	"\x00\x10\x00\x00\x00\x00\x00\x00" +
+	"\xb8\x3c\x00\x00\x00\x31\xff\x0f\x05")
+
+// The launch set is measured: under a profile that kills for every other call, a
+// program that only exits starts, whatever the start is like.
+func TestLaunchSet(t *testing.T) {
+	requires(t, amd64)
+	dir := t.TempDir()
+	program := filepath.Join(dir, "exit")
+	if err := os.WriteFile(program, exitProgram, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	profile := filepath.Join(dir, "profile.json")
+	if err := os.WriteFile(profile, onlyLaunchSet(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range [][]string{
+		nil,
+		{"-t"},
+		{"-i"},
+		{"--user", "nobody"},
+		{"--user", "1000:1000", "--cap-drop", "ALL"},
+		{"--security-opt", "no-new-privileges"},
+		{"--read-only", "--network", "host", "--ulimit", "nofile=100:100"},
+		{"--privileged"},
+	} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			for range 5 { // the Go runtime's threads do now this, now that
+				args := append([]string{"--seccomp", profile, "-v", program + ":/exit"}, flags...)
+				cmd := minirun(t, append(args, "debian", "/exit")...)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+		})
+	}
+}
+
+// onlyLaunchSet allows what a profile without rules is told that a start needs,
+// and exit. futex_waitv moves the horizon: all that an init might call is killed
+// for, and does not get ENOSYS.
+func onlyLaunchSet(t *testing.T) []byte {
+	t.Helper()
+	none, err := seccomp.Parse("none", []byte(`{"defaultAction": "SCMP_ACT_KILL_PROCESS"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := seccomp.HostTarget(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := none.Resolve(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var denied *seccomp.LaunchError
+	if err := compiled.CheckLaunch(); !errors.As(err, &denied) {
+		t.Fatal(err)
+	}
+	names := []string{"exit", "futex_waitv"}
+	for _, text := range denied.Denied {
+		names = append(names, strings.Fields(text)[0])
+	}
+	list, err := json.Marshal(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []byte(`{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ` + string(list) + `}]}`)
+}
