@@ -23,6 +23,19 @@ import (
 	"github.com/minirun/minirun/launcher"
 )
 
+// childVariable names what the test binary is to do instead of testing: what
+// cannot be undone, or be done twice, in the tests' own process.
+const childVariable = "MINIRUN_INTEGRATION_CHILD"
+
+var children = map[string]func() error{"filtered": filteredChild, "launch": launchChild}
+
+func child(t *testing.T, name string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childVariable+"="+name)
+	return cmd
+}
+
 // testBed is what all tests share.
 var testBed struct {
 	minirun  string // the program
@@ -34,8 +47,8 @@ func TestMain(m *testing.M) {
 	if launcher.IsInit(os.Args) { // of a container that a test launched in this process
 		launcher.Init()
 	}
-	if os.Getenv(filtered) != "" {
-		if err := beFiltered(); err != nil {
+	if name := os.Getenv(childVariable); name != "" {
+		if err := children[name](); err != nil {
 			fmt.Fprintln(os.Stderr, "integration:", err)
 			os.Exit(1)
 		}

@@ -111,12 +111,9 @@ func TestDumpNoFilter(t *testing.T) {
 	c.end(t)
 }
 
-// filtered is the environment variable by which the test binary becomes a thread
-// with two filters of its own: TestMain calls beFiltered.
-const filtered = "MINIRUN_TEST_FILTERED"
-
-// beFiltered says the thread's number, and stays until standard input ends.
-func beFiltered() error {
+// filteredChild is a thread with two filters of its own. It says its number, and
+// stays until standard input ends.
+func filteredChild() error {
 	runtime.LockOSThread()
 	load := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4}
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
@@ -134,12 +131,7 @@ func beFiltered() error {
 // Two filters that are not minirun's, in the order in which they were installed.
 func TestDumpForeignFilters(t *testing.T) {
 	requires(t, readableFilter)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), filtered+"=1")
+	cmd := child(t, "filtered")
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+rlim_t soft_nofile;
+
+__attribute__((constructor)) static void note_limits(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		soft_nofile = limit.rlim_cur;
+}
+
 static int futex(_Atomic uint32_t *word, int op, uint32_t value)
 {
 	return syscall(SYS_futex, word, op, value, NULL, NULL, 0) < 0 ? errno : 0;

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 enum arm_state {
 	ARM_NEW = 0,    // the page is there, the thread is not
@@ -27,6 +28,10 @@ struct arm_page {
 };
 
 _Static_assert(offsetof(struct arm_page, program) == 20, "arm.go mirrors this");
+
+// soft_nofile is the soft limit on open files that the process began with, before
+// the Go runtime raised it (syscall/rlimit.go).
+extern rlim_t soft_nofile;
 
 // arm_start maps the page behind fd, marks fd close-on-exec and starts the
 // arming thread. It returns once that thread waits, or an errno.

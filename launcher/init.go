@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces before the Go runtime starts
@@ -45,6 +46,9 @@ func init() { //nolint:gochecknoinits // nothing later than this will do
 func Init() {
 	// A collection would start threads, and clone(2) may be denied once the filter is armed.
 	debug.SetGCPercent(-1)
+	if err := restoreFileLimit(); err != nil {
+		fatal("restore the limit on open files", err)
+	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		fatal("set the parent-death signal", err)
 	}
@@ -52,6 +56,19 @@ func Init() {
 		fatal("start the arming thread", unix.Errno(errno))
 	}
 	libcontainer.Init()
+}
+
+// restoreFileLimit gives back the soft limit on open files that the Go runtime has
+// raised, and makes it forget: it would else call prlimit(2) just before execve(2),
+// under the filter. libcontainer sees to that only where --ulimit names the limit,
+// which it sets again then.
+func restoreFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = min(uint64(C.soft_nofile), limit.Max)
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 // fatal ends an init that cannot yet talk to its launcher: libcontainer copies

@@ -76,14 +76,21 @@ func environment(o *Options, hostname, home string) []string {
 	}
 	for _, pair := range o.Env {
 		name, _, _ := strings.Cut(pair, "=")
-		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
-		env = append(env, pair)
+		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }); i >= 0 {
+			env[i] = pair
+		} else {
+			env = append(env, pair)
+		}
 	}
 	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
 		env = append(env, "HOME="+home)
 	}
 	return env
 }
+
+// minFiles is a lower bound of the soft limit on open files, which holds while
+// init still mounts: it needs about 30.
+const minFiles = 64
 
 // rlimits turns --ulimit into the spec's; a soft limit alone is the hard one too.
 func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
@@ -92,6 +99,12 @@ func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 		u, err := units.ParseUlimit(text)
 		if err != nil {
 			return nil, &Error{Op: "--ulimit " + text, Err: err, Help: "write NAME=SOFT[:HARD], for example nofile=1024:2048; -1 is unlimited"}
+		}
+		if u.Name == "nofile" && u.Soft >= 0 && u.Soft < minFiles {
+			return nil, &Error{
+				Op: "--ulimit " + text, Err: fmt.Errorf("a start itself needs %d open files", minFiles),
+				Help: fmt.Sprintf("let a shell set less: sh -c 'ulimit -n %d && exec COMMAND'", u.Soft),
+			}
 		}
 		limits = slices.DeleteFunc(limits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_"+strings.ToUpper(u.Name) })
 		limits = append(limits, specs.POSIXRlimit{

@@ -16,7 +16,7 @@ func TestEnvironment(t *testing.T) {
 	}{
 		{"defaults", Options{}, defaultPath + "|HOSTNAME=h|HOME=/root"},
 		{"terminal", Options{Terminal: true}, defaultPath + "|HOSTNAME=h|TERM=xterm|HOME=/root"},
-		{"own values win, the last of them", Options{Env: []string{"PATH=/bin", "A=1", "A=2", "HOME=/h"}}, "HOSTNAME=h|PATH=/bin|A=2|HOME=/h"},
+		{"own values win, the last of them", Options{Env: []string{"PATH=/bin", "A=1", "A=2", "HOME=/h"}}, "PATH=/bin|HOSTNAME=h|A=2|HOME=/h"},
 	} {
 		if got := strings.Join(environment(&tt.o, "h", "/root"), "|"); got != tt.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", tt.name, got, tt.want)
@@ -25,18 +25,18 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestRlimits(t *testing.T) {
-	got, err := rlimits([]string{"nofile=10", "core=0:-1", "nofile=20:30"})
+	got, err := rlimits([]string{"nofile=100", "core=0:-1", "nofile=200:300"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []specs.POSIXRlimit{
 		{Type: "RLIMIT_CORE", Soft: 0, Hard: ^uint64(0)},
-		{Type: "RLIMIT_NOFILE", Soft: 20, Hard: 30},
+		{Type: "RLIMIT_NOFILE", Soft: 200, Hard: 300},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	for _, text := range []string{"nofile", "nosuch=1", "nofile=2:1", "nofile=x"} {
+	for _, text := range []string{"nofile", "nosuch=1", "nofile=200:100", "nofile=x", "nofile=63:100"} {
 		if _, err := rlimits([]string{text}); err == nil {
 			t.Errorf("%s: no error", text)
 		}

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,6 +45,8 @@ __attribute__((constructor(101))) static void reaper(int argc, char **argv)
 
 	syscall(SYS_close_range, 3, ~0U, 0); // the memfd, and nothing else (close_range(2), Linux 5.9)
 	close(4);                            // where close_range is not there or denied
+
+	prctl(PR_SET_NAME, "minirun-init"); // else the number of a file
 
 	sigset_t all, old;
 	sigfillset(&all);

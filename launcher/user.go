@@ -30,6 +30,9 @@ func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 	if err != nil {
 		return nil, &Error{Op: fmt.Sprintf("user %q", spec), Err: err, Help: "users are looked up in the image's own /etc/passwd; a number always works"}
 	}
+	// As Docker: the primary group is a supplementary one too, or a program that gives
+	// it up would pass where files deny it to its members (CVE-2022-36109).
+	u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	if len(groups) > 0 {
 		again, err := openInRoot(root, "/etc/group")
 		if err != nil {

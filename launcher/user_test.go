@@ -3,6 +3,7 @@ package launcher
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,21 +35,21 @@ func TestExecUser(t *testing.T) {
 		groups   []string
 		uid, gid int
 		home     string
-		sgids    int
+		sgids    []int
 	}{
-		{"", nil, 0, 0, "/root", 0},
-		{"ann", nil, 1000, 100, "/home/ann", 1},
-		{"1000", nil, 1000, 100, "/home/ann", 1},
-		{"7:8", nil, 7, 8, "/", 0},
-		{"ann:wheel", nil, 1000, 10, "/home/ann", 0},
-		{"7", []string{"wheel", "99"}, 7, 0, "/", 2},
+		{"", nil, 0, 0, "/root", []int{0}},
+		{"ann", nil, 1000, 100, "/home/ann", []int{100, 10}},
+		{"1000", nil, 1000, 100, "/home/ann", []int{100, 10}},
+		{"7:8", nil, 7, 8, "/", []int{8}},
+		{"ann:wheel", nil, 1000, 10, "/home/ann", []int{10}},
+		{"7", []string{"wheel", "99"}, 7, 0, "/", []int{0, 10, 99}},
 	} {
 		u, err := execUser(root, tt.spec, tt.groups)
 		if err != nil {
 			t.Errorf("%q: %v", tt.spec, err)
 			continue
 		}
-		if u.Uid != tt.uid || u.Gid != tt.gid || u.Home != tt.home || len(u.Sgids) != tt.sgids {
+		if u.Uid != tt.uid || u.Gid != tt.gid || u.Home != tt.home || !slices.Equal(u.Sgids, tt.sgids) {
 			t.Errorf("%q: got %+v", tt.spec, u)
 		}
 	}
