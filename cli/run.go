@@ -18,6 +18,7 @@ import (
 // runAction runs a command in a new container. What can be refused is refused
 // before anything is made: flags, then the profile, then the image.
 func (a *app) runAction(c *ucli.Context) error {
+	launcher.Prime()
 	d, err := dirs(c)
 	if err != nil {
 		return err
@@ -26,7 +27,6 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	launcher.Prime()
 	if err := setFilter(c, &o, d.Root); err != nil {
 		return err
 	}

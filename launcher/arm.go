@@ -141,10 +141,11 @@ func opensForWriting(line []byte) bool {
 	return err == nil && flags&unix.O_ACCMODE == unix.O_WRONLY
 }
 
-// poll asks ready until it says yes, with pauses that grow from 20 µs to 1 ms,
-// and gives up at the deadline or when the process is gone.
+// poll asks ready until it says yes, with pauses of an eighth of the time that it
+// has waited, from 20 µs to 1 ms, and gives up at the deadline or when the process
+// is gone.
 func poll(pid int, deadline time.Time, what string, ready func() (bool, error)) error {
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+	for begin := time.Now(); ; {
 		ok, err := ready()
 		if ok || err != nil {
 			return err
@@ -152,10 +153,11 @@ func poll(pid int, deadline time.Time, what string, ready func() (bool, error)) 
 		if exited(pid) {
 			return errors.New("container init died")
 		}
-		if time.Now().After(deadline) {
+		now := time.Now()
+		if now.After(deadline) {
 			return errors.New(what)
 		}
-		time.Sleep(pause)
+		time.Sleep(min(max(now.Sub(begin)/8, 20*time.Microsecond), time.Millisecond))
 	}
 }
 

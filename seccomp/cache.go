@@ -141,19 +141,19 @@ func unmarshalProgram(data, key []byte) (*Program, error) {
 	if want := sha256.Sum256(content); !bytes.Equal(want[:], sum) {
 		return nil, errDamaged
 	}
-	r := bytes.NewReader(content)
 	var header cacheHeader
-	if err := binary.Read(r, binary.LittleEndian, &header); err != nil {
+	n, err := binary.Decode(content, binary.LittleEndian, &header)
+	if err != nil {
 		return nil, errDamaged
 	}
 	if string(header.Magic[:]) != cacheMagic || !bytes.Equal(header.Key[:], key) || header.Count == 0 || header.Count > unix.BPF_MAXINSNS {
 		return nil, errDamaged
 	}
-	p := &Program{Arch: syscalls.Arch(header.Arch), Flags: header.Flags, Listener: header.Listener, Instructions: make([]unix.SockFilter, header.Count)}
-	if err := binary.Read(r, binary.LittleEndian, p.Instructions); err != nil || r.Len() > 0 {
+	insns, err := decode(content[n:], binary.LittleEndian)
+	if err != nil || len(insns) != int(header.Count) {
 		return nil, errDamaged
 	}
-	return p, nil
+	return &Program{Arch: syscalls.Arch(header.Arch), Flags: header.Flags, Listener: header.Listener, Instructions: insns}, nil
 }
 
 func readCached(dir, name string, key []byte) (*Program, error) {

@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -333,12 +332,21 @@ func export(write func(*os.File) error, order binary.ByteOrder) ([]unix.SockFilt
 	if err != nil {
 		return nil, err
 	}
-	const size = 8 // sizeof(struct sock_filter), linux/filter.h
+	return decode(data, order)
+}
+
+// decode reads instructions, struct sock_filter of linux/filter.h: code, jt, jf, k.
+func decode(data []byte, order binary.ByteOrder) ([]unix.SockFilter, error) {
+	const size = 8
 	if len(data) == 0 || len(data)%size != 0 {
 		return nil, fmt.Errorf("%d bytes are no program", len(data))
 	}
 	program := make([]unix.SockFilter, len(data)/size)
-	return program, binary.Read(bytes.NewReader(data), order, program)
+	for i := range program {
+		insn := data[size*i:]
+		program[i] = unix.SockFilter{Code: order.Uint16(insn), Jt: insn[2], Jf: insn[3], K: order.Uint32(insn[4:])}
+	}
+	return program, nil
 }
 
 func exportBytes(write func(*os.File) error) ([]byte, error) {

@@ -53,8 +53,12 @@ type jsonReader struct {
 // skipped is the offset of the next token: the decoder tells only where the
 // last one ended.
 func (r *jsonReader) skipped(offset int) int {
-	for offset < len(r.data) && bytes.IndexByte([]byte(" \t\r\n,:"), r.data[offset]) >= 0 {
-		offset++
+	for ; offset < len(r.data); offset++ {
+		switch r.data[offset] {
+		case ' ', '\t', '\r', '\n', ',', ':':
+		default:
+			return offset
+		}
 	}
 	return offset
 }
