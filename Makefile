@@ -91,7 +91,7 @@ vuln: $(GOVULNCHECK) ## known vulnerabilities of what is called
 fuzz: ## every fuzz target, FUZZTIME each
 	@for pkg in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(or $(FUZZTIME),10s) $$pkg || exit 1; \
+	    go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(or $(FUZZTIME),10s) -fuzzminimizetime=1s $$pkg || exit 1; \
 	  done; \
 	done
 

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,4 +150,42 @@ func TestResolveRefuses(t *testing.T) {
 			isEmpty(t, s)
 		})
 	}
+}
+
+// Whatever the bytes: what is read of a file ends, in an image or an error, and
+// its layers can be read or not.
+func FuzzArchive(f *testing.F) {
+	dir := f.TempDir()
+	image := testImage(f, here, "low")
+	tag, err := name.NewTag("tool")
+	if err != nil {
+		f.Fatal(err)
+	}
+	path, err := layout.Write(dir+"/layout", empty.Index)
+	if err != nil || path.AppendImage(image) != nil || archives.WriteToFile(dir+"/docker.tar", tag, image) != nil {
+		f.Fatal(err)
+	}
+	run(f, "tar", "-C", dir+"/layout", "-cf", dir+"/oci.tar", ".")
+	for _, file := range []string{"docker.tar", "oci.tar"} {
+		saved, err := os.ReadFile(dir + "/" + file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(saved)
+	}
+	f.Add(makeTar(f, folder("./", 0o755), file("one", "")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := write(t, filepath.Join(t.TempDir(), "x.tar"), data)
+		want := platform{here.OS, here.Architecture, here.Variant}
+		c, err := reference{transport: tarball, path: file}.content(t.Context(), want, t.TempDir())
+		if err != nil {
+			return
+		}
+		for _, l := range c.layers {
+			if stream, err := l.open(t.Context()); err == nil {
+				_, _ = io.Copy(io.Discard, io.LimitReader(stream, 1<<20))
+				_ = stream.Close()
+			}
+		}
+	})
 }

@@ -150,9 +150,9 @@ func (o Overlay) hint(err error) string {
 	}
 	var st unix.Statfs_t
 	if unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return o.Dir + " is on an overlay itself, which cannot hold another; choose a folder on ext4, xfs, btrfs or tmpfs with --run-root"
+		return o.Dir + " is on an overlay itself, which cannot hold another; choose a folder on ext4, xfs, btrfs or tmpfs with --root"
 	}
-	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a folder on ext4, xfs, btrfs or tmpfs with --run-root"
+	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a folder on ext4, xfs, btrfs or tmpfs with --root"
 }
 
 // folders holds folders open and gives each a short name.

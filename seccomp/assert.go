@@ -325,7 +325,10 @@ func (a Assertion) failure(c CallPattern, got string) *Failure {
 // checkCall tries all that can make a difference in the arguments not given.
 func (a Assertion) checkCall(e *Explainer, c CallPattern) (*Failure, error) {
 	call, _ := c.Call(e.Policy.Target.Arch)
-	edges := edgesOf(call, e.Program)
+	edges, err := edgesOf(call, e.Program)
+	if err != nil {
+		return nil, err
+	}
 	for _, args := range edges.samples() {
 		try := c
 		copy(try.Args[c.Given:], args[c.Given:])

@@ -50,7 +50,11 @@ func Compare(a, b *Program) ([]Difference, error) {
 			if !ok {
 				name, call = "a call of the future", futureCall(arch)
 			}
-			found, err := compareCall(Difference{Arch: arch.String(), Call: name}, call, edgesOf(call, a, b), ea, eb)
+			edges, err := edgesOf(call, a, b)
+			if err != nil {
+				return nil, err
+			}
+			found, err := compareCall(Difference{Arch: arch.String(), Call: name}, call, edges, ea, eb)
 			if err != nil {
 				return nil, err
 			}

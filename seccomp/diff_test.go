@@ -2,7 +2,9 @@ package seccomp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -428,6 +430,58 @@ func TestCompareForeign(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program with more ways through it than can be walked is refused, not
+// compared in part or for hours.
+func TestCompareIntricate(t *testing.T) {
+	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offArgs}}
+	for bit := range 32 { // each bit is masked out, or not
+		program = append(program,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 7, Jf: 1},
+			unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: ^(uint32(1) << bit)})
+	}
+	program = append(program, unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW})
+	p := &Program{Arch: syscalls.AMD64, Instructions: program}
+	if _, err := Compare(p, p); !errors.Is(err, errIntricate) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A stranger's filter, as dump meets it, breaks nothing; what Compare passes over
+// really is the same for the plainest arguments.
+func FuzzForeignProgram(f *testing.F) {
+	_, program := compiled(f, parsed(f)["arguments"], syscalls.AMD64)
+	f.Add(program.Bytes())
+	f.Add((&Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}).Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		insns, err := decode(data, binary.LittleEndian)
+		if err != nil || len(insns) > 512 {
+			return
+		}
+		p := &Program{Arch: syscalls.AMD64, Instructions: insns}
+		e, err := p.Emulator() // it checks as the kernel does before it takes a program
+		if err != nil {
+			return
+		}
+		_ = p.Disassemble()
+		none := &Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}
+		found, err := Compare(p, none)
+		if err != nil {
+			return
+		}
+		for _, name := range syscalls.Calls(syscalls.AMD64) {
+			call, _ := NewCall(syscalls.AMD64, name)
+			v, err := e.Run(call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := slices.ContainsFunc(found, func(d Difference) bool { return d.Arch == "amd64" && d.Call == name && d.A == v.String() })
+			if v != Verdict(unix.SECCOMP_RET_ALLOW) && !told {
+				t.Errorf("%s is %s, which is not told", name, v)
+			}
+		}
+	})
 }
 
 // The same for conditions on several arguments, by running the programs: what

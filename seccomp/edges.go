@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -16,15 +17,24 @@ type edges struct {
 	low, high [6][]uint32
 }
 
+// maxStates bounds a walk: a stranger's program can have it take more ways than
+// there is time for. Docker's profile has some hundred for a call.
+const maxStates = 1 << 14
+
+var errIntricate = errors.New("the program is too intricate: what it compares arguments with cannot be told")
+
 // edgesOf looks at all ways that a call can take through the programs. The
 // call's arguments do not matter.
-func edgesOf(c Call, programs ...*Program) *edges {
+func edgesOf(c Call, programs ...*Program) (*edges, error) {
 	e := &edges{}
 	for _, p := range programs {
 		w := &edgeWalk{p, c, e, map[edgeState]bool{}}
 		w.from(edgeState{})
+		if len(w.seen) >= maxStates {
+			return nil, errIntricate
+		}
 	}
-	return e
+	return e, nil
 }
 
 // edgeState is an instruction, and what is known of the accumulator there.
@@ -44,7 +54,7 @@ type edgeWalk struct {
 }
 
 func (w *edgeWalk) from(s edgeState) {
-	for s.at < len(w.program.Instructions) && !w.seen[s] {
+	for s.at < len(w.program.Instructions) && !w.seen[s] && len(w.seen) < maxStates {
 		w.seen[s] = true
 		insn := w.program.Instructions[s.at]
 		s.at++
