@@ -72,7 +72,11 @@ func (r reference) remote() (name.Reference, error) {
 	if isLoopback(r.domain) {
 		options = append(options, name.Insecure)
 	}
-	return name.ParseReference(r.String(), options...)
+	ref, err := name.ParseReference(r.String(), options...)
+	if err != nil {
+		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: "a repository's name is lowercase, and a registry's has a dot or a port, or is localhost"}
+	}
+	return ref, nil
 }
 
 // isLoopback tells a registry on this machine, which like crane and Docker we

@@ -236,6 +236,27 @@ func TestPullRefuses(t *testing.T) {
 	}
 }
 
+// A name that is nearly that of an image of the store.
+func TestPullMisspelt(t *testing.T) {
+	ctx := context.Background()
+	host := newRegistry(t, nil)
+	push(t, host+"/me/tool:v1", testImage(t, here, "a"))
+	s := newStore(t)
+	if _, err := s.Pull(ctx, host+"/me/tool:v1", ResolveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		host + "/me/tol:v1": "did you mean " + host + "/me/tool:v1?",
+		"Foo/bar":           "a repository's name is lowercase, and a registry's has a dot or a port, or is localhost",
+	} {
+		_, err := s.Resolve(ctx, ref, ResolveOptions{})
+		var told *Error
+		if !errors.As(err, &told) || told.Hint() != want {
+			t.Errorf("%s: %v; want the hint %q", ref, err, want)
+		}
+	}
+}
+
 func TestPullMissing(t *testing.T) {
 	host := newRegistry(t, nil)
 	s := newStore(t)
@@ -243,8 +264,8 @@ func TestPullMissing(t *testing.T) {
 	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), s.root) || !strings.Contains(err.Error(), host+" answers") {
 		t.Errorf("%v", err)
 	}
-	_, err = s.Resolve(context.Background(), "debian", ResolveOptions{Pull: PullNever})
 	var told *Error
+	_, err = s.Resolve(context.Background(), "debian", ResolveOptions{Pull: PullNever})
 	if !errors.As(err, &told) || !strings.Contains(told.Hint(), "minirun bootstrap debian") {
 		t.Errorf("%v", err)
 	}

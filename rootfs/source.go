@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/minirun/minirun/internal/spelling"
 )
 
 // Resolve finds the image that ref means and makes it ready to be mounted:
@@ -99,15 +101,33 @@ func (s *Store) notFound(r reference, registryAnswer error) error {
 		err = fmt.Errorf("%w: %s, and %s answers: %w", ErrNotFound, places, r.domain, registryAnswer)
 		help = "check the name, or use dir:PATH, a tarball's path, or host:"
 	}
+	if near := spelling.Nearest(r.short(), s.names()); near != "" {
+		help = "did you mean " + near + "?"
+	}
 	if r.domain == dockerHub && r.repository == "library/debian" {
 		help = "'minirun bootstrap " + strings.TrimSuffix(r.short(), ":latest") + "' makes it from Debian's package mirrors"
 	}
 	return &Error{Op: "image " + r.short(), Err: err, Help: help}
 }
 
+// names are those of the store's images, as one would type them.
+func (s *Store) names() []string {
+	x, err := s.readIndex()
+	if err != nil {
+		return nil // there is an error to tell of already
+	}
+	var names []string
+	for _, d := range x.Manifests {
+		names = append(names, shortName(d.name()))
+	}
+	return names
+}
+
 // short is the name as one would type it.
-func (r reference) short() string {
-	text := strings.TrimSuffix(r.String(), ":latest")
+func (r reference) short() string { return shortName(r.String()) }
+
+func shortName(full string) string {
+	text := strings.TrimSuffix(full, ":latest")
 	text = strings.TrimPrefix(text, dockerHub+"/")
 	return strings.TrimPrefix(text, "library/")
 }
