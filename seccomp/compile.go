@@ -171,8 +171,6 @@ func (p *Policy) addArches(filter *libseccomp.ScmpFilter) error {
 	return nil
 }
 
-// addRule adds one name's rule. A name that libseccomp does not know is left
-// to the stub.
 // unruly says what libseccomp makes of a rule. That it is there already means
 // another action: this is how conflicts show for calls that socketcall(2) or
 // ipc(2) stand for on one of the architectures. Elsewhere the first rule wins.
@@ -183,6 +181,8 @@ func unruly(pos Position, name string, err error) error {
 	return &Problem{pos, fmt.Sprintf("%s: libseccomp: %v", name, err), ""}
 }
 
+// addRule adds one name's rule. A name that libseccomp does not know is left
+// to the stub.
 func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpAction, args []specs.LinuxSeccompArg) error {
 	call, err := libseccomp.GetSyscallFromName(name)
 	if err != nil {
