@@ -65,7 +65,7 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
-	return nil
+	return launcher.CheckFilters()
 }
 
 // profileName is that of --seccomp or --security-opt seccomp=, of which the

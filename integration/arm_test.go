@@ -202,3 +202,33 @@ func onlyLaunchSet(t *testing.T) []byte {
 	}
 	return []byte(`{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ` + string(list) + `}]}`)
 }
+
+// confinedChild becomes a minirun for which the kernel has no seccomp(2).
+func confinedChild() error {
+	runtime.LockOSThread()
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the call's number
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SECCOMP, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := filterThread(program); err != nil {
+		return err
+	}
+	return unix.Exec(os.Getenv("MINIRUN"), []string{"minirun", "debian", "true"}, os.Environ())
+}
+
+// Without seccomp filters there is no start, but an explanation.
+func TestNoSeccomp(t *testing.T) {
+	before := leftovers()
+	cmd := child(t, "confined")
+	cmd.Env = append(cmd.Env, "MINIRUN="+testBed.minirun)
+	out, _ := cmd.CombinedOutput()
+	const want = "minirun: seccomp: filters cannot be installed: function not implemented\nhint: run a kernel built with CONFIG_SECCOMP=y"
+	if status := cmd.ProcessState.ExitCode(); status != 125 || !strings.HasPrefix(string(out), want) {
+		t.Errorf("status %d: %q, want %q", status, out, want)
+	}
+	if after := leftovers(); strings.Join(after, "\n") != strings.Join(before, "\n") {
+		t.Errorf("before: %q\nafter: %q", before, after)
+	}
+}

@@ -118,14 +118,19 @@ func filteredChild() error {
 	load := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4}
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
 	for _, program := range [][]unix.SockFilter{{allow}, {load, allow}} {
-		filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-		if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil {
-			return os.NewSyscallError("prctl(PR_SET_SECCOMP)", err)
+		if err := filterThread(program); err != nil {
+			return err
 		}
 	}
 	fmt.Println(unix.Gettid())
 	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// filterThread puts the calling thread under a filter, for good.
+func filterThread(program []unix.SockFilter) error {
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	return os.NewSyscallError("prctl(PR_SET_SECCOMP)", unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0))
 }
 
 // Two filters that are not minirun's, in the order in which they were installed.

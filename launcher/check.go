@@ -134,14 +134,25 @@ func seccompProbe(p probe) error {
 	return errno
 }
 
+// filterFix is what helps where filters cannot be installed.
+const filterFix = "run a kernel built with CONFIG_SECCOMP=y and CONFIG_SECCOMP_FILTER=y; in a container, one whose own filter allows seccomp(2)"
+
+// CheckFilters reports whether this kernel lets a filter be installed, by asking it.
+// The error is an [Error].
+func CheckFilters() error {
+	if err := seccompProbe(probeFilter); err != nil {
+		return &Error{Op: "seccomp: filters cannot be installed", Err: err, Help: filterFix}
+	}
+	return nil
+}
+
 func (m machine) filter() Check {
 	c := Check{Name: "seccomp", Status: CheckOK}
 	err := m.seccomp(probeFilter)
 	config, source := m.kernelConfig("CONFIG_SECCOMP", "CONFIG_SECCOMP_FILTER")
 	c.Detail = "filters can be installed"
 	if err != nil {
-		c.Status, c.Detail = CheckMissing, "filters cannot be installed: "+err.Error()
-		c.Fix = "run a kernel built with CONFIG_SECCOMP=y and CONFIG_SECCOMP_FILTER=y; in a container, one whose own filter allows seccomp(2)"
+		c.Status, c.Detail, c.Fix = CheckMissing, "filters cannot be installed: "+err.Error(), filterFix
 	}
 	if source != "" {
 		c.Detail += fmt.Sprintf(" (%s in /%s)", strings.Join(config, ", "), source)
