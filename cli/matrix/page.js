@@ -105,6 +105,7 @@ function filter() {
   }
   byId('count').textContent = `${shown} of ${data.rows.length} calls`;
   rove(grid.querySelector('tbody tr:not([hidden]) td'));
+  fit(); // columns are as wide as what is shown
 }
 
 // rove makes one cell the one that Tab comes to.
@@ -150,7 +151,6 @@ function fit() {
 build();
 buildLegend();
 filter();
-fit();
 addEventListener('resize', fit);
 document.querySelector('form').addEventListener('input', filter);
 document.querySelector('form').addEventListener('submit', (e) => e.preventDefault());
