@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -125,17 +126,24 @@ func volumeOption(m *specs.Mount, option string) error {
 	case "rw", "z", "Z", "nocopy": // SELinux labels and volume copies have no part here
 	case "ro":
 		m.Options = append(m.Options, "ro")
-	case "shared", "rshared", "slave", "rslave", "private", "rprivate":
-		setPropagation(m, option)
 	default:
-		return fmt.Errorf("unknown option %q; there are ro, rw, [r]shared, [r]slave, [r]private", option)
+		if err := setPropagation(m, option); err != nil {
+			return fmt.Errorf("unknown option %q; there are ro, rw, %s", option, propagations)
+		}
 	}
 	return nil
 }
 
-func setPropagation(m *specs.Mount, propagation string) {
-	m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "rprivate" })
-	m.Options = append(m.Options, propagation)
+const propagations = "[r]shared, [r]slave, [r]private"
+
+func setPropagation(m *specs.Mount, propagation string) error {
+	switch propagation {
+	case "shared", "rshared", "slave", "rslave", "private", "rprivate":
+		m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "rprivate" })
+		m.Options = append(m.Options, propagation)
+		return nil
+	}
+	return fmt.Errorf("unknown propagation %q; there are %s", propagation, propagations)
 }
 
 func bindMount(source, destination string) (specs.Mount, error) {
@@ -210,11 +218,13 @@ func bindFromFields(values map[string]string) (specs.Mount, error) {
 		switch key {
 		case "type", "source", "target":
 		case "readonly":
-			if isTrue(value) {
-				m.Options = append(m.Options, "ro")
+			if err := setReadonly(&m.Options, value); err != nil {
+				return m, err
 			}
 		case "bind-propagation":
-			setPropagation(&m, value)
+			if err := setPropagation(&m, value); err != nil {
+				return m, err
+			}
 		default:
 			return m, fmt.Errorf("unexpected key %q for type=bind", key)
 		}
@@ -234,10 +244,13 @@ func tmpfsFromFields(values map[string]string) (specs.Mount, error) {
 			}
 			options = append(options, fmt.Sprintf("size=%d", size))
 		case "tmpfs-mode":
+			if _, err := strconv.ParseUint(value, 8, 12); err != nil {
+				return specs.Mount{}, fmt.Errorf("tmpfs-mode %q is not an octal mode, such as 1777", value)
+			}
 			options = append(options, "mode="+value)
 		case "readonly":
-			if isTrue(value) {
-				options = append(options, "ro")
+			if err := setReadonly(&options, value); err != nil {
+				return specs.Mount{}, err
 			}
 		default:
 			return specs.Mount{}, fmt.Errorf("unexpected key %q for type=tmpfs", key)
@@ -246,7 +259,16 @@ func tmpfsFromFields(values map[string]string) (specs.Mount, error) {
 	return parseTmpfs(values["target"] + ":" + strings.Join(options, ","))
 }
 
-func isTrue(value string) bool { return value == "true" || value == "1" }
+func setReadonly(options *[]string, value string) error {
+	readonly, err := strconv.ParseBool(value)
+	if err != nil {
+		return fmt.Errorf("readonly %q is neither true nor false", value)
+	}
+	if readonly {
+		*options = append(*options, "ro")
+	}
+	return nil
+}
 
 // parseTmpfs reads --tmpfs CONTAINER[:OPTIONS]; without options it is Docker's
 // noexec,nosuid,nodev.

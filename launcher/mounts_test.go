@@ -66,6 +66,9 @@ func TestUserMountsRefused(t *testing.T) {
 		{Options{Mounts: []string{"type=bind,src=" + host}}, "target is required"},
 		{Options{Mounts: []string{"src=a,dst=/x"}}, `type "volume"`},
 		{Options{Mounts: []string{"type=tmpfs,dst=/x,frob=1"}}, `unexpected key "frob"`},
+		{Options{Mounts: []string{"type=bind,src=" + host + ",dst=/x,readonly=maybe"}}, `readonly "maybe"`},
+		{Options{Mounts: []string{"type=bind,src=" + host + ",dst=/x,bind-propagation=some"}}, `unknown propagation "some"`},
+		{Options{Mounts: []string{"type=tmpfs,dst=/x,tmpfs-mode=rwx"}}, `tmpfs-mode "rwx"`},
 		{Options{Tmpfs: []string{"x"}}, "not absolute"},
 	} {
 		_, err := userMounts(&tt.o)
