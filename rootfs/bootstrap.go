@@ -27,6 +27,10 @@ type BootstrapOptions struct {
 
 const defaultSuite = "bookworm"
 
+// debianKeyring has the keys of Debian's archive (package debian-archive-keyring).
+// apt trusts it besides what it trusts anyway, which on Ubuntu are other keys.
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
 // basePackages are in every bootstrapped Debian besides the essential ones:
 // what Docker's image has and what the profile walkthrough uses.
 var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", "procps"}
@@ -109,7 +113,11 @@ type mmdebstrap struct {
 func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, work *workDir) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	packages := append(slices.Clone(basePackages[:]), o.Packages...)
-	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ","), o.Suite, "-"}
+	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ",")}
+	if _, err := os.Stat(debianKeyring); err == nil {
+		args = append(args, "--keyring="+debianKeyring)
+	}
+	args = append(args, o.Suite, "-")
 	command := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
 	command.Env = append(os.Environ(), "TMPDIR="+work.path, "LC_ALL=C.UTF-8")
 	command.SysProcAttr = &syscall.SysProcAttr{

@@ -64,7 +64,7 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("ping's capability is lost: %q", got)
 		}
 	}
-	if text := log.String(); !strings.Contains(text, "--variant=minbase") || !strings.Contains(text, ",strace bookworm - deb http") {
+	if text := log.String(); !strings.Contains(text, "--variant=minbase") || !strings.Contains(text, ",strace --keyring="+debianKeyring+" bookworm - deb http") {
 		t.Errorf("mmdebstrap was run with %s", text)
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); bytes.Contains(mounts, []byte(s.root)) {

@@ -32,6 +32,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 echo "image.sh: building a $suite guest" >&2
 mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$packages" \
+  --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
