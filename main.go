@@ -1,3 +1,11 @@
+// What the Go runtime would do beside: name its memory by prctl(2), where the kernel
+// has CONFIG_ANON_VMA_NAME, and read its cgroup's limits, at the start and again
+// and again. A container's init would do so under the filter.
+//
+//go:debug decoratemappings=0
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Minirun launches a container: one command, no daemon.
 package main
 
