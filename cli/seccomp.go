@@ -43,6 +43,20 @@ func profileFlag() ucli.Flag {
 	return choice("", "profile", "default", "look at the profile in `FILE`, or at Docker's default one")
 }
 
+// firstProfileFlag is profileFlag for verbs that want profiles as words.
+func firstProfileFlag() ucli.Flag {
+	return text("", "profile", "", "look at the profile in `FILE`, or default, before those of the words")
+}
+
+// profileNames are the profiles of a verb that takes them as words; that of
+// --profile comes first.
+func profileNames(c *ucli.Context) []string {
+	if c.IsSet("profile") {
+		return append([]string{c.String("profile")}, c.Args().Slice()...)
+	}
+	return c.Args().Slice()
+}
+
 // target reads targetFlags.
 func target(c *ucli.Context) (seccomp.Target, error) {
 	caps, err := launcher.BoundingSet(c.StringSlice("cap-add"), c.StringSlice("cap-drop"), false)

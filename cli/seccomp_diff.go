@@ -16,7 +16,7 @@ func (a *app) seccompDiffCommand() *ucli.Command {
 		Name:      "diff",
 		Usage:     "list the calls that two profiles treat differently; ends with status 1 if there are any",
 		ArgsUsage: "PROFILE PROFILE",
-		Flags:     append(targetFlags(), toggle("", "all-caps", "", "for each capability that either profile asks about, added or dropped alone, and for all and none"), formatFlag()),
+		Flags:     append(targetFlags(), firstProfileFlag(), toggle("", "all-caps", "", "for each capability that either profile asks about, added or dropped alone, and for all and none"), formatFlag()),
 		Action:    a.diffAction,
 	}
 }
@@ -28,7 +28,9 @@ type setDifferences struct {
 }
 
 func (a *app) diffAction(c *ucli.Context) error {
-	if err := words(c, 2, 2); err != nil {
+	names := profileNames(c)
+	given := len(names) - c.NArg() // by --profile
+	if err := words(c, 2-given, 2-given); err != nil {
 		return err
 	}
 	asJSON, err := wantsJSON(c)
@@ -36,7 +38,7 @@ func (a *app) diffAction(c *ucli.Context) error {
 		return err
 	}
 	profiles := make([]*seccomp.Profile, 2)
-	for i, name := range c.Args().Slice() {
+	for i, name := range names {
 		if profiles[i], err = loadProfile(name); err != nil {
 			return err
 		}
@@ -52,7 +54,7 @@ func (a *app) diffAction(c *ucli.Context) error {
 	if asJSON {
 		err = writeJSON(a.stdout, all)
 	} else {
-		err = a.writeSets(all, c.Args().Get(0), c.Args().Get(1))
+		err = a.writeSets(all, names[0], names[1])
 	}
 	if err == nil && slices.ContainsFunc(all, func(s setDifferences) bool { return len(s.Differences) > 0 }) {
 		return status(1)

@@ -17,7 +17,7 @@ func (a *app) seccompLintCommand() *ucli.Command {
 		Name:      "lint",
 		Usage:     "find what is wrong with profiles and what may surprise; ends with status 1 on errors and warnings",
 		ArgsUsage: "FILE|default...",
-		Flags: append(targetFlags(),
+		Flags: append(targetFlags(), firstProfileFlag(),
 			choice("", "format", "text", "print `FORMAT`: text, json or sarif"),
 			toggle("", "fix", "", "apply the safe remedies to the files"),
 		),
@@ -26,8 +26,9 @@ func (a *app) seccompLintCommand() *ucli.Command {
 }
 
 func (a *app) lintAction(c *ucli.Context) error {
-	if err := words(c, 1, -1); err != nil {
-		return err
+	files := profileNames(c)
+	if len(files) == 0 {
+		return words(c, 1, -1)
 	}
 	form := c.String("format")
 	if !slices.Contains([]string{"text", "json", "sarif"}, form) {
@@ -38,7 +39,7 @@ func (a *app) lintAction(c *ucli.Context) error {
 		return err
 	}
 	all := []seccomp.Finding{}
-	for _, file := range c.Args().Slice() {
+	for _, file := range files {
 		findings, err := a.lintFile(file, t, c.Bool("fix"))
 		if err != nil {
 			return err

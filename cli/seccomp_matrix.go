@@ -69,9 +69,9 @@ func (a *app) matrixAction(c *ucli.Context) error {
 
 // matrixProfiles are those of --profile and of the words.
 func matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
-	names := c.Args().Slice()
-	if c.IsSet("profile") || len(names) == 0 {
-		names = append([]string{c.String("profile")}, names...)
+	names := profileNames(c)
+	if len(names) == 0 {
+		names = []string{c.String("profile")}
 	}
 	if len(names) > 2 {
 		return nil, &usageError{"seccomp matrix: more than two profiles", "give one, or two to see side by side"}

@@ -14,14 +14,22 @@ func (a *app) seccompShowCommand() *ucli.Command {
 		Usage: "print what a profile comes to for a container: the flat list, or the program",
 		Flags: append(targetFlags(), profileFlag(),
 			choice("", "as", "json", "print `FORM`: json, fit for a bundle's config.json or a Kubernetes localhost profile; bpf, the program itself; asm, readable; c, an array; pfc, libseccomp's pseudo code"),
+			formatFlag(),
 		),
 		Action: func(c *ucli.Context) error {
 			if err := words(c, 0, 0); err != nil {
 				return err
 			}
+			asJSON, err := wantsJSON(c)
+			if err != nil {
+				return err
+			}
 			p, err := policy(c)
 			if err != nil {
 				return err
+			}
+			if asJSON && c.String("as") != "json" {
+				return a.showJSON(p, c.String("as"))
 			}
 			return a.show(p, c.String("as"))
 		},
@@ -60,4 +68,16 @@ func (a *app) show(p *seccomp.Policy, form string) error {
 		err = &usageError{"--as " + form + ": no such form", "there are json, bpf, asm, c and pfc"}
 	}
 	return err
+}
+
+// showJSON prints the program as dump does.
+func (a *app) showJSON(p *seccomp.Policy, form string) error {
+	if form != "asm" && form != "bpf" {
+		return &usageError{"--format json: --as " + form + " is text only", "use --as asm or bpf, or json for the flat list"}
+	}
+	program, err := p.Compile()
+	if err != nil {
+		return err
+	}
+	return writeJSON(a.stdout, dumpedFilters([]*seccomp.Program{program})[0])
 }
