@@ -22,6 +22,7 @@ import (
 // underProgram is a launch past all that the command line checks before: whatever
 // the program is, it goes to the arming thread.
 type underProgram struct {
+	Name    string
 	Program []unix.SockFilter
 	Root    string // of the store
 	RunRoot string
@@ -52,7 +53,7 @@ func launchChild() error {
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	c, err := launcher.Create(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, "")
+	c, err := launcher.Create(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, u.Name)
 	if err != nil {
 		return err
 	}
@@ -75,9 +76,8 @@ func launchChild() error {
 // a message, none being any, and the command never to run.
 func runUnder(t *testing.T, program []unix.SockFilter, want string) {
 	t.Helper()
-	before := leftovers()
-	volume := t.TempDir()
-	u := underProgram{program, testBed.root, filepath.Join(t.TempDir(), "run"), volume + ":/made", []string{"touch", "/made/ran"}}
+	name, volume := containerName(t), t.TempDir()
+	u := underProgram{name, program, testBed.root, filepath.Join(t.TempDir(), "run"), volume + ":/made", []string{"touch", "/made/ran"}}
 	input, err := json.Marshal(u)
 	if err != nil {
 		t.Fatal(err)
@@ -91,9 +91,7 @@ func runUnder(t *testing.T, program []unix.SockFilter, want string) {
 	if _, err := os.Stat(filepath.Join(volume, "ran")); !os.IsNotExist(err) {
 		t.Errorf("the command ran: %v", err)
 	}
-	if after := leftovers(); strings.Join(after, "\n") != strings.Join(before, "\n") {
-		t.Errorf("before: %q\nafter: %q", before, after)
-	}
+	wantNothingOf(t, name)
 }
 
 // A program that the kernel refuses is never run without: the command does not
@@ -215,20 +213,18 @@ func confinedChild() error {
 	if err := filterThread(program); err != nil {
 		return err
 	}
-	return unix.Exec(os.Getenv("MINIRUN"), []string{"minirun", "debian", "true"}, os.Environ())
+	return unix.Exec(os.Getenv("MINIRUN"), []string{"minirun", "--name", os.Getenv("NAME"), "debian", "true"}, os.Environ())
 }
 
 // Without seccomp filters there is no start, but an explanation.
 func TestNoSeccomp(t *testing.T) {
-	before := leftovers()
+	name := containerName(t)
 	cmd := child(t, "confined")
-	cmd.Env = append(cmd.Env, "MINIRUN="+testBed.minirun)
+	cmd.Env = append(cmd.Env, "MINIRUN="+testBed.minirun, "NAME="+name)
 	out, _ := cmd.CombinedOutput()
 	const want = "minirun: seccomp: filters cannot be installed: function not implemented\nhint: run a kernel built with CONFIG_SECCOMP=y"
 	if status := cmd.ProcessState.ExitCode(); status != 125 || !strings.HasPrefix(string(out), want) {
 		t.Errorf("status %d: %q, want %q", status, out, want)
 	}
-	if after := leftovers(); strings.Join(after, "\n") != strings.Join(before, "\n") {
-		t.Errorf("before: %q\nafter: %q", before, after)
-	}
+	wantNothingOf(t, name)
 }

@@ -29,11 +29,17 @@ type launched struct {
 	pid1 int
 }
 
+// containerName is one that no other test has, nor another user of this machine.
+func containerName(t *testing.T) string {
+	t.Helper()
+	return strings.ToLower(strings.NewReplacer("/", "-", " ", "-", "#", "").Replace(t.Name())) + "-" + strconv.Itoa(os.Getpid())
+}
+
 // launch starts a container and returns when its command has said "ready" on
 // its standard output.
 func launch(t *testing.T, flags []string, command ...string) *launched {
 	t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())) + "-" + strconv.Itoa(os.Getpid())
+	name := containerName(t)
 	l := &launched{name: name}
 	l.Cmd = minirun(t, append(append([]string{"--name", name}, flags...), append([]string{"debian"}, command...)...)...)
 	l.Stderr = &l.stderr
@@ -95,6 +101,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func gone(pid int) bool {
 	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
 	return os.IsNotExist(err)
+}
+
+// wantNothingOf is for starts that fail.
+func wantNothingOf(t *testing.T, name string) {
+	t.Helper()
+	if left := of(name); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
 }
 
 // of lists what leftovers knows of one container.

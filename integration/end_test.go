@@ -58,9 +58,7 @@ func TestTerminatePID1(t *testing.T) {
 
 func wantNothing(t *testing.T, c *launched) {
 	t.Helper()
-	if left := of(c.name); len(left) > 0 {
-		t.Errorf("left: %q", left)
-	}
+	wantNothingOf(t, c.name)
 	if !gone(c.pid1) {
 		t.Errorf("PID 1, %d, is still there", c.pid1)
 	}
@@ -126,8 +124,8 @@ func TestFailedStart(t *testing.T) {
 		"cgroup name": {"--cgroup-manager", "nosuch", "debian", "true"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := leftovers()
-			cmd := minirun(t, args...)
+			container := containerName(t)
+			cmd := minirun(t, append([]string{"--name", container}, args...)...)
 			out, err := cmd.CombinedOutput()
 			if err == nil {
 				t.Fatal("it started")
@@ -138,9 +136,7 @@ func TestFailedStart(t *testing.T) {
 			if !strings.HasPrefix(string(out), "minirun: ") {
 				t.Errorf("no message: %q", out)
 			}
-			if after := leftovers(); strings.Join(after, "\n") != strings.Join(before, "\n") {
-				t.Errorf("before: %q\nafter: %q", before, after)
-			}
+			wantNothingOf(t, container)
 		})
 	}
 }
