@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
@@ -43,6 +44,7 @@ func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 		if err != nil {
 			return nil, &Error{Op: "--group-add", Err: err, Help: "groups are looked up in the image's own /etc/group; a number always works"}
 		}
+		slices.Sort(more) // they come in any order
 		u.Sgids = append(u.Sgids, more...)
 	}
 	return u, nil
