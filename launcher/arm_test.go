@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,16 +12,17 @@ import (
 
 // Lines of /proc/PID/syscall as Linux writes them (proc_pid_syscall(5)).
 func TestOpensForWriting(t *testing.T) {
+	openat, other := strconv.Itoa(unix.SYS_OPENAT), strconv.Itoa(unix.SYS_FUTEX)
 	for line, want := range map[string]bool{
-		"257 0xffffffffffffff9c 0xc0001a2000 0x80001 0x0 0x0 0x0 0x7ffd 0x47d5ee": true,  // O_WRONLY|O_CLOEXEC
-		"257 0xffffffffffffff9c 0xc0001a2000 0x80000 0x0 0x0 0x0 0x7ffd 0x47d5ee": false, // O_RDONLY: libcontainer opens more than the FIFO
-		"257 0xffffffffffffff9c 0xc0001a2000 0x80002 0x0 0x0 0x0 0x7ffd 0x47d5ee": false,
-		"202 0x56 0x80 0x1 0x0 0x0 0x0 0x7ffd 0x47d5ee":                           false, // futex(2), whatever its arguments
-		"running":                      false,
-		"-1 0x7ffd 0x47d5ee":           false, // blocked, but not in a call
-		"257":                          false,
-		"257 0xffffffffffffff9c 0x0 x": false,
-		"":                             false,
+		openat + " 0xffffffffffffff9c 0xc0001a2000 0x80001 0x0 0x0 0x0 0x7ffd 0x47d5ee": true,  // O_WRONLY|O_CLOEXEC
+		openat + " 0xffffffffffffff9c 0xc0001a2000 0x80000 0x0 0x0 0x0 0x7ffd 0x47d5ee": false, // O_RDONLY: libcontainer opens more than the FIFO
+		openat + " 0xffffffffffffff9c 0xc0001a2000 0x80002 0x0 0x0 0x0 0x7ffd 0x47d5ee": false,
+		other + " 0xffffffffffffff9c 0xc0001a2000 0x80001 0x0 0x0 0x0 0x7ffd 0x47d5ee":  false,
+		"running":                            false,
+		"-1 0x7ffd 0x47d5ee":                 false, // blocked, but not in a call
+		openat:                               false,
+		openat + " 0xffffffffffffff9c 0x0 x": false,
+		"":                                   false,
 	} {
 		if got := opensForWriting([]byte(line)); got != want {
 			t.Errorf("%q: %v, want %v", line, got, want)
