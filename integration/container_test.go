@@ -24,6 +24,7 @@ func minirun(t *testing.T, args ...string) *exec.Cmd {
 type launched struct {
 	*exec.Cmd
 	name   string
+	state  string // its folder below the runtime folder
 	stderr bytes.Buffer
 	// pid1 is the container's PID 1, as the host numbers it.
 	pid1 int
@@ -42,6 +43,8 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 	name := containerName(t)
 	l := &launched{name: name}
 	l.Cmd = minirun(t, append(append([]string{"--name", name}, flags...), append([]string{"debian"}, command...)...)...)
+	_, runRoot, _ := strings.Cut(l.Env[len(l.Env)-1], "=")
+	l.state = filepath.Join(runRoot, name)
 	l.Stderr = &l.stderr
 	out, err := l.StdoutPipe()
 	if err != nil {
@@ -59,6 +62,9 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)
 	}
 	l.pid1 = pid1(t, l.Process.Pid)
+	if !exists(l.state) {
+		t.Fatalf("a container that runs has no state in %s", l.state)
+	}
 	return l
 }
 

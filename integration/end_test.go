@@ -59,6 +59,9 @@ func TestTerminatePID1(t *testing.T) {
 func wantNothing(t *testing.T, c *launched) {
 	t.Helper()
 	wantNothingOf(t, c.name)
+	if exists(c.state) {
+		t.Errorf("left: %s", c.state)
+	}
 	if !gone(c.pid1) {
 		t.Errorf("PID 1, %d, is still there", c.pid1)
 	}

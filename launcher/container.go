@@ -36,6 +36,10 @@ type Container struct {
 // a systemd scope.
 const systemdMark = "systemd-scope"
 
+// runRootLink is the link in a container's folder to the RunRoot that it was
+// started with: a sweep may come with another.
+const runRootLink = "run-root"
+
 // PrivateMounts gives the calling thread a mount namespace of its own whose
 // mounts nobody else sees and which goes away with the thread. The caller has
 // locked itself to its thread (runtime.LockOSThread) and never unlocks it.
@@ -83,6 +87,9 @@ func Create(dirs Dirs, name string) (*Container, error) {
 	}
 	if c.lock, err = lockDir(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(err, os.Remove(c.dir))
+	}
+	if err := os.Symlink(dirs.RunRoot, filepath.Join(c.dir, runRootLink)); err != nil {
+		return nil, errors.Join(err, c.Remove())
 	}
 	return c, nil
 }
@@ -132,6 +139,9 @@ func sweep(dirs Dirs, parent string) error {
 			return err
 		}
 		dead := &Container{dirs: dirs, name: entry.Name(), dir: dir, lock: lock}
+		if runRoot, err := os.Readlink(filepath.Join(dir, runRootLink)); err == nil {
+			dead.dirs.RunRoot = runRoot
+		}
 		if _, err := os.Stat(filepath.Join(dir, systemdMark)); err == nil {
 			dead.systemd = true
 		}

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -155,8 +157,13 @@ func resources(o *Options) (*specs.LinuxResources, error) {
 			return nil, &Error{Op: "--memory " + o.Memory, Err: err, Help: "write a number and b, k, m or g, for example 512m"}
 		}
 		if limit != 0 {
+			r.Memory = &specs.LinuxMemory{Limit: &limit}
+		}
+		if limit != 0 && swapCounts() {
 			swap := 2 * limit // Docker's default: as much swap again
-			r.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &swap}
+			r.Memory.Swap = &swap
+		} else if limit != 0 {
+			o.debugf("--memory: this kernel counts no swap, so there is no limit to it")
 		}
 	}
 	if o.CPUs != "" {
@@ -176,4 +183,19 @@ func resources(o *Options) (*specs.LinuxResources, error) {
 		r.Pids = &specs.LinuxPids{Limit: &o.Pids}
 	}
 	return r, nil
+}
+
+// swapCounts reports whether swap can be limited, found out as Docker does: a
+// kernel without swap, or without accounting for it, lacks the file.
+func swapCounts() bool {
+	file := "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes"
+	if cgroups.IsCgroup2UnifiedMode() {
+		own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+		if err != nil {
+			return false
+		}
+		file = filepath.Join("/sys/fs/cgroup", own[""], "memory.swap.max")
+	}
+	_, err := os.Stat(file)
+	return err == nil
 }

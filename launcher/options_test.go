@@ -48,8 +48,11 @@ func TestResources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *r.Memory.Limit != 64<<20 || *r.Memory.Swap != 128<<20 || *r.CPU.Quota != 50_000 || *r.CPU.Period != 100_000 || *r.Pids.Limit != 9 {
+	if *r.Memory.Limit != 64<<20 || *r.CPU.Quota != 50_000 || *r.CPU.Period != 100_000 || *r.Pids.Limit != 9 {
 		t.Errorf("got %+v %+v %+v", r.Memory, r.CPU, r.Pids)
+	}
+	if swap := r.Memory.Swap; (swap != nil) != swapCounts() || swap != nil && *swap != 128<<20 {
+		t.Errorf("swap %v where counting it is %v", swap, swapCounts())
 	}
 	for _, o := range []Options{{Memory: "5m"}, {Memory: "much"}, {CPUs: "0.001"}, {CPUs: "100000"}, {CPUs: "-1"}, {CPUs: "NaN"}, {CPUs: "two"}} {
 		if _, err := resources(&o); err == nil {
