@@ -113,7 +113,7 @@ func (c *Container) start(container *libcontainer.Container, spec *specs.Spec, o
 		return 0, errors.Join(&Error{Op: "arm the seccomp filter", Err: err}, kill(process))
 	}
 	if err := container.Exec(); err != nil {
-		return 0, errors.Join(&Error{Op: "run " + o.Args[0], Err: err}, kill(process))
+		return 0, execError(process, o, err)
 	}
 	go sigs.forward(process, streams)
 	state, err := process.Wait()
@@ -122,6 +122,18 @@ func (c *Container) start(container *libcontainer.Container, spec *specs.Spec, o
 	}
 	streams.drain()
 	return exitStatus(state), nil
+}
+
+// execError ends a parked init that did not go on, and says why. Of one that its
+// filter has killed libcontainer tells now this, now that; its end tells.
+func execError(process *libcontainer.Process, o *Options, err error) error {
+	e := &Error{Op: "run " + o.Args[0], Err: err}
+	state, err := end(process)
+	if state != nil && exitStatus(state) == 128+int(unix.SIGSYS) {
+		e.Err = errors.New("its filter killed the container's init")
+		e.Help = "the profile kills for what a start itself needs; 'minirun seccomp explain' shows what it does"
+	}
+	return errors.Join(e, err)
 }
 
 // arm puts a parked init under the filter; there is nothing to do without one.
@@ -136,16 +148,23 @@ func arm(page *armPage, process *libcontainer.Process, o *Options) error {
 	return page.install(pid, o.Filter, o.FilterFlags)
 }
 
+// kill ends an init that is not to go on.
 func kill(process *libcontainer.Process) error {
+	_, err := end(process)
+	return err
+}
+
+// end is kill, and tells how the process ended, which may be of itself.
+func end(process *libcontainer.Process) (*os.ProcessState, error) {
 	if err := process.Signal(unix.SIGKILL); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := process.Wait()
+	state, err := process.Wait()
 	var killed interface{ ExitCode() int } // *exec.ExitError: it died, as it should
 	if errors.As(err, &killed) {
-		return nil
+		err = nil
 	}
-	return err
+	return state, err
 }
 
 func newLibcontainerProcess(spec *specs.Spec, page *armPage) *libcontainer.Process {
