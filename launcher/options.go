@@ -148,23 +148,9 @@ const cpuPeriod = 100_000
 // is no limit.
 func resources(o *Options) (*specs.LinuxResources, error) {
 	r := &specs.LinuxResources{}
-	if o.Memory != "" {
-		limit, err := units.RAMInBytes(o.Memory)
-		if err == nil && limit != 0 && limit < minMemory {
-			err = errors.New("less than the least that can be used, 6m")
-		}
-		if err != nil {
-			return nil, &Error{Op: "--memory " + o.Memory, Err: err, Help: "write a number and b, k, m or g, for example 512m"}
-		}
-		if limit != 0 {
-			r.Memory = &specs.LinuxMemory{Limit: &limit}
-		}
-		if limit != 0 && swapCounts() {
-			swap := 2 * limit // Docker's default: as much swap again
-			r.Memory.Swap = &swap
-		} else if limit != 0 {
-			o.debugf("--memory: this kernel counts no swap, so there is no limit to it")
-		}
+	var err error
+	if r.Memory, err = memory(o); err != nil {
+		return nil, err
 	}
 	if o.CPUs != "" {
 		cpus, err := strconv.ParseFloat(o.CPUs, 64)
@@ -183,6 +169,28 @@ func resources(o *Options) (*specs.LinuxResources, error) {
 		r.Pids = &specs.LinuxPids{Limit: &o.Pids}
 	}
 	return r, nil
+}
+
+// memory is the limit of --memory, nil where there is none.
+func memory(o *Options) (*specs.LinuxMemory, error) {
+	if o.Memory == "" {
+		return nil, nil
+	}
+	limit, err := units.RAMInBytes(o.Memory)
+	if err == nil && limit != 0 && limit < minMemory {
+		err = errors.New("less than the least that can be used, 6m")
+	}
+	switch {
+	case err != nil:
+		return nil, &Error{Op: "--memory " + o.Memory, Err: err, Help: "write a number and b, k, m or g, for example 512m"}
+	case limit == 0:
+		return nil, nil
+	case !swapCounts():
+		o.debugf("--memory: this kernel counts no swap, so there is no limit to it")
+		return &specs.LinuxMemory{Limit: &limit}, nil
+	}
+	swap := 2 * limit // Docker's default: as much swap again
+	return &specs.LinuxMemory{Limit: &limit, Swap: &swap}, nil
 }
 
 // swapCounts reports whether swap can be limited, found out as Docker does: a
