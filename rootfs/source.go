@@ -101,11 +101,11 @@ func (s *Store) notFound(r reference, registryAnswer error) error {
 		err = fmt.Errorf("%w: %s, and %s answers: %w", ErrNotFound, places, r.domain, registryAnswer)
 		help = "check the name, or use dir:PATH, a tarball's path, or host:"
 	}
-	if near := spelling.Nearest(r.short(), s.names()); near != "" {
-		help = "did you mean " + near + "?"
-	}
 	if r.domain == dockerHub && r.repository == "library/debian" {
 		help = "'minirun bootstrap " + strings.TrimSuffix(r.short(), ":latest") + "' makes it from Debian's package mirrors"
+	}
+	if near := spelling.Nearest(r.short(), s.names()); near != "" {
+		help = "did you mean " + near + "?"
 	}
 	return &Error{Op: "image " + r.short(), Err: err, Help: help}
 }
