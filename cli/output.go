@@ -30,10 +30,15 @@ func writeFile(file string, data []byte) error {
 	if err == nil {
 		err = os.Rename(temporary, file)
 	}
-	if err != nil {
-		_ = os.Remove(temporary)
+	if err == nil {
+		return nil
 	}
-	return err
+	_ = os.Remove(temporary)
+	var path *fs.PathError // of a name that says nothing to the user
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return &fs.PathError{Op: "write", Path: file, Err: err}
 }
 
 func writeTo(file string, flags int, data []byte) error {

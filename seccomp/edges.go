@@ -2,7 +2,6 @@ package seccomp
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +20,17 @@ type edges struct {
 // there is time for. Docker's profile has some hundred for a call.
 const maxStates = 1 << 14
 
-var errIntricate = errors.New("the program is too intricate: what it compares arguments with cannot be told")
+// intricateError is a program that goes beyond maxStates.
+type intricateError struct{}
+
+func (intricateError) Error() string {
+	return "the program is too intricate: what it compares arguments with cannot be told"
+}
+
+// Hint says what to do.
+func (intricateError) Hint() string {
+	return "read it: 'minirun seccomp dump PID' prints the filters of a process"
+}
 
 // edgesOf looks at all ways that a call can take through the programs. The
 // call's arguments do not matter.
@@ -31,7 +40,7 @@ func edgesOf(c Call, programs ...*Program) (*edges, error) {
 		w := &edgeWalk{p, c, e, map[edgeState]bool{}}
 		w.from(edgeState{})
 		if len(w.seen) >= maxStates {
-			return nil, errIntricate
+			return nil, intricateError{}
 		}
 	}
 	return e, nil

@@ -70,7 +70,7 @@ func TestCompareIntricate(t *testing.T) {
 	}
 	program = append(program, unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW})
 	p := &Program{Arch: syscalls.AMD64, Instructions: program}
-	if _, err := Compare(p, p); !errors.Is(err, errIntricate) {
+	if _, err := Compare(p, p); !errors.Is(err, intricateError{}) {
 		t.Errorf("%v", err)
 	}
 }
