@@ -248,14 +248,11 @@ func TestFilters(t *testing.T) {
 	enter("chown")
 	p.do(chromedp.Click(chromedp.ID("differs")))
 	enter("")
-	p.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](`(() => {
-			const s = document.getElementById('verdict');
-			s.value = 'KILL_PROCESS';
-			s.dispatchEvent(new Event('input', {bubbles: true}));
-		})()`))
-		return err
-	}))
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => {
+		const s = document.getElementById('verdict');
+		s.value = 'KILL_PROCESS';
+		s.dispatchEvent(new Event('input', {bubbles: true}));
+	})()`))
 	wantVisible("by verdict", "acct")
 }
 
