@@ -201,7 +201,7 @@ func installed(t *testing.T, list *specs.LinuxSeccomp) *seccomp.Program {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	id := "minirun-test-" + strconv.Itoa(os.Getpid())
+	id := "runc-test-" + strconv.Itoa(os.Getpid())
 	pidFile := filepath.Join(dir, "pid")
 	runc(t, "--root", filepath.Join(dir, "state"), "create", "--bundle", dir, "--pid-file", pidFile, id)
 	defer runc(t, "--root", filepath.Join(dir, "state"), "delete", "--force", id)
