@@ -69,35 +69,66 @@ func runFlags() []ucli.Flag {
 	}
 }
 
-func aliases(short string) []string {
-	if short == "" {
-		return nil
+// Flags that know their names: those of urfave/cli work them out with a regular
+// expression whenever it looks for one, a thousand times at a start.
+type (
+	textFlag struct {
+		*ucli.StringFlag
+		names []string
 	}
-	return []string{short}
+	listFlag struct {
+		*ucli.StringSliceFlag
+		names []string
+	}
+	toggleFlag struct {
+		*ucli.BoolFlag
+		names []string
+	}
+	numberFlag struct {
+		*ucli.Int64Flag
+		names []string
+	}
+)
+
+func (f *textFlag) Names() []string   { return f.names }
+func (f *listFlag) Names() []string   { return f.names }
+func (f *toggleFlag) Names() []string { return f.names }
+func (f *numberFlag) Names() []string { return f.names }
+
+func names(name, short string) []string {
+	if short == "" {
+		return []string{name}
+	}
+	return []string{name, short}
 }
 
-func text(topic, name, short, usage string) *ucli.StringFlag {
-	return &ucli.StringFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage}
+func text(topic, name, short, usage string) *textFlag {
+	all := names(name, short)
+	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage}, all}
 }
 
 // fromEnv lets an environment variable stand in for a flag that is not given.
-func fromEnv(f *ucli.StringFlag, variable string) *ucli.StringFlag {
+func fromEnv(f *textFlag, variable string) ucli.Flag {
 	f.EnvVars = []string{variable}
 	return f
 }
 
-func choice(topic, name, initial, usage string) *ucli.StringFlag {
-	return &ucli.StringFlag{Name: name, Category: topic, Value: initial, Usage: usage}
+func choice(topic, name, initial, usage string) ucli.Flag {
+	f := text(topic, name, "", usage)
+	f.Value = initial
+	return f
 }
 
 func list(topic, name, short, usage string) ucli.Flag {
-	return &ucli.StringSliceFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage, KeepSpace: true}
+	all := names(name, short)
+	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, KeepSpace: true}, all}
 }
 
 func toggle(topic, name, short, usage string) ucli.Flag {
-	return &ucli.BoolFlag{Name: name, Aliases: aliases(short), Category: topic, Usage: usage, DisableDefaultText: true}
+	all := names(name, short)
+	return &toggleFlag{&ucli.BoolFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, DisableDefaultText: true}, all}
 }
 
 func number(topic, name, usage string) ucli.Flag {
-	return &ucli.Int64Flag{Name: name, Category: topic, Usage: usage}
+	return &numberFlag{&ucli.Int64Flag{Name: name, Category: topic, Usage: usage}, names(name, "")}
 }

@@ -118,7 +118,7 @@ func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	if value != "" {
 		names += " " + value
 	}
-	if s, ok := f.(*ucli.StringFlag); ok && s.Value != "" {
+	if s, ok := f.(*textFlag); ok && s.Value != "" {
 		usage += " (default: " + s.Value + ")"
 	}
 	if len(names) >= usageColumn {
