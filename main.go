@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	if launcher.IsInit(os.Args) {
+	if launcher.IsInit() {
 		launcher.Init() // does not return
 	}
 	os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"minirun": func() {
-			if launcher.IsInit(os.Args) {
+			if launcher.IsInit() {
 				launcher.Init()
 			}
 			os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))

@@ -75,17 +75,19 @@ func pid1(t *testing.T, launcher int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var children []string
 	for _, task := range tasks {
-		if children, _ := os.ReadFile(task); len(bytes.TrimSpace(children)) > 0 {
-			pid, err := strconv.Atoi(strings.Fields(string(children))[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
+		pids, _ := os.ReadFile(task) // a thread that has ended
+		children = append(children, strings.Fields(string(pids))...)
 	}
-	t.Fatalf("launcher %d has no child", launcher)
-	return 0
+	if len(children) != 1 {
+		t.Fatalf("launcher %d has the children %v, want one", launcher, children)
+	}
+	pid, err := strconv.Atoi(children[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 // eventually waits until ok, for up to ten seconds.

@@ -44,7 +44,7 @@ var testBed struct {
 }
 
 func TestMain(m *testing.M) {
-	if launcher.IsInit(os.Args) { // of a container that a test launched in this process
+	if launcher.IsInit() { // of a container that a test launched in this process
 		launcher.Init()
 	}
 	if name := os.Getenv(childVariable); name != "" {

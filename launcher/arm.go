@@ -13,89 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// armFD is the number under which init finds the page: the first of
-// libcontainer's ExtraFiles.
-const armFD = 3
-
 // armTimeout bounds the wait for init to park and for the thread to answer.
 // Both take well under a millisecond on an idle machine.
 const armTimeout = 30 * time.Second
 
-// The states and offsets of struct arm_page in arm.h.
-const (
-	armReady  = 1
-	armGo     = 2
-	armDone   = 3
-	armFailed = 4
-
-	armOffState   = 0
-	armOffError   = 4
-	armOffFlags   = 12
-	armOffLength  = 16
-	armOffProgram = 20
-)
-
-// maxInstructions is BPF_MAXINSNS of linux/bpf_common.h: a longer program is
-// refused by the kernel.
-const maxInstructions = 4096
-
-// armPage is the memory that the launcher shares with the arming thread of a
-// container's init.
-type armPage struct {
-	file *os.File
-	mem  []byte
-}
-
-// newArmPage makes a page that fits the program.
-func newArmPage(filter []unix.SockFilter) (*armPage, error) {
-	if len(filter) > maxInstructions {
-		return nil, fmt.Errorf("seccomp filter: %d instructions, the kernel takes %d", len(filter), maxInstructions)
-	}
-	fd, err := unix.MemfdCreate("minirun-arm", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	file := os.NewFile(uintptr(fd), "minirun-arm")
-	size := armOffProgram + len(filter)*int(unsafe.Sizeof(unix.SockFilter{}))
-	if err := file.Truncate(int64(size)); err != nil {
-		file.Close()
-		return nil, err
-	}
-	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		file.Close()
-		return nil, os.NewSyscallError("mmap", err)
-	}
-	return &armPage{file: file, mem: mem}, nil
-}
-
-func (p *armPage) Close() error {
-	return errors.Join(unix.Munmap(p.mem), p.file.Close())
-}
-
-func (p *armPage) word(offset int) *uint32 {
-	return (*uint32)(unsafe.Pointer(&p.mem[offset]))
-}
-
-func (p *armPage) state() uint32 {
-	return atomic.LoadUint32(p.word(armOffState))
-}
-
 // install has the arming thread of the parked init pid put all its threads
 // under the filter. On an error init may be in any state: the caller kills it.
-func (p *armPage) install(pid int, filter []unix.SockFilter, flags uint32) error {
+func (p *initPage) install(pid int, filter []unix.SockFilter, flags uint32) error {
 	deadline := time.Now().Add(armTimeout)
 	if err := waitParked(pid, deadline); err != nil {
 		return err
 	}
-	if s := p.state(); s != armReady {
+	if s := p.state(); s != pageReady {
 		return fmt.Errorf("the arming thread is not waiting (state %d)", s)
 	}
-	*p.word(armOffFlags) = flags
-	*p.word(armOffLength) = uint32(len(filter))
-	copy(p.mem[armOffProgram:], unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(filter))), len(p.mem)-armOffProgram))
-	atomic.StoreUint32(p.word(armOffState), armGo)
-	if err := futexWake(p.word(armOffState)); err != nil {
+	*p.word(offsetFlags) = flags
+	*p.word(offsetLength) = uint32(len(filter))
+	copy(p.mem[offsetProgram:], unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(filter))), len(filter)*sizeofInstruction))
+	atomic.StoreUint32(p.word(offsetState), pageGo)
+	if err := futexWake(p.word(offsetState)); err != nil {
 		return err
 	}
 	return p.await(pid, deadline)
@@ -103,13 +39,13 @@ func (p *armPage) install(pid int, filter []unix.SockFilter, flags uint32) error
 
 // await waits for the thread's answer. The thread cannot wake us: from the
 // moment that the filter is there, what it may call is the profile's decision.
-func (p *armPage) await(pid int, deadline time.Time) error {
+func (p *initPage) await(pid int, deadline time.Time) error {
 	return poll(pid, deadline, "the arming thread does not answer", func() (bool, error) {
 		switch p.state() {
-		case armDone:
+		case pageDone:
 			return true, nil
-		case armFailed:
-			return false, unix.Errno(*p.word(armOffError))
+		case pageFailed:
+			return false, unix.Errno(*p.word(offsetError))
 		}
 		return false, nil
 	})
@@ -143,7 +79,8 @@ func opensForWriting(line []byte) bool {
 
 // poll asks ready until it says yes, with pauses of an eighth of the time that it
 // has waited, from 20 µs to 1 ms, and gives up at the deadline or when the process
-// is gone.
+// is gone. The thread itself pauses: time.Sleep would hand over to another thread,
+// which for a goroutine that is locked to its own takes longer than the pause.
 func poll(pid int, deadline time.Time, what string, ready func() (bool, error)) error {
 	for begin := time.Now(); ; {
 		ok, err := ready()
@@ -157,7 +94,8 @@ func poll(pid int, deadline time.Time, what string, ready func() (bool, error)) 
 		if now.After(deadline) {
 			return errors.New(what)
 		}
-		time.Sleep(min(max(now.Sub(begin)/8, 20*time.Microsecond), time.Millisecond))
+		pause := unix.NsecToTimespec(int64(min(max(now.Sub(begin)/8, 20*time.Microsecond), time.Millisecond)))
+		_ = unix.Nanosleep(&pause, nil) // shorter when a signal comes
 	}
 }
 

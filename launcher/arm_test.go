@@ -30,8 +30,8 @@ func TestOpensForWriting(t *testing.T) {
 	}
 }
 
-func TestArmPageTooLong(t *testing.T) {
-	if _, err := newArmPage(make([]unix.SockFilter, maxInstructions+1)); err == nil || !strings.Contains(err.Error(), "4097 instructions") {
+func TestInitPageTooLong(t *testing.T) {
+	if _, err := newInitPage(maxInstructions+1, nil); err == nil || !strings.Contains(err.Error(), "4097 instructions") {
 		t.Errorf("%v", err)
 	}
 }
@@ -39,7 +39,7 @@ func TestArmPageTooLong(t *testing.T) {
 // A process that never parks, or has no arming thread, or dies, is no start.
 func TestArmWithoutInit(t *testing.T) {
 	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
-	page, err := newArmPage(filter)
+	page, err := newInitPage(len(filter), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestArmParkedStranger(t *testing.T) {
 	}
 	defer func() { _ = parked.Process.Kill(); _ = parked.Wait() }()
 	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
-	page, err := newArmPage(filter)
+	page, err := newInitPage(len(filter), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ package launcher
 
 /*
 #cgo LDFLAGS: -lpthread
-#include "arm.h"
+#include "page.h"
 */
 import "C"
 
@@ -24,15 +24,15 @@ import (
 // IsInit reports whether this process was started by [Container.Run] to become
 // a container's init. The argument alone does not say it: `minirun init` is a
 // user's way to name an image.
-func IsInit(args []string) bool {
-	return len(args) > 1 && args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != ""
+func IsInit() bool {
+	return C.page != nil
 }
 
 // A package's init runs on the main thread. main.main need not: the goroutine may
 // have moved to another thread before it could lock itself to this one, where
 // the launcher would look in vain for the parked init. Seen under emulation.
 func init() { //nolint:gochecknoinits // nothing later than this will do
-	if IsInit(os.Args) {
+	if IsInit() {
 		runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
 	}
 }
@@ -52,7 +52,7 @@ func Init() {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		fatal("set the parent-death signal", err)
 	}
-	if errno := C.arm_start(armFD); errno != 0 {
+	if errno := C.arm_start(); errno != 0 {
 		fatal("start the arming thread", unix.Errno(errno))
 	}
 	libcontainer.Init()

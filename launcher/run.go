@@ -1,13 +1,13 @@
 package launcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 
-	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
@@ -48,39 +48,58 @@ func (c *Container) Run(o Options) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	container, err := c.create(spec)
+	container, cgroup, err := c.create(spec)
 	if err != nil {
 		return 0, err
 	}
-	defer func() {
-		if derr := container.Destroy(); derr != nil {
-			err = errors.Join(err, derr)
-		}
-	}()
-	return c.start(container, spec, &o, sigs)
+	defer func() { err = errors.Join(err, container.Destroy(), cgroup.remove()) }()
+	return c.start(container, cgroup, spec, &o, sigs)
 }
 
-// create makes libcontainer's container: a state folder, no process yet.
-func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, error) {
+// create makes libcontainer's container, a state folder, no process yet; and the
+// cgroup, unless systemd is to make that.
+func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgroup, error) {
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       c.name,
 		UseSystemdCgroup: c.systemd,
 		Spec:             spec,
 	})
 	if err != nil {
-		return nil, &Error{Op: "configure container", Err: err}
+		return nil, nil, &Error{Op: "configure container", Err: err}
 	}
-	container, err := libcontainer.Create(c.dirs.RunRoot, c.name, config)
+	if c.systemd {
+		container, err := libcontainer.Create(c.dirs.RunRoot, c.name, config)
+		if err != nil {
+			return nil, nil, &Error{Op: "create container", Err: err}
+		}
+		return container, nil, nil
+	}
+	cgroup, err := takeCgroup(config)
 	if err != nil {
-		return nil, &Error{Op: "create container", Err: err}
+		return nil, nil, &Error{Op: "create container", Err: err}
 	}
-	return container, nil
+	made := make(chan error, 1)
+	go func() { made <- cgroup.make() }()
+	container, err := newContainer(c.dirs.RunRoot, c.name, config)
+	if cerr := <-made; cerr != nil {
+		if container != nil {
+			err = container.Destroy()
+		}
+		return nil, nil, &Error{
+			Op: "make the cgroup " + c.cgroupsPath(), Err: errors.Join(cerr, err),
+			Help: "one that another program has left can be removed with rmdir(1), or choose another --name",
+		}
+	}
+	if err != nil {
+		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove())}
+	}
+	return container, cgroup, nil
 }
 
 // start runs the command in the container and waits for it. Whatever fails
 // before the command runs, its process is killed and reaped.
-func (c *Container) start(container *libcontainer.Container, spec *specs.Spec, o *Options, sigs *signals) (int, error) {
-	page, err := newArmPage(o.Filter)
+func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, spec *specs.Spec, o *Options, sigs *signals) (int, error) {
+	page, err := newInitPage(len(o.Filter), cgroup.dirs())
 	if err != nil {
 		return 0, err
 	}
@@ -103,14 +122,16 @@ func (c *Container) start(container *libcontainer.Container, spec *specs.Spec, o
 	if n := sigs.pendingEnd(); n != 0 {
 		return 128 + n, nil
 	}
-	if err := container.Start(process); err != nil {
-		return 0, startError(o.Args[0], err)
+	err = container.Start(process)
+	page.reap()
+	if err != nil {
+		return 0, cmp.Or(page.joinError(), startError(o.Args[0], err))
+	}
+	if err := bind(page, cgroup, process, o); err != nil {
+		return 0, errors.Join(err, kill(process))
 	}
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
-	}
-	if err := arm(page, process, o); err != nil {
-		return 0, errors.Join(&Error{Op: "arm the seccomp filter", Err: err}, kill(process))
 	}
 	if err := container.Exec(); err != nil {
 		return 0, execError(process, o, err)
@@ -136,16 +157,25 @@ func execError(process *libcontainer.Process, o *Options, err error) error {
 	return errors.Join(e, err)
 }
 
-// arm puts a parked init under the filter; there is nothing to do without one.
-func arm(page *armPage, process *libcontainer.Process, o *Options) error {
+// bind puts a parked init under its limits and its filter.
+func bind(page *initPage, cgroup *ownCgroup, process *libcontainer.Process, o *Options) error {
+	if !page.joined() {
+		return &Error{Op: "start container", Err: errors.New("its init did not join its cgroups")}
+	}
+	if err := cgroup.limit(); err != nil {
+		return &Error{Op: "set the cgroup's limits", Err: err}
+	}
 	if o.Filter == nil {
 		return nil
 	}
 	pid, err := process.Pid()
-	if err != nil {
-		return err
+	if err == nil {
+		err = page.install(pid, o.Filter, o.FilterFlags)
 	}
-	return page.install(pid, o.Filter, o.FilterFlags)
+	if err != nil {
+		return &Error{Op: "arm the seccomp filter", Err: err}
+	}
+	return nil
 }
 
 // kill ends an init that is not to go on.
@@ -167,7 +197,7 @@ func end(process *libcontainer.Process) (*os.ProcessState, error) {
 	return state, err
 }
 
-func newLibcontainerProcess(spec *specs.Spec, page *armPage) *libcontainer.Process {
+func newLibcontainerProcess(spec *specs.Spec, page *initPage) *libcontainer.Process {
 	p := spec.Process
 	groups := make([]int, len(p.User.AdditionalGids))
 	for i, gid := range p.User.AdditionalGids {
@@ -183,7 +213,7 @@ func newLibcontainerProcess(spec *specs.Spec, page *armPage) *libcontainer.Proce
 		AdditionalGroups: groups,
 		NoNewPrivileges:  &p.NoNewPrivileges,
 		AppArmorProfile:  p.ApparmorProfile,
-		ExtraFiles:       []*os.File{page.file}, // armFD
+		ExtraFiles:       []*os.File{page.file}, // PAGE_FD of join.c
 		LogLevel:         strconv.Itoa(logLevelWarn),
 	}
 	for _, limit := range p.Rlimits {

@@ -1,0 +1,132 @@
+package launcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2
+	"github.com/opencontainers/cgroups/manager"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/configs/validate"
+)
+
+// ownCgroup is a cgroup that init joins by itself, before anything else (join.c).
+//
+// libcontainer would move init there, by its PID. That takes a lock that every fork
+// and exit shares, and whoever takes it after a quiet time waits for an RCU grace
+// period (cgroup_threadgroup_rwsem, a percpu_rw_semaphore): a third of a start.
+// No wait is there for a process that is born in a cgroup v2 (CLONE_INTO_CGROUP,
+// Linux 5.7), nor for a thread that moves itself between those of v1 (Linux 5.5,
+// 9a3284fad42f).
+type ownCgroup struct {
+	cgroups.Manager
+	resources *cgroups.Resources
+}
+
+// takeCgroup takes the cgroup out of a config, which then has none: libcontainer
+// neither joins nor limits nor removes one.
+func takeCgroup(config *configs.Config) (*ownCgroup, error) {
+	m, err := manager.New(config.Cgroups)
+	if err != nil {
+		return nil, err
+	}
+	own := &ownCgroup{m, config.Cgroups.Resources}
+	config.Cgroups = &cgroups.Cgroup{Rootless: true, Resources: &cgroups.Resources{}}
+	return own, nil
+}
+
+// make makes the cgroup. One that is there is taken over, but not with processes in
+// it, or frozen.
+func (c *ownCgroup) make() error {
+	if c.Exists() {
+		pids, err := c.GetAllPids()
+		if err != nil {
+			return err
+		}
+		if len(pids) > 0 {
+			return fmt.Errorf("it is there already, with %d processes in it", len(pids))
+		}
+	}
+	state, err := c.GetFreezerState()
+	if err != nil {
+		return err
+	}
+	if state == cgroups.Frozen {
+		return errors.New("it is there already, and frozen")
+	}
+	if err := c.Apply(-1); err != nil {
+		return errors.Join(err, c.Destroy())
+	}
+	return nil
+}
+
+// The methods of a nil cgroup, which systemd keeps, do nothing.
+
+// dirs are the cgroup's folders: that of cgroup v2, or "", then those of v1.
+func (c *ownCgroup) dirs() []string {
+	if c == nil {
+		return nil
+	}
+	paths := maps.Clone(c.GetPaths())
+	dirs := []string{paths[""]}
+	delete(paths, "")
+	return append(dirs, slices.Sorted(maps.Values(paths))...)
+}
+
+// limit sets the cgroup's limits and device rules.
+func (c *ownCgroup) limit() error {
+	if c == nil {
+		return nil
+	}
+	return c.Set(c.resources)
+}
+
+func (c *ownCgroup) remove() error {
+	if c == nil {
+		return nil
+	}
+	return c.Destroy()
+}
+
+// noCgroup is where libcontainer cannot make a cgroup: it puts up with that when the
+// config says Rootless and sets no limits.
+const noCgroup = "/proc/none"
+
+// newContainer is libcontainer.Create for a container whose cgroup is not
+// libcontainer's. Create finds out the cgroup's folders by itself; Load takes those
+// that it finds in the state.
+func newContainer(root, id string, config *configs.Config) (_ *libcontainer.Container, err error) {
+	if err := validate.Validate(config); err != nil {
+		return nil, err
+	}
+	state, err := json.Marshal(libcontainer.State{
+		BaseState:   libcontainer.BaseState{ID: id, Config: *config},
+		CgroupPaths: map[string]string{"": noCgroup},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(root, id)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), state, 0o600); err != nil {
+		return nil, err
+	}
+	return libcontainer.Load(root, id)
+}

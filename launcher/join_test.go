@@ -1,0 +1,118 @@
+package launcher
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// startInit starts this test's binary as a container's init, which ends for want of
+// libcontainer's pipe at the latest, and returns what it says.
+func startInit(t *testing.T, files ...*os.File) (status int, says string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "init")
+	cmd.Env = append(os.Environ(), "_LIBCONTAINER_INITPIPE=99")
+	cmd.ExtraFiles = files
+	out, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// An init that cannot join one of its cgroups ends before it does anything else, and
+// says which and why.
+func TestJoinFails(t *testing.T) {
+	dir := t.TempDir()
+	sealed := filepath.Join(dir, "sealed")
+	if err := os.Mkdir(sealed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(sealed, "tasks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long := "/" + strings.Repeat("a/", unix.PathMax/2)
+	for name, test := range map[string]struct {
+		cgroups []string
+		want    string
+	}{
+		"v2 not there":       {[]string{"/no/such"}, "/no/such: no such file or directory"},
+		"v2 no folder":       {[]string{file}, file + ": not a directory"},
+		"v2 no cgroup":       {[]string{dir}, dir + ": no such file or directory"}, // of its cgroup.procs
+		"v1 not there":       {[]string{"", "/no/such"}, "/no/such: no such file or directory"},
+		"v1 no folder":       {[]string{"", file}, file + ": not a directory"},
+		"v1 no cgroup":       {[]string{"", dir}, dir + ": no such file or directory"},
+		"v1 not to be moved": {[]string{"", sealed}, sealed + ": is a directory"},
+		"v1 name too long":   {[]string{"", long}, long + ": file name too long"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			page, err := newInitPage(1, test.cgroups)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer page.Close()
+			if status, says := startInit(t, page.file); status != 255 || says != "" {
+				t.Errorf("status %d, %q", status, says)
+			}
+			if err := page.joinError(); page.joined() || err == nil || err.Error() != "join the cgroup "+test.want {
+				t.Errorf("joined %v, %v", page.joined(), err)
+			}
+		})
+	}
+}
+
+// Without cgroups to join init goes on to libcontainer, without a page it does not.
+func TestJoinNothing(t *testing.T) {
+	page, err := newInitPage(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	if status, says := startInit(t, page.file); status == 0 || !strings.Contains(says, "netlink header") {
+		t.Errorf("status %d, %q: this is not libcontainer", status, says)
+	}
+	if err := page.joinError(); !page.joined() || err != nil {
+		t.Errorf("joined %v, %v", page.joined(), err)
+	}
+	if status, says := startInit(t); status != 255 || says != "minirun: container init: map the page: Bad file descriptor\n" {
+		t.Errorf("status %d, %q", status, says)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if status, says := startInit(t, null); status != 255 || !strings.HasPrefix(says, "minirun: container init: map the page: ") {
+		t.Errorf("status %d, %q", status, says)
+	}
+}
+
+// An init that did not say that it joined is not gone on with, nor one that says
+// that it failed.
+func TestJoinUnfinished(t *testing.T) {
+	page, err := newInitPage(0, []string{"", "/a", "/b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	for joined := range uint32(4) {
+		*page.word(offsetJoined) = joined
+		if got, want := page.joined(), joined == 3; got != want {
+			t.Errorf("%d of 3: joined %v", joined, got)
+		}
+		if err := page.joinError(); err != nil {
+			t.Errorf("%d of 3: %v", joined, err)
+		}
+		if joined == 3 {
+			continue
+		}
+		if err := bind(page, nil, nil, &Options{}); err == nil || err.Error() != "start container: its init did not join its cgroups" {
+			t.Errorf("%d of 3: %v", joined, err)
+		}
+	}
+}
