@@ -48,6 +48,9 @@ func (c *Container) Run(o Options) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := c.mountEtc(spec, &o); err != nil {
+		return 0, err
+	}
 	container, cgroup, err := c.create(spec)
 	if err != nil {
 		return 0, err

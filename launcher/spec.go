@@ -40,7 +40,7 @@ func (c *Container) newSpec(o *Options) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := c.newMounts(o, hostname)
+	mounts, err := newMounts(o)
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +126,12 @@ func apparmorProfile(o *Options) string {
 	return dockerProfile
 }
 
-func (c *Container) newMounts(o *Options, hostname string) ([]specs.Mount, error) {
+func newMounts(o *Options) ([]specs.Mount, error) {
 	mounts, err := defaultMounts(o)
 	if err != nil {
 		return nil, err
 	}
 	user, err := userMounts(o)
-	if err != nil {
-		return nil, err
-	}
-	etc, err := c.etcMounts(o, hostname)
 	if err != nil {
 		return nil, err
 	}
@@ -145,43 +141,12 @@ func (c *Container) newMounts(o *Options, hostname string) ([]specs.Mount, error
 		taken[m.Destination] = true
 	}
 	var all []specs.Mount
-	for _, m := range append(mounts, etc...) {
+	for _, m := range mounts {
 		if !taken[m.Destination] {
 			all = append(all, m)
 		}
 	}
 	return append(all, user...), nil
-}
-
-// etcMounts writes the container's /etc/hosts, /etc/hostname and
-// /etc/resolv.conf and binds them in.
-func (c *Container) etcMounts(o *Options, hostname string) ([]specs.Mount, error) {
-	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	if o.Network == "host" {
-		if own, err := os.ReadFile("/etc/hosts"); err == nil {
-			hosts = own
-		}
-	}
-	resolv, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !os.IsNotExist(err) {
-		return nil, err
-	}
-	var mounts []specs.Mount
-	for name, data := range map[string][]byte{"hosts": hosts, "hostname": []byte(hostname + "\n"), "resolv.conf": resolv} {
-		file := filepath.Join(c.dir, name)
-		if err := os.WriteFile(file, data, 0o644); err != nil {
-			return nil, err
-		}
-		access := "rw"
-		if o.ReadOnly {
-			access = "ro"
-		}
-		mounts = append(mounts, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: file,
-			Options: []string{"rbind", "rprivate", access},
-		})
-	}
-	return mounts, nil
 }
 
 func (c *Container) newLinux(o *Options) (*specs.Linux, error) {

@@ -1,0 +1,102 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// mountEtc puts the container's /etc/hosts, /etc/hostname and /etc/resolv.conf on
+// top of the root's, but for those that a mount of the spec's takes the place of.
+//
+// The mounts belong to the caller's mount namespace, and come into the container
+// with the root. In the spec libcontainer's init would ask the launcher for each of
+// them: a tenth of a start.
+func (c *Container) mountEtc(spec *specs.Spec, o *Options) error {
+	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
+	if o.Network == "host" {
+		if own, err := os.ReadFile("/etc/hosts"); err == nil {
+			hosts = own
+		}
+	}
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for name, data := range map[string][]byte{"hosts": hosts, "hostname": []byte(spec.Hostname + "\n"), "resolv.conf": resolv} {
+		target := "/etc/" + name
+		if slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == target }) {
+			continue
+		}
+		file := filepath.Join(c.dir, name)
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			return err
+		}
+		if err := bindFile(file, o.Root, target, o.ReadOnly); err != nil {
+			return &Error{Op: "mount " + target, Err: err}
+		}
+	}
+	return nil
+}
+
+// bindFile mounts a file onto a path in a root, which is followed as if root were
+// "/", and made if it is not there.
+func bindFile(file, root, path string, readonly bool) error {
+	target, err := mountPoint(root, path)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	tree, err := unix.OpenTree(unix.AT_FDCWD, file, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC) // Linux 5.2
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	if readonly {
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil { // Linux 5.12
+			return os.NewSyscallError("mount_setattr", err)
+		}
+	}
+	err = unix.MoveMount(tree, "", int(target.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return os.NewSyscallError("move_mount", err)
+}
+
+// mountPoint opens a file in a root for a mount. Where there is none, an empty one
+// is made, also where a link leads to that points nowhere.
+func mountPoint(root, path string) (*os.File, error) {
+	target, err := pathrs.OpenInRoot(root, path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return target, err
+	}
+	full, err := securejoin.SecureJoin(root, path)
+	if err != nil {
+		return nil, err
+	}
+	rel, err := filepath.Rel(root, full)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	dir, err := pathrs.MkdirAllHandle(handle, filepath.Dir(rel), 0o755)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	fd, err := unix.Openat(int(dir.Fd()), filepath.Base(rel), unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("make it: %w", err)
+	}
+	return os.NewFile(uintptr(fd), full), nil
+}

@@ -1,0 +1,78 @@
+package launcher
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A stranger's root may have anything where a mount is to be: what is found, or made,
+// is inside, where a container with that root would find it.
+func TestMountPoint(t *testing.T) {
+	for name, test := range map[string]struct {
+		make func(root string) error
+		want string // below root
+		err  string
+	}{
+		"there":                 {func(root string) error { return os.WriteFile(root+"/etc/hosts", nil, 0o600) }, "etc/hosts", ""},
+		"not there":             {nil, "etc/hosts", ""},
+		"no folder":             {func(root string) error { return os.Remove(root + "/etc") }, "etc/hosts", ""},
+		"link":                  {link("/run/hosts"), "run/hosts", ""},
+		"relative link":         {link("../run/hosts"), "run/hosts", ""},
+		"link that leads out":   {link("../../../../../../../../outside"), "outside", ""},
+		"link of the folder":    {folderLink("/usr/etc"), "usr/etc/hosts", ""},
+		"folder that leads out": {folderLink("../../../../../../.."), "hosts", ""},
+		"link to itself":        {link("hosts"), "", "too many levels of symbolic links"},
+		"magic link":            {link("/proc/self/root/outside"), "proc/self/root/outside", ""},
+		"folder is a file": {func(root string) error {
+			return errors.Join(os.Remove(root+"/etc"), os.WriteFile(root+"/etc", nil, 0o600))
+		}, "", "not a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			root := filepath.Join(base, "root")
+			if err := os.MkdirAll(root+"/etc", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if test.make != nil {
+				if err := test.make(root); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file, err := mountPoint(root, "/etc/hosts")
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("%v, want %s", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			got, err := file.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.Lstat(filepath.Join(root, test.want))
+			if err != nil || !os.SameFile(got, want) || !want.Mode().IsRegular() {
+				t.Errorf("not %s: %v", test.want, err)
+			}
+			if entries, err := os.ReadDir(base); err != nil || len(entries) != 1 {
+				t.Errorf("beside the root: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+func link(to string) func(string) error {
+	return func(root string) error { return os.Symlink(to, root+"/etc/hosts") }
+}
+
+func folderLink(to string) func(string) error {
+	return func(root string) error {
+		return errors.Join(os.Remove(root+"/etc"), os.Symlink(to, root+"/etc"))
+	}
+}
