@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -60,6 +61,7 @@ func (m machine) checks() []Check {
 		m.namespaces(),
 		m.overlay(),
 		m.cgroups(),
+		m.mounts(),
 		m.systemd(),
 		m.userNamespaces(),
 		m.apparmor(),
@@ -236,6 +238,23 @@ func (m machine) overlay() Check {
 	}
 	c.Status, c.Detail = CheckMissing, "neither in /proc/filesystems nor a module of this kernel"
 	c.Fix = "modprobe overlay, or run a kernel built with CONFIG_OVERLAY_FS"
+	return c
+}
+
+// mounts goes by the kernel's release: bindFile needs open_tree(2) and move_mount(2)
+// of Linux 5.2, for --read-only mount_setattr(2) of 5.12 too.
+func (m machine) mounts() Check {
+	c := Check{Name: "mounts", Status: CheckOK, Detail: "open_tree(2), move_mount(2), mount_setattr(2)"}
+	var major, minor int
+	_, err := fmt.Sscanf(m.release, "%d.%d", &major, &minor)
+	switch {
+	case err != nil:
+		c.Status, c.Detail, c.Fix = CheckWarning, "unknown: the kernel's release is "+strconv.Quote(m.release), "run Linux 5.12 or later"
+	case major < 5 || major == 5 && minor < 2:
+		c.Status, c.Detail, c.Fix = CheckMissing, "Linux "+m.release+" has no open_tree(2)", "run Linux 5.12 or later"
+	case major == 5 && minor < 12:
+		c.Status, c.Detail, c.Fix = CheckWarning, "Linux "+m.release+" has no mount_setattr(2), which --read-only needs", "run Linux 5.12 or later"
+	}
 	return c
 }
 

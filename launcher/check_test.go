@@ -119,6 +119,10 @@ func TestChecksFind(t *testing.T) {
 				files["sys/fs/cgroup/"+dir+"/cgroup.controllers"] = &fstest.MapFile{}
 			}
 		}, "cgroups", CheckOK, "v1, hybrid: cpu cpuacct memory pids"},
+		{"no open_tree", func(m *machine, _ fstest.MapFS) { m.release = "5.1.21-generic" }, "mounts", CheckMissing, "no open_tree(2)"},
+		{"no mount_setattr", func(m *machine, _ fstest.MapFS) { m.release = "5.10.0-30-amd64" }, "mounts", CheckWarning, "--read-only"},
+		{"mount_setattr", func(m *machine, _ fstest.MapFS) { m.release = "5.12.0" }, "mounts", CheckOK, "mount_setattr(2)"},
+		{"no release", func(m *machine, _ fstest.MapFS) { m.release = "" }, "mounts", CheckWarning, "unknown"},
 		{"user namespaces closed", write("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n"), "user namespaces", CheckWarning, "is 1"},
 		{"docker-default not loaded", write("sys/kernel/security/apparmor/profiles", "man (enforce)\nnot-docker-default (enforce)\n"), "AppArmor", CheckWarning, "docker-default is not loaded"},
 		{"AppArmor off", write("sys/module/apparmor/parameters/enabled", "N\n"), "AppArmor", CheckOK, "not in use"},
