@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -192,26 +194,38 @@ func onlyLaunchSet(t *testing.T) []byte {
 	return []byte(`{"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [{"action": "SCMP_ACT_ALLOW", "names": ` + string(list) + `}]}`)
 }
 
-// confinedChild becomes a minirun for which the kernel has no seccomp(2).
+// confined is a minirun for which the kernel lacks a system call.
+func confined(t *testing.T, call int, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := minirun(t, args...)
+	cmd.Env = append(cmd.Env, childVariable+"=confined", "PROGRAM="+cmd.Path, "CALL="+strconv.Itoa(call))
+	cmd.Path = "/proc/self/exe"
+	return cmd
+}
+
+// confinedChild becomes PROGRAM, under a filter that CALL meets with ENOSYS.
 func confinedChild() error {
 	runtime.LockOSThread()
+	call, err := strconv.Atoi(os.Getenv("CALL"))
+	if err != nil {
+		return err
+	}
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the call's number
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SECCOMP, Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(call), Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
 	if err := filterThread(program); err != nil {
 		return err
 	}
-	return unix.Exec(os.Getenv("MINIRUN"), []string{"minirun", "--name", os.Getenv("NAME"), "debian", "true"}, os.Environ())
+	return unix.Exec(os.Getenv("PROGRAM"), os.Args, os.Environ())
 }
 
 // Without seccomp filters there is no start, but an explanation.
 func TestNoSeccomp(t *testing.T) {
 	name := containerName(t)
-	cmd := child(t, "confined")
-	cmd.Env = append(cmd.Env, "MINIRUN="+testBed.minirun, "NAME="+name)
+	cmd := confined(t, unix.SYS_SECCOMP, "--name", name, "debian", "true")
 	out, _ := cmd.CombinedOutput()
 	const want = "minirun: seccomp: filters cannot be installed: function not implemented\nhint: run a kernel built with CONFIG_SECCOMP=y"
 	if status := cmd.ProcessState.ExitCode(); status != 125 || !strings.HasPrefix(string(out), want) {

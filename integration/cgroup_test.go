@@ -4,36 +4,52 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// A container is in a cgroup of its own in every hierarchy that the host has mounted.
+// hierarchies are the folders of all that the host has mounted of cgroups.
+func hierarchies(t *testing.T) []string {
+	t.Helper()
+	if exists("/sys/fs/cgroup/cgroup.procs") {
+		return []string{"/sys/fs/cgroup"}
+	}
+	files, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v: no cgroups are mounted", err)
+	}
+	var dirs []string
+	for _, file := range files {
+		dirs = append(dirs, filepath.Dir(file))
+	}
+	return dirs
+}
+
+// A container's PID 1 is in a cgroup of its own in every hierarchy, also where
+// clone3(2) cannot put it there: before Linux 5.7, and in a container of Docker's.
 func TestJoinsCgroups(t *testing.T) {
-	c := launch(t, nil, "bash", "-c", "echo ready; exec sleep 1000")
-	joined := 0
-	for line := range strings.Lines(read(t, filepath.Join("/proc", strconv.Itoa(c.pid1), "cgroup"))) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3) // ID:CONTROLLERS:PATH, cgroups(7)
-		dir := filepath.Join("/sys/fs/cgroup", strings.TrimPrefix(fields[1], "name="))
-		switch {
-		case fields[1] == "" && exists("/sys/fs/cgroup/unified"):
-			dir = "/sys/fs/cgroup/unified"
-		case !exists(filepath.Join(dir, "cgroup.procs")):
-			continue
-		}
-		joined++
-		if want := "/minirun-" + c.name; fields[2] != want {
-			t.Errorf("%s: it is not in %s", strings.TrimSpace(line), want)
-		}
-		if !strings.Contains("\n"+read(t, filepath.Join(dir, fields[2], "cgroup.procs")), "\n"+strconv.Itoa(c.pid1)+"\n") {
-			t.Errorf("%s: its PID 1 is not listed", strings.TrimSpace(line))
-		}
+	for name, call := range map[string]int{"with clone3": -1, "without clone3": unix.SYS_CLONE3} {
+		t.Run(name, func(t *testing.T) {
+			name := containerName(t)
+			args := []string{"--name", name, "-v", "/sys/fs/cgroup:/host", "debian", "grep", "-lx", "1"}
+			var want []string
+			for _, dir := range hierarchies(t) {
+				file := filepath.Join(dir, "minirun-"+name, "cgroup.procs")
+				want = append(want, file)
+				args = append(args, "/host"+strings.TrimPrefix(file, "/sys/fs/cgroup"))
+			}
+			out, err := confined(t, call, args...).Output()
+			got := strings.Fields(strings.ReplaceAll(string(out), "/host/", "/sys/fs/cgroup/"))
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%v: in %q, want %q", err, got, want)
+			}
+			wantNothingOf(t, name)
+		})
 	}
-	if joined == 0 {
-		t.Error("no cgroup is mounted")
-	}
-	c.end(t)
 }
 
 // As with runc the container may use every processor, whatever the launcher may.
