@@ -76,8 +76,8 @@ func (l *lab) unpackRoot() error {
 	return errors.Join(untar.Run(), tar.Wait())
 }
 
-// writeBundle makes an OCI bundle with the defaults of `runc spec`, but Docker's
-// capabilities and the same filter as minirun's.
+// writeBundle makes an OCI bundle of the container that minirun starts, and that
+// dockerd would have runc start for `docker run --network none`.
 func (l *lab) writeBundle() error {
 	flat, err := os.ReadFile(l.path("seccomp.json"))
 	if err != nil {
@@ -85,6 +85,10 @@ func (l *lab) writeBundle() error {
 	}
 	var seccomp specs.LinuxSeccomp
 	if err := json.Unmarshal(flat, &seccomp); err != nil {
+		return err
+	}
+	etc, err := l.etcMounts()
+	if err != nil {
 		return err
 	}
 	caps := []string{
@@ -99,7 +103,7 @@ func (l *lab) writeBundle() error {
 			Args: []string{"/bin/true"}, Cwd: "/", Env: []string{"PATH=/bin"},
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 		},
-		Mounts: []specs.Mount{
+		Mounts: append([]specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
@@ -107,13 +111,17 @@ func (l *lab) writeBundle() error {
 			{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 			{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-		},
+		}, etc...),
 		Linux: &specs.Linux{
 			Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}},
 			Namespaces: []specs.LinuxNamespace{
 				{Type: "pid"}, {Type: "network"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"},
 			},
-			MaskedPaths:   []string{"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"},
+			Sysctl: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"},
+			MaskedPaths: []string{
+				"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+				"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware", "/sys/devices/virtual/powercap",
+			},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 			Seccomp:       &seccomp,
 		},
@@ -123,6 +131,20 @@ func (l *lab) writeBundle() error {
 		return err
 	}
 	return os.WriteFile(l.path("config.json"), data, 0o600)
+}
+
+// etcMounts binds files of the lab's over those of /etc that are a container's own.
+func (l *lab) etcMounts() ([]specs.Mount, error) {
+	var mounts []specs.Mount
+	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+		if err := os.WriteFile(l.path(name), nil, 0o600); err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: l.path(name), Options: []string{"rbind", "rprivate"},
+		})
+	}
+	return mounts, nil
 }
 
 // benchImage is the name of the image that podman and docker import.
