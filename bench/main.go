@@ -1,6 +1,7 @@
-// Bench launches /bin/true by minirun and by its peers, in turn within one run
-// and under the same seccomp filter, and prints the medians and minirun's ratio
-// to each. Ratios are what to quote: the absolute times are this machine's, now.
+// Bench launches /bin/true by minirun and by its peers, in turn within one run, each
+// on a machine at rest and under the same seccomp filter, and prints the medians and
+// minirun's ratio to each. Ratios are what to quote: the absolute times are this
+// machine's, now.
 //
 //	bench -minirun PATH -image NAME [-n ROUNDS]
 //
@@ -95,6 +96,10 @@ func (p *peer) start() error {
 	return nil
 }
 
+// settle is how long the kernel, and a daemon, may still clear away the container of
+// the peer before: each start is measured as it is on a machine at rest.
+const settle = 50 * time.Millisecond
+
 func (p *peer) measure() error {
 	if p.before != nil {
 		if err := p.before(); err != nil {
@@ -102,6 +107,7 @@ func (p *peer) measure() error {
 		}
 	}
 	cmd := p.command()
+	time.Sleep(settle)
 	begin := time.Now()
 	if err := cmd.Run(); err != nil {
 		return err
