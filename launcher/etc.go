@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -40,10 +41,17 @@ func (c *Container) mountEtc(spec *specs.Spec, o *Options) error {
 			return err
 		}
 		if err := bindFile(file, o.Root, target, o.ReadOnly); err != nil {
-			return &Error{Op: "mount " + target, Err: err}
+			return &Error{Op: "mount " + target, Err: err, Help: mountHelp(err)}
 		}
 	}
 	return nil
+}
+
+func mountHelp(err error) string {
+	if errors.Is(err, unix.ENOSYS) {
+		return "run Linux 5.12 or later; 'minirun doctor' says what this kernel lacks"
+	}
+	return "the container's own file goes there: mend what the image has in its place"
 }
 
 // bindFile mounts a file onto a path in a root, which is followed as if root were
@@ -73,6 +81,12 @@ func bindFile(file, root, path string, readonly bool) error {
 // is made, also where a link leads to that points nowhere.
 func mountPoint(root, path string) (*os.File, error) {
 	target, err := pathrs.OpenInRoot(root, path)
+	if err == nil {
+		if info, err := target.Stat(); err != nil || info.IsDir() {
+			target.Close()
+			return nil, cmp.Or(err, error(unix.EISDIR))
+		}
+	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return target, err
 	}

@@ -25,7 +25,8 @@ func TestMountPoint(t *testing.T) {
 		"link of the folder":    {folderLink("/usr/etc"), "usr/etc/hosts", ""},
 		"folder that leads out": {folderLink("../../../../../../.."), "hosts", ""},
 		"link to itself":        {link("hosts"), "", "too many levels of symbolic links"},
-		"magic link":            {link("/proc/self/root/outside"), "proc/self/root/outside", ""},
+		"link to nowhere":       {link("/no/such/folder/hosts"), "no/such/folder/hosts", ""},
+		"a folder":              {func(root string) error { return os.Mkdir(root+"/etc/hosts", 0o755) }, "", "is a directory"},
 		"folder is a file": {func(root string) error {
 			return errors.Join(os.Remove(root+"/etc"), os.WriteFile(root+"/etc", nil, 0o600))
 		}, "", "not a directory"},

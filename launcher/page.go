@@ -96,7 +96,10 @@ func (p *initPage) joinError() error {
 	if p.joined() || errno == 0 {
 		return nil
 	}
-	return &Error{Op: "join the cgroup " + p.cgroups[*p.word(offsetJoined)], Err: errno}
+	return &Error{
+		Op: "join the cgroup " + p.cgroups[*p.word(offsetJoined)], Err: errno,
+		Help: "'minirun doctor' says what this machine has of cgroups",
+	}
 }
 
 // reap ends and waits for the process from which init joined: libcontainer does not

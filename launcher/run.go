@@ -166,7 +166,7 @@ func bind(page *initPage, cgroup *ownCgroup, process *libcontainer.Process, o *O
 		return &Error{Op: "start container", Err: errors.New("its init did not join its cgroups")}
 	}
 	if err := cgroup.limit(); err != nil {
-		return &Error{Op: "set the cgroup's limits", Err: err}
+		return &Error{Op: "set the cgroup's limits", Err: err, Help: "see --memory, --cpus and --pids-limit; 'minirun doctor' lists this machine's controllers"}
 	}
 	if o.Filter == nil {
 		return nil
