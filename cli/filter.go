@@ -1,17 +1,13 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
-	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 )
 
@@ -66,43 +62,4 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	return launcher.CheckFilters()
-}
-
-// profileName is that of --seccomp or --security-opt seccomp=, of which the
-// last one counts; without, a privileged container is unconfined, as Docker's.
-func profileName(c *ucli.Context) (string, error) {
-	name := c.String("seccomp")
-	for _, text := range c.StringSlice("security-opt") {
-		if value, ok := strings.CutPrefix(strings.Replace(text, "seccomp:", "seccomp=", 1), "seccomp="); ok {
-			if c.IsSet("seccomp") && value != name {
-				return "", &usageError{"--security-opt " + text + ": --seccomp " + name + " says otherwise", "give one of the two"}
-			}
-			name = value
-		}
-	}
-	switch {
-	case name != "":
-		return name, nil
-	case c.IsSet("seccomp"):
-		return "", &usageError{"--seccomp: a profile is missing", "give a file, default or unconfined"}
-	case c.Bool("privileged"):
-		return "unconfined", nil
-	}
-	return "default", nil
-}
-
-// loadProfile reads and parses a profile: a file, or "default".
-func loadProfile(name string) (*seccomp.Profile, error) {
-	if name == "default" || name == "builtin" {
-		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
-	}
-	data, err := os.ReadFile(name)
-	var path *os.PathError
-	if errors.As(err, &path) {
-		if name == "unconfined" { // a launch does not come here with it
-			return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
-		}
-		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), "give a file, default or unconfined"}
-	}
-	return seccomp.Parse(name, data)
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -105,18 +104,6 @@ func imageTable(w io.Writer, images []rootfs.ImageInfo, now time.Time) error {
 	return table.Flush()
 }
 
-// familiar is an image's name as one types it.
-func familiar(name string) string {
-	name = strings.TrimPrefix(name, "docker.io/")
-	return strings.TrimPrefix(name, "library/")
-}
-
-// shortID is the part of an image's ID that Docker shows.
-func shortID(id string) string {
-	_, hex, _ := strings.Cut(id, ":")
-	return hex[:min(12, len(hex))]
-}
-
 func (a *app) rmiCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:        "rmi",
@@ -180,47 +167,4 @@ func (a *app) bootstrapAction(c *ucli.Context) error {
 		_, err = fmt.Fprintln(a.stdout, printable(familiar(info.Name)))
 		return err
 	})
-}
-
-// withStore gives f the store, and a context that SIGINT and the like cancel.
-func withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
-	store, err := openStore(c)
-	if err != nil {
-		return err
-	}
-	ctx, stop := interruptible(c.Context)
-	defer stop()
-	return causeOf(ctx, f(ctx, store))
-}
-
-func openStore(c *ucli.Context) (*rootfs.Store, error) {
-	d, err := dirs(c)
-	if err != nil {
-		return nil, err
-	}
-	return rootfs.OpenStore(d.Root)
-}
-
-// formatFlag is how a verb that lists is asked for JSON.
-func formatFlag() ucli.Flag {
-	return choice("", "format", "text", "print `FORMAT`: text or json")
-}
-
-func wantsJSON(c *ucli.Context) (bool, error) {
-	switch format := c.String("format"); format {
-	case "text":
-		return false, nil
-	case "json":
-		return true, nil
-	default:
-		return false, &usageError{"--format " + format + ": unknown format", "there are text and json"}
-	}
-}
-
-// writeJSON writes v for programs, and for people who look at it.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

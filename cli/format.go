@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// formatFlag is how a verb that lists is asked for JSON.
+func formatFlag() ucli.Flag {
+	return choice("", "format", "text", "print `FORMAT`: text or json")
+}
+
+func wantsJSON(c *ucli.Context) (bool, error) {
+	switch format := c.String("format"); format {
+	case "text":
+		return false, nil
+	case "json":
+		return true, nil
+	default:
+		return false, &usageError{"--format " + format + ": unknown format", "there are text and json"}
+	}
+}
+
+// writeJSON writes v for programs, and for people who look at it.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// profileName is that of --seccomp or --security-opt seccomp=, of which the
+// last one counts; without, a privileged container is unconfined, as Docker's.
+func profileName(c *ucli.Context) (string, error) {
+	name := c.String("seccomp")
+	for _, text := range c.StringSlice("security-opt") {
+		if value, ok := strings.CutPrefix(strings.Replace(text, "seccomp:", "seccomp=", 1), "seccomp="); ok {
+			if c.IsSet("seccomp") && value != name {
+				return "", &usageError{"--security-opt " + text + ": --seccomp " + name + " says otherwise", "give one of the two"}
+			}
+			name = value
+		}
+	}
+	switch {
+	case name != "":
+		return name, nil
+	case c.IsSet("seccomp"):
+		return "", &usageError{"--seccomp: a profile is missing", "give a file, default or unconfined"}
+	case c.Bool("privileged"):
+		return "unconfined", nil
+	}
+	return "default", nil
+}
+
+// loadProfile reads and parses a profile: a file, or "default".
+func loadProfile(name string) (*seccomp.Profile, error) {
+	if name == "default" || name == "builtin" {
+		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
+	}
+	data, err := os.ReadFile(name)
+	var path *os.PathError
+	if errors.As(err, &path) {
+		if name == "unconfined" { // a launch does not come here with it
+			return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
+		}
+		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), "give a file, default or unconfined"}
+	}
+	return seccomp.Parse(name, data)
+}
+
+// targetFlags say for which container and machine a profile is looked at.
+func targetFlags() []ucli.Flag {
+	return []ucli.Flag{
+		list("", "cap-add", "", "as if the container had capability `CAP`, or ALL"),
+		list("", "cap-drop", "", "as if the container had not `CAP`, or ALL"),
+		text("", "arch", "", "on `ARCH`, as amd64 or arm64; else this machine's"),
+		text("", "kernel", "", "on Linux `X.Y`; else this machine's"),
+	}
+}
+
+func profileFlag() ucli.Flag {
+	return choice("", "profile", "default", "look at the profile in `FILE`, or at Docker's default one")
+}
+
+// firstProfileFlag is profileFlag for verbs that want profiles as words.
+func firstProfileFlag() ucli.Flag {
+	return text("", "profile", "", "look at the profile in `FILE`, or default, before those of the words")
+}
+
+// profileNames are the profiles of a verb that takes them as words; that of
+// --profile comes first.
+func profileNames(c *ucli.Context) []string {
+	if c.IsSet("profile") {
+		return append([]string{c.String("profile")}, c.Args().Slice()...)
+	}
+	return c.Args().Slice()
+}
+
+// target reads targetFlags.
+func target(c *ucli.Context) (seccomp.Target, error) {
+	caps, err := launcher.BoundingSet(c.StringSlice("cap-add"), c.StringSlice("cap-drop"), false)
+	if err != nil {
+		return seccomp.Target{}, err
+	}
+	t, err := seccomp.HostTarget(caps)
+	if err != nil {
+		return t, err
+	}
+	if name := c.String("arch"); name != "" {
+		arch, ok := syscalls.ParseArch(name)
+		if !ok {
+			return t, &usageError{"--arch " + name + ": unknown architecture", "there are amd64, arm64, s390x, ppc64le, riscv64 and others"}
+		}
+		t.Arch = arch
+	}
+	if text := c.String("kernel"); text != "" {
+		if t.Kernel, err = seccomp.ParseKernel(text); err != nil {
+			return t, &usageError{"--kernel: " + err.Error(), "write X.Y, for example 5.15"}
+		}
+	}
+	return t, nil
+}
+
+// policy reads profileFlag and targetFlags.
+func policy(c *ucli.Context) (*seccomp.Policy, error) {
+	profile, err := loadProfile(c.String("profile"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := target(c)
+	if err != nil {
+		return nil, err
+	}
+	return profile.Resolve(t)
+}
+
+// edits reads the flags of seccomp edit, which on a launch have a prefix.
+func edits(c *ucli.Context, prefix string) ([]seccomp.Edit, error) {
+	var all []seccomp.Edit
+	for _, action := range []seccomp.EditAction{seccomp.Deny, seccomp.Allow, seccomp.Gate} {
+		flag := prefix + string(action)
+		for _, text := range c.StringSlice(flag) {
+			e, err := seccomp.ParseEdit(action, text)
+			var wrong *seccomp.EditError
+			if errors.As(err, &wrong) {
+				return nil, &usageError{"--" + flag + ": " + wrong.Error(), wrong.Fix}
+			}
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}

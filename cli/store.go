@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/rootfs"
+)
+
+// withStore gives f the store, and a context that SIGINT and the like cancel.
+func withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
+	store, err := openStore(c)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	return causeOf(ctx, f(ctx, store))
+}
+
+func openStore(c *ucli.Context) (*rootfs.Store, error) {
+	d, err := dirs(c)
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.OpenStore(d.Root)
+}
+
+// familiar is an image's name as one types it.
+func familiar(name string) string {
+	name = strings.TrimPrefix(name, "docker.io/")
+	return strings.TrimPrefix(name, "library/")
+}
+
+// shortID is the part of an image's ID that Docker shows.
+func shortID(id string) string {
+	_, hex, _ := strings.Cut(id, ":")
+	return hex[:min(12, len(hex))]
+}
