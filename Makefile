@@ -2,7 +2,9 @@
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# VERSION is what comes next; only a clean tree with its tag is that version itself.
+VERSION ?= $(file <VERSION)$(shell git describe --exact-match --match "v$$(cat VERSION)" >/dev/null 2>&1 && \
+	git diff --quiet HEAD || git describe --always --dirty --exclude '*' 2>/dev/null | sed 's/^/+g/; s/-/./')
 
 # urfave_cli_* keep out of cli v2 what minirun does not use: it would be
 # initialised at every start of a container, twice. netgo and osusergo do without
@@ -21,8 +23,8 @@ CHROMIUM   := $(if $(shell grep -s '^ID=ubuntu' /etc/os-release),chromium-browse
 TEST_DEPS  := tmux util-linux procps jq iproute2 bzip2 xz-utils zstd e2fsprogs qemu-user runc $(CHROMIUM)
 LINT_DEPS  := shellcheck
 
-GOLANGCI_LINT := build/bin/golangci-lint-2.15.0
-GOVULNCHECK   := build/bin/govulncheck-1.9.0
+# $(TOOL) NAME runs a tool of tools/go.mod, which go(1) builds and keeps in its cache.
+TOOL := go tool -modfile=tools/go.mod
 
 # install what is missing of the Debian packages $(1)
 define apt
@@ -37,6 +39,7 @@ define apt
 endef
 
 .DEFAULT_GOAL := build
+.NOTPARALLEL: # deps before what they are for
 .PHONY: help build deps build-deps demo test test-unit test-integration test-vm test-vagrant test-all \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
@@ -46,16 +49,16 @@ help: ## list the targets
 build: ## build ./minirun
 	go build -trimpath -ldflags "$(LDFLAGS)" -o minirun .
 
-deps: ## install what building and testing need (apt)
+deps: ## install what building, testing and linting need (apt)
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
 
 build-deps:
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))
 
-demo: build-deps build ## make a real Debian and walk through the guide in it
+demo: build ## make a real Debian and walk through the guide in it
 	$(SUDO) ./docs/demo.sh ./minirun
 
-test: deps test-unit test-integration ## all tests that this machine can run
+test: test-unit test-integration ## all tests that this machine can run
 
 test-unit: ## unit and script tests
 	go test $$(go list ./... | grep -v /integration)
@@ -69,21 +72,20 @@ test-integration: build ## real containers; needs root
 endif
 
 include integration/vm/vm.mk
+include packaging/packaging.mk
 
-lint: $(GOLANGCI_LINT) vuln ## what CI checks beside tests
-	$(call apt,$(LINT_DEPS))
-	$(GOLANGCI_LINT) run ./...
+lint: vuln ## what CI checks beside tests
+	$(TOOL) golangci-lint run ./...
 	go mod verify
 	shellcheck .ci/run $$(git ls-files '*.sh' '*.bash')
 
 vagrant-validate: ## check the Vagrantfile
-	$(call apt,vagrant vagrant-libvirt)
 	vagrant validate
 
 # The vulnerability database is a service of its own. Where it cannot be reached
 # the check has not been made, which is said, and fails with VULN=required.
-vuln: $(GOVULNCHECK) ## known vulnerabilities of what is called
-	@$(GOVULNCHECK) ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
+vuln: ## known vulnerabilities of what is called
+	@mkdir -p build; $(TOOL) govulncheck ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
 	if grep -q '^govulncheck: fetching vulnerabilities:' build/vuln.txt && [ "$(VULN)" != required ]; then \
 	  echo "vulnerabilities NOT CHECKED: $$(tail -n1 build/vuln.txt)"; \
 	else cat build/vuln.txt; exit 1; fi
@@ -103,7 +105,7 @@ generate: ## make generated files anew: profiles, system call tables
 
 build/minirun.1: docs/minirun.1.md
 	@mkdir -p $(@D)
-	go run github.com/cpuguy83/go-md2man/v2 -in $< -out $@
+	$(TOOL) go-md2man -in $< -out $@
 
 install: build build/minirun.1 ## binary, man page and completions to DESTDIR/PREFIX
 	install -Dm755 minirun $(DESTDIR)$(PREFIX)/bin/minirun
@@ -120,14 +122,3 @@ uninstall:
 
 clean: ## remove what was built
 	rm -rf build minirun
-
-$(GOLANGCI_LINT):
-	$(call tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,2.15.0)
-$(GOVULNCHECK):
-	$(call tool,golang.org/x/vuln/cmd/govulncheck,1.9.0)
-
-# $(call tool,PACKAGE,VERSION) builds a pinned tool, its checksum being that of sum.golang.org
-define tool
-	GOFLAGS= GOBIN=$(CURDIR)/build/bin go install $(1)@v$(2)
-	mv build/bin/$(notdir $(1)) $@
-endef

@@ -7,18 +7,23 @@ VAGRANT_DEPS := $(VM_DEPS) vagrant vagrant-libvirt libvirt-daemon libvirt-daemon
 SUITE  ?= bookworm
 CGROUP ?= 2
 AS_ROOT = $(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS"
+
+vm-deps: ## install what guests need (apt)
+	$(call apt,$(VM_DEPS))
+
+vagrant-deps: ## install what Vagrant needs (apt)
+	$(call apt,$(VAGRANT_DEPS))
+
 # One guest at a time: they share images and payload.
 ALONE   = mkdir -p build/vm && $(AS_ROOT) flock --no-fork build/vm
 
-test-vm: build-deps build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
-	$(call apt,$(VM_DEPS))
+test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
 	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP)
 
-test-vagrant: build-deps build ## the same by vagrant up, with a box made here
-	$(call apt,$(VAGRANT_DEPS))
+test-vagrant: build ## the same by vagrant up, with a box made here
 	$(ALONE) integration/vm/vagrant.sh
 
-test-all: deps build test-unit ## all tests on all machines, and a table of what ran where
+test-all: build test-unit ## all tests on all machines, and a table of what ran where
 	rm -rf build/results && mkdir -p build/results
 	@status=0; \
 	$(AS_ROOT) go test -count=1 -v ./integration/... >build/results/host.log || { cat build/results/host.log; status=1; }; \
