@@ -17,6 +17,7 @@ import (
 	moby "github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -135,13 +136,14 @@ func TestResolveAsDockerElsewhere(t *testing.T) {
 	for _, m := range machines {
 		t.Run(m.goarch, func(t *testing.T) {
 			t.Parallel()
+			qemu := testenv.Program(t, m.qemu)
 			oracle := buildOracle(t, m.goarch)
 			for i, kernel := range kernels {
 				asked := sets[i*20 : i*20+20]
 				if i == len(kernels)-1 {
 					asked = sets
 				}
-				names, answers := ask(t, m.qemu, oracle, kernel, profiles, asked)
+				names, answers := ask(t, qemu, oracle, kernel, profiles, asked)
 				arch, _ := syscalls.ParseArch(m.goarch)
 				version, _ := ParseKernel(kernel)
 				for i, want := range answers {
@@ -186,7 +188,7 @@ func ask(t *testing.T, qemu, oracle, kernel string, profiles map[string]*Profile
 	run := exec.Command(qemu, "-r", kernel+".0-test", oracle)
 	run.Stdin, run.Stdout, run.Stderr = bytes.NewReader(input), &stdout, &stderr
 	if err := run.Run(); err != nil {
-		t.Fatalf("%s: %v (Debian's package qemu-user has it)\n%s", qemu, err, stderr.String())
+		t.Fatalf("%s: %v\n%s", qemu, err, stderr.String())
 	}
 	lines := bufio.NewScanner(&stdout)
 	lines.Buffer(nil, 1<<20)

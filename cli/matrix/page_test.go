@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,11 +20,9 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/seccomp"
 )
-
-// browsers are the names that Chromium goes by.
-var browsers = [...]string{"chromium", "chromium-browser", "google-chrome"}
 
 // tab is the page, open in a headless Chromium.
 type tab struct {
@@ -45,7 +42,7 @@ func open(t *testing.T, m *seccomp.Matrix) *tab {
 		t.Fatal(err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.ExecPath(browser(t)), chromedp.UserDataDir(t.TempDir()),
+		chromedp.ExecPath(testenv.Program(t, "chromium", "chromium-browser", "google-chrome")), chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true), chromedp.WindowSize(1100, 700))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
@@ -68,17 +65,6 @@ func open(t *testing.T, m *seccomp.Matrix) *tab {
 		}
 	})
 	return p
-}
-
-func browser(t *testing.T) string {
-	t.Helper()
-	for _, name := range browsers {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("none of %s is installed: 'make deps' does", strings.Join(browsers[:], ", "))
-	return ""
 }
 
 func (p *tab) note(event any) {
