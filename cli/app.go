@@ -79,6 +79,7 @@ func (a *app) newApp() *ucli.App {
 			a.doctorCommand(),
 			a.completionCommand(),
 			a.versionCommand(),
+			helpCommand(),
 			a.completeCommand(),
 		},
 	}
@@ -105,6 +106,11 @@ func (a *app) runCommand() *ucli.Command {
 			return misplacedFlag(c.Args().Slice(), a.runAction(c))
 		},
 	}
+}
+
+// helpCommand is for the list of verbs: [arrange] answers it.
+func helpCommand() *ucli.Command {
+	return &ucli.Command{Name: "help", Usage: "show help", ArgsUsage: "[VERB]"}
 }
 
 func (a *app) versionCommand() *ucli.Command {

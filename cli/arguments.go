@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
@@ -97,6 +99,14 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 	case len(rest) > 0 && !ended:
 		verb = app.Command(rest[0])
 	}
+	if len(rest) > 0 && !ended && verb == nil {
+		if err := notAnImage(app, rest[0]); err != nil {
+			return nil, err
+		}
+	}
+	if verb != nil && verb.Name == "help" {
+		return helpFor(app, rest[1:])
+	}
 	if verb != nil && verb != run && a.misplace != "" {
 		return nil, &usageError{
 			message: fmt.Sprintf("%s: %s is a flag of run", verb.Name, a.misplace),
@@ -120,6 +130,30 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 	return &arranged{args: append(out, rest...)}, nil
 }
 
+// helpFor reads what follows `help`: a verb and its subcommand, or nothing.
+func helpFor(app *ucli.App, words []string) (*arranged, error) {
+	path, commands := []*ucli.Command{}, app.Commands
+	for _, word := range words {
+		i := slices.IndexFunc(commands, func(c *ucli.Command) bool { return c.Name == word && !c.Hidden })
+		switch {
+		case word == "--help":
+			continue
+		case i >= 0:
+			path, commands = append(path, commands[i]), commands[i].Subcommands
+		case len(path) > 0 && len(commands) == 0:
+			return nil, &usageError{"help: unexpected argument: " + word, "write 'minirun help [VERB]'"}
+		case len(path) == 0:
+			if err := notAnImage(app, word); err != nil {
+				return nil, err
+			}
+			return nil, unknownCommand("help", commands, word)
+		default:
+			return nil, unknownCommand(path[len(path)-1].Name, commands, word)
+		}
+	}
+	return &arranged{help: path}, nil
+}
+
 // readVerb reads what follows a verb and returns its words.
 func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error) {
 	a.path, a.verb = append(a.path, verb), append(a.verb, verb.Name)
@@ -136,7 +170,7 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 				return a.readVerb(c, rest[1:])
 			}
 		}
-		return nil, unknownCommand(verb, rest[0])
+		return nil, unknownCommand(verb.Name, verb.Subcommands, rest[0])
 	}
 	if verb.Name == "run" || ended {
 		return rest, nil
@@ -186,17 +220,16 @@ func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
 	args = args[1:]
 	if !hasValue && takesValue(f) {
 		if len(args) == 0 {
-			return nil, &usageError{message: "flag needs a value: --" + name}
+			return nil, missingValue(f, "--"+name)
 		}
 		value, args = args[0], args[1:]
 	} else if !hasValue {
 		value = "true"
 	}
-	a.give(f, value)
-	return args, nil
+	return args, a.give(f, value)
 }
 
-// short takes a bundle: -it, -m512m, -m=512m, -m 512m, -itm 512m.
+// short takes a bundle: -it, -it=false, -m512m, -m=512m, -m 512m, -itm 512m.
 func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 	bundle := args[0][1:]
 	args = args[1:]
@@ -204,25 +237,40 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 		name := bundle[:1]
 		bundle = bundle[1:]
 		f := a.lookup(verb, name)
+		if _, dockers := f.(*dockerFlag); dockers && len(bundle) > 0 && a.lookup(verb, name+bundle) != nil {
+			f = nil // -cap-add rather than -c
+		}
 		switch {
 		case f == nil:
 			return nil, a.unknownShort(verb, name, "-"+name+bundle)
+		case strings.HasPrefix(bundle, "="):
+			return args, a.give(f, bundle[1:])
 		case !takesValue(f):
-			a.give(f, "true")
+			if err := a.give(f, "true"); err != nil {
+				return nil, err
+			}
 		case bundle != "":
-			a.give(f, strings.TrimPrefix(bundle, "="))
-			return args, nil
+			return args, a.give(f, bundle)
 		case len(args) == 0:
-			return nil, &usageError{message: "flag needs a value: -" + name}
+			return nil, missingValue(f, "-"+name)
 		default:
-			a.give(f, args[0])
-			return args[1:], nil
+			return args[1:], a.give(f, args[0])
 		}
 	}
 	return args, nil
 }
 
-// lookup finds a flag of the verb's or a global one.
+func missingValue(f ucli.Flag, given string) error {
+	value, _ := placeholder(f.(ucli.DocGenerationFlag))
+	e := &usageError{"flag needs a value: " + given, "write " + given + " " + value}
+	if given == "-h" {
+		e.hint = "-h is the container's host name, as with docker run; --help shows help"
+	}
+	return e
+}
+
+// lookup returns a flag of the verb's, a global one or, for run, one that only
+// Docker has; else nil.
 func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 	for _, flags := range [][]ucli.Flag{verb.Flags, a.global} {
 		for _, f := range flags {
@@ -233,22 +281,55 @@ func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 			}
 		}
 	}
+	if verb.Name == "run" {
+		if f := dockerFlagNamed(name); f != nil {
+			return f
+		}
+	}
 	return nil
 }
 
-// give notes a flag under its first name.
-func (a *arranger) give(f ucli.Flag, value string) {
-	arg := "--" + f.Names()[0] + "=" + value
-	for _, g := range a.global {
-		if g == f {
-			a.globals = append(a.globals, arg)
-			return
-		}
+// give notes a flag under its first name, if its value is of the flag's type.
+func (a *arranger) give(f ucli.Flag, value string) error {
+	if err := checkType(f, value); err != nil {
+		return err
 	}
-	if len(a.path) == 0 && a.misplace == "" {
+	if len(a.path) == 0 && a.misplace == "" && !slices.Contains(a.global, f) {
 		a.misplace = "--" + f.Names()[0]
 	}
-	a.flags = append(a.flags, arg)
+	arg := "--" + f.Names()[0] + "=" + value
+	if _, ignored := f.(*dockerFlag); ignored {
+		return nil
+	}
+	if slices.Contains(a.global, f) {
+		a.globals = append(a.globals, arg)
+	} else {
+		a.flags = append(a.flags, arg)
+	}
+	return nil
+}
+
+// checkType returns an error for a value that is not of the flag's type, which
+// cli v2 would word in its own way.
+func checkType(f ucli.Flag, value string) error {
+	given := "--" + f.Names()[0] + " " + value
+	switch f := f.(type) {
+	case *dockerFlag:
+		return f.check(value)
+	case *toggleFlag:
+		if _, err := strconv.ParseBool(value); err != nil {
+			return &usageError{given + ": not a truth value", "write true or false"}
+		}
+	case *numberFlag:
+		_, err := strconv.ParseInt(value, 0, 64)
+		switch {
+		case errors.Is(err, strconv.ErrRange):
+			return &usageError{given + ": the number is too large", ""}
+		case err != nil:
+			return &usageError{given + ": not a whole number", ""}
+		}
+	}
+	return nil
 }
 
 func takesValue(f ucli.Flag) bool {
@@ -269,22 +350,28 @@ func (a *arranger) unknownFlag(verb *ucli.Command, flag string) error {
 	return e
 }
 
-// unknownShort knows the two ways in which people come to an unknown short flag.
+// unknownShort returns the error for a short flag that does not exist, which is
+// often a long one with one dash.
 func (a *arranger) unknownShort(verb *ucli.Command, name, given string) error {
 	if long := strings.TrimLeft(given, "-"); len(long) > 1 {
 		if a.lookup(verb, long) != nil {
 			return &usageError{"unknown flag: " + given, "did you mean -" + given + "?"}
 		}
 	}
+	if name == "h" {
+		return &usageError{"unknown flag: -h", "did you mean --help?"}
+	}
 	return &usageError{"unknown flag: -" + name, "'" + strings.Join(append([]string{"minirun"}, append(a.verb, "--help")...), " ") + "' lists all flags"}
 }
 
-func unknownCommand(verb *ucli.Command, word string) error {
-	names := make([]string, 0, len(verb.Subcommands))
-	for _, c := range verb.Subcommands {
-		names = append(names, c.Name)
+func unknownCommand(after string, commands []*ucli.Command, word string) error {
+	var names []string
+	for _, c := range commands {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
 	}
-	e := &usageError{fmt.Sprintf("%s: no such command: %s", verb.Name, word), "there are " + strings.Join(names, ", ")}
+	e := &usageError{fmt.Sprintf("%s: no such command: %s", after, word), "there are " + strings.Join(names, ", ")}
 	if near := spelling.Nearest(word, names); near != "" {
 		e.hint = "did you mean " + near + "?"
 	}

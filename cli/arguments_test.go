@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -25,7 +24,9 @@ func TestArrange(t *testing.T) {
 		{"both forms of one flag", "-e A=1 --env B=2 debian", "run --env=A=1 --env=B=2 -- debian"},
 		{"a value that looks like a flag", "-e -x debian", "run --env=-x -- debian"},
 		{"-h is the host name", "-h true debian", "run --hostname=true -- debian"},
-		{"images called help and h", "help h", "run -- help h"},
+		{"an image called h", "h help", "run -- h help"},
+		{"a switch turned off, short", "-i=false -it=false debian", "run --interactive=false --interactive=true --tty=false -- debian"},
+		{"flags of Docker's at their default", "--restart no --detach=false -c 0 --userns=host debian ls -d", "run -- debian ls -d"},
 		{"a switch turned off", "--rm=false debian", "run --rm=false -- debian"},
 		{"global flags before a verb", "--root /r -D images", "--root=/r --debug=true images --"},
 		{"global flags after a verb", "images --root /r", "--root=/r images --"},
@@ -34,7 +35,7 @@ func TestArrange(t *testing.T) {
 		{"a lone dash is a word", "pull - -q", "pull --quiet=true -- -"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+			app := testApp()
 			got, err := arrange(app, strings.Fields(test.args))
 			if err != nil {
 				t.Fatal(err)
@@ -50,7 +51,7 @@ func TestArrange(t *testing.T) {
 func TestValuesAreKept(t *testing.T) {
 	for _, value := range []string{"A=1,2", "A= 1 ", "", "A=\n", "--", "-it"} {
 		var got []string
-		app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+		app := testApp()
 		app.Command("run").Action = func(c *ucli.Context) error {
 			got = c.StringSlice("env")
 			return nil

@@ -67,13 +67,13 @@ func (a *app) completeCommand() *ucli.Command {
 
 // completer reads a command line that is being typed.
 type completer struct {
-	app  *ucli.App
-	root string
-	verb *ucli.Command // nil until a verb or an image is there
-	args int           // words after the verb
-	bare bool          // after --
-	word string        // the word to complete
-	out  bytes.Buffer
+	app   *ucli.App
+	root  string
+	verb  *ucli.Command // nil until a verb or an image is there
+	words []string      // after the verb
+	bare  bool          // after --
+	word  string        // the word to complete
+	out   bytes.Buffer
 }
 
 func (k *completer) complete(words []string) {
@@ -117,7 +117,7 @@ func (k *completer) complete(words []string) {
 
 // flagsEnded tells that no more flags of minirun's can come.
 func (k *completer) flagsEnded() bool {
-	return k.bare || k.verb != nil && k.verb.Name == "run" && k.args > 0
+	return k.bare || k.verb != nil && k.verb.Name == "run" && len(k.words) > 0
 }
 
 // take reads a word: a verb, a verb's verb, an image, or a verb's argument.
@@ -125,7 +125,7 @@ func (k *completer) take(word string) {
 	if k.verb == nil {
 		k.verb = k.app.Command(word)
 		if k.verb == nil {
-			k.verb, k.args = k.app.Command("run"), 1
+			k.verb, k.words = k.app.Command("run"), []string{word}
 		}
 		return
 	}
@@ -135,7 +135,7 @@ func (k *completer) take(word string) {
 			return
 		}
 	}
-	k.args++
+	k.words = append(k.words, word)
 }
 
 // wanting gives the flag of word that takes the next word as its value.
@@ -168,6 +168,11 @@ func (k *completer) flags() []ucli.Flag {
 func (k *completer) flag(name string) ucli.Flag {
 	for _, f := range k.flags() {
 		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	if k.verb == nil || k.verb.Name == "run" {
+		if f := dockerFlagNamed(name); f != nil {
 			return f
 		}
 	}
@@ -211,7 +216,9 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.images()
 	case len(verb.Subcommands) > 0:
 		k.commands(verb.Subcommands)
-	case verb.Name == "run" && k.args > 0:
+	case verb.Name == "help":
+		k.help()
+	case verb.Name == "run" && len(k.words) > 0:
 		k.files()
 	case verb.Name == "run" || verb.Name == "rmi" || verb.Name == "pull":
 		k.images()
@@ -228,6 +235,19 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 	default:
 		k.files()
 	}
+}
+
+// help completes the words of `help`: a verb, and its subcommand.
+func (k *completer) help() {
+	commands := k.app.Commands
+	for _, word := range k.words {
+		i := slices.IndexFunc(commands, func(c *ucli.Command) bool { return c.Name == word })
+		if i < 0 {
+			return
+		}
+		commands = commands[i].Subcommands
+	}
+	k.commands(commands)
 }
 
 func (k *completer) commands(commands []*ucli.Command) {

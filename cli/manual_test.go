@@ -11,7 +11,7 @@ import (
 
 // visit calls f for minirun itself and for every command that users see.
 func visit(t *testing.T, f func(t *testing.T, path []string, flags []ucli.Flag)) {
-	app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+	app := testApp()
 	f(t, nil, append(runFlags(), app.Flags...))
 	var walk func(path []string, commands []*ucli.Command)
 	walk = func(path []string, commands []*ucli.Command) {
@@ -76,7 +76,7 @@ func TestCompletionIsWhole(t *testing.T) {
 // candidates is what the last of words can become.
 func candidates(t *testing.T, words ...string) []string {
 	t.Helper()
-	k := completer{app: (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp(), root: t.TempDir()}
+	k := completer{app: testApp(), root: t.TempDir()}
 	k.complete(words)
 	var names []string
 	for line := range strings.Lines(k.out.String()) {

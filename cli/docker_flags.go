@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"slices"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// dockerFlag is a flag of `docker run` that minirun does not have.
+type dockerFlag struct {
+	ucli.DocGenerationFlag // nil: nothing asks for more than the methods below
+
+	name, short string
+	toggle      bool     // takes no value
+	idle        []string // the values that ask for what minirun does anyway; they are accepted
+	instead     string   // what to do when another is given
+}
+
+func (f *dockerFlag) Names() []string  { return []string{f.name} }
+func (f *dockerFlag) TakesValue() bool { return !f.toggle }
+func (f *dockerFlag) GetUsage() string { return "" }
+
+// check returns an error unless value asks for what minirun does anyway.
+func (f *dockerFlag) check(value string) error {
+	if slices.Contains(f.idle, value) {
+		return nil
+	}
+	return &usageError{"--" + f.name + ": minirun does not have this flag of docker run", f.instead}
+}
+
+// dockerFlagNamed returns the flag of that name, long or short, or nil. A flag
+// that minirun has is looked up before this.
+func dockerFlagNamed(name string) *dockerFlag {
+	for _, f := range dockerFlags() {
+		if f.name == name || f.short == name && name != "" {
+			return &f
+		}
+	}
+	return nil
+}
+
+// dockerFlags returns those of Docker 28.2 and, at the end of each
+// group, its hidden ones. A test compares them with `docker run --help`. It is
+// a function, since a table would cost time at each start.
+func dockerFlags() []dockerFlag {
+	return slices.Concat(dockerLifeFlags(), dockerNetworkFlags(), dockerLimitFlags(), dockerOtherFlags())
+}
+
+// dockerValue and dockerToggle describe flags with and without a value.
+func dockerValue(name, short, instead string, idle ...string) dockerFlag {
+	return dockerFlag{name: name, short: short, idle: idle, instead: instead}
+}
+
+func dockerToggle(name, short, instead string, idle ...string) dockerFlag {
+	return dockerFlag{name: name, short: short, toggle: true, idle: idle, instead: instead}
+}
+
+func dockerLifeFlags() []dockerFlag {
+	const (
+		health = "nothing watches a container's health: run the check in the container, or beside it"
+		output = "a container's output is minirun's own: redirect it, or pipe it to systemd-cat or logger"
+	)
+	return []dockerFlag{
+		dockerToggle("detach", "d", "a container ends with its minirun: put & after the command line, or use systemd-run or tmux", "false"),
+		dockerValue("detach-keys", "", "a container cannot be detached from; run minirun in tmux or screen to leave it", ""),
+		dockerValue("restart", "", "a container runs once: repeat it in a loop of the shell, or by a systemd service with Restart=", "no", ""),
+		dockerValue("health-cmd", "", health, ""),
+		dockerValue("health-interval", "", health, "0", "0s"),
+		dockerValue("health-retries", "", health, "0"),
+		dockerValue("health-start-interval", "", health, "0", "0s"),
+		dockerValue("health-start-period", "", health, "0", "0s"),
+		dockerValue("health-timeout", "", health, "0", "0s"),
+		dockerToggle("no-healthcheck", "", health, "true", "false"), // there are none either way
+		dockerValue("log-driver", "", output, "", "none"),
+		dockerValue("log-opt", "", output),
+		dockerValue("attach", "a", "all three streams are attached; redirect what is not wanted, and -i passes standard input on"),
+		dockerToggle("sig-proxy", "", "signals are always passed on; use setsid or nohup to keep them from minirun", "true"),
+		dockerValue("stop-signal", "", "every signal is passed on as it is: kill -SIGNAL minirun's process", ""),
+		dockerValue("stop-timeout", "", "use timeout --kill-after=SECONDS in front of minirun", "0"),
+		dockerValue("cidfile", "", "name the container with --name", ""),
+	}
+}
+
+func dockerNetworkFlags() []dockerFlag {
+	const (
+		address  = "a container has a loopback device only; --network host gives it this machine's addresses"
+		ports    = "a container has no network to publish from; with --network host its ports are this machine's"
+		resolver = "a container has no network; with --network host it resolves as this machine does, or bind a file: -v FILE:/etc/resolv.conf:ro"
+		links    = "a container has no network; with --network host containers find each other at localhost"
+	)
+	return []dockerFlag{
+		dockerValue("publish", "p", ports),
+		dockerToggle("publish-all", "P", ports, "false"),
+		dockerValue("expose", "", ports),
+		dockerValue("add-host", "", "bind a file with the names: -v FILE:/etc/hosts:ro"),
+		dockerValue("dns", "", resolver),
+		dockerValue("dns-option", "", resolver),
+		dockerValue("dns-search", "", resolver),
+		dockerValue("domainname", "", "give the whole name with --hostname: host.domain", ""),
+		dockerValue("ip", "", address, ""),
+		dockerValue("ip6", "", address, ""),
+		dockerValue("link-local-ip", "", address),
+		dockerValue("mac-address", "", address, ""),
+		dockerValue("link", "", links),
+		dockerValue("network-alias", "", links),
+		dockerValue("net", "", "the flag is --network: none or host"),
+		dockerValue("dns-opt", "", resolver),
+		dockerValue("net-alias", "", links),
+	}
+}
+
+func dockerLimitFlags() []dockerFlag {
+	const (
+		disk   = "minirun limits memory, processor time and processes (--memory, --cpus, --pids-limit), not block devices"
+		cpus   = "limit processor time with --cpus, or choose processors with taskset in front of minirun"
+		memory = "limit memory with --memory"
+	)
+	return []dockerFlag{
+		dockerValue("blkio-weight", "", disk, "0"),
+		dockerValue("blkio-weight-device", "", disk),
+		dockerValue("device-read-bps", "", disk),
+		dockerValue("device-read-iops", "", disk),
+		dockerValue("device-write-bps", "", disk),
+		dockerValue("device-write-iops", "", disk),
+		dockerValue("cpu-count", "", cpus, "0"),
+		dockerValue("cpu-percent", "", cpus, "0"),
+		dockerValue("cpu-period", "", cpus, "0"),
+		dockerValue("cpu-quota", "", cpus, "0"),
+		dockerValue("cpu-rt-period", "", cpus, "0"),
+		dockerValue("cpu-rt-runtime", "", cpus, "0"),
+		dockerValue("cpu-shares", "c", cpus, "0"),
+		dockerValue("cpuset-cpus", "", cpus, ""),
+		dockerValue("cpuset-mems", "", cpus, ""),
+		dockerValue("io-maxbandwidth", "", disk, "0"),
+		dockerValue("io-maxiops", "", disk, "0"),
+		dockerValue("kernel-memory", "", "--memory counts the kernel's memory too", "0"),
+		dockerValue("memory-reservation", "", memory, "0"),
+		dockerValue("memory-swap", "", memory, "0"),
+		dockerValue("memory-swappiness", "", memory, "-1"),
+		dockerToggle("oom-kill-disable", "", "raise --memory, or leave it out", "false"),
+		dockerValue("oom-score-adj", "", "use choom -n NUMBER -- in front of minirun", "0"),
+		dockerValue("storage-opt", "", "what a container writes goes to the file system of --root; a --tmpfs has a size: --tmpfs DIR:size=64m"),
+	}
+}
+
+func dockerOtherFlags() []dockerFlag {
+	const namespaces = "a container has its own namespaces; only --network host shares one"
+	return []dockerFlag{
+		dockerValue("annotation", "", "note it with --label"),
+		dockerValue("label-file", "", "give each with --label"),
+		dockerValue("cgroup-parent", "", "--cgroup-manager systemd puts the container in a scope of systemd", ""),
+		dockerValue("cgroupns", "", namespaces, "", "private"),
+		dockerValue("ipc", "", namespaces, "", "private"),
+		dockerValue("pid", "", namespaces, ""),
+		dockerValue("uts", "", namespaces, ""),
+		dockerValue("userns", "", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
+		dockerValue("device-cgroup-rule", "", "name the devices with --device"),
+		dockerValue("gpus", "", "name the devices with --device: --device /dev/dri/renderD128"),
+		dockerValue("sysctl", "", "write to /proc/sys on this machine before, or in the container with --privileged"),
+		dockerToggle("disable-content-trust", "", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
+		dockerValue("isolation", "", "a container is isolated by namespaces, the only way on Linux", "", "default"),
+		dockerValue("runtime", "", "minirun is its own runtime, with the library that runc is made of", "", "runc"),
+		dockerToggle("use-api-socket", "", "there is no daemon; bind Docker's socket with -v /run/docker.sock:/run/docker.sock", "false"),
+		dockerValue("volume-driver", "", "-v binds directories and files of this machine", "", "local"),
+		dockerValue("volumes-from", "", "name the directories: -v HOST:CONTAINER"),
+	}
+}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// helpFlag is a flag as `docker run --help` shows it.
+type helpFlag struct{ short, name, kind, initial string }
+
+// dockersFlags reads what `docker run --help` of docker's client 28.2.2 printed.
+func dockersFlags(t *testing.T) []helpFlag {
+	t.Helper()
+	help, err := os.ReadFile("testdata/docker/run-help-28.2.2.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := regexp.MustCompile(`^ {2,6}(?:-(\w), )?--([\w-]+)(?: (\w\S*))?(?:   |$)`)
+	initial := regexp.MustCompile(`\(default "?([^"]*?)"?\)$`)
+	var all []helpFlag
+	for line := range strings.Lines(string(help)) {
+		line = strings.TrimRight(line, "\n")
+		if m := first.FindStringSubmatch(line); m != nil {
+			all = append(all, helpFlag{short: m[1], name: m[2], kind: m[3]})
+		}
+		if m := initial.FindStringSubmatch(line); m != nil && len(all) > 0 {
+			all[len(all)-1].initial = m[1]
+		}
+	}
+	if len(all) != strings.Count(string(help), "  --")+strings.Count(string(help), ", --") {
+		t.Fatalf("%d flags found in the help of docker run", len(all))
+	}
+	return all
+}
+
+// Each flag of `docker run` is one of minirun's or one that minirun knows of,
+// and has the same short form and takes a value as there.
+func TestFlagsOfDocker(t *testing.T) {
+	app := testApp()
+	run, a := app.Command("run"), &arranger{global: app.Flags}
+	for _, flag := range dockersFlags(t) {
+		if flag.name == "help" {
+			continue
+		}
+		f := a.lookup(run, flag.name)
+		if f == nil {
+			t.Errorf("--%s is unknown", flag.name)
+			continue
+		}
+		if takesValue(f) != (flag.kind != "") {
+			t.Errorf("--%s takes a value: %t", flag.name, takesValue(f))
+		}
+		if short := a.lookup(run, flag.short); flag.short != "" && (short == nil || short.Names()[0] != flag.name) {
+			t.Errorf("-%s is not --%s", flag.short, flag.name)
+		}
+	}
+}
+
+// A flag that only Docker has is accepted with the value that Docker gives it
+// by itself. With another it is an error that says what to do instead.
+func TestFlagsOfDockerAlone(t *testing.T) {
+	app := testApp()
+	run, a := app.Command("run"), &arranger{global: app.Flags}
+	for _, flag := range dockersFlags(t) {
+		if _, ok := a.lookup(run, flag.name).(*dockerFlag); !ok {
+			continue
+		}
+		initial, other := flag.initial, "something"
+		switch flag.kind {
+		case "": // a switch
+			initial, other = "false", "true"
+			if flag.initial == "true" {
+				initial, other = "true", "false"
+			}
+		case "list", "map", "gpu-request":
+			initial = "" // has none that could be given
+		case "int", "uint16", "bytes", "decimal":
+			if initial == "" {
+				initial = "0"
+			}
+		}
+		if flag.kind != "list" && flag.kind != "map" && flag.kind != "gpu-request" {
+			arranged, err := arrange(app, []string{"--" + flag.name + "=" + initial, "debian"})
+			if err != nil || strings.Join(arranged.args, " ") != "run -- debian" {
+				t.Errorf("--%s=%s: %v", flag.name, initial, err)
+			}
+		}
+		if flag.name == "no-healthcheck" {
+			continue // nothing is checked either way
+		}
+		_, err := arrange(app, []string{"--" + flag.name + "=" + other, "debian"})
+		var usage *usageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(usage.message, "--"+flag.name+": ") || usage.hint == "" || strings.Contains(usage.hint, "\n") {
+			t.Errorf("--%s=%s: %v", flag.name, other, err)
+		}
+	}
+}
+
+// The verbs of Docker are no images.
+func TestVerbsOfDocker(t *testing.T) {
+	help, err := os.ReadFile("testdata/docker/help-28.2.2.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^  ([a-z]+)  +[A-Z]`).FindAllStringSubmatch(string(help), -1)
+	if len(found) < 50 {
+		t.Fatalf("%d verbs in the help of docker", len(found))
+	}
+	app := testApp()
+	for _, verb := range found {
+		name := verb[1]
+		if app.Command(name) != nil || name == "node" {
+			continue
+		}
+		_, err := arrange(app, []string{"--rm", name, "-a"})
+		if want := "minirun has no verb " + name; err == nil || err.Error() != want {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, args := range [][]string{{"run", name}, {"--", name}, {name + ":latest"}} {
+			if _, err := arrange(app, args); err != nil {
+				t.Errorf("%q: %v", args, err)
+			}
+		}
+	}
+}
+
+// None of Docker Hub's official images is taken for a misspelt verb.
+func TestImagesAreNoVerbs(t *testing.T) {
+	for _, name := range strings.Fields(`adminer almalinux alpine alt amazonlinux arangodb archlinux bash
+		buildpack-deps busybox caddy cassandra chronograf cirros clojure composer consul couchbase couchdb
+		crate dart debian docker drupal eclipse-temurin eggdrop elasticsearch elixir emqx erlang fedora
+		flink fluentd friendica gazebo gcc geonetwork ghost golang gradle groovy haproxy haskell haxe
+		hello-world hitch httpd hylang influxdb irssi jetty joomla jruby julia kapacitor kibana kong
+		krakend lightstreamer liquibase logstash mageia mariadb matomo maven mediawiki memcached mongo
+		monica mono mysql nats neo4j neurodebian nextcloud nginx node notary odoo openjdk oraclelinux
+		orientdb percona perl photon php phpmyadmin plone postfixadmin postgres pypy python r-base
+		rabbitmq rakudo-star redis redmine registry rethinkdb rockylinux ros ruby rust sapmachine
+		silverpeas solr sonarqube spark spiped storm swift swipl telegraf tomcat tomee traefik ubuntu
+		unit valkey varnish vault wordpress xwiki yourls znc zookeeper`) {
+		if _, err := arrange(testApp(), []string{name}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func testApp() *ucli.App {
+	return (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
+}

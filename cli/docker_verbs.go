@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"fmt"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/internal/spelling"
+)
+
+// notAnImage returns an error for a first word that was hardly meant as an
+// image: a verb of docker's, or one of minirun's misspelt. What such a name
+// finds in a registry would run as root.
+func notAnImage(app *ucli.App, word string) error {
+	run := "'minirun run " + word + "' runs an image of that name"
+	if instead := dockerVerb(word); instead != "" {
+		return &usageError{"minirun has no verb " + word, instead + "  (" + run + ")"}
+	}
+	if word == "docker" { // one edit more than a typing mistake away from doctor, and a well-known image
+		return nil
+	}
+	var verbs []string
+	for _, c := range app.Commands {
+		if !c.Hidden {
+			verbs = append(verbs, c.Name)
+		}
+	}
+	if near := spelling.Nearest(word, verbs); near != "" {
+		return &usageError{"minirun has no verb " + word, fmt.Sprintf("did you mean %s?  (%s)", near, run)}
+	}
+	return nil
+}
+
+// dockerVerb returns what to do instead of a command of docker's client 28.2
+// that minirun does not have, or "". `node` is missing: it is an image that
+// people run far more often than they manage a swarm. A test compares them with
+// `docker --help`.
+func dockerVerb(word string) string {
+	switch word {
+	case "ps", "top", "stats", "container":
+		return "a container is a child of its minirun, and ps and top list it"
+	case "exec":
+		return "'nsenter --all --target PID COMMAND' runs a command in a container, without its filter"
+	case "attach", "logs":
+		return "a container's output is minirun's own: redirect it, or run minirun in tmux"
+	case "kill", "stop", "wait":
+		return "a container ends with its minirun, which passes signals on: press ^C, or use kill and wait"
+	case "pause", "unpause":
+		return "kill -STOP and -CONT do that to each of the container's processes"
+	case "create", "start", "restart", "rename", "update", "rm":
+		return "one command makes a container, runs it and removes it: minirun [FLAGS] IMAGE"
+	case "cp", "volume":
+		return "share files with a container: -v HOST:CONTAINER"
+	case "diff", "commit", "export":
+		return "what a container writes is gone when it ends; -v HOST:CONTAINER keeps files"
+	case "port", "network":
+		return "a container has no network of its own: --network none or host"
+	case "build", "builder", "buildx", "compose", "bake":
+		return "minirun builds no images but Debian's: 'minirun bootstrap', or pull what another tool has built"
+	case "load", "import":
+		return "'minirun pull FILE' reads a tarball, also of docker save"
+	case "push", "tag", "save", "history":
+		return "minirun only runs images; skopeo copies and inspects them"
+	case "image":
+		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
+	case "inspect", "manifest", "trust":
+		return "'minirun images --format json' prints what is known of images"
+	case "search", "login", "logout":
+		return "minirun reads the credentials that 'docker login' or 'skopeo login' has stored"
+	case "info", "system", "events":
+		return "there is no daemon; 'minirun doctor' checks this machine"
+	case "context", "plugin", "checkpoint", "swarm", "service", "stack", "secret", "config":
+		return "there is no daemon, and nothing like that"
+	}
+	return ""
+}
