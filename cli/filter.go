@@ -57,7 +57,7 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 	if program.Listener {
 		return &usageError{name + ": SCMP_ACT_NOTIFY needs a listener, which this version does not have", "use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
 	}
-	if err := program.CheckLaunch(); err != nil {
+	if err := seccomp.CheckLaunch(program); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags

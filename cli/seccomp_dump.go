@@ -8,6 +8,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 func (a *app) seccompDumpCommand() *ucli.Command {
@@ -71,7 +72,7 @@ func dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
 	return profile.Resolve(t)
 }
 
-func (a *app) writeFilters(pid int, filters []*seccomp.Program) error {
+func (a *app) writeFilters(pid int, filters []*bpf.Program) error {
 	if len(filters) == 0 {
 		_, err := fmt.Fprintf(a.stdout, "process %d has no filter\n", pid)
 		return err
@@ -101,7 +102,7 @@ type dumpedInstruction struct {
 	K    uint32 `json:"k"`
 }
 
-func dumpedFilters(filters []*seccomp.Program) []dumpedFilter {
+func dumpedFilters(filters []*bpf.Program) []dumpedFilter {
 	all := []dumpedFilter{}
 	for _, f := range filters {
 		d := dumpedFilter{Text: f.Disassemble()}
@@ -121,7 +122,7 @@ type comparison struct {
 }
 
 // dumpAgainst ends with status 1 when no filter is the profile's.
-func (a *app) dumpAgainst(pid int, filters []*seccomp.Program, p *seccomp.Policy, name string, asJSON bool) error {
+func (a *app) dumpAgainst(pid int, filters []*bpf.Program, p *seccomp.Policy, name string, asJSON bool) error {
 	found, err := compareFilters(pid, filters, p, printable(name))
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (a *app) dumpAgainst(pid int, filters []*seccomp.Program, p *seccomp.Policy
 
 // compareFilters looks for the profile's filter among those of the process, or
 // compares the only one call by call.
-func compareFilters(pid int, filters []*seccomp.Program, p *seccomp.Policy, name string) (comparison, error) {
+func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name string) (comparison, error) {
 	found := comparison{Differences: []seccomp.Difference{}}
 	want, err := p.Compile()
 	if err != nil {

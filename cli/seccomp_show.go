@@ -6,6 +6,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 func (a *app) seccompShowCommand() *ucli.Command {
@@ -79,5 +80,5 @@ func (a *app) showJSON(p *seccomp.Policy, form string) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(a.stdout, dumpedFilters([]*seccomp.Program{program})[0])
+	return writeJSON(a.stdout, dumpedFilters([]*bpf.Program{program})[0])
 }

@@ -180,7 +180,7 @@ func onlyLaunchSet(t *testing.T) []byte {
 	t.Helper()
 	var denied *seccomp.LaunchError
 	none := compile(t, []byte(`{"defaultAction": "SCMP_ACT_KILL_PROCESS"}`), nil)
-	if err := none.CheckLaunch(); !errors.As(err, &denied) {
+	if err := seccomp.CheckLaunch(none); !errors.As(err, &denied) {
 		t.Fatal(err)
 	}
 	names := []string{"exit", "futex_waitv"}

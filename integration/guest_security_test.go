@@ -16,6 +16,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 // dockerProfile is as much of Docker's AppArmor profile as shows that it is
@@ -144,7 +145,7 @@ func TestFilterReadBack(t *testing.T) {
 }
 
 // compile gives the program of a profile for a container on this machine.
-func compile(t *testing.T, source []byte, bounding []string) *seccomp.Program {
+func compile(t *testing.T, source []byte, bounding []string) *bpf.Program {
 	t.Helper()
 	profile, err := seccomp.Parse("profile", source)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/minirun/minirun/internal/spelling"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -32,8 +33,8 @@ func (c CallPattern) String() string {
 
 // Call is the pattern as a filter on the architecture sees it, with 0 for
 // arguments that were not given. It is false when the architecture has no such call.
-func (c CallPattern) Call(a syscalls.Arch) (Call, bool) {
-	return NewCall(a, c.Name, c.Args[:]...)
+func (c CallPattern) Call(a syscalls.Arch) (bpf.Call, bool) {
+	return bpf.NewCall(a, c.Name, c.Args[:]...)
 }
 
 // CallError is a call that means nothing.

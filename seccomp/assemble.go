@@ -3,6 +3,7 @@ package seccomp
 import (
 	"errors"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -77,16 +78,16 @@ func (a *assembler) program() ([]unix.SockFilter, error) {
 // which has the target's byte order.
 func low(index uint, little bool) uint32 {
 	if little {
-		return offArgs + 8*uint32(index)
+		return bpf.OffsetArgs + 8*uint32(index)
 	}
-	return offArgs + 8*uint32(index) + 4
+	return bpf.OffsetArgs + 8*uint32(index) + 4
 }
 
 func high(index uint, little bool) uint32 {
 	if little {
-		return offArgs + 8*uint32(index) + 4
+		return bpf.OffsetArgs + 8*uint32(index) + 4
 	}
-	return offArgs + 8*uint32(index)
+	return bpf.OffsetArgs + 8*uint32(index)
 }
 
 // compare goes on when the condition holds, and to fail when it does not.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/spelling"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -349,7 +350,7 @@ func (a Assertion) checkCall(e *Explainer, c CallPattern) (*Failure, error) {
 	return nil, nil
 }
 
-func (a Assertion) holds(v Verdict) bool {
+func (a Assertion) holds(v bpf.Verdict) bool {
 	switch a.Verb {
 	case "allow":
 		return v.Action() == unix.SECCOMP_RET_ALLOW

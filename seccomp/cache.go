@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -33,7 +34,7 @@ const cacheSize = 256
 // regular file of the effective user that nobody else can write, in a folder of
 // which the same holds, and whole; else the program is compiled anew. That a
 // program cannot be kept, for lack of space, say, is no error.
-func (p *Policy) CompileCached(dir string) (program *Program, hit bool, err error) {
+func (p *Policy) CompileCached(dir string) (program *bpf.Program, hit bool, err error) {
 	key, err := p.key()
 	if err != nil {
 		return nil, false, err
@@ -45,7 +46,7 @@ func (p *Policy) CompileCached(dir string) (program *Program, hit bool, err erro
 	if program, err = p.Compile(); err != nil {
 		return nil, false, err
 	}
-	_ = writeCached(dir, name, program.marshal(key))
+	_ = writeCached(dir, name, marshalProgram(program, key))
 	return program, false, nil
 }
 
@@ -120,7 +121,7 @@ type cacheHeader struct {
 	Count    uint32
 }
 
-func (p *Program) marshal(key []byte) []byte {
+func marshalProgram(p *bpf.Program, key []byte) []byte {
 	header := cacheHeader{Key: [sha256.Size]byte(key), Arch: uint32(p.Arch), Flags: p.Flags, Listener: p.Listener, Count: uint32(len(p.Instructions))}
 	copy(header.Magic[:], cacheMagic)
 	var b bytes.Buffer
@@ -133,7 +134,7 @@ func (p *Program) marshal(key []byte) []byte {
 
 var errDamaged = errors.New("damaged")
 
-func unmarshalProgram(data, key []byte) (*Program, error) {
+func unmarshalProgram(data, key []byte) (*bpf.Program, error) {
 	if len(data) < sha256.Size {
 		return nil, errDamaged
 	}
@@ -149,14 +150,14 @@ func unmarshalProgram(data, key []byte) (*Program, error) {
 	if string(header.Magic[:]) != cacheMagic || !bytes.Equal(header.Key[:], key) || header.Count == 0 || header.Count > unix.BPF_MAXINSNS {
 		return nil, errDamaged
 	}
-	insns, err := decode(content[n:], binary.LittleEndian)
+	insns, err := bpf.Decode(content[n:], binary.LittleEndian)
 	if err != nil || len(insns) != int(header.Count) {
 		return nil, errDamaged
 	}
-	return &Program{Arch: syscalls.Arch(header.Arch), Flags: header.Flags, Listener: header.Listener, Instructions: insns}, nil
+	return &bpf.Program{Arch: syscalls.Arch(header.Arch), Flags: header.Flags, Listener: header.Listener, Instructions: insns}, nil
 }
 
-func readCached(dir, name string, key []byte) (*Program, error) {
+func readCached(dir, name string, key []byte) (*bpf.Program, error) {
 	folder, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err

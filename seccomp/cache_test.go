@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -42,7 +43,7 @@ func policyOf(t testing.TB, source string) *Policy {
 // cached is a policy, its program, and the file that keeps it.
 type cached struct {
 	policy  *Policy
-	program *Program
+	program *bpf.Program
 	dir     string
 	file    string
 }
@@ -103,7 +104,7 @@ func (c *cached) evil(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
-	return (&Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{allow}}).marshal(key)
+	return marshalProgram(&bpf.Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{allow}}, key)
 }
 
 func TestCacheKeeps(t *testing.T) {
@@ -157,14 +158,14 @@ func TestCacheStale(t *testing.T) {
 	}
 	other := slices.Clone(key)
 	other[0]++
-	whole := c.program.marshal(key)
+	whole := marshalProgram(c.program, key)
 	longer := append(whole[:len(whole)-sha256.Size:len(whole)-sha256.Size], 0)
 	sum := sha256.Sum256(longer)
 	for name, data := range map[string][]byte{
-		"another key":     c.program.marshal(other),
+		"another key":     marshalProgram(c.program, other),
 		"more behind":     append(longer, sum[:]...),
-		"no instructions": (&Program{Arch: syscalls.AMD64}).marshal(key),
-		"too many":        (&Program{Arch: syscalls.AMD64, Instructions: make([]unix.SockFilter, unix.BPF_MAXINSNS+1)}).marshal(key),
+		"no instructions": marshalProgram(&bpf.Program{Arch: syscalls.AMD64}, key),
+		"too many":        marshalProgram(&bpf.Program{Arch: syscalls.AMD64, Instructions: make([]unix.SockFilter, unix.BPF_MAXINSNS+1)}, key),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.write(t, data)

@@ -12,27 +12,20 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// Program is a filter as seccomp(2) takes it.
-type Program struct {
-	Arch         syscalls.Arch // whose calls it was compiled for, sub-architectures apart
-	Instructions []unix.SockFilter
-	Flags        uint32 // SECCOMP_FILTER_FLAG_* to install it with
-	Listener     bool   // some call is to be decided by a listener (SCMP_ACT_NOTIFY)
-}
 
 // Compile makes the program that Docker's runtime would install for the same
 // profile and container. libseccomp makes the body; in front of it stands a
 // stub, see [stub].
-func (p *Policy) Compile() (*Program, error) {
+func (p *Policy) Compile() (*bpf.Program, error) {
 	filter, err := p.filter()
 	if err != nil {
 		return nil, err
 	}
 	defer filter.Release()
-	body, err := export(filter.ExportBPF, order(p.Target.Arch))
+	body, err := export(filter.ExportBPF, bpf.ByteOrder(p.Target.Arch))
 	if err != nil {
 		return nil, fmt.Errorf("export the filter: %w", err)
 	}
@@ -43,7 +36,7 @@ func (p *Policy) Compile() (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	program := &Program{Arch: p.Target.Arch, Instructions: append(head, body...)}
+	program := &bpf.Program{Arch: p.Target.Arch, Instructions: append(head, body...)}
 	if program.Flags, err = flagBits(p.Seccomp.Flags); err != nil {
 		return nil, err
 	}
@@ -316,15 +309,6 @@ func flagBits(flags []specs.LinuxSeccompFlag) (uint32, error) {
 	return bits, nil
 }
 
-// order is the byte order of an architecture: libseccomp exports in it.
-func order(a syscalls.Arch) binary.ByteOrder {
-	const auditArchLE = 0x40000000 // __AUDIT_ARCH_LE of linux/audit.h
-	if a.Audit()&auditArchLE != 0 {
-		return binary.LittleEndian
-	}
-	return binary.BigEndian
-}
-
 // export reads the program that libseccomp writes to a file. It cannot write to
 // memory before 2.6; a memfd takes what a pipe might not hold.
 func export(write func(*os.File) error, order binary.ByteOrder) ([]unix.SockFilter, error) {
@@ -332,21 +316,7 @@ func export(write func(*os.File) error, order binary.ByteOrder) ([]unix.SockFilt
 	if err != nil {
 		return nil, err
 	}
-	return decode(data, order)
-}
-
-// decode reads instructions, struct sock_filter of linux/filter.h: code, jt, jf, k.
-func decode(data []byte, order binary.ByteOrder) ([]unix.SockFilter, error) {
-	const size = 8
-	if len(data) == 0 || len(data)%size != 0 {
-		return nil, fmt.Errorf("%d bytes are no program", len(data))
-	}
-	program := make([]unix.SockFilter, len(data)/size)
-	for i := range program {
-		insn := data[size*i:]
-		program[i] = unix.SockFilter{Code: order.Uint16(insn), Jt: insn[2], Jf: insn[3], K: order.Uint32(insn[4:])}
-	}
-	return program, nil
+	return bpf.Decode(data, order)
 }
 
 func exportBytes(write func(*os.File) error) ([]byte, error) {

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/bpftest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -41,13 +43,13 @@ func testVerdicts(t *testing.T, p *Profile, target Target) {
 		t.Fatal(err)
 	}
 	j := newJudge(policy.Seccomp, target.Arch)
-	var calls []Call
+	var calls []bpf.Call
 	for _, a := range append(slices.Clone(j.arches), syscalls.AMD64, syscalls.X86, syscalls.X32, syscalls.ARM64, syscalls.ARM) {
 		calls = append(calls, j.calls(a)...)
 	}
 	differences := 0
 	for _, c := range calls {
-		want, got := j.verdict(t, c), interpret(t, program, c)
+		want, got := j.verdict(t, c), bpftest.Interpret(t, program, c)
 		if want == got {
 			continue
 		}
@@ -108,7 +110,7 @@ func TestCompiledVerdictsRandom(t *testing.T) {
 // What the kernel demands of a filter (seccomp(2)), and what else a program carries.
 func TestProgram(t *testing.T) {
 	for name, p := range parsed(t) {
-		policy, program := compiled(t, p, syscalls.AMD64)
+		policy, program := compiled(t, p)
 		if n := len(program.Instructions); n == 0 || n > unix.BPF_MAXINSNS {
 			t.Errorf("%s: %d instructions", name, n)
 		}
@@ -140,7 +142,7 @@ func TestProgramFlags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, program := compiled(t, p, syscalls.AMD64); program.Flags != want || !program.Listener {
+		if _, program := compiled(t, p); program.Flags != want || !program.Listener {
 			t.Errorf("%s: flags %#x, want %#x; listener %v", flags, program.Flags, want, program.Listener)
 		}
 	}
@@ -169,4 +171,18 @@ func TestCompileErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tt.source, err, tt.reason)
 		}
 	}
+}
+
+// compiled is a profile's program for a container on amd64 with Docker's capabilities.
+func compiled(t testing.TB, p *Profile) (*Policy, *bpf.Program) {
+	t.Helper()
+	policy, err := p.Resolve(Target{dockerDefaults(), syscalls.AMD64, Kernel{6, 18}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := policy.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy, program
 }

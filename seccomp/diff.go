@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -34,7 +35,7 @@ func Diff(a, b *Policy) ([]Difference, error) {
 // apart, with arguments at the edges of what they compare them with, and on a
 // number that no call has. For a call it gives one difference for each pair of
 // verdicts.
-func Compare(a, b *Program) ([]Difference, error) {
+func Compare(a, b *bpf.Program) ([]Difference, error) {
 	ea, err := a.Emulator()
 	if err != nil {
 		return nil, err
@@ -44,9 +45,9 @@ func Compare(a, b *Program) ([]Difference, error) {
 		return nil, err
 	}
 	var all []Difference
-	for _, arch := range archesOf(a, b) {
+	for _, arch := range bpf.Arches(a, b) {
 		for _, name := range append(syscalls.Calls(arch), "") {
-			call, ok := NewCall(arch, name)
+			call, ok := bpf.NewCall(arch, name)
 			if !ok {
 				name, call = "a call of the future", futureCall(arch)
 			}
@@ -67,16 +68,16 @@ func Compare(a, b *Program) ([]Difference, error) {
 // beyond is a number that no architecture has a call for.
 const beyond = 0x0fff_ffff
 
-func futureCall(arch syscalls.Arch) Call {
-	c := Call{Nr: beyond, Arch: arch.Audit()}
+func futureCall(arch syscalls.Arch) bpf.Call {
+	c := bpf.Call{Nr: beyond, Arch: arch.Audit()}
 	if arch == syscalls.X32 {
-		c.Nr |= x32Bit
+		c.Nr |= bpf.X32Bit
 	}
 	return c
 }
 
 // compareCall completes d for each pair of verdicts that the call gets.
-func compareCall(d Difference, call Call, e *edges, ea, eb *Emulator) ([]Difference, error) {
+func compareCall(d Difference, call bpf.Call, e *edges, ea, eb *bpf.Emulator) ([]Difference, error) {
 	var found []Difference
 	for _, args := range e.samples() {
 		call.Args = args

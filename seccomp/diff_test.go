@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/bpftest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -186,7 +188,7 @@ func TestDiffGate(t *testing.T) {
 func TestFlatListIsProfile(t *testing.T) {
 	for name, p := range parsed(t) {
 		t.Run(name, func(t *testing.T) {
-			policy, program := compiled(t, p, syscalls.AMD64)
+			policy, program := compiled(t, p)
 			text, err := policy.FlatList()
 			if err != nil {
 				t.Fatal(err)
@@ -360,7 +362,7 @@ func checkDifference(t *testing.T, d Difference, ja, jb *judge) {
 	if !ok {
 		t.Fatalf("%v: no such architecture", d)
 	}
-	call := Call{Nr: 0x0fff_ffff, Arch: arch.Audit()}
+	call := bpf.Call{Nr: 0x0fff_ffff, Arch: arch.Audit()}
 	if arch == syscalls.X32 {
 		call.Nr |= 0x40000000
 	}
@@ -423,7 +425,7 @@ func TestDiffIsDifferenceOfPrograms(t *testing.T) {
 		differ := map[string]bool{}
 		for _, j := range []*judge{newJudge(a.Seccomp, target.Arch), newJudge(b.Seccomp, target.Arch)} {
 			for _, c := range j.calls(target.Arch) {
-				if name, ok := syscalls.NameOf(target.Arch, c.Nr); ok && interpret(t, pa, c) != interpret(t, pb, c) {
+				if name, ok := syscalls.NameOf(target.Arch, c.Nr); ok && bpftest.Interpret(t, pa, c) != bpftest.Interpret(t, pb, c) {
 					differ[name] = true
 				}
 			}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -34,8 +35,8 @@ func (e *DumpError) Hint() string { return e.Fix }
 //
 // It needs CAP_SYS_ADMIN, not to be filtered itself, and a kernel with
 // CONFIG_CHECKPOINT_RESTORE (ptrace(2), PTRACE_SECCOMP_GET_FILTER, Linux 4.4).
-func Dump(tid int) ([]*Program, error) {
-	fail := func(err error) ([]*Program, error) {
+func Dump(tid int) ([]*bpf.Program, error) {
+	fail := func(err error) ([]*bpf.Program, error) {
 		return nil, &DumpError{tid, err, dumpHint(err)}
 	}
 	arch, ok := syscalls.Host()
@@ -55,7 +56,7 @@ func Dump(tid int) ([]*Program, error) {
 		return fail(err)
 	}
 	defer func() { _ = detach(tid, signal) }() // it fails when the thread is gone: nothing is left to do
-	var all []*Program
+	var all []*bpf.Program
 	for i := 0; ; i++ {
 		insns, err := filterAt(tid, i)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) && i == 0 && !filtered(tid) {
@@ -64,7 +65,7 @@ func Dump(tid int) ([]*Program, error) {
 		if err != nil {
 			return fail(err)
 		}
-		all = append(all, &Program{Arch: arch, Instructions: insns})
+		all = append(all, &bpf.Program{Arch: arch, Instructions: insns})
 	}
 }
 

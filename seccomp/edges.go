@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/seccomp/syscalls"
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 // edges are the values at which programs may change their mind about a call: of
@@ -34,7 +34,7 @@ func (intricateError) Hint() string {
 
 // edgesOf looks at all ways that a call can take through the programs. The
 // call's arguments do not matter.
-func edgesOf(c Call, programs ...*Program) (*edges, error) {
+func edgesOf(c bpf.Call, programs ...*bpf.Program) (*edges, error) {
 	e := &edges{}
 	for _, p := range programs {
 		w := &edgeWalk{p, c, e, map[edgeState]bool{}}
@@ -56,8 +56,8 @@ type edgeState struct {
 }
 
 type edgeWalk struct {
-	program *Program
-	call    Call
+	program *bpf.Program
+	call    bpf.Call
 	found   *edges
 	seen    map[edgeState]bool
 }
@@ -113,11 +113,11 @@ func (w *edgeWalk) computed(s edgeState, insn unix.SockFilter) edgeState {
 	switch class := insn.Code & 0x07; {
 	case insn.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS:
 		switch {
-		case insn.K == offNr:
+		case insn.K == bpf.OffsetNr:
 			return edgeState{at: s.at, known: true, value: w.call.Nr}
-		case insn.K == offArch:
+		case insn.K == bpf.OffsetArch:
 			return edgeState{at: s.at, known: true, value: w.call.Arch}
-		case insn.K >= offArgs:
+		case insn.K >= bpf.OffsetArgs:
 			return edgeState{at: s.at, offset: insn.K, mask: ^uint32(0)}
 		}
 		return unclear
@@ -133,9 +133,9 @@ func (w *edgeWalk) computed(s edgeState, insn unix.SockFilter) edgeState {
 
 // compared notes what an argument's half is compared with.
 func (w *edgeWalk) compared(s edgeState, insn unix.SockFilter) {
-	index, first := (s.offset-offArgs)/8, s.offset%8 == 0
+	index, first := (s.offset-bpf.OffsetArgs)/8, s.offset%8 == 0
 	half := &w.found.high[index]
-	if first == (order(w.program.Arch) == binary.LittleEndian) {
+	if first == (bpf.ByteOrder(w.program.Arch) == binary.LittleEndian) {
 		half = &w.found.low[index]
 	}
 	bits := uint32(0)
@@ -183,27 +183,4 @@ func ordered(values []uint32) []uint32 {
 	}
 	slices.Sort(values)
 	return slices.Compact(values)
-}
-
-// archesOf are the architectures that programs tell apart, theirs first. One
-// whose number is compared with something else is there for nothing.
-func archesOf(programs ...*Program) []syscalls.Arch {
-	var all []syscalls.Arch
-	add := func(a syscalls.Arch) {
-		if !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	for _, p := range programs {
-		add(p.Arch)
-		for _, insn := range p.Instructions {
-			if a, ok := syscalls.FromAudit(insn.K, 0); ok && insn.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
-				add(a)
-			}
-		}
-	}
-	if slices.Contains(all, syscalls.AMD64) {
-		add(syscalls.X32)
-	}
-	return all
 }

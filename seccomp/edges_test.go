@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -26,7 +27,7 @@ func TestCompareForeign(t *testing.T) {
 		return unix.SockFilter{Code: unix.BPF_JMP | op, K: k, Jt: yes, Jf: no}
 	}
 	ret := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET, K: k} }
-	none := &Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{ret(allow)}}
+	none := &bpf.Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{ret(allow)}}
 	for _, tt := range []struct {
 		name string
 		look []unix.SockFilter // at read(2); two instructions behind the last is death, in front of it is life
@@ -41,7 +42,7 @@ func TestCompareForeign(t *testing.T) {
 		{"what is not its number", []unix.SockFilter{ld(0), jump(unix.BPF_JEQ, 1, 1, 0)}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &Program{Arch: syscalls.AMD64, Instructions: slices.Concat(
+			p := &bpf.Program{Arch: syscalls.AMD64, Instructions: slices.Concat(
 				[]unix.SockFilter{ld(0), jump(unix.BPF_JEQ, readNr, 0, uint8(len(tt.look)))}, tt.look, []unix.SockFilter{ret(allow), ret(kill)},
 			)}
 			found, err := Compare(p, none)
@@ -62,14 +63,14 @@ func TestCompareForeign(t *testing.T) {
 // A program with more ways through it than can be walked is refused, not
 // compared in part or for hours.
 func TestCompareIntricate(t *testing.T) {
-	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offArgs}}
+	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: bpf.OffsetArgs}}
 	for bit := range 32 { // each bit is masked out, or not
 		program = append(program,
 			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 7, Jf: 1},
 			unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: ^(uint32(1) << bit)})
 	}
 	program = append(program, unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW})
-	p := &Program{Arch: syscalls.AMD64, Instructions: program}
+	p := &bpf.Program{Arch: syscalls.AMD64, Instructions: program}
 	if _, err := Compare(p, p); !errors.Is(err, intricateError{}) {
 		t.Errorf("%v", err)
 	}
@@ -78,27 +79,27 @@ func TestCompareIntricate(t *testing.T) {
 // A stranger's filter, as dump meets it, breaks nothing; what a comparison passes
 // over really is the same for the plainest arguments.
 func FuzzForeignProgram(f *testing.F) {
-	_, program := compiled(f, parsed(f)["arguments"], syscalls.AMD64)
+	_, program := compiled(f, parsed(f)["arguments"])
 	f.Add(program.Bytes())
-	f.Add((&Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}).Bytes())
+	f.Add((&bpf.Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}).Bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		insns, err := decode(data, binary.LittleEndian)
+		insns, err := bpf.Decode(data, binary.LittleEndian)
 		if err != nil || len(insns) > 512 {
 			return
 		}
-		p := &Program{Arch: syscalls.AMD64, Instructions: insns}
+		p := &bpf.Program{Arch: syscalls.AMD64, Instructions: insns}
 		e, err := p.Emulator() // it checks as the kernel does before it takes a program
 		if err != nil {
 			return
 		}
 		_ = p.Disassemble()
-		none := &Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}
+		none := &bpf.Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}}}
 		all, err := none.Emulator()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"read", "socket", "clone3"} { // Compare takes every call, and its time
-			call, _ := NewCall(syscalls.AMD64, name)
+			call, _ := bpf.NewCall(syscalls.AMD64, name)
 			edges, err := edgesOf(call, p, none)
 			if err != nil {
 				return
@@ -112,7 +113,7 @@ func FuzzForeignProgram(f *testing.F) {
 				t.Fatal(err)
 			}
 			told := slices.ContainsFunc(found, func(d Difference) bool { return d.A == v.String() })
-			if v != Verdict(unix.SECCOMP_RET_ALLOW) && !told {
+			if v != bpf.Verdict(unix.SECCOMP_RET_ALLOW) && !told {
 				t.Errorf("%s is %s, which is not told", name, v)
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/bpftest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -253,18 +255,18 @@ func TestEditVerdicts(t *testing.T) {
 // have become newer than the profile, or known to it.
 func checkEdited(t *testing.T, before, after *Profile, edits []Edit, target Target) {
 	t.Helper()
-	verdicts := func(p *Profile) (*judge, func(Call) Verdict) {
+	verdicts := func(p *Profile) (*judge, func(bpf.Call) bpf.Verdict) {
 		policy := resolved(t, p, target)
 		program, err := policy.Compile()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return newJudge(policy.Seccomp, target.Arch), func(c Call) Verdict { return interpret(t, program, c) }
+		return newJudge(policy.Seccomp, target.Arch), func(c bpf.Call) bpf.Verdict { return bpftest.Interpret(t, program, c) }
 	}
 	ja, was := verdicts(before)
 	jb, is := verdicts(after)
 	horizon := min(ja.largest[target.Arch], jb.largest[target.Arch])
-	const enosys = Verdict(unix.SECCOMP_RET_ERRNO) | Verdict(unix.ENOSYS)
+	const enosys = bpf.Verdict(unix.SECCOMP_RET_ERRNO) | bpf.Verdict(unix.ENOSYS)
 	for _, c := range slices.Concat(ja.calls(target.Arch), jb.calls(target.Arch)) {
 		name, _ := syscalls.NameOf(target.Arch, c.Nr)
 		a, b := was(c), is(c)
@@ -277,7 +279,7 @@ func checkEdited(t *testing.T, before, after *Profile, edits []Edit, target Targ
 			if b != unix.SECCOMP_RET_ALLOW {
 				t.Errorf("%s%#x with %v is %s", name, c.Args, target.Capabilities, b)
 			}
-		case b.passes():
+		case b.Passes():
 			t.Errorf("%s%#x with %v is %s", name, c.Args, target.Capabilities, b)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -16,8 +17,8 @@ import (
 // say which of them it comes from.
 type Explainer struct {
 	Policy  *Policy
-	Program *Program
-	emu     *Emulator
+	Program *bpf.Program
+	emu     *bpf.Emulator
 	others  map[string]*Explainer // the same profile with other capabilities
 }
 
@@ -68,13 +69,8 @@ type Remedy struct {
 // Depends is the verdict of a call that its arguments decide.
 const Depends = "DEPENDS"
 
-// passes reports whether the call is made.
-func (v Verdict) passes() bool {
-	return v.Action() == unix.SECCOMP_RET_ALLOW || v.Action() == unix.SECCOMP_RET_LOG
-}
-
 // Run gives the program's verdict.
-func (e *Explainer) Run(c CallPattern) (Verdict, error) {
+func (e *Explainer) Run(c CallPattern) (bpf.Verdict, error) {
 	call, ok := c.Call(e.Policy.Target.Arch)
 	if !ok {
 		return 0, fmt.Errorf("%s has no call %s", e.Policy.Target.Arch, c.Name)
@@ -110,18 +106,18 @@ func (e *Explainer) decide(c CallPattern) (x *Explanation, passes bool, err erro
 		return x, !slices.ContainsFunc(x.Cases, func(one Case) bool { return !one.passes }), nil
 	}
 	x.Because, x.Rule, x.Comment = e.because(c, v)
-	return x, v.passes(), nil
+	return x, v.Passes(), nil
 }
 
 // because finds the rule that a verdict comes from.
-func (e *Explainer) because(c CallPattern, v Verdict) (why, rule, comment string) {
+func (e *Explainer) because(c CallPattern, v bpf.Verdict) (why, rule, comment string) {
 	p := e.Policy
 	if r := e.deciding(c, v); r != nil {
 		return "the rule decides", r.Pos.String(), r.Comment
 	}
 	fallback, _ := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 	switch {
-	case uint32(v) != fallback && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
+	case uint32(v) != fallback && v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
 		return p.beyond(c.Name) + ", so that programs fall back to older ones", "", ""
 	case e.truncated(c):
 		return "an argument that the kernel reads as 32 bits has upper bits set: no rule is trusted with it", "", ""
@@ -191,7 +187,7 @@ func (r *Rule) names(name string) bool {
 
 // deciding is the kept rule with the verdict's action that applies: as in
 // libseccomp an unconditional one before all others, else the first.
-func (e *Explainer) deciding(c CallPattern, v Verdict) *Rule {
+func (e *Explainer) deciding(c CallPattern, v bpf.Verdict) *Rule {
 	if e.truncated(c) {
 		return nil
 	}
@@ -216,7 +212,7 @@ func (e *Explainer) deciding(c CallPattern, v Verdict) *Rule {
 }
 
 // decidingBehind is the rule for a call behind a multiplexer that decides on it.
-func (e *Explainer) decidingBehind(c CallPattern, v Verdict) *Rule {
+func (e *Explainer) decidingBehind(c CallPattern, v bpf.Verdict) *Rule {
 	for _, g := range e.Policy.multiplexed(c.Name) {
 		value, err := retValue(g.rule.Action, g.rule.ErrnoRet)
 		if err == nil && value == uint32(v) && holds(g.args, c.Args) {
@@ -304,7 +300,7 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 			return nil, err
 		}
 		_, rule, _ := e.because(other, v)
-		cases = append(cases, Case{When: "otherwise", Verdict: v.String(), Rules: []string{rule}, passes: v.passes(), other: true})
+		cases = append(cases, Case{When: "otherwise", Verdict: v.String(), Rules: []string{rule}, passes: v.Passes(), other: true})
 	}
 	if len(cases) == 0 || !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
 		return nil, nil
@@ -314,7 +310,7 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 
 // decides reports whether a condition's rule decides on any of some calls:
 // none may meet it, and where several are met another may win.
-func (e *Explainer) decides(g condition, c CallPattern, all [][6]uint64) (Verdict, bool, error) {
+func (e *Explainer) decides(g condition, c CallPattern, all [][6]uint64) (bpf.Verdict, bool, error) {
 	want, err := retValue(g.rule.Action, g.rule.ErrnoRet)
 	if err != nil {
 		return 0, false, err
@@ -331,10 +327,10 @@ func (e *Explainer) decides(g condition, c CallPattern, all [][6]uint64) (Verdic
 	return 0, false, nil
 }
 
-func addCase(cases []Case, v Verdict, when, rule string) []Case {
+func addCase(cases []Case, v bpf.Verdict, when, rule string) []Case {
 	i := slices.IndexFunc(cases, func(o Case) bool { return o.Verdict == v.String() })
 	if i < 0 {
-		return append(cases, Case{When: when, Verdict: v.String(), Rules: []string{rule}, passes: v.passes()})
+		return append(cases, Case{When: when, Verdict: v.String(), Rules: []string{rule}, passes: v.Passes()})
 	}
 	cases[i].When += " or " + when
 	if !slices.Contains(cases[i].Rules, rule) {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -82,8 +83,8 @@ func TestExplain(t *testing.T) {
 type inquiry struct {
 	about  string
 	e      *Explainer
-	single []string             // flags that change one capability
-	others map[string]*Emulator // by flags; nil where libseccomp refuses
+	single []string                 // flags that change one capability
+	others map[string]*bpf.Emulator // by flags; nil where libseccomp refuses
 	edited map[string]bool
 }
 
@@ -94,7 +95,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 	if err != nil {
 		return // refused by libseccomp
 	}
-	q := &inquiry{e: e, others: map[string]*Emulator{}, edited: map[string]bool{}}
+	q := &inquiry{e: e, others: map[string]*bpf.Emulator{}, edited: map[string]bool{}}
 	for _, gate := range gates {
 		flag := "--cap-add " + gate
 		if slices.Contains(target.Capabilities, gate) {
@@ -107,7 +108,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 	for i := range p.Rules {
 		everything.Syscalls = append(everything.Syscalls, p.Rules[i].flat())
 	}
-	calls := map[string][]Call{}
+	calls := map[string][]bpf.Call{}
 	for _, c := range newJudge(&everything, target.Arch).calls(target.Arch) {
 		if call, ok := syscalls.NameOf(target.Arch, c.Nr); ok {
 			calls[call] = append(calls[call], c)
@@ -116,7 +117,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 	for multiplexer, others := range map[string][]string{"socketcall": socketCalls[:], "ipc": ipcCalls[:]} {
 		for number, call := range others {
 			for _, c := range calls[call] {
-				if m, ok := NewCall(target.Arch, multiplexer, append([]uint64{uint64(number)}, c.Args[1:]...)...); ok {
+				if m, ok := bpf.NewCall(target.Arch, multiplexer, append([]uint64{uint64(number)}, c.Args[1:]...)...); ok {
 					calls[multiplexer] = append(calls[multiplexer], m)
 				}
 			}
@@ -126,7 +127,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 		samples := calls[call]
 		q.about = fmt.Sprintf("%s on %s with %v: %s", name, target.Arch, target.Capabilities, call)
 		c := CallPattern{Name: call}
-		q.check(t, c, slices.DeleteFunc(slices.Clone(samples), func(o Call) bool { return wide(o, c) }))
+		q.check(t, c, slices.DeleteFunc(slices.Clone(samples), func(o bpf.Call) bool { return wide(o, c) }))
 		if len(samples) == 1 {
 			continue
 		}
@@ -134,7 +135,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 			for given := 1; given <= 6; given++ {
 				prefix := CallPattern{Name: call, Given: given}
 				copy(prefix.Args[:given], c.Args[:])
-				q.check(t, prefix, slices.DeleteFunc(slices.Clone(samples), func(o Call) bool {
+				q.check(t, prefix, slices.DeleteFunc(slices.Clone(samples), func(o bpf.Call) bool {
 					return !slices.Equal(o.Args[:given], c.Args[:given]) || wide(o, prefix)
 				}))
 			}
@@ -144,7 +145,7 @@ func explained(t *testing.T, name string, p *Profile, target Target, gates []str
 
 // wide reports whether a call passes, where nothing was said of arguments, more
 // bits than the kernel reads.
-func wide(o Call, c CallPattern) bool {
+func wide(o bpf.Call, c CallPattern) bool {
 	for i := c.Given; i < len(o.Args); i++ {
 		if syscalls.Int32Args(c.Name)&(1<<i) != 0 && o.Args[i]>>32 != 0 {
 			return true
@@ -154,7 +155,7 @@ func wide(o Call, c CallPattern) bool {
 }
 
 // with is the program after some flags.
-func (q *inquiry) with(t *testing.T, flags string) *Emulator {
+func (q *inquiry) with(t *testing.T, flags string) *bpf.Emulator {
 	t.Helper()
 	if other, ok := q.others[flags]; ok {
 		return other
@@ -197,7 +198,7 @@ func applied(caps []string, flags string) []string {
 
 // check holds what is said about a call against what programs do with samples
 // of it.
-func (q *inquiry) check(t *testing.T, c CallPattern, samples []Call) {
+func (q *inquiry) check(t *testing.T, c CallPattern, samples []bpf.Call) {
 	t.Helper()
 	x, err := q.e.Explain(c)
 	if err != nil {
@@ -237,7 +238,7 @@ func (q *inquiry) check(t *testing.T, c CallPattern, samples []Call) {
 }
 
 // checkRemedy: a capability lets the call through, with any arguments or with some.
-func (q *inquiry) checkRemedy(t *testing.T, change Remedy, samples []Call) {
+func (q *inquiry) checkRemedy(t *testing.T, change Remedy, samples []bpf.Call) {
 	t.Helper()
 	other := q.with(t, change.How)
 	if other == nil {
@@ -254,7 +255,7 @@ func opens(verdicts []string) bool {
 	return !slices.ContainsFunc(verdicts, func(v string) bool { return v != "ALLOW" && v != "LOG" })
 }
 
-func verdicts(t *testing.T, e *Emulator, samples []Call) []string {
+func verdicts(t *testing.T, e *bpf.Emulator, samples []bpf.Call) []string {
 	t.Helper()
 	var all []string
 	for _, c := range samples {
@@ -268,7 +269,7 @@ func verdicts(t *testing.T, e *Emulator, samples []Call) []string {
 
 // checkEdit: the command that is told is one that lets the call through. To
 // save time a few calls speak for all.
-func (q *inquiry) checkEdit(t *testing.T, call, command string, samples []Call) {
+func (q *inquiry) checkEdit(t *testing.T, call, command string, samples []bpf.Call) {
 	t.Helper()
 	if want := "minirun seccomp edit --base p.json --allow " + call; command != want {
 		t.Errorf("%s: the edit is %q, want %q", q.about, command, want)
@@ -344,7 +345,7 @@ func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c Call
 			check(place, one.Verdict)
 		}
 	}
-	beyond := x.Verdict == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)).String()
+	beyond := x.Verdict == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)).String()
 	if len(x.Cases) == 0 && (x.Rule != "" || !beyond && !strings.Contains(x.Because, "32 bits")) {
 		check(x.Rule, x.Verdict)
 	}

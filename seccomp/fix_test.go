@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -190,7 +191,7 @@ func sameVerdicts(t *testing.T, name, before, after string) {
 
 // emulatorFor compiles a profile. There is none when libseccomp refuses rules
 // that disagree, as it does for Docker too.
-func emulatorFor(t *testing.T, source string, target Target) (*Emulator, *specs.LinuxSeccomp) {
+func emulatorFor(t *testing.T, source string, target Target) (*bpf.Emulator, *specs.LinuxSeccomp) {
 	t.Helper()
 	p, err := Parse("p.json", []byte(source))
 	if err != nil {
@@ -211,7 +212,7 @@ func emulatorFor(t *testing.T, source string, target Target) (*Emulator, *specs.
 	return e.emu, policy.Seccomp
 }
 
-func verdictFrom(t *testing.T, e *Emulator, c Call) Verdict {
+func verdictFrom(t *testing.T, e *bpf.Emulator, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	v, err := e.Run(c)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -99,7 +100,7 @@ func (j *judge) number() {
 }
 
 // verdict is what the call gets.
-func (j *judge) verdict(t *testing.T, c Call) Verdict {
+func (j *judge) verdict(t *testing.T, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	arch, ok := syscalls.FromAudit(c.Arch, c.Nr)
 	if !ok || !slices.Contains(j.arches, arch) {
@@ -118,7 +119,7 @@ func (j *judge) verdict(t *testing.T, c Call) Verdict {
 		}
 	}
 	if !recent && j.beyond(arch, c.Nr) {
-		return unix.SECCOMP_RET_ERRNO | Verdict(unix.ENOSYS)
+		return unix.SECCOMP_RET_ERRNO | bpf.Verdict(unix.ENOSYS)
 	}
 	if multiplexed(arch) {
 		clauses = append(clauses, j.multiplexer(arch, c.Nr)...)
@@ -140,7 +141,7 @@ func permissive(a specs.LinuxSeccompAction) bool {
 // tooWide: the upper bits of a compared argument are set and the kernel does not
 // look at them. Where the default lets calls through, the first clause counts that
 // does not.
-func (j *judge) tooWide(clauses []clause, names []string, c Call) (Verdict, bool) {
+func (j *judge) tooWide(clauses []clause, names []string, c bpf.Call) (bpf.Verdict, bool) {
 	if unconditional(clauses) != nil {
 		return 0, false // nothing depends on arguments
 	}
@@ -185,7 +186,7 @@ func unconditional(clauses []clause) *clause {
 // decide: the first unconditional clause, else the one whose conditions hold,
 // else the default. Clauses that hold at once and disagree would be a fixture
 // whose meaning libseccomp does not define.
-func (j *judge) decide(t *testing.T, arch syscalls.Arch, clauses []clause, c Call) Verdict {
+func (j *judge) decide(t *testing.T, arch syscalls.Arch, clauses []clause, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	if cl := unconditional(clauses); cl != nil {
 		return verdictOf(cl.action, cl.errnoRet)
@@ -231,12 +232,12 @@ func satisfied(arch syscalls.Arch, a specs.LinuxSeccompArg, arg uint64) bool {
 	return arg&value == two&value // libseccomp masks both
 }
 
-func verdictOf(a specs.LinuxSeccompAction, errnoRet *uint) Verdict {
-	data := Verdict(unix.EPERM)
+func verdictOf(a specs.LinuxSeccompAction, errnoRet *uint) bpf.Verdict {
+	data := bpf.Verdict(unix.EPERM)
 	if errnoRet != nil {
-		data = Verdict(*errnoRet)
+		data = bpf.Verdict(*errnoRet)
 	}
-	return map[specs.LinuxSeccompAction]Verdict{
+	return map[specs.LinuxSeccompAction]bpf.Verdict{
 		specs.ActKill: 0, specs.ActKillThread: 0, specs.ActKillProcess: 0x80000000, specs.ActTrap: 0x30000,
 		specs.ActErrno: 0x50000 | data, specs.ActNotify: 0x7fc00000, specs.ActTrace: 0x7ff00000 | data,
 		specs.ActLog: 0x7ffc0000, specs.ActAllow: 0x7fff0000,
@@ -284,11 +285,11 @@ func (j *judge) multiplexer(arch syscalls.Arch, nr uint32) []clause {
 
 // calls are those worth a look on one architecture: every number up to beyond the
 // last, and for what rules compare, the values around theirs in all combinations.
-func (j *judge) calls(arch syscalls.Arch) []Call {
-	var all []Call
+func (j *judge) calls(arch syscalls.Arch) []bpf.Call {
+	var all []bpf.Call
 	first := uint32(0)
 	if arch == syscalls.X32 {
-		first = x32Bit
+		first = bpf.X32Bit
 	}
 	for nr := first; nr < first+600; nr++ {
 		around := map[uint][]uint64{}
@@ -304,10 +305,10 @@ func (j *judge) calls(arch syscalls.Arch) []Call {
 				around[0] = append(around[0], i)
 			}
 		}
-		each := []Call{{Nr: nr, Arch: arch.Audit()}}
+		each := []bpf.Call{{Nr: nr, Arch: arch.Audit()}}
 		for _, index := range slices.Sorted(maps.Keys(around)) {
 			slices.Sort(around[index])
-			var more []Call
+			var more []bpf.Call
 			for _, v := range slices.Compact(around[index]) {
 				for _, c := range each {
 					c.Args[index] = v
@@ -321,7 +322,7 @@ func (j *judge) calls(arch syscalls.Arch) []Call {
 		}
 		all = append(all, each...)
 	}
-	return append(all, Call{Nr: first + 4000, Arch: arch.Audit()}, Call{Nr: first | 0x3fffffff, Arch: arch.Audit()})
+	return append(all, bpf.Call{Nr: first + 4000, Arch: arch.Audit()}, bpf.Call{Nr: first | 0x3fffffff, Arch: arch.Audit()})
 }
 
 func boundaries(a specs.LinuxSeccompArg) []uint64 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,10 +20,10 @@ var launchSet = [...]string{
 
 // tolerated reports whether the caller of a call of the launch set has another
 // way when it gets such a verdict.
-func tolerated(name string, v Verdict) bool {
+func tolerated(name string, v bpf.Verdict) bool {
 	switch name {
 	case "openat2":
-		return v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS))
+		return v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS))
 	case "sched_yield":
 		return v.Action() == unix.SECCOMP_RET_ERRNO
 	}
@@ -32,14 +33,14 @@ func tolerated(name string, v Verdict) bool {
 // CheckLaunch reports the calls of a start itself that the program does not
 // let through. What a start does earlier, such as mounting and changing the
 // user, the profile need not allow.
-func (p *Program) CheckLaunch() error {
+func CheckLaunch(p *bpf.Program) error {
 	e, err := p.Emulator()
 	if err != nil {
 		return err
 	}
 	var denied []string
 	for _, name := range launchSet {
-		call, ok := NewCall(p.Arch, name)
+		call, ok := bpf.NewCall(p.Arch, name)
 		if !ok {
 			continue
 		}
@@ -47,7 +48,7 @@ func (p *Program) CheckLaunch() error {
 		if err != nil {
 			return err
 		}
-		if !v.passes() && !tolerated(name, v) {
+		if !v.Passes() && !tolerated(name, v) {
 			denied = append(denied, fmt.Sprintf("%s (%s)", name, v))
 		}
 	}

@@ -75,7 +75,7 @@ func TestCheckLaunchDefault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := program.CheckLaunch(); err != nil {
+			if err := CheckLaunch(program); err != nil {
 				t.Errorf("%s with %v: %v", arch, caps, err)
 			}
 		}
@@ -88,5 +88,5 @@ func launchOf(t *testing.T, source string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return program.CheckLaunch()
+	return CheckLaunch(program)
 }

@@ -9,6 +9,7 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -53,7 +54,7 @@ func (l *linter) programs() error {
 		return err
 	}
 	var denied *LaunchError
-	if err := e.Program.CheckLaunch(); errors.As(err, &denied) {
+	if err := CheckLaunch(e.Program); errors.As(err, &denied) {
 		l.find(l.launchPos(e, denied), Error, "launch-set", "allow these calls", "%v", err)
 	} else if err != nil {
 		return err
@@ -103,8 +104,8 @@ func (l *linter) horizon(p *Policy) {
 
 // fate is the verdict on a call whatever its arguments, or none when they
 // decide or the architecture does not have the call.
-func fate(e *Explainer, arch syscalls.Arch, name string) (v Verdict, ok bool, err error) {
-	call, has := NewCall(arch, name)
+func fate(e *Explainer, arch syscalls.Arch, name string) (v bpf.Verdict, ok bool, err error) {
+	call, has := bpf.NewCall(arch, name)
 	if !has || !e.Policy.settled(name) {
 		return 0, false, nil
 	}
@@ -156,7 +157,7 @@ func forms(name string) []string {
 // siblings finds calls of a family that are denied where others are let
 // through, on the first of the filter's architectures that has such.
 func (l *linter) siblings(e *Explainer, family []string) error {
-	for _, arch := range archesOf(e.Program) {
+	for _, arch := range bpf.Arches(e.Program) {
 		open, denied, err := divide(e, arch, family)
 		if err != nil {
 			return err
@@ -193,8 +194,8 @@ func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []st
 			return nil, nil, err
 		}
 		switch {
-		case !ok, v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
-		case v.passes():
+		case !ok, v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
+		case v.Passes():
 			open = append(open, name)
 		default:
 			denied = append(denied, name)
@@ -220,7 +221,7 @@ func (l *linter) named(calls []string) (Position, bool) {
 func (l *linter) multiplexers(e *Explainer) error {
 	for _, group := range [...]string{"socketcall socket socketpair bind connect", "ipc shmget shmat msgget semget"} {
 		calls := strings.Fields(group)
-		for _, arch := range archesOf(e.Program) {
+		for _, arch := range bpf.Arches(e.Program) {
 			found, err := l.multiplexer(e, arch, calls[0], calls[1:])
 			if err != nil {
 				return err
@@ -236,7 +237,7 @@ func (l *linter) multiplexers(e *Explainer) error {
 func (l *linter) multiplexer(e *Explainer, arch syscalls.Arch, multiplexer string, calls []string) (found bool, err error) {
 	pos, named := l.named([]string{multiplexer})
 	v, ok, err := fate(e, arch, multiplexer)
-	if err != nil || !named || !ok || !v.passes() {
+	if err != nil || !named || !ok || !v.Passes() {
 		return false, err
 	}
 	for _, name := range calls {
@@ -244,7 +245,7 @@ func (l *linter) multiplexer(e *Explainer, arch syscalls.Arch, multiplexer strin
 		if err != nil {
 			return false, err
 		}
-		if _, has := NewCall(arch, name); has && (!ok || !v.passes()) {
+		if _, has := bpf.NewCall(arch, name); has && (!ok || !v.Passes()) {
 			l.find(pos, Info, "missing-sibling", "deny "+multiplexer+" too, if it matters to you: Docker's own profile does not",
 				"on %s programs reach %s by %s as well, which gets through whatever %s's verdict", arch, name, multiplexer, name)
 			return true, nil

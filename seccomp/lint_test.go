@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -193,8 +194,8 @@ func conditionFound(t *testing.T, call, op string, value, two uint64) string {
 		if call == "socket" {
 			v = uint64(uint32(v))
 		}
-		c, _ := NewCall(syscalls.AMD64, call, 0, v)
-		if verdictFrom(t, emu, c).passes() {
+		c, _ := bpf.NewCall(syscalls.AMD64, call, 0, v)
+		if verdictFrom(t, emu, c).Passes() {
 			met = true
 		} else {
 			unmet = true

@@ -3,6 +3,7 @@ package seccomp
 import (
 	"slices"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -63,7 +64,7 @@ func NewMatrix(t Target, columns []Column, profiles ...*Profile) (*Matrix, error
 }
 
 func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
-	var programs []*Program
+	var programs []*bpf.Program
 	for i, p := range profiles {
 		policy, err := p.Resolve(t)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -36,7 +37,7 @@ func TestMatrix(t *testing.T) {
 			}
 			for i, column := range columns {
 				target.Capabilities = column.Capabilities
-				verdicts := [2]map[string][]Verdict{judged(t, all[0], target), judged(t, all[1], target)}
+				verdicts := [2]map[string][]bpf.Verdict{judged(t, all[0], target), judged(t, all[1], target)}
 				for _, row := range m.Rows {
 					one, other := verdicts[0][row.Call], verdicts[1][row.Call]
 					if row.Differs[i] != !slices.Equal(one, other) {
@@ -52,14 +53,14 @@ func TestMatrix(t *testing.T) {
 
 // judged gives for every call the verdicts of all arguments worth a look, but
 // those of more than the kernel reads.
-func judged(t *testing.T, p *Profile, target Target) map[string][]Verdict {
+func judged(t *testing.T, p *Profile, target Target) map[string][]bpf.Verdict {
 	t.Helper()
 	policy, err := p.Resolve(target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	j := newJudge(policy.Seccomp, target.Arch)
-	verdicts := map[string][]Verdict{}
+	verdicts := map[string][]bpf.Verdict{}
 	for _, c := range j.calls(target.Arch) {
 		name, ok := syscalls.NameOf(target.Arch, c.Nr)
 		if ok && !slices.ContainsFunc(c.Args[:], func(a uint64) bool { return a>>32 != 0 }) {
@@ -69,7 +70,7 @@ func judged(t *testing.T, p *Profile, target Target) map[string][]Verdict {
 	return verdicts
 }
 
-func checkCell(t *testing.T, what string, c Cell, verdicts []Verdict) {
+func checkCell(t *testing.T, what string, c Cell, verdicts []bpf.Verdict) {
 	t.Helper()
 	var want []string
 	for _, v := range verdicts {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -78,7 +79,7 @@ func (e *Explainer) opens(c CallPattern) (rule, when string, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		if !v.passes() {
+		if !v.Passes() {
 			all = false
 		} else if rule == "" {
 			if _, rule, _ = e.because(one, v); rule == "" {
@@ -188,7 +189,7 @@ func (e *Explainer) candidates(c CallPattern) ([]capChange, error) {
 		}
 	}
 	v, err := e.Run(c)
-	if err == nil && v == Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && slices.ContainsFunc(append(behind(c.Name), c.Name), e.Policy.keeps) {
+	if err == nil && v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && slices.ContainsFunc(append(behind(c.Name), c.Name), e.Policy.keeps) {
 		for _, gate := range e.Policy.Profile.Gates() {
 			add(Name{Value: gate}) // a rule for another call may move the horizon
 		}
@@ -271,7 +272,7 @@ func (e *Explainer) title(c CallPattern) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if v.passes() {
+	if v.Passes() {
 		return v.String(), nil
 	}
 	opening, err := e.changes(c)

@@ -9,27 +9,9 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// Offsets in struct seccomp_data, linux/seccomp.h:
-//
-//	struct seccomp_data {
-//		int nr;                       0
-//		__u32 arch;                   4
-//		__u64 instruction_pointer;    8
-//		__u64 args[6];               16
-//	};
-const (
-	offNr   = 0
-	offArch = 4
-	offIP   = 8
-	offArgs = 16
-)
-
-// x32Bit is __X32_SYSCALL_BIT of asm/unistd.h: it marks the calls of x32
-// programs, which share AUDIT_ARCH_X86_64.
-const x32Bit = 0x40000000
 
 // stub makes what stands in front of libseccomp's program. It decides three
 // kinds of calls and lets all others through to the program:
@@ -57,13 +39,13 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 	}
 	a := &assembler{}
 	filter := a.label()
-	a.load(offArch)
+	a.load(bpf.OffsetArch)
 	for _, g := range groups {
 		next, here := a.label(), a.label()
 		a.jump(unix.BPF_JEQ, g.audit, here, none)
 		a.goTo(next)
 		a.place(here)
-		a.load(offNr)
+		a.load(bpf.OffsetNr)
 		if g.audit == p.Target.Arch.Audit() {
 			// In this order: what libseccomp does not know has such arguments too.
 			if err := p.truncatedArguments(a, effective); err != nil {
@@ -167,7 +149,7 @@ func (h *horizon) assemble(a *assembler, filter label) {
 	native, hasNative := h.numbers[false]
 	other, hasX32 := h.numbers[true]
 	if h.audit == unix.AUDIT_ARCH_X86_64 {
-		a.jump(unix.BPF_JSET, x32Bit, x32, none)
+		a.jump(unix.BPF_JSET, bpf.X32Bit, x32, none)
 	}
 	if hasNative {
 		a.jump(unix.BPF_JGT, native, enosys, none)
@@ -202,7 +184,7 @@ func (p *Policy) unknownCalls(a *assembler, effective []specs.LinuxSyscall) erro
 			for _, group := range conjunctions(rule.Args) {
 				fail := a.label()
 				for _, arg := range group {
-					a.compare(arg, order(p.Target.Arch) == binary.LittleEndian, fail)
+					a.compare(arg, bpf.ByteOrder(p.Target.Arch) == binary.LittleEndian, fail)
 				}
 				a.ret(value)
 				a.place(fail)
@@ -268,7 +250,7 @@ type argument struct {
 // kernel reads.
 func (p *Policy) truncatedArguments(a *assembler, effective []specs.LinuxSyscall) error {
 	arguments, rules := p.comparedInts(effective)
-	little := order(p.Target.Arch) == binary.LittleEndian
+	little := bpf.ByteOrder(p.Target.Arch) == binary.LittleEndian
 	for _, at := range arguments {
 		verdict, err := p.strictVerdict(rules[at])
 		if err != nil {
@@ -280,7 +262,7 @@ func (p *Policy) truncatedArguments(a *assembler, effective []specs.LinuxSyscall
 		a.jump(unix.BPF_JEQ, 0, fits, none)
 		a.ret(verdict)
 		a.place(fits)
-		a.load(offNr)
+		a.load(bpf.OffsetNr)
 		a.place(next)
 	}
 	return nil

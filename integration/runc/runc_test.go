@@ -24,6 +24,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -128,7 +129,7 @@ func compare(t *testing.T, profile *seccomp.Profile, capabilities []string, tooN
 			if c.Nr > horizon(policy.Seccomp, arch) {
 				errno = unix.ENOSYS
 			}
-			if mine != unix.SECCOMP_RET_ALLOW || runcs != unix.SECCOMP_RET_ERRNO|seccomp.Verdict(errno) {
+			if mine != unix.SECCOMP_RET_ALLOW || runcs != unix.SECCOMP_RET_ERRNO|bpf.Verdict(errno) {
 				t.Errorf("%s, unknown to libseccomp: minirun %v, runc %v", name, mine, runcs)
 			}
 		} else if mine != runcs {
@@ -141,7 +142,7 @@ func compare(t *testing.T, profile *seccomp.Profile, capabilities []string, tooN
 	return len(all)
 }
 
-func emulator(t *testing.T, p *seccomp.Program) *seccomp.Emulator {
+func emulator(t *testing.T, p *bpf.Program) *bpf.Emulator {
 	t.Helper()
 	e, err := p.Emulator()
 	if err != nil {
@@ -173,7 +174,7 @@ func horizon(list *specs.LinuxSeccomp, arch syscalls.Arch) uint32 {
 }
 
 // installed is the program that a container of runc waits with for its start.
-func installed(t *testing.T, list *specs.LinuxSeccomp) *seccomp.Program {
+func installed(t *testing.T, list *specs.LinuxSeccomp) *bpf.Program {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "rootfs", "bin"), 0o755); err != nil {
@@ -247,19 +248,19 @@ func sameLibseccomp(t *testing.T) {
 
 // calls are every number up to beyond the last of the three architectures, and
 // for what rules compare the 32-bit values around theirs in all combinations.
-func calls(list *specs.LinuxSeccomp) []seccomp.Call {
+func calls(list *specs.LinuxSeccomp) []bpf.Call {
 	const x32Bit = 0x40000000
-	var all []seccomp.Call
+	var all []bpf.Call
 	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.X32, syscalls.X86} {
 		for nr := range uint32(601) {
 			if arch == syscalls.X32 {
 				nr |= x32Bit
 			}
-			each := []seccomp.Call{{Nr: nr, Arch: arch.Audit()}}
+			each := []bpf.Call{{Nr: nr, Arch: arch.Audit()}}
 			name, _ := syscalls.NameOf(arch, nr)
 			around := edges(list, name)
 			for _, index := range slices.Sorted(maps.Keys(around)) {
-				var more []seccomp.Call
+				var more []bpf.Call
 				for v := range around[index] {
 					for _, c := range each {
 						c.Args[index] = uint64(v)

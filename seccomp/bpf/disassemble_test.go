@@ -1,4 +1,4 @@
-package seccomp
+package bpf_test
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/bpftest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -168,24 +170,24 @@ func returned(t *testing.T, text string) uint32 {
 
 // The text says all that the program is: it can be assembled again from it.
 func TestDisassembleWhole(t *testing.T) {
-	for name, p := range parsed(t) {
+	for _, name := range []string{"default", "arguments", "capability-gates", "everything", "ints", "old-format", "recent-calls"} {
 		for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X} {
 			if name == "old-format" && arch == syscalls.S390X {
 				continue // see TestCompileErrors
 			}
 			t.Run(fmt.Sprintf("%s/%s", name, arch), func(t *testing.T) {
-				_, program := compiled(t, p, arch)
+				program := compiled(t, name, arch)
 				wholeText(t, program)
 			})
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 9))
 	for range 2000 { // as dump may meet them: not libseccomp's, and with ways that nothing leads to
-		wholeText(t, randomProgram(r, []syscalls.Arch{syscalls.AMD64, syscalls.S390X}[r.IntN(2)]))
+		wholeText(t, bpftest.RandomProgram(r, []syscalls.Arch{syscalls.AMD64, syscalls.S390X}[r.IntN(2)]))
 	}
 }
 
-func wholeText(t *testing.T, p *Program) {
+func wholeText(t *testing.T, p *bpf.Program) {
 	t.Helper()
 	text := p.Disassemble()
 	got := reassemble(t, text, p.Arch != syscalls.S390X)
@@ -197,7 +199,7 @@ func wholeText(t *testing.T, p *Program) {
 // seenBy runs the program on every call of the architectures and gives, for each
 // instruction, the AUDIT_ARCH values of the calls that came there, and whether the
 // call's number was loaded then.
-func seenBy(p *Program, arches []syscalls.Arch) (audits [][]uint32, number []bool) {
+func seenBy(p *bpf.Program, arches []syscalls.Arch) (audits [][]uint32, number []bool) {
 	audits, number = make([][]uint32, len(p.Instructions)), make([]bool, len(p.Instructions))
 	for _, arch := range arches {
 		for nr := range uint32(700) {
@@ -248,7 +250,7 @@ func seenBy(p *Program, arches []syscalls.Arch) (audits [][]uint32, number []boo
 // architecture, which running the program says, and by the name that libseccomp has.
 func TestDisassembleNames(t *testing.T) {
 	tokens := map[uint32]libseccomp.ScmpArch{unix.AUDIT_ARCH_X86_64: libseccomp.ArchAMD64, unix.AUDIT_ARCH_I386: libseccomp.ArchX86}
-	_, program := compiled(t, parsed(t)["default"], syscalls.AMD64)
+	program := compiled(t, "default", syscalls.AMD64)
 	audits, number := seenBy(program, []syscalls.Arch{syscalls.AMD64, syscalls.X86, syscalls.X32})
 	named := regexp.MustCompile(`^ *(\d+)  if nr (?:==|>|>=) (\w+) \(0x(\w+)\)`)
 	lines := map[int][]string{}
@@ -295,7 +297,7 @@ func TestC(t *testing.T) {
 
 int main(void) { return fwrite(filter, sizeof filter, 1, stdout) != 1; }
 `
-	_, program := compiled(t, parsed(t)["default"], syscalls.AMD64)
+	program := compiled(t, "default", syscalls.AMD64)
 	dir := t.TempDir()
 	source, binary := filepath.Join(dir, "filter.c"), filepath.Join(dir, "filter")
 	if err := os.WriteFile(source, []byte(program.C()+main), 0o600); err != nil {
@@ -319,7 +321,7 @@ func TestBytes(t *testing.T) {
 		syscalls.AMD64: "\x15\x00\x01\x02\x3e\x00\x00\xc0",
 		syscalls.S390X: "\x00\x15\x01\x02\xc0\x00\x00\x3e",
 	} {
-		p := &Program{Arch: arch, Instructions: []unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JEQ, Jt: 1, Jf: 2, K: 0xc000003e}}}
+		p := &bpf.Program{Arch: arch, Instructions: []unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JEQ, Jt: 1, Jf: 2, K: 0xc000003e}}}
 		if got := p.Bytes(); string(got) != want {
 			t.Errorf("%s: got %x, want %x", arch, got, want)
 		}

@@ -1,90 +1,45 @@
-package seccomp
+package bpf
 
 import (
 	"encoding/binary"
 	"fmt"
 
-	"golang.org/x/net/bpf"
+	netbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
-
-	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// Call is a system call as a filter sees it: struct seccomp_data.
-type Call struct {
-	Nr   uint32 // of an x32 call with its bit
-	Arch uint32 // AUDIT_ARCH_*
-	IP   uint64
-	Args [6]uint64
-}
-
-// Verdict is what a filter returns: SECCOMP_RET_* and, in the lower 16 bits, data.
-type Verdict uint32
-
-// Action is the verdict without its data.
-func (v Verdict) Action() uint32 { return uint32(v) & unix.SECCOMP_RET_ACTION_FULL }
-
-// Data is an errno for SECCOMP_RET_ERRNO, and a tracer's or handler's business else.
-func (v Verdict) Data() uint32 { return uint32(v) & unix.SECCOMP_RET_DATA }
-
-// String gives ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
-func (v Verdict) String() string {
-	switch v.Action() {
-	case unix.SECCOMP_RET_KILL_PROCESS:
-		return "KILL_PROCESS"
-	case unix.SECCOMP_RET_KILL_THREAD:
-		return "KILL_THREAD"
-	case unix.SECCOMP_RET_TRAP:
-		return "TRAP"
-	case unix.SECCOMP_RET_ERRNO:
-		if name := unix.ErrnoName(unix.Errno(v.Data())); name != "" {
-			return "ERRNO(" + name + ")"
-		}
-		return fmt.Sprintf("ERRNO(%d)", v.Data())
-	case unix.SECCOMP_RET_USER_NOTIF:
-		return "NOTIFY"
-	case unix.SECCOMP_RET_TRACE:
-		return fmt.Sprintf("TRACE(%d)", v.Data())
-	case unix.SECCOMP_RET_LOG:
-		return "LOG"
-	case unix.SECCOMP_RET_ALLOW:
-		return "ALLOW"
-	}
-	return fmt.Sprintf("%#x", uint32(v)) // the kernel kills the process
-}
 
 // Emulator runs a program.
 type Emulator struct {
-	vm    *bpf.VM
+	vm    *netbpf.VM
 	order binary.ByteOrder
 }
 
 // Emulator checks the program and prepares to run it.
 func (p *Program) Emulator() (*Emulator, error) {
-	raw := make([]bpf.RawInstruction, len(p.Instructions))
+	raw := make([]netbpf.RawInstruction, len(p.Instructions))
 	for i, insn := range p.Instructions {
 		var ok bool
 		if raw[i], ok = checked(insn); !ok {
 			return nil, fmt.Errorf("emulate: instruction %d (%#04x) is none that a filter may have", i, insn.Code)
 		}
 	}
-	insns, ok := bpf.Disassemble(raw)
+	insns, ok := netbpf.Disassemble(raw)
 	if !ok {
 		return nil, fmt.Errorf("emulate: the program has instructions that seccomp(2) does not take")
 	}
-	vm, err := bpf.NewVM(insns)
+	vm, err := netbpf.NewVM(insns)
 	if err != nil {
 		return nil, fmt.Errorf("emulate: %w", err)
 	}
-	return &Emulator{vm, order(p.Arch)}, nil
+	return &Emulator{vm, ByteOrder(p.Arch)}, nil
 }
 
 // checked is seccomp_check_filter of kernel/seccomp.c: what seccomp(2) takes is
 // less than what a packet filter may have. A load of the length is one of a
 // constant, for the kernel as here. NEG is missing: the virtual machine has none.
-func checked(insn unix.SockFilter) (bpf.RawInstruction, bool) {
+func checked(insn unix.SockFilter) (netbpf.RawInstruction, bool) {
 	const size = 64 // of struct seccomp_data
-	raw := bpf.RawInstruction{Op: insn.Code, Jt: insn.Jt, Jf: insn.Jf, K: insn.K}
+	raw := netbpf.RawInstruction{Op: insn.Code, Jt: insn.Jt, Jf: insn.Jf, K: insn.K}
 	switch insn.Code {
 	case unix.BPF_LD | unix.BPF_W | unix.BPF_ABS:
 		return raw, insn.K < size && insn.K%4 == 0
@@ -120,20 +75,12 @@ func (e *Emulator) Run(c Call) (Verdict, error) {
 		put(offset, first)
 		put(offset+4, second)
 	}
-	put(offNr, c.Nr)
-	put(offArch, c.Arch)
-	put64(offIP, c.IP)
+	put(OffsetNr, c.Nr)
+	put(OffsetArch, c.Arch)
+	put64(OffsetIP, c.IP)
 	for i, arg := range c.Args {
-		put64(offArgs+8*i, arg)
+		put64(OffsetArgs+8*i, arg)
 	}
 	v, err := e.vm.Run(data[:])
 	return Verdict(v), err
-}
-
-// NewCall names a call of an architecture. It is false when there is none.
-func NewCall(a syscalls.Arch, name string, args ...uint64) (Call, bool) {
-	nr, ok := syscalls.Number(a, name)
-	c := Call{Nr: nr, Arch: a.Audit()}
-	copy(c.Args[:], args)
-	return c, ok
 }

@@ -1,52 +1,14 @@
-package seccomp
+package bpf
 
 import (
-	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// FlatList is the policy as JSON for a bundle's config.json. An empty list of
-// flags is there, since a runtime takes its absence for SPEC_ALLOW, and the
-// spec's own type leaves it out.
-func (p *Policy) FlatList() ([]byte, error) {
-	type list struct {
-		*specs.LinuxSeccomp
-		Flags *[]specs.LinuxSeccompFlag `json:"flags,omitempty"`
-	}
-	flat := list{LinuxSeccomp: p.Seccomp}
-	if p.Seccomp.Flags != nil {
-		flat.Flags = &p.Seccomp.Flags
-	}
-	return json.MarshalIndent(flat, "", "  ")
-}
-
-// Bytes are the instructions as struct sock_filter (linux/filter.h) in the
-// target's byte order: what seccomp(2) takes, and bwrap --seccomp.
-func (p *Program) Bytes() []byte {
-	var b bytes.Buffer
-	_ = binary.Write(&b, order(p.Arch), p.Instructions) // a buffer takes everything
-	return b.Bytes()
-}
-
-// C is the program as a C array.
-func (p *Program) C() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "/* %s, %d instructions; flags for seccomp(2): %#x */\n", p.Arch, len(p.Instructions), p.Flags)
-	b.WriteString("#include <linux/filter.h>\n\nstatic struct sock_filter filter[] = {\n")
-	for _, i := range p.Instructions {
-		fmt.Fprintf(&b, "\t{ 0x%02x, %3d, %3d, 0x%08x },\n", i.Code, i.Jt, i.Jf, i.K)
-	}
-	b.WriteString("};\n")
-	return b.String()
-}
 
 // Disassemble is the program for people: what is loaded and compared by name,
 // and jumps to labels. A number is called what it means on the architecture that
@@ -97,7 +59,7 @@ func (d *disassembler) walk() {
 			d.meet(i+1+int(insn.K), state)
 		case class == unix.BPF_JMP:
 			d.meet(i+1+int(insn.Jf), state)
-			if state.loaded == offArch && insn.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
+			if state.loaded == OffsetArch && insn.Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
 				state.audit, state.arch = insn.K, true
 			}
 			d.meet(i+1+int(insn.Jt), state)
@@ -207,13 +169,13 @@ func (d *disassembler) ways(i int, insn unix.SockFilter) string {
 func (d *disassembler) operand(state knownArch, insn unix.SockFilter) string {
 	plain := fmt.Sprintf("%#x", insn.K)
 	switch {
-	case state.loaded == offArch:
+	case state.loaded == OffsetArch:
 		if a, ok := syscalls.FromAudit(insn.K, 0); ok {
 			return a.String()
 		}
-	case state.loaded == offNr && insn.K == x32Bit:
+	case state.loaded == OffsetNr && insn.K == X32Bit:
 		return "the x32 bit"
-	case state.loaded == offNr && state.arch && insn.Code&0xf0 != unix.BPF_JSET:
+	case state.loaded == OffsetNr && state.arch && insn.Code&0xf0 != unix.BPF_JSET:
 		if a, ok := syscalls.FromAudit(state.audit, insn.K); ok {
 			if name, ok := syscalls.NameOf(a, insn.K); ok {
 				return fmt.Sprintf("%s (%#x)", name, insn.K)
@@ -226,17 +188,17 @@ func (d *disassembler) operand(state knownArch, insn unix.SockFilter) string {
 // field names a word of struct seccomp_data.
 func (d *disassembler) field(offset uint32) string {
 	switch offset {
-	case offNr:
+	case OffsetNr:
 		return "nr"
-	case offArch:
+	case OffsetArch:
 		return "arch"
 	}
 	half := "low"
-	if first := offset%8 == 0; first != (order(d.program.Arch) == binary.LittleEndian) {
+	if first := offset%8 == 0; first != (ByteOrder(d.program.Arch) == binary.LittleEndian) {
 		half = "high"
 	}
-	if offset < offArgs {
+	if offset < OffsetArgs {
 		return "instruction_pointer." + half
 	}
-	return fmt.Sprintf("args[%d].%s", (offset-offArgs)/8, half)
+	return fmt.Sprintf("args[%d].%s", (offset-OffsetArgs)/8, half)
 }

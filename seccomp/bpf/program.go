@@ -1,0 +1,88 @@
+// Package bpf reads, runs and analyzes the programs of seccomp filters. They are
+// classic BPF as seccomp(2) takes it: they load 32-bit words of struct
+// seccomp_data, compute, jump forward, and return a verdict. Any filter will do:
+// one that this module compiled, or one that was read from a live process.
+//
+// Nothing here needs privileges or cgo.
+package bpf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Offsets in struct seccomp_data, linux/seccomp.h:
+//
+//	struct seccomp_data {
+//		int nr;                       0
+//		__u32 arch;                   4
+//		__u64 instruction_pointer;    8
+//		__u64 args[6];               16
+//	};
+const (
+	OffsetNr   = 0
+	OffsetArch = 4
+	OffsetIP   = 8
+	OffsetArgs = 16
+)
+
+// X32Bit is __X32_SYSCALL_BIT of asm/unistd.h: it marks the calls of x32
+// programs, which share AUDIT_ARCH_X86_64.
+const X32Bit = 0x40000000
+
+// Program is a filter as seccomp(2) takes it.
+type Program struct {
+	Arch         syscalls.Arch // whose calls it was compiled for, sub-architectures apart
+	Instructions []unix.SockFilter
+	Flags        uint32 // SECCOMP_FILTER_FLAG_* to install it with
+	Listener     bool   // some call is to be decided by a listener (SCMP_ACT_NOTIFY)
+}
+
+// Bytes are the instructions as struct sock_filter (linux/filter.h) in the
+// target's byte order: what seccomp(2) takes, and bwrap --seccomp.
+func (p *Program) Bytes() []byte {
+	var b bytes.Buffer
+	_ = binary.Write(&b, ByteOrder(p.Arch), p.Instructions) // a buffer takes everything
+	return b.Bytes()
+}
+
+// C is the program as a C array.
+func (p *Program) C() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "/* %s, %d instructions; flags for seccomp(2): %#x */\n", p.Arch, len(p.Instructions), p.Flags)
+	b.WriteString("#include <linux/filter.h>\n\nstatic struct sock_filter filter[] = {\n")
+	for _, i := range p.Instructions {
+		fmt.Fprintf(&b, "\t{ 0x%02x, %3d, %3d, 0x%08x },\n", i.Code, i.Jt, i.Jf, i.K)
+	}
+	b.WriteString("};\n")
+	return b.String()
+}
+
+// ByteOrder is the byte order of an architecture: libseccomp exports in it.
+func ByteOrder(a syscalls.Arch) binary.ByteOrder {
+	const auditArchLE = 0x40000000 // __AUDIT_ARCH_LE of linux/audit.h
+	if a.Audit()&auditArchLE != 0 {
+		return binary.LittleEndian
+	}
+	return binary.BigEndian
+}
+
+// Decode reads instructions, struct sock_filter of linux/filter.h: code, jt, jf, k.
+func Decode(data []byte, order binary.ByteOrder) ([]unix.SockFilter, error) {
+	const size = 8
+	if len(data) == 0 || len(data)%size != 0 {
+		return nil, fmt.Errorf("%d bytes are no program", len(data))
+	}
+	program := make([]unix.SockFilter, len(data)/size)
+	for i := range program {
+		insn := data[size*i:]
+		program[i] = unix.SockFilter{Code: order.Uint16(insn), Jt: insn[2], Jf: insn[3], K: order.Uint32(insn[4:])}
+	}
+	return program, nil
+}

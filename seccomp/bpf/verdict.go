@@ -1,0 +1,47 @@
+package bpf
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Verdict is what a filter returns: SECCOMP_RET_* and, in the lower 16 bits, data.
+type Verdict uint32
+
+// Action is the verdict without its data.
+func (v Verdict) Action() uint32 { return uint32(v) & unix.SECCOMP_RET_ACTION_FULL }
+
+// Data is an errno for SECCOMP_RET_ERRNO, and a tracer's or handler's business else.
+func (v Verdict) Data() uint32 { return uint32(v) & unix.SECCOMP_RET_DATA }
+
+// String gives ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
+func (v Verdict) String() string {
+	switch v.Action() {
+	case unix.SECCOMP_RET_KILL_PROCESS:
+		return "KILL_PROCESS"
+	case unix.SECCOMP_RET_KILL_THREAD:
+		return "KILL_THREAD"
+	case unix.SECCOMP_RET_TRAP:
+		return "TRAP"
+	case unix.SECCOMP_RET_ERRNO:
+		if name := unix.ErrnoName(unix.Errno(v.Data())); name != "" {
+			return "ERRNO(" + name + ")"
+		}
+		return fmt.Sprintf("ERRNO(%d)", v.Data())
+	case unix.SECCOMP_RET_USER_NOTIF:
+		return "NOTIFY"
+	case unix.SECCOMP_RET_TRACE:
+		return fmt.Sprintf("TRACE(%d)", v.Data())
+	case unix.SECCOMP_RET_LOG:
+		return "LOG"
+	case unix.SECCOMP_RET_ALLOW:
+		return "ALLOW"
+	}
+	return fmt.Sprintf("%#x", uint32(v)) // the kernel kills the process
+}
+
+// Passes reports whether the call is made.
+func (v Verdict) Passes() bool {
+	return v.Action() == unix.SECCOMP_RET_ALLOW || v.Action() == unix.SECCOMP_RET_LOG
+}
