@@ -1,15 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
-	"time"
 
-	"github.com/docker/go-units"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/rootfs"
@@ -48,69 +46,18 @@ func (a *app) pullAction(c *ucli.Context) error {
 	})
 }
 
-func (a *app) imagesCommand() *ucli.Command {
-	return &ucli.Command{
-		Name:  "images",
-		Usage: "list the images of the store",
-		Flags: []ucli.Flag{
-			formatFlag(),
-			toggle("", "quiet", "q", "print the images' IDs only"),
-		},
-		Action: a.imagesAction,
-	}
-}
-
-func (a *app) imagesAction(c *ucli.Context) error {
-	if err := words(c, 0, 0); err != nil {
-		return err
-	}
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
-	store, err := openStore(c)
-	if err != nil {
-		return err
-	}
-	images, err := store.Images()
-	if err != nil {
-		return err
-	}
-	switch {
-	case asJSON:
-		return writeJSON(a.stdout, images)
-	case c.Bool("quiet"):
-		for _, image := range images {
-			if _, err := fmt.Fprintln(a.stdout, shortID(image.ID)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return imageTable(a.stdout, images, time.Now())
-}
-
-func imageTable(w io.Writer, images []rootfs.ImageInfo, now time.Time) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "IMAGE\tID\tPLATFORM\tCREATED\tSIZE")
-	for _, image := range images {
-		created := "N/A"
-		if !image.Created.IsZero() {
-			created = units.HumanDuration(now.Sub(image.Created)) + " ago"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", printable(familiar(image.Name)), shortID(image.ID),
-			printable(image.Platform), created, units.HumanSizeWithPrecision(float64(image.Size), 3))
-	}
-	return table.Flush()
-}
-
 func (a *app) rmiCommand() *ucli.Command {
 	return &ucli.Command{
-		Name:        "rmi",
-		Usage:       "remove images from the store",
-		ArgsUsage:   "IMAGE...",
-		Description: "Layers that no other image has go with it. An image that a container runs on stays.",
-		Action:      a.rmiAction,
+		Name:      "rmi",
+		Usage:     "remove images from the store",
+		ArgsUsage: "IMAGE...",
+		Description: `Layers that no other image has go with it. An image that a container runs on stays.
+An ID removes all names of the image; when they are of several repositories, only
+with --force.`,
+		Flags: []ucli.Flag{
+			toggle("", "force", "f", "remove all names of an image, and do not mind an image that is not there"),
+		},
+		Action: a.rmiAction,
 	}
 }
 
@@ -118,17 +65,42 @@ func (a *app) rmiAction(c *ucli.Context) error {
 	if err := words(c, 1, -1); err != nil {
 		return err
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		var failed []error
+		var kept error
 		for _, name := range c.Args().Slice() {
-			if err := store.Remove(ctx, name); err != nil {
+			removal, err := store.Remove(name, c.Bool("force"))
+			switch {
+			case errors.Is(err, rootfs.ErrNotFound) && c.Bool("force"):
+				a.ui.warn("%v", err)
+			case err != nil:
 				failed = append(failed, err)
-			} else if _, err := fmt.Fprintln(a.stdout, "Untagged:", printable(name)); err != nil {
-				return err
+			default:
+				kept = removal.Kept
+				if err := a.writeRemoval(removal); err != nil {
+					return err
+				}
 			}
+		}
+		if kept != nil {
+			a.ui.warn("layers that nothing needs stay in the store: %v", kept)
+			a.ui.hint("pull the image again, or remove it; the next removal then frees them")
 		}
 		return errors.Join(failed...)
 	})
+}
+
+func (a *app) writeRemoval(r *rootfs.Removal) error {
+	var failed error
+	for _, name := range r.Untagged {
+		_, err := fmt.Fprintln(a.stdout, "Untagged:", printable(familiar(name)))
+		failed = cmp.Or(failed, err)
+	}
+	for _, id := range r.Deleted {
+		_, err := fmt.Fprintln(a.stdout, "Deleted:", printable(id))
+		failed = cmp.Or(failed, err)
+	}
+	return failed
 }
 
 func (a *app) bootstrapCommand() *ucli.Command {

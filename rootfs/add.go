@@ -96,7 +96,7 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", l.label(i), err)
 	}
-	if err := writeFile(dir+".size", strconv.AppendInt(nil, got.size, 10)); err != nil {
+	if err := noteLayer(dir, got.size); err != nil {
 		return err
 	}
 	if a.fresh == nil {
@@ -119,10 +119,14 @@ func (l *layerSource) label(i int) string {
 }
 
 // lockExisting keeps a layer of the store from being removed until the image
-// is in.
+// is in. A damaged layer is as good as none.
 func (a *addition) lockExisting(diffID string) bool {
 	f, err := lockShared(a.store.layer(diffID))
 	if err != nil {
+		return false
+	}
+	if !a.store.isIntact(diffID) {
+		_ = f.Close()
 		return false
 	}
 	a.locks = append(a.locks, f)
@@ -168,7 +172,7 @@ func (a *addition) commit() (*descriptor, error) {
 	}
 	defer unlock()
 	for diffID, dir := range a.fresh {
-		if err := a.store.takeLayer(diffID, dir); err != nil {
+		if err := a.takeLayer(diffID, dir); err != nil {
 			return nil, err
 		}
 	}
@@ -181,13 +185,19 @@ func (a *addition) commit() (*descriptor, error) {
 }
 
 // takeLayer renames an unpacked layer into its place, unless somebody else was
-// faster.
-func (s *Store) takeLayer(diffID, dir string) error {
-	target := s.layer(diffID)
+// faster. A damaged layer there makes room, and goes with the work folder;
+// containers that run on it keep what they have of it.
+func (a *addition) takeLayer(diffID, dir string) error {
+	target := a.store.layer(diffID)
 	if _, err := os.Stat(target); err == nil {
-		return nil
+		if a.store.isIntact(diffID) {
+			return nil
+		}
+		if err := os.Rename(target, dir+".damaged"); err != nil {
+			return err
+		}
 	}
-	if err := os.Rename(dir+".size", target+".size"); err != nil {
+	if err := os.Rename(dir+sizeSuffix, target+sizeSuffix); err != nil {
 		return err
 	}
 	return os.Rename(dir, target)
@@ -209,8 +219,7 @@ func (a *addition) sizeOf(diffID string) int64 {
 			return a.sizes[i]
 		}
 	}
-	data, _ := os.ReadFile(a.store.layer(diffID) + ".size")
-	size, _ := strconv.ParseInt(string(data), 10, 64)
+	size, _ := a.store.layerNote(diffID)
 	return size
 }
 
@@ -274,7 +283,10 @@ func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor,
 	if err := a.store.writeIndex(x); err != nil {
 		return nil, err
 	}
-	return &d, a.store.collect(x)
+	// The image is in. What could not be removed now is tried again by the next
+	// pull and by rmi, which tells of it.
+	_ = a.store.collect(x)
+	return &d, nil
 }
 
 func syncFileSystem(path string) error {

@@ -12,6 +12,9 @@ var ErrNotFound = errors.New("no such image")
 // ErrInUse says that a running container needs what was to be removed.
 var ErrInUse = errors.New("image is being used by a running container")
 
+// ErrDamaged says that the store does not have what it had of an image.
+var ErrDamaged = errors.New("the store is damaged")
+
 // Error is what this package returns where it knows what would help.
 type Error struct {
 	Op   string // what was done, for example "pull docker.io/library/debian:latest"

@@ -160,24 +160,25 @@ func writeFile(path string, data []byte) error {
 // find gives the entry for a name. For this machine's platform, which nobody
 // asked for by name, an image for another one is better than none, as with
 // Docker; but not where the registry may have ours as well.
-func (x *index) find(r reference, want platform, asked bool) *descriptor {
+func (x *index) find(r reference, want platform, asked bool) (*descriptor, error) {
 	var other *descriptor
-	found := x.named(r)
+	found, err := x.named(r)
 	for i := range found {
 		d := &found[i]
 		if d.Platform.satisfies(want) {
-			return d
+			return d, nil
 		}
 		if whole := d.Annotations[annotationIndex]; !asked && (whole == "" || whole == d.Digest || r.transport == imageID) {
 			other = d
 		}
 	}
-	return other
+	return other, err
 }
 
 // named gives the entries that a reference means: those of its name, or else
-// those of the one image whose ID it begins.
-func (x *index) named(r reference) []descriptor {
+// those of the one image whose ID it begins. It is an error when several images'
+// IDs begin so.
+func (x *index) named(r reference) ([]descriptor, error) {
 	var named, identified []descriptor
 	for _, d := range x.Manifests {
 		if d.matches(r) {
@@ -188,14 +189,14 @@ func (x *index) named(r reference) []descriptor {
 		}
 	}
 	if named != nil {
-		return named
+		return named, nil
 	}
 	for _, d := range identified {
 		if d.Annotations[annotationID] != identified[0].Annotations[annotationID] {
-			return nil // ambiguous
+			return nil, &Error{Err: fmt.Errorf("the IDs of several images begin with %s", r.id), Help: "write more digits of it"}
 		}
 	}
-	return identified
+	return identified, nil
 }
 
 func (d *descriptor) matches(r reference) bool {

@@ -60,28 +60,32 @@ func lockShared(path string) (*os.File, error) {
 	return f, nil
 }
 
-// lockIfFree takes the lock for itself alone, unless somebody has it.
-func lockIfFree(path string) (f *os.File, ok bool) {
+// lockIfFree takes the lock for itself alone. It returns [unix.EWOULDBLOCK] when
+// somebody has it, and any other error when that is not known.
+func lockIfFree(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, false
+		return nil, err
 	}
-	return f, true
+	return f, nil
 }
 
-// inUse tells whether somebody runs on the image of this manifest.
-func (s *Store) inUse(digest string) bool {
-	f, free := lockIfFree(s.blob(digest))
-	if free {
-		_ = f.Close()
-		return false
+// inUse reports whether somebody runs on the image of this manifest.
+func (s *Store) inUse(digest string) (bool, error) {
+	f, err := lockIfFree(s.blob(digest))
+	switch {
+	case err == nil:
+		return false, f.Close()
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return true, nil
+	case errors.Is(err, os.ErrNotExist):
+		return false, nil
 	}
-	_, err := os.Stat(s.blob(digest))
-	return err == nil
+	return false, err
 }
 
 // workDir is a folder of the store that lives as long as its process.
@@ -97,9 +101,7 @@ func (s *Store) newWorkDir() (*workDir, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := s.sweep(); err != nil {
-		return nil, err
-	}
+	s.sweep()
 	path, err := os.MkdirTemp(s.path("tmp"), "")
 	if err != nil {
 		return nil, err
@@ -120,97 +122,21 @@ func (w *workDir) remove() error {
 }
 
 // sweep removes what dead processes left: work folders whose lock is free, and
-// files that were never renamed. The caller holds the store's lock.
-func (s *Store) sweep() error {
-	entries, err := os.ReadDir(s.path("tmp"))
-	if err != nil {
-		return err
-	}
+// files that were never renamed. What cannot be removed now waits for the next
+// sweep: it is no reason to refuse an image. The caller holds the store's lock.
+func (s *Store) sweep() {
+	entries, _ := os.ReadDir(s.path("tmp"))
 	for _, entry := range entries {
 		path := s.path("tmp", entry.Name())
-		if f, free := lockIfFree(path); free {
-			err = errors.Join(err, os.RemoveAll(path))
+		if f, err := lockIfFree(path); err == nil {
+			_ = os.RemoveAll(path)
 			_ = f.Close()
 		}
 	}
 	for _, dir := range []string{"", "blobs/sha256"} {
 		files, _ := filepath.Glob(s.path(dir, ".new-*"))
 		for _, file := range files {
-			err = errors.Join(err, os.Remove(file))
+			_ = os.Remove(file)
 		}
 	}
-	return err
-}
-
-// collect removes the manifests, configurations and layers that no name and no
-// running container needs. The caller holds the store's lock.
-func (s *Store) collect(x *index) error {
-	needed := map[string]bool{}
-	var dead []*os.File
-	defer func() {
-		for _, f := range dead {
-			_ = f.Close()
-		}
-	}()
-	blobs, err := digestsIn(s.path("blobs/sha256"))
-	if err != nil {
-		return err
-	}
-	for _, digest := range blobs {
-		m, config, err := s.readManifest(digest)
-		if err != nil || len(m.Layers) == 0 {
-			continue // a configuration
-		}
-		if !x.has(digest) {
-			// The lock is kept until the layers are gone: who opens the image
-			// now waits, and finds that it was removed.
-			if f, free := lockIfFree(s.blob(digest)); free {
-				dead = append(dead, f)
-				continue
-			}
-		}
-		needed[digest], needed[m.Config.Digest] = true, true
-		for _, diffID := range config.RootFS.DiffIDs {
-			needed[diffID] = true
-		}
-	}
-	for _, digest := range blobs {
-		if !needed[digest] {
-			err = errors.Join(err, os.Remove(s.blob(digest)))
-		}
-	}
-	return errors.Join(err, s.collectLayers(needed))
-}
-
-// collectLayers removes layers, except those that a pull has locked since it
-// will need them.
-func (s *Store) collectLayers(needed map[string]bool) error {
-	layers, err := digestsIn(s.path("layers/sha256"))
-	for _, diffID := range layers {
-		if needed[diffID] {
-			continue
-		}
-		f, free := lockIfFree(s.layer(diffID))
-		if !free {
-			continue
-		}
-		// By way of tmp: a half-removed layer must not be taken for a whole one.
-		grave := s.path("tmp", "removed-"+digestHex(diffID))
-		err = errors.Join(err, os.Rename(s.layer(diffID), grave), os.RemoveAll(grave), os.Remove(s.layer(diffID)+".size"))
-		_ = f.Close()
-	}
-	return err
-}
-
-func digestHex(digest string) string { return digest[len("sha256:"):] }
-
-func digestsIn(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	var digests []string
-	for _, entry := range entries {
-		if digest := "sha256:" + entry.Name(); isDigest(digest) {
-			digests = append(digests, digest)
-		}
-	}
-	return digests, err
 }

@@ -26,6 +26,10 @@ func runChild(name string) int {
 		err = overlayChild()
 	case "add":
 		err = addChild()
+	case "collect":
+		err = collectChild()
+	case "full disk":
+		err = fullDiskChild()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

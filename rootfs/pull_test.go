@@ -124,7 +124,7 @@ func TestPull(t *testing.T) {
 		t.Fatalf("--pull always: %v", err)
 	}
 	_ = got.Close()
-	if err := s.Remove(ctx, host+"/me/tool:v1"); err != nil {
+	if _, err := s.Remove(host+"/me/tool:v1", false); err != nil {
 		t.Error(err)
 	}
 	isEmpty(t, s)

@@ -150,7 +150,6 @@ const (
 	maxNameLength = 255
 	maxTagLength  = 128
 	digestLength  = 64 // hexadecimal digits of SHA-256
-	minIDLength   = 4  // digits that are taken for the beginning of an image's ID
 )
 
 // parseName reads [DOMAIN/]REPOSITORY[:TAG][@DIGEST] as Docker does
@@ -186,7 +185,7 @@ func splitName(text string) (reference, error) {
 	}
 	r := reference{version: ":latest"}
 	r.domain, r.repository = splitDomain(name)
-	if isHex(text) && len(text) >= minIDLength {
+	if text != "" && isHex(text) {
 		r.id = text
 	}
 	switch {

@@ -72,7 +72,10 @@ func (s *Store) stored(r reference, want platform, asked bool, stamp string) (*I
 	if err != nil {
 		return nil, err
 	}
-	d := x.find(r, want, asked)
+	d, err := x.find(r, want, asked)
+	if err != nil {
+		return nil, &Error{Op: "image " + r.short(), Err: err, Help: hintOf(err)}
+	}
 	if d == nil || d.Annotations[annotationSource] != stamp && stamp != "" {
 		return nil, nil
 	}
@@ -86,8 +89,7 @@ func (s *Store) stored(r reference, want platform, asked bool, stamp string) (*I
 // isGone tells an image that was removed since the index was read from one that
 // is damaged.
 func isGone(err error) bool {
-	var told *Error
-	return errors.Is(err, os.ErrNotExist) && !errors.As(err, &told)
+	return errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged)
 }
 
 func (s *Store) notFound(r reference, registryAnswer error) error {

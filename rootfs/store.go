@@ -4,7 +4,6 @@
 package rootfs
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ import (
 //
 //	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
 //	blobs/sha256/HEX         manifests and configurations, not the packed layers
-//	layers/sha256/HEX/       the unpacked layers, by diffID; HEX.size has the bytes of the tar
+//	layers/sha256/HEX/       the unpacked layers, by diffID, each with a file HEX.size
 //	tmp/                     what is being fetched, with a lock on each folder
 //	lock                     held by flock(2) while the store changes
 //
@@ -133,12 +132,14 @@ func (i *Image) Close() error {
 
 // ImageInfo is an image of the store.
 type ImageInfo struct {
-	Name     string    `json:"name"`
-	Digest   string    `json:"digest"` // of the manifest
-	ID       string    `json:"id"`     // digest of the configuration, Docker's image ID
-	Platform string    `json:"platform"`
-	Created  time.Time `json:"created"`
-	Size     int64     `json:"size"` // bytes of its layers, unpacked
+	Name     string            `json:"name"`
+	Digest   string            `json:"digest"` // of the manifest
+	ID       string            `json:"id"`     // digest of the configuration, Docker's image ID
+	Platform string            `json:"platform"`
+	Created  time.Time         `json:"created"`
+	Size     int64             `json:"size"` // bytes of its layers, unpacked
+	Labels   map[string]string `json:"labels,omitempty"`
+	Problem  string            `json:"problem,omitempty"` // why the image cannot be used
 }
 
 // open locks an image of the store and reads what it consists of. It returns
@@ -146,15 +147,26 @@ type ImageInfo struct {
 func (s *Store) open(d *descriptor) (*Image, error) {
 	lock, err := lockShared(s.blob(d.Digest))
 	if err != nil {
-		return nil, err
+		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: readHint(d, err)}
 	}
 	image, err := s.readImage(d)
 	if err != nil {
 		_ = lock.Close()
-		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: "the store is damaged; 'minirun rmi' the image and fetch it again"}
+		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: readHint(d, err)}
 	}
 	image.lock = lock
 	return image, nil
+}
+
+// readHint is what to do about an image that cannot be read.
+func readHint(d *descriptor, err error) string {
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return "'minirun pull " + shortName(d.name()) + "' mends it, 'minirun rmi " + shortName(d.name()) + "' removes it"
+	case errors.Is(err, unix.EMFILE):
+		return "raise the limit on open files, see 'ulimit -n'"
+	}
+	return ""
 }
 
 func (s *Store) readImage(d *descriptor) (*Image, error) {
@@ -166,7 +178,7 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 	for _, diffID := range config.RootFS.DiffIDs {
 		layer := s.layer(diffID)
 		if _, err := os.Stat(layer); err != nil {
-			return nil, err
+			return nil, missing(err)
 		}
 		// A layer that occurs twice counts where it is highest; overlayfs takes
 		// each folder once.
@@ -179,6 +191,9 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 	return image, nil
 }
 
+// readManifest reads a manifest and its configuration. It returns
+// os.ErrNotExist when there is no manifest, and ErrDamaged when one of the two is
+// not what it was.
 func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
 	data, err := s.readBlob(digest)
 	if err != nil {
@@ -186,31 +201,40 @@ func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, nil, fmt.Errorf("manifest %s: %w", digest, err)
+		return nil, nil, fmt.Errorf("%w: manifest %s: %w", ErrDamaged, digest, err)
 	}
 	if data, err = s.readBlob(m.Config.Digest); err != nil {
-		return nil, nil, err
+		return nil, nil, missing(err)
 	}
 	config, err := parseConfig(data)
 	return &m, config, err
 }
 
+// missing makes damage of the absence of what an image consists of.
+func missing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
 // readBlob reads a blob and checks that it is what its name says.
 func (s *Store) readBlob(digest string) ([]byte, error) {
 	if !isDigest(digest) {
-		return nil, fmt.Errorf("%q is not a SHA-256", digest)
+		return nil, fmt.Errorf("%w: %q is not a SHA-256", ErrDamaged, digest)
 	}
 	data, err := os.ReadFile(s.blob(digest))
 	if err != nil {
 		return nil, err
 	}
 	if got := digestOf(data); got != digest {
-		return nil, fmt.Errorf("blob %s has the digest %s", digest, got)
+		return nil, fmt.Errorf("%w: blob %s has the digest %s", ErrDamaged, digest, got)
 	}
 	return data, nil
 }
 
-// Images lists the store's images by name.
+// Images lists the store's images by name. One that cannot be read is listed with
+// what the index tells of it, and its Problem.
 func (s *Store) Images() ([]ImageInfo, error) {
 	x, err := s.readIndex()
 	if err != nil {
@@ -219,11 +243,11 @@ func (s *Store) Images() ([]ImageInfo, error) {
 	images := []ImageInfo{}
 	for _, d := range x.Manifests {
 		info, err := s.info(&d)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // removed meanwhile
+		if err != nil && isGone(err) {
+			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read image %s: %w", d.name(), err)
+			info.Problem = (&Error{Err: err}).Error()
 		}
 		images = append(images, *info)
 	}
@@ -233,54 +257,28 @@ func (s *Store) Images() ([]ImageInfo, error) {
 	return images, nil
 }
 
+// info describes an image. After an error it has what the index tells.
 func (s *Store) info(d *descriptor) (*ImageInfo, error) {
+	info := &ImageInfo{Name: d.name(), Digest: d.Digest, ID: d.Annotations[annotationID]}
+	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)
+	if d.Platform != nil {
+		info.Platform = d.Platform.String()
+	}
 	m, config, err := s.readManifest(d.Digest)
 	if err != nil {
-		return nil, err
+		return info, err
 	}
-	info := &ImageInfo{Name: d.name(), Digest: d.Digest, ID: m.Config.Digest}
+	info.ID, info.Labels = m.Config.Digest, config.Config.Labels
 	info.Platform = platform{config.OS, config.Architecture, config.Variant}.String()
 	if config.Created != nil {
 		info.Created = *config.Created
 	}
-	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)
-	return info, nil
-}
-
-// Remove takes a name out of the store, or all names of the image that an ID
-// means, and the layers that no other image has.
-// An image that a container runs on is left alone, with ErrInUse, unless it has
-// another name.
-func (s *Store) Remove(ctx context.Context, name string) error {
-	r, err := parseReference(name, pathExists)
-	if err != nil {
-		return err
-	}
-	unlock, err := s.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	x, err := s.readIndex()
-	if err != nil {
-		return err
-	}
-	removed := x.named(r)
-	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool {
-		return slices.ContainsFunc(removed, func(gone descriptor) bool { return gone.Digest == d.Digest && gone.name() == d.name() })
-	})
-	if len(removed) == 0 {
-		return &Error{Op: "remove " + r.String(), Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}
-	}
-	for _, d := range removed {
-		if !x.has(d.Digest) && s.inUse(d.Digest) {
-			return &Error{Op: "remove " + r.String(), Err: ErrInUse, Help: "end the container first"}
+	for _, diffID := range config.RootFS.DiffIDs {
+		if _, err := os.Stat(s.layer(diffID)); err != nil {
+			return info, missing(err)
 		}
 	}
-	if err := s.writeIndex(x); err != nil {
-		return err
-	}
-	return s.collect(x)
+	return info, nil
 }
 
 func (x *index) has(digest string) bool {

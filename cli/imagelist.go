@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+	"time"
+
+	"github.com/docker/go-units"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/rootfs"
+)
+
+func (a *app) imagesCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "images",
+		Usage:     "list the images of the store",
+		ArgsUsage: "[NAME[:TAG]]",
+		Description: `With NAME only images of that name are listed; * and ? stand for any characters but /.
+A TEMPLATE is Go's, with .Name .Repository .Tag .ID .Digest .Platform .CreatedAt
+.CreatedSince .Size and .Labels; 'table TEMPLATE' prints a heading too.`,
+		Flags: []ucli.Flag{
+			choice("", "format", "text", "print `FORMAT`: text, json or a template such as '{{.Name}}'"),
+			toggle("", "quiet", "q", "print the images' IDs only, each once"),
+			toggle("", "no-trunc", "", "print whole IDs"),
+			toggle("", "all", "a", "accepted, and always so: the store has no images that are not listed"),
+		},
+		Action: a.imagesAction,
+	}
+}
+
+func (a *app) imagesAction(c *ucli.Context) error {
+	if err := words(c, 0, 1); err != nil {
+		return err
+	}
+	list := imageList{now: time.Now(), whole: c.Bool("no-trunc")}
+	write, err := list.writer(c.String("format"), c.Bool("quiet"))
+	if err != nil {
+		return err
+	}
+	store, err := openStore(c)
+	if err != nil {
+		return err
+	}
+	images, err := store.Images()
+	if err != nil {
+		return err
+	}
+	if c.NArg() > 0 {
+		if images, err = imagesNamed(images, c.Args().First()); err != nil {
+			return err
+		}
+	}
+	for _, image := range images {
+		if image.Problem != "" {
+			a.ui.warn("image %s cannot be used: %s", familiar(image.Name), image.Problem)
+			a.ui.hint("'minirun pull " + familiar(image.Name) + "' mends it, 'minirun rmi " + familiar(image.Name) + "' removes it")
+		}
+	}
+	return write(a.stdout, images)
+}
+
+// imagesNamed picks the images that a pattern names as `docker images` does: by
+// their repository, or by repository and tag. A file may be named by any path to it.
+func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo, error) {
+	if strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../") {
+		abs, err := filepath.Abs(pattern)
+		if err != nil {
+			return nil, err
+		}
+		pattern = abs
+	}
+	pattern = familiar(pattern)
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, &usageError{"images " + pattern + ": " + err.Error(), "* and ? stand for any characters, [abc] for one of them"}
+	}
+	return slices.DeleteFunc(images, func(image rootfs.ImageInfo) bool {
+		name := familiar(image.Name)
+		repository, _ := splitTag(name)
+		whole, _ := path.Match(pattern, name)
+		part, _ := path.Match(pattern, repository)
+		return !whole && !part && pattern != name
+	}), nil
+}
+
+// splitTag takes a name apart. A file, and what has a digest, has no tag.
+func splitTag(name string) (repository, tag string) {
+	if repository, _, ok := strings.Cut(name, "@"); ok {
+		return repository, ""
+	}
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i], name[i+1:]
+	}
+	return name, ""
+}
+
+// imageList writes a list of images in one of its forms.
+type imageList struct {
+	now   time.Time
+	whole bool // IDs are not shortened
+}
+
+// imageRow is what a template can name, with the fields of `docker images`.
+type imageRow struct {
+	Name, Repository, Tag, ID, Digest, Platform, CreatedAt, CreatedSince, Size string
+
+	Labels map[string]string
+}
+
+func (l imageList) row(image rootfs.ImageInfo) imageRow {
+	r := imageRow{
+		Name: printable(familiar(image.Name)), ID: image.ID, Digest: image.Digest, Platform: printable(image.Platform),
+		CreatedAt: "N/A", CreatedSince: "N/A", Labels: image.Labels,
+		Size: units.HumanSizeWithPrecision(float64(image.Size), 3),
+	}
+	r.Repository, r.Tag = splitTag(r.Name)
+	if !l.whole {
+		r.ID = shortID(image.ID)
+	}
+	if !image.Created.IsZero() {
+		r.CreatedAt, r.CreatedSince = image.Created.String(), units.HumanDuration(l.now.Sub(image.Created))+" ago"
+	}
+	return r
+}
+
+const imageTable = "table {{.Name}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}"
+
+// writer gives what writes the list as --format and --quiet ask for it.
+func (l imageList) writer(format string, quiet bool) (func(io.Writer, []rootfs.ImageInfo) error, error) {
+	switch {
+	case format == "json":
+		return func(w io.Writer, images []rootfs.ImageInfo) error { return writeJSON(w, images) }, nil
+	case quiet:
+		return l.writeIDs, nil
+	case format == "text" || format == "table" || format == "":
+		format = imageTable
+	case !strings.Contains(format, "{{"):
+		return nil, &usageError{"--format " + format + ": unknown format", "there are text, json and templates such as '{{.Name}}'"}
+	}
+	format, heading := strings.CutPrefix(format, "table ")
+	// As with Docker, \t and \n of the shell's quotes are a tab and a line's end.
+	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
+	parsed, err := template.New("").Funcs(template.FuncMap{"json": jsonText}).Parse(format + "\n")
+	if err == nil {
+		err = parsed.Execute(io.Discard, imageRow{})
+	}
+	if err != nil {
+		return nil, &usageError{"--format " + format + ": " + err.Error(), "the fields are those of 'minirun images --help'"}
+	}
+	if !heading {
+		return func(w io.Writer, images []rootfs.ImageInfo) error { return l.writeRows(w, parsed, images) }, nil
+	}
+	return func(w io.Writer, images []rootfs.ImageInfo) error {
+		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		err := parsed.Execute(table, imageRow{
+			Name: "IMAGE", Repository: "REPOSITORY", Tag: "TAG", ID: "ID", Digest: "DIGEST", Platform: "PLATFORM",
+			CreatedAt: "CREATED AT", CreatedSince: "CREATED", Size: "SIZE",
+		})
+		return errors.Join(err, l.writeRows(table, parsed, images), table.Flush())
+	}, nil
+}
+
+func (l imageList) writeRows(w io.Writer, t *template.Template, images []rootfs.ImageInfo) error {
+	for _, image := range images {
+		if err := t.Execute(w, l.row(image)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeIDs writes each ID once, so that the list can be given to rmi.
+func (l imageList) writeIDs(w io.Writer, images []rootfs.ImageInfo) error {
+	seen := map[string]bool{}
+	for _, image := range images {
+		id := l.row(image).ID
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		if _, err := fmt.Fprintln(w, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jsonText is v as JSON on one line.
+func jsonText(v any) (string, error) {
+	data, err := json.Marshal(v)
+	return string(data), err
+}

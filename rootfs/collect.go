@@ -1,0 +1,149 @@
+package rootfs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// collect removes the manifests, configurations and layers that no name of x and
+// no running container needs. What cannot be read is not garbage: when it is not
+// known what an image needs, the error says why and no layer is removed. The
+// caller holds the store's lock.
+func (s *Store) collect(x *index) error {
+	c := collector{store: s, needed: map[string]bool{}}
+	for _, d := range x.Manifests {
+		if err := c.need(d.Digest); err != nil {
+			return fmt.Errorf("what image %s needs is not known: %w", shortName(d.name()), err)
+		}
+	}
+	if err := c.blobs(); err != nil {
+		return err
+	}
+	return c.layers()
+}
+
+type collector struct {
+	store  *Store
+	needed map[string]bool // digests of blobs and layers
+}
+
+// need marks what the image of a manifest consists of. An image whose manifest
+// is gone was removed.
+func (c *collector) need(manifest string) error {
+	m, config, err := c.store.readManifest(manifest)
+	if errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.needed[manifest], c.needed[m.Config.Digest] = true, true
+	for _, diffID := range config.RootFS.DiffIDs {
+		c.needed[diffID] = true
+	}
+	return nil
+}
+
+// blobs removes those that are not needed, manifests first: whoever has opened
+// one in the meantime is going to read its configuration.
+func (c *collector) blobs() error {
+	digests, err := digestsIn(c.store.path("blobs/sha256"))
+	if err != nil {
+		return err
+	}
+	var others []string
+	for _, digest := range digests {
+		if c.needed[digest] {
+			continue
+		}
+		isManifest, err := c.store.isManifest(digest)
+		if err != nil {
+			return err
+		}
+		if !isManifest {
+			others = append(others, digest)
+			continue
+		}
+		if err := c.removeBlob(digest); err != nil {
+			return err
+		}
+	}
+	for _, digest := range others {
+		if c.needed[digest] {
+			continue
+		}
+		if err := c.removeBlob(digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBlob removes a blob, unless it is the manifest of an image in use: then
+// what that needs is marked. Who waits for the lock meanwhile finds that the
+// blob is gone (lockShared).
+func (c *collector) removeBlob(digest string) error {
+	path := c.store.blob(digest)
+	f, err := lockIfFree(path)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return c.need(digest)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return os.Remove(path)
+}
+
+// isManifest reports whether a blob is a manifest. A configuration has no layers
+// of that form.
+func (s *Store) isManifest(digest string) (bool, error) {
+	data, err := os.ReadFile(s.blob(digest))
+	if err != nil {
+		return false, err
+	}
+	var m manifest
+	return json.Unmarshal(data, &m) == nil && isDigest(m.Config.Digest), nil
+}
+
+// layers removes those that are not needed, except those that a pull has locked
+// since it will need them.
+func (c *collector) layers() error {
+	s := c.store
+	layers, err := digestsIn(s.path("layers/sha256"))
+	for _, diffID := range layers {
+		if c.needed[diffID] {
+			continue
+		}
+		f, busy := lockIfFree(s.layer(diffID))
+		if errors.Is(busy, unix.EWOULDBLOCK) {
+			continue
+		}
+		if busy != nil {
+			err = errors.Join(err, busy)
+			continue
+		}
+		// By way of tmp: a half-removed layer must not be taken for a whole one.
+		grave := s.path("tmp", "removed-"+digestHex(diffID))
+		err = errors.Join(err, os.Rename(s.layer(diffID), grave), os.RemoveAll(grave), os.Remove(s.layer(diffID)+sizeSuffix))
+		_ = f.Close()
+	}
+	return err
+}
+
+func digestHex(digest string) string { return digest[len("sha256:"):] }
+
+func digestsIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var digests []string
+	for _, entry := range entries {
+		if digest := "sha256:" + entry.Name(); isDigest(digest) {
+			digests = append(digests, digest)
+		}
+	}
+	return digests, err
+}

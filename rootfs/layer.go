@@ -1,0 +1,77 @@
+package rootfs
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sizeSuffix is the end of the name of the file beside a layer's folder: the
+// bytes of its tar, a space, and the treeDigest of the folder.
+const sizeSuffix = ".size"
+
+// maxEmptyTar is the size up to which a tar may hold nothing: GNU tar fills its
+// last record of 20 blocks.
+const maxEmptyTar = 10240
+
+// noteLayer writes the file beside an unpacked layer.
+func noteLayer(dir string, size int64) error {
+	text := strconv.FormatInt(size, 10)
+	// A tree that cannot be walked has a path longer than the kernel takes. It
+	// works as a layer, and damage to it goes unseen.
+	if tree, err := treeDigest(dir); err == nil {
+		text += " " + tree
+	}
+	return writeFile(dir+sizeSuffix, []byte(text))
+}
+
+// layerNote reads what noteLayer has written; tree is "" where it is not known.
+func (s *Store) layerNote(diffID string) (size int64, tree string) {
+	data, _ := os.ReadFile(s.layer(diffID) + sizeSuffix)
+	text, tree, _ := strings.Cut(string(data), " ")
+	size, _ = strconv.ParseInt(text, 10, 64)
+	return size, tree
+}
+
+// isIntact reports whether a layer of the store still has the files that were
+// unpacked. It compares what stat(2) tells, not their content.
+func (s *Store) isIntact(diffID string) bool {
+	size, tree := s.layerNote(diffID)
+	if tree == "" {
+		entries, err := os.ReadDir(s.layer(diffID))
+		return err == nil && (len(entries) > 0 || size <= maxEmptyTar)
+	}
+	got, err := treeDigest(s.layer(diffID))
+	return err == nil && got == tree
+}
+
+// treeDigest is a digest of the names, types, modes, owners, sizes, device
+// numbers and link targets of all that is in a folder.
+func treeDigest(dir string) (string, error) {
+	h := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return &os.PathError{Op: "lstat", Path: path, Err: err}
+		}
+		size, target := st.Size, ""
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			size = 0 // what a file system makes of it
+		case unix.S_IFLNK:
+			target, err = os.Readlink(path)
+		}
+		fmt.Fprintf(h, "%q %o %d %d %d %d %q\n", path[len(dir):], st.Mode, st.Uid, st.Gid, size, st.Rdev, target)
+		return err
+	})
+	return sum(h), err
+}

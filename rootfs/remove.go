@@ -1,0 +1,130 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Removal is what Remove has done.
+type Removal struct {
+	Untagged []string // names that are no longer in the store
+	Deleted  []string // IDs of the images that are gone with them
+	Kept     error    // why layers that nothing needs may still be there; else nil
+}
+
+// Remove takes a name out of the store, or with an image's ID the names of that
+// image, and removes the images that then have no name, with the layers that no
+// other image has. Like Docker, it removes an image by its ID only with force when
+// its names are of several repositories.
+//
+// An image that a container runs on is left alone, with ErrInUse, unless it has
+// another name. A full disk does not stop a removal.
+func (s *Store) Remove(name string, force bool) (*Removal, error) {
+	r, err := parseReference(name, pathExists)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	x, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	removed, err := x.removable(r, force)
+	if err != nil {
+		return nil, &Error{Op: "remove " + name, Err: err, Help: hintOf(err)}
+	}
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool {
+		return slices.ContainsFunc(removed, func(gone descriptor) bool { return gone.Digest == d.Digest && gone.name() == d.name() })
+	})
+	done := &Removal{}
+	var manifests []string
+	for _, d := range removed {
+		done.Untagged = append(done.Untagged, d.name())
+		if x.has(d.Digest) || slices.Contains(manifests, d.Digest) {
+			continue
+		}
+		used, err := s.inUse(d.Digest)
+		if used {
+			err = &Error{Err: ErrInUse, Help: "end the container first"}
+		}
+		if err != nil {
+			return nil, &Error{Op: "remove " + name, Err: err, Help: hintOf(err)}
+		}
+		manifests = append(manifests, d.Digest)
+		done.Deleted = append(done.Deleted, d.Annotations[annotationID])
+	}
+	done.Kept, err = s.forget(x, manifests)
+	if err != nil {
+		return nil, &Error{Op: "remove " + name, Err: err}
+	}
+	return done, nil
+}
+
+// removable are the entries that a reference means, which Remove may remove.
+func (x *index) removable(r reference, force bool) ([]descriptor, error) {
+	found, err := x.named(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, &Error{Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}
+	}
+	if force || found[0].matches(r) {
+		return found, nil
+	}
+	names := make([]string, len(found))
+	for i, d := range found {
+		names[i] = shortName(d.name())
+	}
+	slices.Sort(names)
+	if slices.ContainsFunc(names, func(n string) bool { return repositoryOf(n) != repositoryOf(names[0]) }) {
+		return nil, &Error{
+			Err:  fmt.Errorf("the image has names of several repositories: %s", strings.Join(names, ", ")),
+			Help: "'minirun rmi -f' removes them all; 'minirun rmi NAME' removes one",
+		}
+	}
+	return found, nil
+}
+
+// repositoryOf is a name without its tag or digest. A file is one of its own.
+func repositoryOf(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i]
+	}
+	return name
+}
+
+// forget writes the index x, which does without these manifests, and removes
+// what nobody needs any more. On a full disk the removal comes first: a name whose
+// manifest is gone is taken for none.
+func (s *Store) forget(x *index, manifests []string) (kept, err error) {
+	err = s.writeIndex(x)
+	if !isFull(err) {
+		if err != nil {
+			return nil, err
+		}
+		return s.collect(x), nil
+	}
+	for _, digest := range manifests {
+		if err := os.Remove(s.blob(digest)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	kept = s.collect(x)
+	if err := s.writeIndex(x); err != nil && (!isFull(err) || len(manifests) == 0) {
+		return kept, err
+	}
+	return kept, nil
+}
+
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
