@@ -320,14 +320,6 @@ func checkType(f ucli.Flag, value string) error {
 		if _, err := strconv.ParseBool(value); err != nil {
 			return &usageError{given + ": not a truth value", "write true or false"}
 		}
-	case *numberFlag:
-		_, err := strconv.ParseInt(value, 0, 64)
-		switch {
-		case errors.Is(err, strconv.ErrRange):
-			return &usageError{given + ": the number is too large", ""}
-		case err != nil:
-			return &usageError{given + ": not a whole number", ""}
-		}
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -285,13 +285,13 @@ func (k *completer) values(f ucli.Flag, before, value string) {
 	files := false
 	switch f.Names()[0] {
 	case "cap-add", "cap-drop":
-		choices = append(launcher.AllCapabilities(), "ALL")
+		choices = append(config.AllCapabilities(), "ALL")
 	case "network":
-		choices = []string{"none", "host"}
+		choices = config.Networks()
 	case "pull":
 		choices = []string{"always", "missing", "never"}
 	case "cgroup-manager":
-		choices = []string{"cgroupfs", "systemd"}
+		choices = config.CgroupManagers()
 	case "format":
 		choices = []string{"text", "json"}
 		if k.verb != nil && k.verb.Name == "lint" {
@@ -339,7 +339,7 @@ func (k *completer) gate(before, value string) {
 		k.calls(before+capability+"=", names)
 		return
 	}
-	for _, capability := range launcher.AllCapabilities() {
+	for _, capability := range config.AllCapabilities() {
 		k.candidate(before, capability+"=", "")
 	}
 }

@@ -11,13 +11,9 @@ import (
 	"github.com/minirun/minirun/seccomp"
 )
 
-// setFilter compiles the profile that the flags name for the container's
-// bounding set, or takes it from the cache.
-func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
-	name, err := profileName(c)
-	if err != nil {
-		return err
-	}
+// setFilter compiles the named profile for the container's bounding set, or takes
+// the program from the cache.
+func setFilter(c *ucli.Context, o *launcher.Options, name string, capabilities []string, root string) error {
 	changes, err := edits(c, "seccomp-")
 	if err != nil {
 		return err
@@ -41,7 +37,7 @@ func setFilter(c *ucli.Context, o *launcher.Options, root string) error {
 			return err
 		}
 	}
-	target, err := seccomp.HostTarget(o.Capabilities)
+	target, err := seccomp.HostTarget(capabilities)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func runFlags() []ucli.Flag {
 		text(topicIsolation, "hostname", "h", "name the container's host `NAME`"),
 		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
 		text(topicIsolation, "cpus", "", "limit processor time to `NUMBER` processors: 1.5"),
-		number(topicIsolation, "pids-limit", "limit processes and threads to `NUMBER`; -1 is no limit"),
+		text(topicIsolation, "pids-limit", "", "limit processes and threads to `NUMBER`; -1 is no limit"),
 		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd"),
 
 		text(topicImage, "name", "", "call the container `NAME`"),
@@ -84,16 +84,11 @@ type (
 		*ucli.BoolFlag
 		names []string
 	}
-	numberFlag struct {
-		*ucli.Int64Flag
-		names []string
-	}
 )
 
 func (f *textFlag) Names() []string   { return f.names }
 func (f *listFlag) Names() []string   { return f.names }
 func (f *toggleFlag) Names() []string { return f.names }
-func (f *numberFlag) Names() []string { return f.names }
 
 func names(name, short string) []string {
 	if short == "" {
@@ -127,8 +122,4 @@ func list(topic, name, short, usage string) ucli.Flag {
 func toggle(topic, name, short, usage string) ucli.Flag {
 	all := names(name, short)
 	return &toggleFlag{&ucli.BoolFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, DisableDefaultText: true}, all}
-}
-
-func number(topic, name, usage string) ucli.Flag {
-	return &numberFlag{&ucli.Int64Flag{Name: name, Category: topic, Usage: usage}, names(name, "")}
 }

@@ -3,38 +3,14 @@ package cli
 import (
 	"errors"
 	"os"
-	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// profileName is that of --seccomp or --security-opt seccomp=, of which the
-// last one counts; without, a privileged container is unconfined, as Docker's.
-func profileName(c *ucli.Context) (string, error) {
-	name := c.String("seccomp")
-	for _, text := range c.StringSlice("security-opt") {
-		if value, ok := strings.CutPrefix(strings.Replace(text, "seccomp:", "seccomp=", 1), "seccomp="); ok {
-			if c.IsSet("seccomp") && value != name {
-				return "", &usageError{"--security-opt " + text + ": --seccomp " + name + " says otherwise", "give one of the two"}
-			}
-			name = value
-		}
-	}
-	switch {
-	case name != "":
-		return name, nil
-	case c.IsSet("seccomp"):
-		return "", &usageError{"--seccomp: a profile is missing", "give a file, default or unconfined"}
-	case c.Bool("privileged"):
-		return "unconfined", nil
-	}
-	return "default", nil
-}
 
 // loadProfile reads and parses a profile: a file, or "default".
 func loadProfile(name string) (*seccomp.Profile, error) {
@@ -82,7 +58,7 @@ func profileNames(c *ucli.Context) []string {
 
 // target reads targetFlags.
 func target(c *ucli.Context) (seccomp.Target, error) {
-	caps, err := launcher.BoundingSet(c.StringSlice("cap-add"), c.StringSlice("cap-drop"), false)
+	caps, err := config.BoundingSet(c.StringSlice("cap-add"), c.StringSlice("cap-drop"), false)
 	if err != nil {
 		return seccomp.Target{}, err
 	}

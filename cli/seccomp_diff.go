@@ -7,7 +7,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
 )
 
@@ -81,7 +81,7 @@ func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []s
 			sets = append(sets, seccomp.Column{Name: "with " + name, Capabilities: append(slices.Clone(given), name)})
 		}
 	}
-	return append(sets, seccomp.Column{Name: "ALL", Capabilities: launcher.AllCapabilities()}, seccomp.Column{Name: "none"})
+	return append(sets, seccomp.Column{Name: "ALL", Capabilities: config.AllCapabilities()}, seccomp.Column{Name: "none"})
 }
 
 // diffSets compares for each of the capability sets.

@@ -8,7 +8,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
 )
 
@@ -69,7 +69,7 @@ func (a *app) explainAction(c *ucli.Context) error {
 
 // warnOfIdle names the capabilities that were added and that no rule asks about.
 func (a *app) warnOfIdle(p *seccomp.Profile, added []string) {
-	names, err := launcher.BoundingSet(added, []string{"ALL"}, false)
+	names, err := config.BoundingSet(added, []string{"ALL"}, false)
 	if err != nil || slices.ContainsFunc(added, func(n string) bool { return strings.EqualFold(n, "ALL") }) {
 		return // said elsewhere; ALL is meant as a whole
 	}

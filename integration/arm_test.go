@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/spec"
 	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp"
 )
@@ -48,7 +50,16 @@ func launchChild() error {
 		return err
 	}
 	defer image.Close()
-	capabilities, err := launcher.BoundingSet(nil, nil, false)
+	flags, err := config.Parse(config.Flags{"volume": {u.Volume}})
+	if err != nil {
+		return err
+	}
+	flags.Args = u.Args
+	host, err := launcher.Inspect(flags)
+	if err != nil {
+		return err
+	}
+	flags, err = spec.Merge(*flags, spec.Image(image.Config))
 	if err != nil {
 		return err
 	}
@@ -65,10 +76,11 @@ func launchChild() error {
 	if err != nil {
 		return errors.Join(err, c.Remove())
 	}
-	status, err := c.Run(launcher.Options{
-		Root: root, Args: u.Args, Volumes: []string{u.Volume}, Network: "none",
-		Capabilities: capabilities, Filter: u.Program, Stdout: os.Stdout, Stderr: os.Stderr,
-	})
+	described, err := c.Spec(flags, host, root)
+	if err != nil {
+		return errors.Join(err, overlay.Unmount(), c.Remove())
+	}
+	status, err := c.Run(launcher.Options{Spec: described, Filter: u.Program, Stdout: os.Stdout, Stderr: os.Stderr})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("status %d", status)
 	}

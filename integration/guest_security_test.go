@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -134,7 +134,7 @@ func TestTimeNamespace(t *testing.T) {
 func TestFilterReadBack(t *testing.T) {
 	requires(t, readableFilter)
 	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
-	bounding, err := launcher.BoundingSet(nil, nil, false)
+	bounding, err := config.BoundingSet(nil, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/config"
 )
 
 // CheckStatus says what a check has found.
@@ -93,10 +95,10 @@ func (m machine) privilege() Check {
 func (m machine) capabilities() Check {
 	var ordinary, other []string
 	for _, c := range capability.ListKnown() {
-		name := capabilityName(c)
+		name := config.CapabilityName(c)
 		switch {
 		case m.caps(c):
-		case slices.Contains(defaultCapabilities[:], name):
+		case slices.Contains(config.DefaultCapabilities(), name):
 			ordinary = append(ordinary, name)
 		default:
 			other = append(other, name)

@@ -20,9 +20,9 @@ import (
 // The mounts belong to the caller's mount namespace, and come into the container
 // with the root. In the spec libcontainer's init would ask the launcher for each of
 // them: a tenth of a start.
-func (c *Container) mountEtc(spec *specs.Spec, o *Options) error {
+func (c *Container) mountEtc(spec *specs.Spec) error {
 	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	if o.Network == "host" {
+	if !hasNetwork(spec) {
 		if own, err := os.ReadFile("/etc/hosts"); err == nil {
 			hosts = own
 		}
@@ -40,11 +40,16 @@ func (c *Container) mountEtc(spec *specs.Spec, o *Options) error {
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
 		}
-		if err := bindFile(file, o.Root, target, o.ReadOnly); err != nil {
+		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly); err != nil {
 			return &Error{Op: "mount " + target, Err: err, Help: mountHelp(err)}
 		}
 	}
 	return nil
+}
+
+// hasNetwork reports whether the container has a network namespace of its own.
+func hasNetwork(spec *specs.Spec) bool {
+	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
 }
 
 func mountHelp(err error) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -15,14 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errNotAbsolute = errors.New("not an absolute path")
-
 // Run starts the container and waits for its end. The status is the command's
 // own, or 128+n when signal n ended it. When the container did not start the
 // error is an [Error] with the status to end with.
 //
 // The calling thread has mounts of its own ([PrivateMounts]), among them
-// o.Root. The container is gone when Run returns: no process, cgroup or
+// the spec's root. The container is gone when Run returns: no process, cgroup or
 // runtime state remains, and a terminal has its mode back. Should the caller be
 // killed, the kernel kills the container's PID 1 (PR_SET_PDEATHSIG).
 //
@@ -34,29 +31,15 @@ func (c *Container) Run(o Options) (status int, err error) {
 		return 0, err
 	}
 	defer sigs.stop()
-	switch o.CgroupManager {
-	case "", "cgroupfs":
-	case "systemd":
-		c.systemd = true
-		if err := os.WriteFile(filepath.Join(c.dir, systemdMark), nil, 0o644); err != nil {
-			return 0, err
-		}
-	default:
-		return 0, &Error{Op: "--cgroup-manager " + o.CgroupManager, Err: errors.New("no such manager"), Help: "there are cgroupfs and systemd"}
-	}
-	spec, err := c.newSpec(&o)
-	if err != nil {
+	if err := c.mountEtc(o.Spec); err != nil {
 		return 0, err
 	}
-	if err := c.mountEtc(spec, &o); err != nil {
-		return 0, err
-	}
-	container, cgroup, err := c.create(spec)
+	container, cgroup, err := c.create(o.Spec)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, container.Destroy(), cgroup.remove()) }()
-	return c.start(container, cgroup, spec, &o, sigs)
+	return c.start(container, cgroup, &o, sigs)
 }
 
 // create makes libcontainer's container, a state folder, no process yet; and the
@@ -101,13 +84,13 @@ func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgrou
 
 // start runs the command in the container and waits for it. Whatever fails
 // before the command runs, its process is killed and reaped.
-func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, spec *specs.Spec, o *Options, sigs *signals) (int, error) {
+func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, o *Options, sigs *signals) (int, error) {
 	page, err := newInitPage(len(o.Filter), cgroup.dirs())
 	if err != nil {
 		return 0, err
 	}
 	defer page.Close()
-	process := newLibcontainerProcess(spec, page)
+	process := newLibcontainerProcess(o.Spec, page)
 	if o.Init {
 		reaper, err := newReaper()
 		if err != nil {
@@ -128,7 +111,7 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	err = container.Start(process)
 	page.reap()
 	if err != nil {
-		return 0, cmp.Or(page.joinError(), startError(o.Args[0], err))
+		return 0, cmp.Or(page.joinError(), startError(o.Spec.Process.Args[0], err))
 	}
 	if err := bind(page, cgroup, process, o); err != nil {
 		return 0, errors.Join(err, kill(process))
@@ -151,7 +134,7 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 // execError ends a parked init that did not go on, and says why. Of one that its
 // filter has killed libcontainer tells now this, now that; its end tells.
 func execError(process *libcontainer.Process, o *Options, err error) error {
-	e := &Error{Op: "run " + o.Args[0], Err: err}
+	e := &Error{Op: "run " + o.Spec.Process.Args[0], Err: err}
 	state, err := end(process)
 	if state != nil && exitStatus(state) == 128+int(unix.SIGSYS) {
 		e.Err = errors.New("its filter killed the container's init")

@@ -31,7 +31,7 @@ type streams struct {
 func attach(process *libcontainer.Process, o *Options) (*streams, error) {
 	s := &streams{o: o}
 	var err error
-	if o.Terminal {
+	if o.Spec.Process.Terminal {
 		err = s.attachTerminal(process)
 	} else {
 		err = s.attachPipes(process)
@@ -107,7 +107,7 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 // terminal's master is taken, and the user's terminal made raw.
 func (s *streams) started() error {
 	s.closeChilds()
-	if !s.o.Terminal {
+	if !s.o.Spec.Process.Terminal {
 		return nil
 	}
 	var err error

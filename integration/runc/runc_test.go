@@ -21,7 +21,7 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -75,11 +75,11 @@ func TestVerdicts(t *testing.T) {
 // capabilitySets gives none, Docker's, all, and others by chance.
 func capabilitySets(t *testing.T) [][]string {
 	t.Helper()
-	all, err := launcher.BoundingSet([]string{"ALL"}, nil, false)
+	all, err := config.BoundingSet([]string{"ALL"}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	docker, err := launcher.BoundingSet(nil, nil, false)
+	docker, err := config.BoundingSet(nil, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

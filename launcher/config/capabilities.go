@@ -1,4 +1,4 @@
-package launcher
+package config
 
 import (
 	"fmt"
@@ -10,8 +10,10 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// defaultCapabilities are the ones that `docker run` leaves a container
-// (moby/oci/caps/defaults.go).
+// DefaultCapabilities lists the capabilities that `docker run` leaves a container
+// (moby/oci/caps/defaults.go), sorted.
+func DefaultCapabilities() []string { return defaultCapabilities[:] }
+
 var defaultCapabilities = [...]string{
 	"CAP_AUDIT_WRITE",
 	"CAP_CHOWN",
@@ -69,43 +71,9 @@ func AllCapabilities() []string {
 	known := capability.ListKnown()
 	names := make([]string, len(known))
 	for i, c := range known {
-		names[i] = capabilityName(c)
+		names[i] = CapabilityName(c)
 	}
 	return names
-}
-
-// Grantable trims a bounding set to what this process can give: on a host that
-// is itself confined, ALL and --privileged mean all that are left. A capability
-// that was asked for by name and cannot be given is an [Error].
-func Grantable(set, add []string) ([]string, error) {
-	own, err := capability.NewPid2(0)
-	if err != nil {
-		return nil, fmt.Errorf("read own capabilities: %w", err)
-	}
-	if err := own.Load(); err != nil {
-		return nil, fmt.Errorf("read own capabilities: %w", err)
-	}
-	named, _, err := capabilityNames("--cap-add", add)
-	if err != nil {
-		return nil, err
-	}
-	granted := make([]string, 0, len(set))
-	for _, c := range capability.ListKnown() {
-		name := capabilityName(c)
-		switch {
-		case !slices.Contains(set, name):
-		case own.Get(capability.PERMITTED, c) && own.Get(capability.BOUNDING, c):
-			granted = append(granted, name)
-		case slices.Contains(named, name):
-			return nil, &Error{
-				Op:   "--cap-add " + name,
-				Err:  fmt.Errorf("minirun itself does not hold this capability"),
-				Help: "run minirun as root on a host that has it ('capsh --print' shows what there is)",
-			}
-		}
-	}
-	slices.Sort(granted)
-	return granted, nil
 }
 
 // capabilityNames brings what a user typed to CAP_ names; all reports whether
@@ -139,7 +107,8 @@ func unknownCapability(flag, typed, name string, known []string) error {
 	return e
 }
 
-func capabilityName(c capability.Cap) string {
+// CapabilityName is the name of a capability as capabilities(7) has it.
+func CapabilityName(c capability.Cap) string {
 	return "CAP_" + strings.ToUpper(c.String())
 }
 

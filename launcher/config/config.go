@@ -1,0 +1,174 @@
+// Package config turns the flags of a launch, which are spelled as those of
+// `docker run`, into typed values.
+//
+// Nothing here touches the machine: [Parse] reads no file except for the working
+// directory's name, which a relative path needs, and changes nothing. What a
+// value means on this host (a device's number, whether a capability can be
+// given) is package launcher's to find out, with [Config] in hand.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Flags are the flags that were given, by their long names without dashes, each
+// with its values in the order of the command line. A switch has the values
+// "true" and "false". Of a flag that takes one value the last one counts.
+type Flags map[string][]string
+
+// Config is what the flags of a launch say. Its zero values are what holds
+// where nothing was said, except for those that [Parse] fills in.
+type Config struct {
+	Args       []string  // the command and its arguments, without the entry point; empty is the image's
+	Entrypoint *[]string // takes the place of the image's entry point and command; nil is the image's
+	Env        []string  // NAME=VALUE, later ones win
+	User       string    // [USER|UID][:GROUP|:GID]
+	Groups     []string  // further groups, names or numbers
+	Workdir    string    // an absolute path, or ""
+
+	Terminal    bool // a terminal of the container's own
+	Interactive bool // standard input is passed on
+	Init        bool // a PID 1 that forwards signals and reaps
+	Rlimits     []specs.POSIXRlimit
+
+	Capabilities      []string // the bounding set: CAP_ names, sorted
+	NamedCapabilities []string // those of them that --cap-add names
+	Privileged        bool
+	NoNewPrivileges   bool
+	AppArmor          string // a profile's name, "unconfined", or "" for Docker's default
+	Seccomp           string // a profile's file, "default" or "unconfined"
+
+	Mounts   []Mount // parents before children
+	Devices  []Device
+	ReadOnly bool  // the root file system is read-only
+	ShmSize  int64 // bytes of /dev/shm
+
+	Network       Network
+	Hostname      string // "" is the container's ID, or the host's with NetworkHost
+	Memory        int64  // bytes; 0 is no limit
+	CPUs          int64  // billionths of a processor's time; 0 is no limit
+	Pids          int64  // processes and threads; 0 or less is no limit
+	CgroupManager CgroupManager
+
+	Name   string // "" is the container's ID
+	Labels map[string]string
+}
+
+// Error is a flag that is refused. Its text is `OP: WHY`.
+type Error struct {
+	Op   string // the flag and its value
+	Err  error  // why it is refused
+	Help string // what the user can do, or ""
+}
+
+func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what the user can do, or is empty.
+func (e *Error) Hint() string { return e.Help }
+
+// refuse makes an [Error] of a flag's value.
+func refuse(flag, value, help, format string, args ...any) error {
+	return &Error{Op: "--" + flag + " " + value, Err: fmt.Errorf(format, args...), Help: help}
+}
+
+// Parse reads flags. Every error is an [Error], of the first flag in the order
+// of the manual that is wrong. A flag that it does not know is an error too.
+func Parse(flags Flags) (*Config, error) {
+	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}}
+	p := parser{flags: flags, seen: map[string]bool{}, c: c}
+	for _, group := range []func(*parser) error{
+		(*parser).process, (*parser).security, (*parser).files, (*parser).isolation, (*parser).container,
+	} {
+		if err := group(&p); err != nil {
+			return nil, err
+		}
+	}
+	for name := range flags {
+		if !p.seen[name] {
+			return nil, &Error{Op: "--" + name, Err: errors.New("unknown flag")}
+		}
+	}
+	return c, nil
+}
+
+// parser reads flags into c, and notes which it has looked at.
+type parser struct {
+	flags Flags
+	seen  map[string]bool
+	c     *Config
+}
+
+// list gives all values of a flag.
+func (p *parser) list(name string) []string {
+	p.seen[name] = true
+	return p.flags[name]
+}
+
+// text gives the last value of a flag, and whether it was given.
+func (p *parser) text(name string) (string, bool) {
+	values := p.list(name)
+	if len(values) == 0 {
+		return "", false
+	}
+	return values[len(values)-1], true
+}
+
+// value is text without a difference between "" and not given.
+func (p *parser) value(name string) string {
+	value, _ := p.text(name)
+	return value
+}
+
+func (p *parser) on(name string) bool { return p.value(name) == "true" }
+
+func (p *parser) process() error {
+	c := p.c
+	c.Terminal, c.Interactive, c.Init = p.on("tty"), p.on("interactive"), p.on("init")
+	c.User, c.Groups = p.value("user"), p.list("group-add")
+	if e, given := p.text("entrypoint"); given {
+		c.Entrypoint = &[]string{}
+		if e != "" {
+			*c.Entrypoint = []string{e}
+		}
+	}
+	c.Workdir = p.value("workdir")
+	if c.Workdir != "" && !strings.HasPrefix(c.Workdir, "/") {
+		return refuse("workdir", c.Workdir, "write a path from /", "not an absolute path")
+	}
+	c.Env = p.list("env")
+	var err error
+	c.Rlimits, err = rlimits(p.list("ulimit"))
+	return err
+}
+
+func (p *parser) container() error {
+	p.c.Name = p.value("name")
+	if p.c.Name != "" && !isName(p.c.Name) {
+		return refuse("name", p.c.Name, "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
+	}
+	for _, label := range p.list("label") {
+		key, value, _ := strings.Cut(label, "=")
+		if key == "" {
+			return refuse("label", label, "write KEY=VALUE", "a name is missing")
+		}
+		p.c.Labels[key] = value
+	}
+	return nil
+}
+
+// isName reports whether a container can have the name (Docker's
+// RestrictedNamePattern).
+func isName(name string) bool {
+	for i, r := range name {
+		alphanumeric := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !alphanumeric && (i == 0 || !strings.ContainsRune("_.-", r)) {
+			return false
+		}
+	}
+	return len(name) > 1
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestDefaults(t *testing.T) {
+	got, err := Parse(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Capabilities: DefaultCapabilities(), Seccomp: "default", ShmSize: 64 << 20,
+		Network: NetworkNone, CgroupManager: CgroupManagerCgroupfs, Labels: map[string]string{},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParse(t *testing.T) {
+	got, err := Parse(Flags{
+		"tty": {"true"}, "interactive": {"false"}, "user": {"a", "b"}, "entrypoint": {""}, "env": {"A=1"},
+		"privileged": {"true"}, "cap-add": {"kill"}, "security-opt": {"no-new-privileges:true", "apparmor=x", "seccomp=f"},
+		"network": {"host"}, "cgroup-manager": {"systemd"}, "label": {"a=b=c", "d"}, "name": {"box.1"},
+		"workdir": {"/w"}, "hostname": {"h"}, "read-only": {"true"}, "device": {"/dev/a/../b:r"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := AllCapabilities()
+	slices.Sort(all)
+	want := &Config{
+		Entrypoint: &[]string{}, Env: []string{"A=1"}, User: "b", Workdir: "/w", Terminal: true,
+		Capabilities: all, NamedCapabilities: []string{"CAP_KILL"}, Privileged: true, NoNewPrivileges: true,
+		AppArmor: "x", Seccomp: "f", ReadOnly: true, ShmSize: 64 << 20, Network: NetworkHost, Hostname: "h",
+		Devices:       []Device{{Flag: "--device /dev/a/../b:r", Host: "/dev/b", Target: "/dev/b", Access: "r"}},
+		CgroupManager: CgroupManagerSystemd, Name: "box.1", Labels: map[string]string{"a": "b=c", "d": ""},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSeccomp(t *testing.T) {
+	for _, tt := range []struct {
+		flags Flags
+		want  string
+	}{
+		{Flags{"privileged": {"true"}}, "unconfined"},
+		{Flags{"privileged": {"true"}, "seccomp": {"default"}}, "default"},
+		{Flags{"security-opt": {"seccomp=a", "seccomp:b"}}, "b"},
+		{Flags{"seccomp": {"a"}, "security-opt": {"seccomp=a"}}, "a"},
+	} {
+		c, err := Parse(tt.flags)
+		if err != nil || c.Seccomp != tt.want {
+			t.Errorf("%v: got %v, %v", tt.flags, c, err)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct{ flag, value, want string }{
+		{"workdir", "rel", "not an absolute path"},
+		{"network", "bridge", "no such network"},
+		{"cgroup-manager", "other", "no such manager"},
+		{"security-opt", "seccomp=", "unknown option"},
+		{"security-opt", "apparmor=", "unknown option"},
+		{"security-opt", "no-new-privileges=maybe", "unknown option"},
+		{"security-opt", "frob", "unknown option"},
+		{"seccomp", "", "a profile is missing"},
+		{"name", "x", "invalid container name"},
+		{"name", "-ab", "invalid container name"},
+		{"name", "a/b", "invalid container name"},
+		{"label", "", "a name is missing"},
+		{"label", "=x", "a name is missing"},
+		{"cap-add", "", "unknown capability"},
+		{"frob", "1", "unknown flag"},
+	} {
+		refused(t, Flags{tt.flag: {tt.value}}, tt.want)
+	}
+	refused(t, Flags{"seccomp": {"a"}, "security-opt": {"seccomp=b"}}, "--seccomp a says otherwise")
+}
+
+// FuzzParse looks for a value that makes Parse panic, or that it takes without
+// having read it.
+func FuzzParse(f *testing.F) {
+	f.Add("label", "a=1")
+	f.Add("security-opt", "seccomp=x")
+	f.Add("volume", "/a:/b:ro,z")
+	f.Add("mount", `type=bind,"src=/a,b",dst=/x,ro`)
+	f.Add("tmpfs", "/x:size=1m,mode=700")
+	f.Add("device", "/dev/a:/dev/b:rwm")
+	f.Add("cpus", "1/2")
+	f.Add("ulimit", "nofile=100:-1")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		c, err := Parse(Flags{name: {value}})
+		if (c == nil) != (err != nil) {
+			t.Fatalf("got %v and %v", c, err)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "--") {
+			t.Errorf("the error names no flag: %v", err)
+		}
+	})
+}

@@ -1,0 +1,386 @@
+package config
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MountType says what a mount shows.
+type MountType string
+
+const (
+	Bind  MountType = "bind"  // a directory or file of the host's
+	Tmpfs MountType = "tmpfs" // an empty file system in memory
+)
+
+// Recursion is what bind-recursive= names: whether a bind mount brings along
+// what is mounted below its source, and whether a read-only one makes that
+// read-only too.
+type Recursion string
+
+const (
+	RecursionEnabled  Recursion = "enabled"  // along, and read-only where the kernel can (Linux 5.12); the default
+	RecursionDisabled Recursion = "disabled" // not along
+	RecursionWritable Recursion = "writable" // along, and left writable
+	RecursionReadOnly Recursion = "readonly" // along and read-only, or an error
+)
+
+// Recursions lists the values of bind-recursive=.
+func Recursions() []string {
+	return []string{string(RecursionEnabled), string(RecursionDisabled), string(RecursionWritable), string(RecursionReadOnly)}
+}
+
+// Mount is one -v, --mount or --tmpfs.
+type Mount struct {
+	Flag        string // as it was typed, for messages
+	Type        MountType
+	Source      string // of a bind mount: an absolute path of the host's
+	Target      string // an absolute path of the container's, cleaned
+	Create      bool   // a missing Source becomes a directory
+	ReadOnly    bool
+	Recursion   Recursion // of a bind mount
+	Propagation string    // of a bind mount: [r]shared, [r]slave or [r]private
+	Options     []string  // of a tmpfs: options of mount(8)
+}
+
+func (p *parser) files() (err error) {
+	c := p.c
+	c.ReadOnly = p.on("read-only")
+	shm, err := p.size("shm-size", "64m")
+	if err != nil {
+		return err
+	}
+	if shm != 0 {
+		c.ShmSize = shm
+	}
+	for _, text := range p.list("device") {
+		device, err := parseDevice(text)
+		if err != nil {
+			return err
+		}
+		c.Devices = append(c.Devices, device)
+	}
+	for _, group := range []struct {
+		flag  string
+		parse func(string) (Mount, error)
+	}{{"volume", parseVolume}, {"mount", parseMount}, {"tmpfs", parseTmpfs}} {
+		for _, text := range p.list(group.flag) {
+			m, err := group.parse(text)
+			m.Flag = "--" + group.flag + " " + text
+			if err == nil {
+				err = p.addMount(m)
+			}
+			var complete *Error
+			if err != nil && !errors.As(err, &complete) {
+				err = &Error{Op: m.Flag, Err: err}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortStableFunc(c.Mounts, func(a, b Mount) int {
+		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
+	})
+	return nil
+}
+
+// addMount adds a mount. As with Docker two mounts cannot be at one place,
+// except that the last --tmpfs replaces an earlier tmpfs.
+func (p *parser) addMount(m Mount) error {
+	if m.Target == "/" {
+		return errors.New("the destination cannot be /")
+	}
+	i := slices.IndexFunc(p.c.Mounts, func(other Mount) bool { return other.Target == m.Target })
+	switch {
+	case i < 0:
+		p.c.Mounts = append(p.c.Mounts, m)
+	case m.Type == Tmpfs && p.c.Mounts[i].Type == Tmpfs:
+		p.c.Mounts[i] = m
+	default:
+		return fmt.Errorf("duplicate mount point %s", m.Target)
+	}
+	return nil
+}
+
+// bind gives a bind mount with Docker's defaults.
+func bind(source, target string) (Mount, error) {
+	target, err := containerPath(target)
+	return Mount{
+		Type: Bind, Source: filepath.Clean(source), Target: target,
+		Recursion: RecursionEnabled, Propagation: "rprivate",
+	}, err
+}
+
+func containerPath(p string) (string, error) {
+	if !path.IsAbs(p) {
+		return "", fmt.Errorf("the container's path %q is not absolute", p)
+	}
+	return path.Clean(p), nil
+}
+
+// parseVolume reads -v HOST:CONTAINER[:OPTIONS].
+func parseVolume(text string) (Mount, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" {
+		return Mount{}, refuse("volume", text, "minirun keeps no volumes; give a host path, or --tmpfs CONTAINER", "not HOST:CONTAINER[:OPTIONS]")
+	}
+	source := parts[0]
+	if strings.HasPrefix(source, ".") {
+		abs, err := filepath.Abs(source)
+		if err != nil {
+			return Mount{}, err
+		}
+		source = abs
+	}
+	if !filepath.IsAbs(source) {
+		return Mount{}, refuse("volume", text, "minirun keeps no named volumes; write ./"+source+" for the directory of that name", "%q is not a path", source)
+	}
+	m, err := bind(source, parts[1])
+	if err != nil {
+		return m, err
+	}
+	m.Create = true
+	if len(parts) == 3 {
+		return m, volumeOptions(&m, parts[2])
+	}
+	return m, nil
+}
+
+const propagations = "[r]shared, [r]slave, [r]private"
+
+// volumeOptions reads the options of -v, of which there may be one of a kind.
+func volumeOptions(m *Mount, text string) error {
+	seen := map[string]string{}
+	for _, option := range strings.Split(text, ",") {
+		kind := ""
+		switch option {
+		case "ro", "rw":
+			kind, m.ReadOnly = "access", option == "ro"
+		case "z", "Z": // SELinux labels are Docker's to set where it is told to (--selinux-enabled)
+			kind = "label"
+		case "delegated", "cached", "consistent": // of Docker Desktop's shared folders
+			kind = "consistency"
+		case "nocopy":
+			return errors.New("nocopy is for volumes, and this is a bind mount")
+		default:
+			if !isPropagation(option) {
+				return fmt.Errorf("unknown option %q; use ro, rw, %s", option, propagations)
+			}
+			kind, m.Propagation = "propagation", option
+		}
+		if before := seen[kind]; before != "" {
+			return fmt.Errorf("%s and %s: only one of them can be", before, option)
+		}
+		seen[kind] = option
+	}
+	return nil
+}
+
+func isPropagation(text string) bool {
+	switch text {
+	case "shared", "rshared", "slave", "rslave", "private", "rprivate":
+		return true
+	}
+	return false
+}
+
+// parseMount reads --mount type=bind,source=S,target=T[,...] and
+// type=tmpfs,target=T[,...].
+func parseMount(text string) (Mount, error) {
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return Mount{}, errors.New("not a list of KEY=VALUE")
+	}
+	values := map[string]string{"type": "volume"}
+	for _, field := range fields {
+		key, value, hasValue := strings.Cut(field, "=")
+		key = mountKey(strings.ToLower(key))
+		if !hasValue && key != "readonly" && key != "bind-nonrecursive" {
+			return Mount{}, fmt.Errorf("%q is not KEY=VALUE", field)
+		}
+		if !hasValue {
+			value = "true"
+		}
+		values[key] = value
+	}
+	if values["target"] == "" {
+		return Mount{}, errors.New("target is required")
+	}
+	m := Mount{}
+	switch MountType(strings.ToLower(values["type"])) {
+	case Bind:
+		m, err = bindFields(values)
+	case Tmpfs:
+		m, err = tmpfsFields(values)
+	default:
+		return m, fmt.Errorf("type %q: minirun mounts bind and tmpfs", values["type"])
+	}
+	for _, field := range fields { // not values, whose order is any
+		key, _, _ := strings.Cut(field, "=")
+		if key = mountKey(strings.ToLower(key)); err == nil && !mountKeys(m.Type, key) {
+			err = fmt.Errorf("unexpected key %q for type=%s", key, m.Type)
+		}
+	}
+	return m, err
+}
+
+func mountKey(key string) string {
+	switch key {
+	case "src":
+		return "source"
+	case "dst", "destination":
+		return "target"
+	case "ro":
+		return "readonly"
+	}
+	return key
+}
+
+// mountKeys reports whether a mount of that type can have the key.
+func mountKeys(t MountType, key string) bool {
+	switch key {
+	case "type", "target", "readonly", "consistency":
+		return true
+	case "source", "bind-propagation", "bind-recursive", "bind-nonrecursive":
+		return t == Bind
+	case "tmpfs-size", "tmpfs-mode":
+		return t == Tmpfs
+	}
+	return false
+}
+
+func bindFields(values map[string]string) (Mount, error) {
+	source := values["source"]
+	if source == "." || strings.HasPrefix(source, "./") || source == ".." || strings.HasPrefix(source, "../") {
+		abs, err := filepath.Abs(source)
+		if err != nil {
+			return Mount{}, err
+		}
+		source = abs
+	}
+	if !filepath.IsAbs(source) {
+		return Mount{}, fmt.Errorf("the source %q is not an absolute path", source)
+	}
+	m, err := bind(source, values["target"])
+	if err != nil {
+		return m, err
+	}
+	if value, given := values["bind-propagation"]; given {
+		if !isPropagation(value) {
+			return m, fmt.Errorf("unknown propagation %q; use %s", value, propagations)
+		}
+		m.Propagation = value
+	}
+	if m.ReadOnly, err = switchField(values, "readonly"); err != nil {
+		return m, err
+	}
+	return m, recursionFields(&m, values)
+}
+
+// recursionFields reads bind-recursive= and its older form, bind-nonrecursive=.
+func recursionFields(m *Mount, values map[string]string) error {
+	non, err := switchField(values, "bind-nonrecursive")
+	if err != nil {
+		return err
+	}
+	if non {
+		m.Recursion = RecursionDisabled
+	}
+	value, given := values["bind-recursive"]
+	if !given {
+		return nil
+	}
+	if !slices.Contains(Recursions(), value) {
+		return fmt.Errorf("unknown bind-recursive %q; use %s", value, strings.Join(Recursions(), ", "))
+	}
+	m.Recursion = Recursion(value)
+	switch {
+	case (m.Recursion == RecursionWritable || m.Recursion == RecursionReadOnly) && !m.ReadOnly:
+		return fmt.Errorf("bind-recursive=%s is for a mount with readonly", value)
+	case m.Recursion == RecursionReadOnly && values["bind-propagation"] != "rprivate":
+		return fmt.Errorf("bind-recursive=%s needs bind-propagation=rprivate too", value)
+	}
+	return nil
+}
+
+func switchField(values map[string]string, key string) (bool, error) {
+	value, given := values[key]
+	if !given {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, fmt.Errorf("%s %q is neither true nor false", key, value)
+	}
+	return on, nil
+}
+
+func tmpfsFields(values map[string]string) (Mount, error) {
+	m, err := parseTmpfs(values["target"])
+	if err != nil {
+		return m, err
+	}
+	if value, given := values["tmpfs-size"]; given {
+		size, err := bytes(value)
+		if err != nil {
+			return m, fmt.Errorf("tmpfs-size %q is not a size, such as 64m", value)
+		}
+		m.Options = append(m.Options, fmt.Sprintf("size=%d", size))
+	}
+	if value, given := values["tmpfs-mode"]; given {
+		if _, err := strconv.ParseUint(value, 8, 12); err != nil {
+			return m, fmt.Errorf("tmpfs-mode %q is not an octal mode, such as 1777", value)
+		}
+		m.Options = append(m.Options, "mode="+value)
+	}
+	if m.ReadOnly, err = switchField(values, "readonly"); m.ReadOnly {
+		m.Options = append(m.Options, "ro")
+	}
+	return m, err
+}
+
+// parseTmpfs reads --tmpfs CONTAINER[:OPTIONS]; without options it is Docker's
+// noexec,nosuid,nodev.
+func parseTmpfs(text string) (Mount, error) {
+	target, options, _ := strings.Cut(text, ":")
+	target, err := containerPath(target)
+	m := Mount{Type: Tmpfs, Target: target, Options: []string{"noexec", "nosuid", "nodev"}}
+	if err != nil || options == "" {
+		return m, err
+	}
+	for _, option := range strings.Split(options, ",") {
+		if !isTmpfsOption(option) {
+			return m, fmt.Errorf("unknown option %q; see tmpfs(5)", option)
+		}
+		opposite := strings.TrimPrefix(option, "no")
+		if opposite == option {
+			opposite = "no" + option
+		}
+		m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == opposite || o == option })
+		m.Options = append(m.Options, option)
+	}
+	return m, nil
+}
+
+// isTmpfsOption reports whether Docker takes the option of --tmpfs
+// (github.com/moby/sys/mount, MergeTmpfsOptions).
+func isTmpfsOption(option string) bool {
+	switch option {
+	case "defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync",
+		"mand", "nomand", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime":
+		return true
+	}
+	name, value, _ := strings.Cut(option, "=")
+	switch name {
+	case "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol":
+		return value != ""
+	}
+	return false
+}

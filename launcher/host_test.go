@@ -1,0 +1,71 @@
+package launcher
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/minirun/minirun/launcher/config"
+)
+
+func parse(t *testing.T, flags config.Flags) *config.Config {
+	t.Helper()
+	c, err := config.Parse(flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// What a host does not have is refused, and looking for it changes nothing.
+func TestInspectRefuses(t *testing.T) {
+	host := t.TempDir()
+	for _, tt := range []struct {
+		flags config.Flags
+		want  string
+	}{
+		{config.Flags{"mount": {"type=bind,src=" + host + "/no,dst=/x"}}, "bind source path does not exist: " + host + "/no"},
+		{config.Flags{"device": {"/dev/nosuch"}}, "no such file or directory"},
+		{config.Flags{"device": {"/etc/passwd"}}, "not a device node"},
+		{config.Flags{"cpus": {"100000"}}, "processors of this machine"},
+		{config.Flags{"volume": {host + "/new:/x"}, "device": {"/dev/nosuch"}}, "no such file or directory"},
+	} {
+		_, err := Inspect(parse(t, tt.flags))
+		var e *Error
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: got %v, want an Error with %q", tt.flags, err, tt.want)
+		}
+	}
+	if _, err := Inspect(parse(t, config.Flags{"volume": {host + "/new:/x"}})); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(host); err != nil || len(entries) > 0 {
+		t.Errorf("made: %v, %v", entries, err)
+	}
+}
+
+func TestInspectDevice(t *testing.T) {
+	host, err := Inspect(parse(t, config.Flags{"device": {"/dev/null:/dev/nothing:r"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(host.Devices) != 1 {
+		t.Fatalf("got %+v", host.Devices)
+	}
+	d := host.Devices[0]
+	if d.Path != "/dev/nothing" || d.Type != "c" || d.Major != 1 || d.Minor != 3 || d.Access != "r" {
+		t.Errorf("got %+v", d)
+	}
+}
+
+func TestMakeSources(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "new")
+	if err := makeSources(parse(t, config.Flags{"volume": {dir + ":/x"}}).Mounts); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		t.Errorf("the host directory was not made: %v", err)
+	}
+}

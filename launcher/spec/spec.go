@@ -1,0 +1,147 @@
+// Package spec turns what the flags of a launch and an image's configuration say
+// into an OCI runtime specification. It is pure: what depends on the host or on
+// the container's files comes in as a value.
+package spec
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/launcher/config"
+)
+
+// Image is what an image says about how to run it: the part of the OCI image
+// configuration (image-spec, config.md) that a launch needs.
+type Image struct {
+	Entrypoint, Cmd, Env         []string
+	User, WorkingDir, StopSignal string
+	Labels                       map[string]string
+	Volumes                      []string // sorted paths
+}
+
+// Host is what a spec depends on of the machine that it is for.
+type Host struct {
+	Hostname     string   // the host's own
+	Capabilities []string // the bounding set, as far as it can be given
+	AppArmor     string   // the profile to confine with, or ""
+	SwapLimit    bool     // the kernel counts swap
+	RecursiveRO  bool     // mount_setattr(2) makes mounts read-only recursively (Linux 5.12)
+	Devices      []Device // the nodes of --device, or with --privileged of /dev
+}
+
+// Device is a device node, and what the container may do with it.
+type Device struct {
+	specs.LinuxDevice
+	Access string
+}
+
+// Container is what a spec needs to know of the container that it is for.
+type Container struct {
+	ID          string // its name and, without another, its host name
+	Root        string // the root file system, an absolute path
+	CgroupsPath string
+	User        specs.User
+	Home        string // of User; HOME where nothing else sets it
+}
+
+// Merge fills in what the image says and the flags do not. The result has a
+// command, or Merge returns an error: ErrNoCommand.
+func Merge(c config.Config, image Image) (*config.Config, error) {
+	switch {
+	case c.Entrypoint != nil:
+		c.Args = slices.Concat(*c.Entrypoint, c.Args)
+	case len(c.Args) == 0:
+		c.Args = slices.Concat(image.Entrypoint, image.Cmd)
+	default:
+		c.Args = slices.Concat(image.Entrypoint, c.Args)
+	}
+	if len(c.Args) == 0 {
+		return nil, ErrNoCommand
+	}
+	c.Env = slices.Concat(image.Env, c.Env)
+	c.User = cmp.Or(c.User, image.User)
+	c.Workdir = cmp.Or(c.Workdir, image.WorkingDir, "/")
+	if !path.IsAbs(c.Workdir) {
+		return nil, fmt.Errorf("the image's working directory %q is not an absolute path", c.Workdir)
+	}
+	return &c, nil
+}
+
+// ErrNoCommand says that neither the flags nor the image name a command.
+var ErrNoCommand = errors.New("no command given, and the image names none")
+
+// New describes the container: what `docker run` hands to its runtime for the
+// same flags, without the seccomp filter, which minirun installs itself. c comes
+// from [Merge].
+func New(c *config.Config, host Host, at Container) *specs.Spec {
+	hostname := c.Hostname
+	if hostname == "" && c.Network == config.NetworkHost {
+		hostname = host.Hostname
+	}
+	hostname = cmp.Or(hostname, at.ID)
+	return &specs.Spec{
+		Version:     specs.Version,
+		Root:        &specs.Root{Path: at.Root, Readonly: c.ReadOnly},
+		Hostname:    hostname,
+		Process:     process(c, host, at, hostname),
+		Mounts:      mounts(c, host),
+		Linux:       linux(c, host, at),
+		Annotations: maps.Clone(c.Labels),
+	}
+}
+
+func process(c *config.Config, host Host, at Container, hostname string) *specs.Process {
+	return &specs.Process{
+		Terminal:        c.Terminal,
+		Args:            c.Args,
+		Env:             environment(c, hostname, at.Home),
+		Cwd:             path.Clean(c.Workdir),
+		User:            at.User,
+		Capabilities:    capabilities(host.Capabilities, at.User.UID),
+		Rlimits:         c.Rlimits,
+		NoNewPrivileges: c.NoNewPrivileges,
+		ApparmorProfile: host.AppArmor,
+	}
+}
+
+// capabilities are Docker's: the whole bounding set for root, none for another
+// user, who gets from it what a set-uid or file capability grants; inheritable
+// and ambient always empty.
+func capabilities(bounding []string, uid uint32) *specs.LinuxCapabilities {
+	caps := &specs.LinuxCapabilities{Bounding: bounding}
+	if uid == 0 {
+		caps.Effective, caps.Permitted = bounding, bounding
+	}
+	return caps
+}
+
+// defaultPath is the PATH of a container whose image sets none, as Docker's.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// environment is the container's: Docker's PATH, HOSTNAME, TERM and HOME, then
+// the image's and the user's on top.
+func environment(c *config.Config, hostname, home string) []string {
+	env := []string{defaultPath, "HOSTNAME=" + hostname}
+	if c.Terminal {
+		env = append(env, "TERM=xterm")
+	}
+	for _, pair := range c.Env {
+		name, _, _ := strings.Cut(pair, "=")
+		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }); i >= 0 {
+			env[i] = pair
+		} else {
+			env = append(env, pair)
+		}
+	}
+	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
+		env = append(env, "HOME="+home)
+	}
+	return env
+}
