@@ -44,6 +44,9 @@ func digestOf(data []byte) string {
 // add unpacks an image's layers into a work folder and then takes all of it
 // into the store in one step. After an error the store is as before.
 func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *ImageInfo, err error) {
+	if len(c.layers) > maxLayers {
+		return nil, fmt.Errorf("the image has %d layers, where overlayfs takes %d", len(c.layers), maxLayers)
+	}
 	work, err := s.newWorkDir()
 	if err != nil {
 		return nil, err
@@ -240,6 +243,7 @@ func (a *addition) manifest(config []byte) (data []byte, mediaType string, err e
 		SchemaVersion: 2,
 		MediaType:     manifestType,
 		Config:        descriptor{MediaType: configType, Digest: digestOf(config), Size: int64(len(config))},
+		Layers:        []descriptor{},
 	}
 	for i, diffID := range a.diffIDs {
 		m.Layers = append(m.Layers, descriptor{MediaType: layerType, Digest: diffID, Size: a.sizes[i]})

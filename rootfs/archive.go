@@ -3,6 +3,7 @@ package rootfs
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +14,6 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	archives "github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/go-archive/compression"
 )
 
@@ -128,48 +126,111 @@ func fromRootTarball(file string) *content {
 	}
 }
 
+// savedImage is an image in manifest.json of what docker save wrote
+// (moby, image/spec/v1.2.md).
+type savedImage struct {
+	Config           string
+	RepoTags, Layers []string
+}
+
 // fromDockerArchive reads what docker save wrote. A manifest is made from the
-// layers' diffIDs: the archive's own layers mostly are not packed, and
-// go-containerregistry would pack them to tell a digest.
+// layers' diffIDs, as the archive has none.
 func fromDockerArchive(file, tag string) (*content, error) {
-	var wanted *name.Tag
-	if tag != "" {
-		parsed, err := name.NewTag(tag)
-		if err != nil {
-			return nil, err
-		}
-		wanted = &parsed
+	data, err := readMember(file, "manifest.json", "manifest", maxManifest)
+	if err != nil {
+		return nil, err
 	}
-	opener := func() (io.ReadCloser, error) { return openPlain(file) }
-	image, err := archives.Image(opener, wanted)
+	var images []savedImage
+	if err := json.Unmarshal(data, &images); err != nil {
+		return nil, fmt.Errorf("read manifest.json: %w", err)
+	}
+	saved, err := chooseSaved(images, tag)
 	if err != nil {
 		return nil, err
 	}
 	c := &content{}
-	if c.config, err = image.RawConfigFile(); err != nil {
+	if c.config, err = readMember(file, saved.Config, "configuration", maxConfig); err != nil {
 		return nil, err
 	}
 	config, err := parseConfig(c.config)
 	if err != nil {
 		return nil, err
 	}
-	for _, diffID := range config.RootFS.DiffIDs {
+	if len(saved.Layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("manifest.json has %d layers, the configuration %d", len(saved.Layers), len(config.RootFS.DiffIDs))
+	}
+	for i, diffID := range config.RootFS.DiffIDs {
 		c.layers = append(c.layers, layerSource{
 			diffID: diffID,
-			open: func(context.Context) (io.ReadCloser, error) {
-				hash, err := v1.NewHash(diffID)
-				if err != nil {
-					return nil, err
-				}
-				layer, err := image.LayerByDiffID(hash)
-				if err != nil {
-					return nil, err
-				}
-				return layer.Uncompressed()
-			},
+			open:   func(context.Context) (io.ReadCloser, error) { return openMember(file, saved.Layers[i], 0) },
 		})
 	}
 	return c, nil
+}
+
+// chooseSaved finds the image with a tag, or the only one.
+func chooseSaved(images []savedImage, tag string) (savedImage, error) {
+	if tag == "" {
+		if len(images) != 1 {
+			return savedImage{}, fmt.Errorf("the archive has %d images: say which with docker-archive:PATH:NAME", len(images))
+		}
+		return images[0], nil
+	}
+	wanted, err := name.NewTag(tag)
+	if err != nil {
+		return savedImage{}, err
+	}
+	for _, image := range images {
+		for _, has := range image.RepoTags {
+			if parsed, err := name.NewTag(has); err == nil && parsed.Name() == wanted.Name() {
+				return image, nil
+			}
+		}
+	}
+	return savedImage{}, fmt.Errorf("no image has the name %q", tag)
+}
+
+func readMember(file, member, what string, limit int64) ([]byte, error) {
+	r, err := openMember(file, member, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return readLimited(r, what, limit)
+}
+
+// maxMemberLinks is how many links lead to a file of a tarball. Before Docker 25,
+// docker save wrote a link where two images have a layer in common.
+const maxMemberLinks = 8
+
+// openMember opens a file of a tarball; links have led to it already.
+func openMember(file, member string, links int) (io.ReadCloser, error) {
+	plain, err := openPlain(file)
+	if err != nil {
+		return nil, err
+	}
+	tr := tar.NewReader(plain)
+	h, err := tr.Next()
+	for err == nil && path.Clean(h.Name) != path.Clean(member) {
+		h, err = tr.Next()
+	}
+	if err == nil && h.Typeflag == tar.TypeReg {
+		return &plainFile{io.NopCloser(tr), plain}, nil
+	}
+	_ = plain.Close()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("the archive has no file %q", member)
+	case err != nil:
+		return nil, fmt.Errorf("not a tarball, or truncated: %w", err)
+	case links == maxMemberLinks:
+		return nil, fmt.Errorf("%q leads through more than %d links", member, maxMemberLinks)
+	case h.Typeflag == tar.TypeSymlink:
+		return openMember(file, path.Join(path.Dir(member), h.Linkname), links+1)
+	case h.Typeflag == tar.TypeLink:
+		return openMember(file, h.Linkname, links+1)
+	}
+	return nil, fmt.Errorf("%q in the archive is not a regular file", member)
 }
 
 // openPlain opens a file and decompresses it if need be. A plain file is given
@@ -197,7 +258,7 @@ func openPlain(file string) (io.ReadCloser, error) {
 
 type plainFile struct {
 	io.ReadCloser
-	file *os.File
+	file io.Closer
 }
 
 func (p *plainFile) Close() error { return errors.Join(p.ReadCloser.Close(), p.file.Close()) }
@@ -221,16 +282,4 @@ func extractLayout(ctx context.Context, file, dir string) error {
 		_, err = io.Copy(f, &spaceGuard{Reader: &cancelReader{ctx, r}, dir: dir})
 		return errors.Join(err, f.Close())
 	})
-}
-
-func fromLayout(dir, tag string, want platform) (*content, error) {
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		return nil, fmt.Errorf("not an OCI layout: %w", err)
-	}
-	image, err := choose(index, tag, want)
-	if err != nil {
-		return nil, err
-	}
-	return fromImage(image)
 }

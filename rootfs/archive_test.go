@@ -138,7 +138,7 @@ func TestResolveRefuses(t *testing.T) {
 		"oci:" + dir + "/layout:none":     "no image has the name",
 		"oci:" + dir:                      "no such file",
 		"docker-archive:" + dir + "/text": "unexpected EOF",
-		"docker-archive:" + dir + "/docker.tar:other": "not found in tarball",
+		"docker-archive:" + dir + "/docker.tar:other": "no image has the name",
 		"/dev/null": "not a regular file",
 	} {
 		t.Run(filepath.Base(ref), func(t *testing.T) {

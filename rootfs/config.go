@@ -1,10 +1,14 @@
 package rootfs
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,8 +35,8 @@ type configFile struct {
 type configFields struct {
 	User       string              `json:",omitempty"`
 	Env        []string            `json:",omitempty"`
-	Entrypoint []string            `json:",omitempty"`
-	Cmd        []string            `json:",omitempty"`
+	Entrypoint words               `json:",omitempty"`
+	Cmd        words               `json:",omitempty"`
 	WorkingDir string              `json:",omitempty"`
 	Labels     map[string]string   `json:",omitempty"`
 	StopSignal string              `json:",omitempty"`
@@ -44,10 +48,33 @@ type rootFS struct {
 	DiffIDs []string `json:"diff_ids"`
 }
 
+// words is a list of strings. Docker takes a single string as well.
+type words []string
+
+func (w *words) UnmarshalJSON(data []byte) error {
+	var one *string
+	if err := json.Unmarshal(data, &one); err == nil {
+		*w = nil
+		if one != nil {
+			*w = words{*one}
+		}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(w))
+}
+
+// parseConfig reads an image's configuration. It takes what Docker takes; the
+// error for anything else names the field.
 func parseConfig(data []byte) (*configFile, error) {
 	var c configFile
 	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, fmt.Errorf("image configuration: %w", err)
+		return nil, fmt.Errorf("image configuration: %w", explainType(err))
+	}
+	for _, pair := range c.Config.Env {
+		// What has no = is left out by the launcher, as by Docker.
+		if strings.HasPrefix(pair, "=") || strings.Contains(pair, "\x00") {
+			return nil, fmt.Errorf("image configuration: the entry %q of config.Env is no environment variable", pair)
+		}
 	}
 	for _, id := range c.RootFS.DiffIDs {
 		if !isDigest(id) {
@@ -55,6 +82,27 @@ func parseConfig(data []byte) (*configFile, error) {
 		}
 	}
 	return &c, nil
+}
+
+// explainType says in words what encoding/json says in Go types.
+func explainType(err error) error {
+	var mismatch *json.UnmarshalTypeError
+	var time *time.ParseError
+	switch {
+	case errors.As(err, &time):
+		return fmt.Errorf("created is %q, which is no time", time.Value)
+	case !errors.As(err, &mismatch):
+		return err
+	}
+	needed := "a string"
+	switch mismatch.Type.Kind() {
+	case reflect.Slice:
+		needed = "a list of strings"
+	case reflect.Map, reflect.Struct:
+		needed = "an object"
+	}
+	got, _, _ := strings.Cut(mismatch.Value, " ") // "number 7"
+	return fmt.Errorf("%s has a JSON %s where %s is needed", cmp.Or(mismatch.Field, "it"), got, needed)
 }
 
 func (c *configFile) config() Config {

@@ -204,9 +204,9 @@ func (d *descriptor) matches(r reference) bool {
 		return true
 	}
 	digest := r.digest()
+	version, ok := strings.CutPrefix(d.name(), r.domain+"/"+r.repository)
 	return digest != "" && (d.Digest == digest || d.Annotations[annotationIndex] == digest) &&
-		strings.HasPrefix(d.name(), r.domain+"/"+r.repository) &&
-		strings.Trim(d.name()[len(r.domain+"/"+r.repository):][:1], ":@") == ""
+		ok && (version == "" || version[0] == ':' || version[0] == '@')
 }
 
 // put adds an entry in the place of one of the same name and platform.

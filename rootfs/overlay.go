@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxLayers is how many lower layers one mount takes: mount(2)'s data is one
-// page, and a layer takes up to 18 bytes of it. Docker's own limit is 128.
-const maxLayers = 128
+// maxLayers is how many lower layers overlayfs takes (OVL_MAX_STACK in
+// fs/overlayfs/super.c). Docker's limit is about 128.
+const maxLayers = 500
 
 // Overlay is a copy-on-write root: layers that are never written, under a
 // folder that takes what the container writes.
@@ -24,7 +25,8 @@ type Overlay struct {
 // Mount mounts the overlay and returns the path of the root, Dir/root.
 //
 // The caller's thread must be in a mount namespace of its own with private
-// propagation, or the mount shows on the host. Layers and Dir may have any
+// propagation, or the mount shows on the host. unshare(2) has given it a working
+// directory of its own then, which Mount changes and restores. Layers and Dir may have any
 // characters in their paths, and Dir may lie in a layer, as it does when the
 // layer is the host's own root: since overlayfs refuses that (ELOOP), what the
 // container writes then goes to a tmpfs, that is, to memory.
@@ -84,9 +86,8 @@ func (o Overlay) mountOnTmpfs() error {
 	return err
 }
 
-// mountWithUpper mounts with dir/upper and dir/work. The folders are handed
-// over as /proc/self/fd/N: no character of a path can then be taken for a
-// separator, and 128 layers fit the page.
+// mountWithUpper mounts with dir/upper and dir/work. The folders are handed over
+// by descriptor: no character of a path can then be taken for a separator.
 func (o Overlay) mountWithUpper(dir string) error {
 	var open folders
 	defer open.close()
@@ -105,7 +106,7 @@ func (o Overlay) mountWithUpper(dir string) error {
 	if open.err != nil {
 		return open.err
 	}
-	return mountOverlay(o.root(), data)
+	return open.within(func() error { return mountOverlay(o.root(), data) })
 }
 
 func mountOverlay(root, data string) error {
@@ -155,7 +156,8 @@ func (o Overlay) hint(err error) string {
 	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a folder on ext4, xfs, btrfs or tmpfs with --root"
 }
 
-// folders holds folders open and gives each a short name.
+// folders holds folders open and gives each a short name, which is good within
+// /proc/self/fd: mount(2)'s data is one page, and a layer takes 4 bytes of it.
 type folders struct {
 	files []int
 	err   error
@@ -170,7 +172,25 @@ func (f *folders) add(path string) string {
 		return ""
 	}
 	f.files = append(f.files, fd)
-	return fmt.Sprintf("/proc/self/fd/%d", fd)
+	return strconv.Itoa(fd)
+}
+
+// within calls mount while /proc/self/fd is the thread's working directory.
+func (f *folders) within(mount func() error) error {
+	before, err := unix.Open(".", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: ".", Err: err}
+	}
+	defer unix.Close(before)
+	const numbers = "/proc/self/fd"
+	if err := unix.Chdir(numbers); err != nil {
+		return &os.PathError{Op: "chdir", Path: numbers, Err: err}
+	}
+	err = mount()
+	if back := unix.Fchdir(before); err == nil && back != nil {
+		err = fmt.Errorf("return to the working directory: %w", back)
+	}
+	return err
 }
 
 func (f *folders) close() {

@@ -104,6 +104,9 @@ func (s *Store) pullError(r reference, err error) error {
 }
 
 func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
+	if err := checkManifest(found.Digest, found.Manifest); err != nil {
+		return nil, err
+	}
 	if !found.MediaType.IsIndex() {
 		return found.Image()
 	}
@@ -111,13 +114,13 @@ func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return choose(index, "", want)
+	return choose(index, "", want, 1)
 }
 
-// choose finds the image for a platform in an index, and in the indexes in it.
-// With a tag only what has that name counts. What is no image, as the
-// attestations that BuildKit adds, is for no platform.
-func choose(index v1.ImageIndex, tag string, want platform) (v1.Image, error) {
+// choose finds the image for a platform in an index, and in the indexes in it;
+// depth is 1 for the outermost. With a tag only what has that name counts. What
+// is no image, as the attestations that BuildKit adds, is for no platform.
+func choose(index v1.ImageIndex, tag string, want platform, depth int) (v1.Image, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
@@ -132,11 +135,21 @@ func choose(index v1.ImageIndex, tag string, want platform) (v1.Image, error) {
 		}
 	}
 	if len(entries) == 1 && entries[0].MediaType.IsIndex() {
+		if depth == maxIndexDepth {
+			return nil, fmt.Errorf("indexes are nested more than %d deep", maxIndexDepth)
+		}
 		nested, err := index.ImageIndex(entries[0].Digest)
 		if err != nil {
 			return nil, err
 		}
-		return choose(nested, "", want)
+		raw, err := nested.RawManifest()
+		if err == nil {
+			err = checkManifest(entries[0].Digest, raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return choose(nested, "", want, depth+1)
 	}
 	d, err := choosePlatform(entries, want)
 	if err != nil {
@@ -147,8 +160,8 @@ func choose(index v1.ImageIndex, tag string, want platform) (v1.Image, error) {
 		return nil, err
 	}
 	raw, err := image.RawManifest()
-	if err == nil && digestOf(raw) != d.Digest.String() {
-		err = fmt.Errorf("manifest %s has the digest %s", d.Digest, digestOf(raw))
+	if err == nil {
+		err = checkManifest(d.Digest, raw)
 	}
 	return image, err
 }
@@ -203,6 +216,9 @@ func fromImage(image v1.Image) (*content, error) {
 	}
 	if c.manifest, err = image.RawManifest(); err != nil {
 		return nil, err
+	}
+	if m.Config.Size > maxConfig {
+		return nil, &limitError{"configuration", maxConfig}
 	}
 	if c.config, err = image.RawConfigFile(); err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 //	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
 //	blobs/sha256/HEX         manifests and configurations, not the packed layers
 //	layers/sha256/HEX/       the unpacked layers, by diffID, each with a file HEX.size
+//	empty/                   the layer of an image that has none
 //	tmp/                     what is being fetched, with a lock on each folder
 //	lock                     held by flock(2) while the store changes
 //
@@ -186,9 +187,22 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 		image.Layers = append(image.Layers, layer)
 	}
 	if len(image.Layers) == 0 {
-		return nil, errors.New("the image has no layers")
+		empty, err := s.emptyLayer()
+		if err != nil {
+			return nil, err
+		}
+		image.Layers = []string{empty}
 	}
 	return image, nil
+}
+
+// emptyLayer is the root of an image without layers: overlayfs wants one.
+func (s *Store) emptyLayer() (string, error) {
+	dir := s.path("empty")
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
 }
 
 // readManifest reads a manifest and its configuration. It returns

@@ -126,14 +126,19 @@ func capabilities(bounding []string, uid uint32) *specs.LinuxCapabilities {
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // environment is the container's: Docker's PATH, HOSTNAME, TERM and HOME, then
-// the image's and the user's on top.
+// the image's and the user's on top. As with Docker, an entry without = is left
+// out, and takes an earlier one of its name with it.
 func environment(c *config.Config, hostname, home string) []string {
 	env := []string{defaultPath, "HOSTNAME=" + hostname}
 	if c.Terminal {
 		env = append(env, "TERM=xterm")
 	}
 	for _, pair := range c.Env {
-		name, _, _ := strings.Cut(pair, "=")
+		name, _, hasValue := strings.Cut(pair, "=")
+		if !hasValue {
+			env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+			continue
+		}
 		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") }); i >= 0 {
 			env[i] = pair
 		} else {

@@ -163,3 +163,16 @@ func TestMergeRefuses(t *testing.T) {
 		t.Error("a relative working directory: no error")
 	}
 }
+
+// Seen with dockerd 20.10.
+func TestEnvironmentWithoutEquals(t *testing.T) {
+	for env, want := range map[string]string{
+		"A=1|A|B|": defaultPath + "|HOSTNAME=h|HOME=/root",
+		"PATH|C=2": "HOSTNAME=h|C=2|HOME=/root",
+	} {
+		c := &config.Config{Env: strings.Split(env, "|")}
+		if got := strings.Join(environment(c, "h", "/root"), "|"); got != want {
+			t.Errorf("%s: %s, want %s", env, got, want)
+		}
+	}
+}

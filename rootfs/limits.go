@@ -1,0 +1,49 @@
+package rootfs
+
+import (
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Limits of what is held in memory of an image's documents. Registries must take
+// manifests of 4 MiB (distribution-spec, "Pushing Manifests"), and few take more.
+const (
+	maxManifest   = 4 << 20 // bytes of a manifest or an index
+	maxConfig     = 8 << 20 // bytes of a configuration
+	maxIndexDepth = 8       // indexes in indexes
+)
+
+// limitError says that a part of an image is larger than minirun takes.
+type limitError struct {
+	what  string
+	limit int64 // bytes
+}
+
+func (e *limitError) Error() string {
+	if e.limit >= 1<<20 {
+		return fmt.Sprintf("the %s is larger than %d MiB", e.what, e.limit>>20)
+	}
+	return fmt.Sprintf("the %s is longer than %d bytes", e.what, e.limit)
+}
+
+// readLimited reads all of r, which must not be more than limit bytes.
+func readLimited(r io.Reader, what string, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &limitError{what, limit}
+	}
+	return data, err
+}
+
+// checkManifest checks the size and the digest of a manifest or an index.
+func checkManifest(want v1.Hash, data []byte) error {
+	if len(data) > maxManifest {
+		return &limitError{"manifest", maxManifest}
+	}
+	if got := digestOf(data); got != want.String() {
+		return fmt.Errorf("manifest %s has the digest %s", want, got)
+	}
+	return nil
+}
