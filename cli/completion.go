@@ -3,16 +3,10 @@ package cli
 import (
 	"bytes"
 	"embed"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
-
-	"github.com/minirun/minirun/launcher/config"
-	"github.com/minirun/minirun/rootfs"
-	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 // completions has a script for each shell. They ask `minirun __complete` for
@@ -52,7 +46,7 @@ func (a *app) completeCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:   "__complete",
 		Hidden: true,
-		Usage:  "print what the last of the words can become, a line each: CANDIDATE[TAB TEXT], or :files",
+		Usage:  "print what the last of the words can become, a line each: CANDIDATE[TAB TEXT], or :files[TAB PREFIX]",
 		Action: func(c *ucli.Context) error {
 			if c.NArg() == 0 {
 				return nil
@@ -140,6 +134,9 @@ func (k *completer) take(word string) {
 
 // wanting gives the flag of word that takes the next word as its value.
 func (k *completer) wanting(word string) ucli.Flag {
+	if dir, ok := strings.CutPrefix(word, "--root="); ok {
+		k.root = dir
+	}
 	if strings.HasPrefix(word, "--") {
 		if f := k.flag(word[2:]); f != nil && takesValue(f) {
 			return f // also not when word has its value: no flag's name has a =
@@ -190,7 +187,7 @@ func (k *completer) flagNames() {
 			k.candidate("", dashes+name, usage)
 		}
 	}
-	k.candidate("", "--help", "tell how it is used")
+	k.candidate("", "--help", "show help")
 }
 
 // candidate prints one, if the word may become it; before is what the word has
@@ -206,34 +203,43 @@ func (k *completer) candidate(before, text, usage string) {
 	k.out.WriteByte('\n')
 }
 
-func (k *completer) files() { k.out.WriteString(":files\n") }
+// files asks the shell for files; before is what the word has in front of one.
+func (k *completer) files(before string) {
+	k.out.WriteString(":files")
+	if before != "" {
+		k.out.WriteString("\t" + before)
+	}
+	k.out.WriteByte('\n')
+}
 
 // wordsOf completes a word that is no flag.
 func (k *completer) wordsOf(verb *ucli.Command) {
 	switch {
 	case verb == nil:
 		k.commands(k.app.Commands)
-		k.images()
+		k.imageArgument()
 	case len(verb.Subcommands) > 0:
 		k.commands(verb.Subcommands)
 	case verb.Name == "help":
 		k.help()
 	case verb.Name == "run" && len(k.words) > 0:
-		k.files()
-	case verb.Name == "run" || verb.Name == "rmi" || verb.Name == "pull":
+		k.commandArgument()
+	case verb.Name == "run" || verb.Name == "pull":
+		k.imageArgument()
+	case verb.Name == "rmi":
 		k.images()
 	case verb.Name == "explain":
-		k.calls("", k.word)
+		callNames(k, "", k.word)
+	case verb.Name == "dump":
+		k.processes()
+	case verb.Name == "lint" || verb.Name == "diff" || verb.Name == "matrix":
+		files("default")(k, "", k.word)
+	case verb.Name == "test":
+		k.files("")
 	case verb.Name == "completion":
-		for _, shell := range shells {
-			k.candidate("", shell, "")
-		}
+		oneOf(shells[:]...)(k, "", k.word)
 	case verb.Name == "bootstrap":
-		for _, name := range []string{"debian:bookworm", "debian:trixie"} {
-			k.candidate("", name, "")
-		}
-	default:
-		k.files()
+		oneOf("debian:bookworm", "debian:trixie")(k, "", k.word)
 	}
 }
 
@@ -258,88 +264,9 @@ func (k *completer) commands(commands []*ucli.Command) {
 	}
 }
 
-// images completes the names of the store. A store that is not there is not made.
-func (k *completer) images() {
-	if k.root == "" {
-		k.root, _ = defaultRoot()
-	}
-	if _, err := os.Stat(filepath.Join(k.root, "oci-layout")); err != nil {
-		return
-	}
-	store, err := rootfs.OpenStore(k.root)
-	if err != nil {
-		return
-	}
-	images, err := store.Images()
-	if err != nil {
-		return
-	}
-	for _, image := range images {
-		k.candidate("", familiar(image.Name), "image")
-	}
-}
-
 // values completes the value of a flag.
 func (k *completer) values(f ucli.Flag, before, value string) {
-	var choices []string
-	files := false
-	switch f.Names()[0] {
-	case "cap-add", "cap-drop":
-		choices = append(config.AllCapabilities(), "ALL")
-	case "network":
-		choices = config.Networks()
-	case "pull":
-		choices = []string{"always", "missing", "never"}
-	case "cgroup-manager":
-		choices = config.CgroupManagers()
-	case "format":
-		choices = []string{"text", "json"}
-		if k.verb != nil && k.verb.Name == "lint" {
-			choices = append(choices, "sarif")
-		}
-	case "as":
-		choices = []string{"json", "bpf", "asm", "c", "pfc"}
-	case "allow", "deny", "seccomp-allow", "seccomp-deny":
-		k.calls(before, value)
-	case "gate", "seccomp-gate":
-		k.gate(before, value)
-	case "arch":
-		choices = []string{"amd64", "arm64", "riscv64", "ppc64le", "s390x"}
-	case "seccomp":
-		choices, files = []string{"default", "unconfined"}, true
-	case "profile", "base":
-		choices, files = []string{"default"}, true
-	case "security-opt":
-		choices = []string{"seccomp=", "apparmor=", "no-new-privileges"}
-	case "env-file", "volume", "device", "root", "run-root", "against", "output":
-		files = true
-	}
-	for _, c := range choices {
-		k.candidate(before, c, "")
-	}
-	if files && !strings.HasPrefix(value, "-") {
-		k.files()
-	}
-}
-
-// calls completes the last of a list of system calls and groups.
-func (k *completer) calls(before, list string) {
-	before += list[:strings.LastIndexByte(list, ',')+1]
-	for _, name := range syscalls.Groups() {
-		k.candidate(before, name, syscalls.GroupDoc(name))
-	}
-	for _, name := range syscalls.Names() {
-		k.candidate(before, name, "")
-	}
-}
-
-// gate completes CAP=NAMES.
-func (k *completer) gate(before, value string) {
-	if capability, names, ok := strings.Cut(value, "="); ok {
-		k.calls(before+capability+"=", names)
-		return
-	}
-	for _, capability := range config.AllCapabilities() {
-		k.candidate(before, capability+"=", "")
+	if f, ok := f.(interface{ completion() completion }); ok && f.completion() != nil {
+		f.completion()(k, before, value)
 	}
 }

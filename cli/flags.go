@@ -1,6 +1,10 @@
 package cli
 
-import ucli "github.com/urfave/cli/v2"
+import (
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher/config"
+)
 
 // Topics of --help, in its order.
 const (
@@ -17,8 +21,8 @@ var topics = [...]string{topicProcess, topicSecurity, topicFiles, topicIsolation
 // globalFlags are those that every verb takes, before it or after it.
 func globalFlags() []ucli.Flag {
 	return []ucli.Flag{
-		fromEnv(text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"), "MINIRUN_ROOT"),
-		fromEnv(text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"), "MINIRUN_RUN_ROOT"),
+		fromEnv(text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"), "MINIRUN_ROOT").with(files()),
+		fromEnv(text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"), "MINIRUN_RUN_ROOT").with(files()),
 		toggle(topicEverywhere, "debug", "D", "say what minirun does, on standard error"),
 	}
 }
@@ -28,42 +32,42 @@ func runFlags() []ucli.Flag {
 	return []ucli.Flag{
 		toggle(topicProcess, "interactive", "i", "pass standard input on"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
-		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, minirun's own"),
-		list(topicProcess, "env-file", "", "set the variables that `FILE` lists"),
-		text(topicProcess, "user", "u", "run as `USER[:GROUP]`, names of the image or numbers"),
-		list(topicProcess, "group-add", "", "join `GROUP` too"),
+		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, minirun's own").with(variables),
+		list(topicProcess, "env-file", "", "set the variables that `FILE` lists").with(files()),
+		text(topicProcess, "user", "u", "run as `USER[:GROUP]`, names of the image or numbers").with(userAndGroup),
+		list(topicProcess, "group-add", "", "join `GROUP` too").with(groups),
 		text(topicProcess, "workdir", "w", "start in `DIR`, made if it is not there"),
 		text(topicProcess, "entrypoint", "", "run `COMMAND` instead of the image's entry point"),
 		toggle(topicProcess, "init", "", "put a PID 1 in front that passes signals on and reaps"),
-		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`"),
+		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`").with(ulimits),
 
-		text(topicSecurity, "seccomp", "", "filter system calls by `FILE`, default or unconfined; short for --security-opt seccomp="),
-		list(topicSecurity, "seccomp-allow", "", "let the profile allow `NAMES`: system calls and @groups, with commas between"),
-		list(topicSecurity, "seccomp-deny", "", "let the profile deny `NAMES`"),
-		list(topicSecurity, "seccomp-gate", "", "let the profile allow names for a capability only, `CAP=NAMES`"),
-		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL"),
-		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL"),
-		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges or apparmor=PROFILE"),
+		text(topicSecurity, "seccomp", "", "filter system calls by `FILE`, default or unconfined; short for --security-opt seccomp=").with(files("default", "unconfined")),
+		list(topicSecurity, "seccomp-allow", "", "let the profile allow `NAMES`: system calls and @groups, with commas between").with(callNames),
+		list(topicSecurity, "seccomp-deny", "", "let the profile deny `NAMES`").with(callNames),
+		list(topicSecurity, "seccomp-gate", "", "let the profile allow names for a capability only, `CAP=NAMES`").with(gates),
+		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL").with(capabilities),
+		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL").with(capabilities),
+		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges or apparmor=PROFILE").with(securityOption),
 		toggle(topicSecurity, "privileged", "", "all capabilities, all devices, no filter, nothing masked"),
 
-		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`, options being ro, rw and the like"),
-		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=..."),
+		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`, options being ro, rw and the like").with(volume),
+		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=...").with(mountSpec),
 		list(topicFiles, "tmpfs", "", "put an empty tmpfs at `DIR[:OPTIONS]`"),
 		toggle(topicFiles, "read-only", "", "make the root file system read-only"),
-		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`"),
+		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`").with(files()),
 		text(topicFiles, "shm-size", "", "let /dev/shm grow to `SIZE`, not 64m"),
 
-		choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host"),
+		choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host").with(oneOf(config.Networks()...)),
 		text(topicIsolation, "hostname", "h", "name the container's host `NAME`"),
 		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
 		text(topicIsolation, "cpus", "", "limit processor time to `NUMBER` processors: 1.5"),
 		text(topicIsolation, "pids-limit", "", "limit processes and threads to `NUMBER`; -1 is no limit"),
-		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd"),
+		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd").with(oneOf(config.CgroupManagers()...)),
 
 		text(topicImage, "name", "", "call the container `NAME`"),
 		list(topicImage, "label", "l", "note `KEY=VALUE` on the container"),
-		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never"),
-		text(topicImage, "platform", "", "take the image for `OS/ARCH[/VARIANT]`"),
+		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
+		text(topicImage, "platform", "", "take the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "no progress of a pull"),
 		toggle(topicImage, "rm", "", "accepted, and always so: a container's root goes when it ends"),
 	}
@@ -74,11 +78,13 @@ func runFlags() []ucli.Flag {
 type (
 	textFlag struct {
 		*ucli.StringFlag
-		names []string
+		names  []string
+		values completion
 	}
 	listFlag struct {
 		*ucli.StringSliceFlag
-		names []string
+		names  []string
+		values completion
 	}
 	toggleFlag struct {
 		*ucli.BoolFlag
@@ -90,6 +96,20 @@ func (f *textFlag) Names() []string   { return f.names }
 func (f *listFlag) Names() []string   { return f.names }
 func (f *toggleFlag) Names() []string { return f.names }
 
+func (f *textFlag) completion() completion { return f.values }
+func (f *listFlag) completion() completion { return f.values }
+
+// with sets how the flag's value is completed.
+func (f *textFlag) with(c completion) *textFlag {
+	f.values = c
+	return f
+}
+
+func (f *listFlag) with(c completion) *listFlag {
+	f.values = c
+	return f
+}
+
 func names(name, short string) []string {
 	if short == "" {
 		return []string{name}
@@ -99,24 +119,24 @@ func names(name, short string) []string {
 
 func text(topic, name, short, usage string) *textFlag {
 	all := names(name, short)
-	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage}, all}
+	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage}, all, nil}
 }
 
 // fromEnv lets an environment variable stand in for a flag that is not given.
-func fromEnv(f *textFlag, variable string) ucli.Flag {
+func fromEnv(f *textFlag, variable string) *textFlag {
 	f.EnvVars = []string{variable}
 	return f
 }
 
-func choice(topic, name, initial, usage string) ucli.Flag {
+func choice(topic, name, initial, usage string) *textFlag {
 	f := text(topic, name, "", usage)
 	f.Value = initial
 	return f
 }
 
-func list(topic, name, short, usage string) ucli.Flag {
+func list(topic, name, short, usage string) *listFlag {
 	all := names(name, short)
-	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, KeepSpace: true}, all}
+	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, KeepSpace: true}, all, nil}
 }
 
 func toggle(topic, name, short, usage string) ucli.Flag {

@@ -9,7 +9,7 @@ import (
 
 // formatFlag is how a verb that lists is asked for JSON.
 func formatFlag() ucli.Flag {
-	return choice("", "format", "text", "print `FORMAT`: text or json")
+	return choice("", "format", "text", "print `FORMAT`: text or json").with(oneOf("text", "json"))
 }
 
 func wantsJSON(c *ucli.Context) (bool, error) {

@@ -28,7 +28,7 @@ func (a *app) imagesCommand() *ucli.Command {
 A TEMPLATE is Go's, with .Name .Repository .Tag .ID .Digest .Platform .CreatedAt
 .CreatedSince .Size and .Labels; 'table TEMPLATE' prints a heading too.`,
 		Flags: []ucli.Flag{
-			choice("", "format", "text", "print `FORMAT`: text, json or a template such as '{{.Name}}'"),
+			choice("", "format", "text", "print `FORMAT`: text, json or a template such as '{{.Name}}'").with(oneOf("text", "json")),
 			toggle("", "quiet", "q", "print the images' IDs only, each once"),
 			toggle("", "no-trunc", "", "print whole IDs"),
 			toggle("", "all", "a", "accepted, and always so: the store has no images that are not listed"),

@@ -21,7 +21,7 @@ func (a *app) pullCommand() *ucli.Command {
 		Description: `Prints the image's full name. Credentials are those of 'docker login'. What an
 interrupted pull has fetched is removed.`,
 		Flags: []ucli.Flag{
-			text("", "platform", "", "take the image for `OS/ARCH[/VARIANT]`"),
+			text("", "platform", "", "take the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "quiet", "q", "no progress"),
 		},
 		Action: a.pullAction,

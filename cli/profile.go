@@ -31,20 +31,20 @@ func loadProfile(name string) (*seccomp.Profile, error) {
 // targetFlags say for which container and machine a profile is looked at.
 func targetFlags() []ucli.Flag {
 	return []ucli.Flag{
-		list("", "cap-add", "", "as if the container had capability `CAP`, or ALL"),
-		list("", "cap-drop", "", "as if the container had not `CAP`, or ALL"),
-		text("", "arch", "", "on `ARCH`, as amd64 or arm64; else this machine's"),
+		list("", "cap-add", "", "as if the container had capability `CAP`, or ALL").with(capabilities),
+		list("", "cap-drop", "", "as if the container had not `CAP`, or ALL").with(capabilities),
+		text("", "arch", "", "on `ARCH`, as amd64 or arm64; else this machine's").with(oneOf("amd64", "arm64", "riscv64", "ppc64le", "s390x")),
 		text("", "kernel", "", "on Linux `X.Y`; else this machine's"),
 	}
 }
 
 func profileFlag() ucli.Flag {
-	return choice("", "profile", "default", "look at the profile in `FILE`, or at Docker's default one")
+	return choice("", "profile", "default", "look at the profile in `FILE`, or at Docker's default one").with(files("default"))
 }
 
 // firstProfileFlag is profileFlag for verbs that want profiles as words.
 func firstProfileFlag() ucli.Flag {
-	return text("", "profile", "", "look at the profile in `FILE`, or default, before those of the words")
+	return text("", "profile", "", "look at the profile in `FILE`, or default, before those of the words").with(files("default"))
 }
 
 // profileNames are the profiles of a verb that takes them as words; that of

@@ -19,7 +19,7 @@ func (a *app) seccompDumpCommand() *ucli.Command {
 		Description: `--against compares them with what a profile gives for a container with the process's
 own bounding set, or the one that --cap-add and --cap-drop say. It ends with
 status 1 when the profile gives another filter.`,
-		Flags:  append(targetFlags(), text("", "against", "", "compare them with what the profile in `FILE` gives, or default"), formatFlag()),
+		Flags:  append(targetFlags(), text("", "against", "", "compare them with what the profile in `FILE` gives, or default").with(files("default")), formatFlag()),
 		Action: a.dumpAction,
 	}
 }

@@ -19,10 +19,10 @@ comments included. The profile goes to standard output:
 
 ` + wrapped("The groups are "+strings.Join(syscalls.Groups(), ", ")+".", 0),
 		Flags: []ucli.Flag{
-			choice("", "base", "default", "begin with the profile in `FILE`, or with Docker's default one"),
-			list("", "allow", "", "let `NAMES` through: system calls and @groups, with commas between"),
-			list("", "deny", "", "deny `NAMES`"),
-			list("", "gate", "", "let names through with a capability only, `CAP=NAMES`"),
+			choice("", "base", "default", "begin with the profile in `FILE`, or with Docker's default one").with(files("default")),
+			list("", "allow", "", "let `NAMES` through: system calls and @groups, with commas between").with(callNames),
+			list("", "deny", "", "deny `NAMES`").with(callNames),
+			list("", "gate", "", "let names through with a capability only, `CAP=NAMES`").with(gates),
 		},
 		Action: func(c *ucli.Context) error {
 			if err := words(c, 0, 0); err != nil {

@@ -18,7 +18,7 @@ func (a *app) seccompLintCommand() *ucli.Command {
 		Usage:     "find what is wrong with profiles and what may surprise; ends with status 1 on errors and warnings",
 		ArgsUsage: "FILE|default...",
 		Flags: append(targetFlags(), firstProfileFlag(),
-			choice("", "format", "text", "print `FORMAT`: text, json or sarif"),
+			choice("", "format", "text", "print `FORMAT`: text, json or sarif").with(oneOf("text", "json", "sarif")),
 			toggle("", "fix", "", "apply the safe remedies to the files"),
 		),
 		Action: a.lintAction,

@@ -19,7 +19,7 @@ func (a *app) seccompMatrixCommand() *ucli.Command {
 		Usage:     "show what every capability changes, as a page for a browser or as text; of two profiles side by side",
 		ArgsUsage: "[PROFILE [PROFILE]]",
 		Flags: append(targetFlags(), profileFlag(),
-			text("", "output", "o", "write the page to `FILE.html`, or - for standard output; else the list of what capabilities change is printed"), formatFlag()),
+			text("", "output", "o", "write the page to `FILE.html`, or - for standard output; else the list of what capabilities change is printed").with(files("-")), formatFlag()),
 		Action: a.matrixAction,
 	}
 }

@@ -14,7 +14,7 @@ func (a *app) seccompShowCommand() *ucli.Command {
 		Name:  "show",
 		Usage: "print what a profile comes to for a container: the flat list, or the program",
 		Flags: append(targetFlags(), profileFlag(),
-			choice("", "as", "json", "print `FORM`: json, fit for a bundle's config.json or a Kubernetes localhost profile; bpf, the program itself; asm, readable; c, an array; pfc, libseccomp's pseudo code"),
+			choice("", "as", "json", "print `FORM`: json, fit for a bundle's config.json or a Kubernetes localhost profile; bpf, the program itself; asm, readable; c, an array; pfc, libseccomp's pseudo code").with(oneOf("json", "bpf", "asm", "c", "pfc")),
 			formatFlag(),
 		),
 		Action: func(c *ucli.Context) error {

@@ -1,7 +1,7 @@
 # bash completion for minirun
 
 _minirun() {
-    local line=${COMP_LINE:0:COMP_POINT} words=() cur name file
+    local line=${COMP_LINE:0:COMP_POINT} words=() cur name prefix file
     read -ra words <<<"$line"
     [[ $line == *[[:space:]] ]] && words+=("")
     cur=${words[-1]}
@@ -9,16 +9,17 @@ _minirun() {
     local before=${cur%"${cur##*[:=]}"}
     [[ ${cur#"$before"} == *@* ]] && before=${cur%@*}
     COMPREPLY=()
-    while IFS=$'\t' read -r name _; do
+    while IFS=$'\t' read -r name prefix; do
         case $name in
-        :files)
+        :files) # paths, after a prefix of the word
             compopt -o filenames
             while IFS= read -r file; do
-                COMPREPLY+=("$file")
-            done < <(compgen -f -- "${cur#"$before"}")
+                file=$prefix$file
+                COMPREPLY+=("${file#"$before"}")
+            done < <(compgen -f -- "${cur#"$prefix"}")
             ;;
         *)
-            [[ $name == *= ]] && compopt -o nospace
+            [[ $name == *[=:/] ]] && compopt -o nospace
             COMPREPLY+=("${name#"$before"}")
             ;;
         esac

@@ -4,8 +4,12 @@ function __minirun_complete
     set -l words (commandline -opc)
     set -l cur (commandline -ct)
     for line in (minirun __complete -- $words[2..] "$cur" 2>/dev/null)
-        if test "$line" = :files
-            __fish_complete_path "$cur"
+        set -l parts (string split -m 1 \t -- "$line")
+        if test "$parts[1]" = :files # paths, after a prefix of the word
+            set -l rest (string sub -s (math (string length -- "$parts[2]") + 1) -- "$cur")
+            for path in (__fish_complete_path "$rest")
+                printf '%s%s\n' "$parts[2]" $path
+            end
         else
             printf '%s\n' $line
         end

@@ -3,11 +3,11 @@
 
 _minirun() {
     local -a candidates open
-    local name text files
+    local name text files prefix
     while IFS=$'\t' read -r name text; do
         if [[ $name == :files ]]; then
-            files=1
-        elif [[ $name == *= ]]; then
+            files=1 prefix=$text
+        elif [[ $name == *[=:/] ]]; then
             open+=("${name//:/\\:}${text:+:$text}")
         else
             candidates+=("${name//:/\\:}${text:+:$text}")
@@ -15,7 +15,10 @@ _minirun() {
     done < <(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)
     (( $#open )) && _describe minirun open -S ''
     (( $#candidates )) && _describe minirun candidates
-    [[ -n $files ]] && _files
+    if [[ -n $files ]]; then
+        compset -p $#prefix # paths begin after it
+        _files
+    fi
 }
 
 if [[ $funcstack[1] == _minirun ]]; then

@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/rootfs"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// completion offers candidates for the text value that is being typed; before
+// is what its word has in front of it, as in --NAME=.
+type completion func(k *completer, before, value string)
+
+// oneOf offers fixed words.
+func oneOf(choices ...string) completion {
+	return func(k *completer, before, _ string) {
+		for _, c := range choices {
+			k.candidate(before, c, "")
+		}
+	}
+}
+
+// files offers files of the host, in addition to fixed words.
+func files(choices ...string) completion {
+	return func(k *completer, before, value string) {
+		oneOf(choices...)(k, before, value)
+		if !strings.HasPrefix(value, "-") {
+			k.files(before)
+		}
+	}
+}
+
+// capabilities offers them with CAP_ and, once another letter is typed, without,
+// in the case that is typed.
+func capabilities(k *completer, before, value string) {
+	for _, name := range append(config.AllCapabilities(), "ALL") {
+		k.capability(before, value, name, "")
+	}
+}
+
+func (k *completer) capability(before, value, name, after string) {
+	if value != "" && value == strings.ToLower(value) {
+		name = strings.ToLower(name)
+	}
+	k.candidate(before, name+after, "")
+	if value != "" && len(name) > len("CAP_") {
+		k.candidate(before, name[len("CAP_"):]+after, "")
+	}
+}
+
+// callNames completes the last of a list of system calls and groups.
+func callNames(k *completer, before, list string) {
+	before += list[:strings.LastIndexByte(list, ',')+1]
+	for _, name := range syscalls.Groups() {
+		k.candidate(before, name, syscalls.GroupDoc(name))
+	}
+	for _, name := range syscalls.Names() {
+		k.candidate(before, name, "")
+	}
+}
+
+// gates completes CAP=NAMES.
+func gates(k *completer, before, value string) {
+	if capability, names, ok := strings.Cut(value, "="); ok {
+		callNames(k, before+capability+"=", names)
+		return
+	}
+	for _, name := range config.AllCapabilities() {
+		k.capability(before, value, name, "=")
+	}
+}
+
+// securityOption completes seccomp=PROFILE and the others.
+func securityOption(k *completer, before, value string) {
+	if profile, ok := strings.CutPrefix(value, "seccomp="); ok {
+		files("default", "unconfined")(k, before+"seccomp=", profile)
+		return
+	}
+	oneOf("seccomp=", "apparmor=", "no-new-privileges")(k, before, value)
+}
+
+// volume completes HOST:CONTAINER:OPTIONS. The image is not known yet, so the
+// paths of the host stand in for its own: -v /srv:/srv is what is often meant.
+func volume(k *completer, before, value string) {
+	host, rest, found := strings.Cut(value, ":")
+	if !found {
+		k.files(before)
+		return
+	}
+	before += host + ":"
+	container, options, found := strings.Cut(rest, ":")
+	if !found {
+		k.files(before)
+		return
+	}
+	before += container + ":" + options[:strings.LastIndexByte(options, ',')+1]
+	oneOf("ro", "rw", "rshared", "rslave", "rprivate", "shared", "slave", "private")(k, before, "")
+}
+
+// mountSpec completes the last KEY=VALUE of a --mount.
+func mountSpec(k *completer, before, value string) {
+	done := value[:strings.LastIndexByte(value, ',')+1]
+	field := value[len(done):]
+	before += done
+	key, _, found := strings.Cut(field, "=")
+	switch {
+	case !found:
+		oneOf("type=", "source=", "target=", "readonly", "bind-propagation=", "tmpfs-size=", "tmpfs-mode=")(k, before, field)
+	case key == "type":
+		oneOf("type=bind", "type=tmpfs")(k, before, field)
+	case key == "source" || key == "src" || key == "target" || key == "dst" || key == "destination":
+		k.files(before + key + "=")
+	case key == "bind-propagation":
+		for _, p := range []string{"rprivate", "private", "rshared", "shared", "rslave", "slave"} {
+			k.candidate(before+key+"=", p, "")
+		}
+	}
+}
+
+// userAndGroup completes USER[:GROUP] with the names of this machine: the image
+// comes after the flag.
+func userAndGroup(k *completer, before, value string) {
+	if user, _, found := strings.Cut(value, ":"); found {
+		groups(k, before+user+":", "")
+		return
+	}
+	k.names(before, "/etc/passwd")
+}
+
+func groups(k *completer, before, _ string) { k.names(before, "/etc/group") }
+
+// names offers the first fields of a file as passwd(5).
+func (k *completer) names(before, file string) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(data)) {
+		if name, _, found := strings.Cut(line, ":"); found {
+			k.candidate(before, name, "")
+		}
+	}
+}
+
+// variables offers the names of minirun's own environment.
+func variables(k *completer, before, _ string) {
+	for _, pair := range os.Environ() {
+		if name, _, found := strings.Cut(pair, "="); found && name != "" {
+			k.candidate(before, name, "")
+		}
+	}
+}
+
+// ulimits are the limits that --ulimit takes, as in setrlimit(2).
+func ulimits(k *completer, before, value string) {
+	oneOf("core=", "cpu=", "data=", "fsize=", "locks=", "memlock=", "msgqueue=", "nice=", "nofile=",
+		"nproc=", "rss=", "rtprio=", "rttime=", "sigpending=", "stack=")(k, before, value)
+}
+
+// platforms are those that images are most often made for.
+func platforms(k *completer, before, value string) {
+	oneOf("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x")(k, before, value)
+}
+
+// processes offers the process IDs of this machine.
+func (k *completer) processes() {
+	found, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, file := range found {
+		name, err := os.ReadFile(file)
+		if err == nil {
+			k.candidate("", path.Base(path.Dir(file)), strings.TrimSpace(string(name)))
+		}
+	}
+}
+
+// imageArgument completes an IMAGE: names of the store, and what else may be one.
+func (k *completer) imageArgument() {
+	k.images()
+	for _, prefix := range []string{"dir:", "oci:", "docker-archive:", "oci-archive:"} {
+		k.candidate("", prefix, "")
+		if strings.HasPrefix(k.word, prefix) {
+			k.files(prefix)
+		}
+	}
+	k.candidate("", "host:", "this machine's own root")
+	if strings.HasPrefix(k.word, "/") || strings.HasPrefix(k.word, ".") || strings.HasPrefix(k.word, "~") {
+		k.files("")
+	}
+}
+
+// store returns the image store, nil where there is none: completion makes none.
+func (k *completer) store() *rootfs.Store {
+	if k.root == "" {
+		k.root, _ = defaultRoot()
+	}
+	if _, err := os.Stat(filepath.Join(k.root, "oci-layout")); err != nil {
+		return nil
+	}
+	store, err := rootfs.OpenStore(k.root)
+	if err != nil {
+		return nil
+	}
+	return store
+}
+
+// images completes the names of the store.
+func (k *completer) images() {
+	store := k.store()
+	if store == nil {
+		return
+	}
+	images, err := store.Images()
+	if err != nil {
+		return
+	}
+	for _, image := range images {
+		k.candidate("", familiar(image.Name), "image")
+	}
+}
+
+// commandArgument completes a word of the command in the container: names in
+// the image's PATH for the first, paths of the image for all.
+func (k *completer) commandArgument() {
+	image := k.image()
+	if image == nil {
+		k.files("")
+		return
+	}
+	defer image.Close()
+	if strings.HasPrefix(k.word, "-") {
+		return
+	}
+	if first := len(k.words) == 1; first && len(image.Config.Entrypoint) == 0 && !strings.Contains(k.word, "/") {
+		for _, dir := range pathOf(image.Config.Env) {
+			k.list(image, dir, "", k.word, true)
+		}
+		return
+	}
+	dir, name := path.Split(k.word)
+	from := dir
+	if !strings.HasPrefix(dir, "/") {
+		from = path.Join("/", image.Config.WorkingDir, dir)
+	}
+	k.list(image, from, dir, name, false)
+}
+
+// list offers the entries of a directory of the image, those with names that a
+// shell would read otherwise excepted.
+func (k *completer) list(image *rootfs.Image, dir, before, prefix string, commands bool) {
+	entries, err := image.List(dir, prefix)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		name := e.Name
+		switch {
+		case strings.ContainsFunc(name, quoted), commands && (!e.Mode.IsRegular() || e.Mode&0o111 == 0):
+			continue
+		case e.Mode.IsDir():
+			name += "/"
+		}
+		k.candidate(before, name, "")
+	}
+}
+
+func quoted(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune("\"'`\\$&|;<>()[]{}*?!#~^", r)
+}
+
+// pathOf returns the directories of a PATH in env, or Docker's.
+func pathOf(env []string) []string {
+	dirs := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, pair := range env {
+		if value, ok := strings.CutPrefix(pair, "PATH="); ok {
+			dirs = value
+		}
+	}
+	return slices.DeleteFunc(strings.Split(dirs, ":"), func(dir string) bool { return dir == "" })
+}
+
+// image returns the image of the command line if it is there; nothing is fetched.
+func (k *completer) image() *rootfs.Image {
+	ref := k.words[0]
+	if dir, ok := strings.CutPrefix(ref, "dir:"); ok {
+		return &rootfs.Image{Layers: []string{dir}}
+	}
+	if ref == "host:" {
+		return &rootfs.Image{Layers: []string{"/"}}
+	}
+	store := k.store()
+	if store == nil {
+		return nil
+	}
+	image, err := store.Stored(ref)
+	if err != nil {
+		return nil
+	}
+	return image
+}
