@@ -62,19 +62,21 @@ const (
 // error prints err, a line for each of the errors that it lists, and its hints.
 func (u *ui) error(err error) {
 	var lines interface{ Lines() []string } // many complaints in one error
+	var all []string
 	if errors.As(err, &lines) {
-		for _, line := range lines.Lines() {
-			u.line(red, "minirun:", line)
-		}
+		all = lines.Lines()
 	} else {
 		for _, e := range listed(err) {
-			u.line(red, "minirun:", e.Error())
+			all = append(all, e.Error())
 		}
 	}
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
-		u.hint(hinter.Hint())
+	for _, line := range all[:min(len(all), maxLines)] {
+		u.line(red, "minirun:", line)
 	}
+	if more := len(all) - maxLines; more > 0 {
+		u.line(red, "minirun:", fmt.Sprintf("and %d more errors", more))
+	}
+	u.hintOf(err)
 }
 
 // listed gives the errors that errors.Join has put together. It looks at err
@@ -96,6 +98,21 @@ func (u *ui) warn(format string, args ...any) {
 	u.line(yellow, "minirun: warning:", fmt.Sprintf(format, args...))
 }
 
+// warning prints a warning about an error that the work goes on after.
+func (u *ui) warning(err error) {
+	for _, e := range listed(err) {
+		u.warn("%v", e)
+	}
+	u.hintOf(err)
+}
+
+func (u *ui) hintOf(err error) {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		u.hint(hinter.Hint())
+	}
+}
+
 // hint prints what the user can do, if there is something.
 func (u *ui) hint(text string) {
 	if text != "" {
@@ -109,7 +126,7 @@ func (u *ui) say(format string, args ...any) {
 }
 
 func (u *ui) line(colour, label, text string) {
-	text = printable(text)
+	text = printable(shortened(text))
 	if label != "" {
 		text = u.paint(colour, label) + " " + text
 	}
@@ -153,6 +170,9 @@ func (l *lines) Write(p []byte) (int, error) {
 	l.rest = append(l.rest, p...)
 	for {
 		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
+		if !found && len(l.rest) > maxLine {
+			line, found = l.rest, true // a line without an end
+		}
 		if !found {
 			return len(p), nil
 		}
@@ -166,6 +186,28 @@ func (u *ui) paint(colour, text string) string {
 		return text
 	}
 	return colour + text + plain
+}
+
+// Errors quote what a stranger wrote, which may be of any length and number.
+const (
+	maxLines = 100  // of one error
+	maxLine  = 2000 // bytes, before printable
+)
+
+// shortened leaves out the middle of a text that is too long for a line: its begin
+// says what was to be done, its end why that did not work.
+func shortened(text string) string {
+	if len(text) <= maxLine {
+		return text
+	}
+	head, tail := maxLine*2/3, len(text)-maxLine/3
+	for head > 0 && !utf8.RuneStart(text[head]) {
+		head--
+	}
+	for tail < len(text) && !utf8.RuneStart(text[tail]) {
+		tail++
+	}
+	return fmt.Sprintf("%s[... %d bytes ...]%s", text[:head], tail-head, text[tail:])
 }
 
 // printable is text on one line with all that could command a terminal made
@@ -193,11 +235,11 @@ type logFormatter struct{ ui *ui }
 
 func (f logFormatter) Format(e *logrus.Entry) ([]byte, error) {
 	label := e.Level.String()
-	text := printable(e.Message)
+	text := e.Message
 	for _, key := range slices.Sorted(maps.Keys(e.Data)) {
-		text += printable(fmt.Sprintf(" %s=%v", key, e.Data[key]))
+		text += fmt.Sprintf(" %s=%v", key, e.Data[key])
 	}
-	return []byte(f.ui.paint(yellow, "minirun: "+label+":") + " " + text + "\n"), nil
+	return []byte(f.ui.paint(yellow, "minirun: "+label+":") + " " + printable(shortened(text)) + "\n"), nil
 }
 
 // end prints a last line that had no end.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -145,5 +147,40 @@ func TestLines(t *testing.T) {
 	l.end()
 	if want := "I: one\nI: two\n\\x1b]0;x\\a\nrest\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// What a stranger wrote cannot fill the screen: neither a line nor the number of
+// lines is without a limit.
+func TestLongErrors(t *testing.T) {
+	long := "open " + strings.Repeat("\xff", 50_000) + "é: file name too long"
+	for name, err := range map[string]error{
+		"one":      errors.New(long),
+		"joined":   errors.Join(errors.New(long), errors.New("short")),
+		"problems": problems(slices.Repeat([]string{"mistake"}, 20_000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			ui, out := testUI()
+			ui.error(err)
+			if out.Len() > 20_000 {
+				t.Errorf("%d bytes", out.Len())
+			}
+			switch got := out.String(); {
+			case name == "problems" && !strings.HasSuffix(got, "mistake\nminirun: and 19900 more errors\n"):
+				t.Errorf("got %q", got)
+			case name != "problems" && (!strings.HasPrefix(got, "minirun: open \\xff") || !strings.Contains(got, " bytes ...]") || !strings.Contains(got, "é: file name too long\n")):
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	for _, text := range []string{strings.Repeat("x", maxLine), strings.Repeat("é", maxLine)} {
+		if got := shortened(text); !utf8.ValidString(got) || len(got) > maxLine+30 {
+			t.Errorf("got %q", got)
+		}
+	}
+	ui, out := testUI()
+	l := &lines{ui: ui}
+	if _, err := l.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil || out.Len() > maxLine+30 || len(l.rest) > maxLine {
+		t.Errorf("%d bytes printed, %d kept (%v)", out.Len(), len(l.rest), err)
 	}
 }
