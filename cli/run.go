@@ -54,7 +54,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	return launch(d, merged, host, image.Layers, o)
+	return a.launch(d, merged, host, image.Layers, o)
 }
 
 // launchFlags reads the flags of a launch and the command after the image.
@@ -107,23 +107,28 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 }
 
 // launch mounts the image's layers in a mount namespace of this thread's own
-// and runs the container on them. When it returns nothing of it is left.
-func launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options) (err error) {
+// and runs the container on them. When it returns nothing of it is left, or the
+// user has been warned of what is.
+func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options) error {
 	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	container, err := launcher.Create(d, flags.Name)
+	container, err := launcher.Create(d, flags.Name, a.ui.warning)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, container.Remove()) }()
+	defer container.Remove()
 	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, overlay.Unmount()) }()
+	defer func() {
+		if err := overlay.Unmount(); err != nil {
+			a.ui.warning(err)
+		}
+	}()
 	if o.Spec, err = container.Spec(flags, host, root); err != nil {
 		return err
 	}

@@ -67,24 +67,29 @@ func launchChild() error {
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	c, err := launcher.Create(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, u.Name)
+	c, err := launcher.Create(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, u.Name, func(err error) { fmt.Fprintln(os.Stderr, "warning:", err) })
 	if err != nil {
 		return err
 	}
 	overlay := rootfs.Overlay{Layers: image.Layers, Dir: c.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {
-		return errors.Join(err, c.Remove())
+		c.Remove()
+		return err
 	}
 	described, err := c.Spec(flags, host, root)
 	if err != nil {
-		return errors.Join(err, overlay.Unmount(), c.Remove())
+		err = errors.Join(err, overlay.Unmount())
+		c.Remove()
+		return err
 	}
 	status, err := c.Run(launcher.Options{Spec: described, Filter: u.Program, Stdout: os.Stdout, Stderr: os.Stderr})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("status %d", status)
 	}
-	return errors.Join(err, overlay.Unmount(), c.Remove())
+	err = errors.Join(err, overlay.Unmount())
+	c.Remove()
+	return err
 }
 
 // runUnder has a child launch `touch` under a program. It wants that to fail with

@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"time"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // Dirs are where containers are kept while they run.
@@ -28,6 +28,7 @@ type Container struct {
 	id   string // 12 hexadecimal digits, the host name when there is no other
 	dir  string
 	lock *os.File
+	warn func(error)
 	// systemd says who keeps the cgroup; the file systemdMark tells a sweep.
 	systemd bool
 }
@@ -44,6 +45,9 @@ const runRootLink = "run-root"
 // mounts nobody else sees and which goes away with the thread. The caller has
 // locked itself to its thread (runtime.LockOSThread) and never unlocks it.
 // Needs CAP_SYS_ADMIN (unshare(2)).
+//
+// The thread's umask becomes 022, whatever the user's: it decides who in the
+// container may read what is made for it. dockerd has the same.
 func PrivateMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return &Error{Op: "make a mount namespace", Err: os.NewSyscallError("unshare", err), Help: "launching a container needs root: try sudo"}
@@ -51,16 +55,18 @@ func PrivateMounts() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
+	unix.Umask(0o022) // of this thread only: CLONE_NEWNS implies CLONE_FS (unshare(2))
 	return nil
 }
 
 // Create makes and locks the folder of a new container. An empty name gets a
-// random one. A name that a running container has is an [Error]. What launchers
-// that were killed have left is removed first, whatever the name.
-func Create(dirs Dirs, name string) (*Container, error) {
-	id := make([]byte, 6)
-	rand.Read(id)
-	c := &Container{dirs: dirs, name: name, id: hex.EncodeToString(id)}
+// random one. A name that a running container has is an [Error].
+//
+// What launchers that were killed have left is removed as well, whatever its name.
+// What cannot be removed is passed to warn and does not keep the new container from
+// starting; so is what Remove cannot remove.
+func Create(dirs Dirs, name string, warn func(error)) (*Container, error) {
+	c := &Container{dirs: dirs, name: name, id: randomID(), warn: warn}
 	if name == "" {
 		c.name = c.id
 	} else if ok, _ := regexp.MatchString(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`, name); !ok {
@@ -75,32 +81,53 @@ func Create(dirs Dirs, name string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer guard.Close()
-	if err := sweep(dirs, parent); err != nil {
-		return nil, fmt.Errorf("remove what a killed launcher left: %w", err)
+	swept := c.sweep(parent)
+	err = c.makeFolder(parent)
+	guard.Close()
+	for _, dead := range swept {
+		dead.Remove() // this may take its time, so no other start waits for it
 	}
-	c.dir = filepath.Join(parent, c.name)
-	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
-		return nil, &Error{Op: "--name " + c.name, Err: errors.New("the name is in use by a running container"), Help: "choose another name, or end that container"}
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if c.lock, err = lockDir(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, os.Remove(c.dir))
-	}
-	if err := os.Symlink(dirs.RunRoot, filepath.Join(c.dir, runRootLink)); err != nil {
-		return nil, errors.Join(err, c.Remove())
-	}
 	return c, nil
+}
+
+func randomID() string {
+	id := make([]byte, 6)
+	rand.Read(id)
+	return hex.EncodeToString(id)
+}
+
+// makeFolder makes and locks the container's folder.
+func (c *Container) makeFolder(parent string) (err error) {
+	c.dir = filepath.Join(parent, c.name)
+	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
+		return &Error{Op: "--name " + c.name, Err: errors.New("the name is in use by a running container"), Help: "choose another name, or end that container"}
+	} else if err != nil {
+		return err
+	}
+	if c.lock, err = lockDir(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(err, os.Remove(c.dir))
+	}
+	if err := os.Symlink(c.dirs.RunRoot, filepath.Join(c.dir, runRootLink)); err != nil {
+		c.Remove()
+		return err
+	}
+	return nil
 }
 
 // Dir is the container's own folder, locked until Remove.
 func (c *Container) Dir() string { return c.dir }
 
-// Remove removes the folder. The caller has unmounted what it mounted there.
-func (c *Container) Remove() error {
-	err := os.RemoveAll(c.dir)
-	return errors.Join(err, c.lock.Close())
+// Remove removes the folder. The caller has unmounted what it mounted there. What
+// cannot be removed is passed to warn, and is left to the next Create.
+func (c *Container) Remove() {
+	err := removeall.Remove(c.dir)
+	c.lock.Close()
+	if err != nil {
+		c.warn(fmt.Errorf("remove container %s: %w", c.name, err))
+	}
 }
 
 // lockDir opens a folder and locks it with flock(2); the lock goes with the
@@ -121,78 +148,6 @@ func lockDir(dir string, how int) (*os.File, error) {
 		return nil, &os.PathError{Op: "flock", Path: dir, Err: err}
 	}
 	return f, nil
-}
-
-// sweep removes the containers whose launcher no longer holds its lock.
-func sweep(dirs Dirs, parent string) error {
-	entries, err := os.ReadDir(parent)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		dir := filepath.Join(parent, entry.Name())
-		lock, err := lockDir(dir, unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		dead := &Container{dirs: dirs, name: entry.Name(), dir: dir, lock: lock}
-		if runRoot, err := os.Readlink(filepath.Join(dir, runRootLink)); err == nil {
-			dead.dirs.RunRoot = runRoot
-		}
-		if _, err := os.Stat(filepath.Join(dir, systemdMark)); err == nil {
-			dead.systemd = true
-		}
-		if err := dead.bury(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bury removes a dead launcher's container: processes that outlived it, for a
-// program with file capabilities loses the parent-death signal (prctl(2)),
-// then cgroup, state and folder.
-func (c *Container) bury() error {
-	cm, err := manager.New(c.cgroup())
-	if err != nil {
-		return err
-	}
-	if err := killAll(cm); err != nil {
-		return err
-	}
-	if err := cm.Destroy(); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(filepath.Join(c.dirs.RunRoot, c.name)); err != nil {
-		return err
-	}
-	return c.Remove()
-}
-
-// killAll kills what is in a cgroup until nothing is.
-func killAll(cm cgroups.Manager) error {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		pids, err := cm.GetAllPids()
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || err == nil && len(pids) == 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, pid := range pids {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("kill %d: %w", pid, err)
-			}
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("processes %v do not die", pids)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // cgroupsPath names the cgroup as the runtime spec wants it: a path, or

@@ -20,7 +20,8 @@ import (
 //
 // The calling thread has mounts of its own ([PrivateMounts]), among them
 // the spec's root. The container is gone when Run returns: no process, cgroup or
-// runtime state remains, and a terminal has its mode back. Should the caller be
+// runtime state remains, and a terminal has its mode back. What cannot be removed
+// is a warning: the command's own status is returned. Should the caller be
 // killed, the kernel kills the container's PID 1 (PR_SET_PDEATHSIG).
 //
 // Signals that reach the caller while Run runs go to the container's PID 1; see
@@ -38,13 +39,22 @@ func (c *Container) Run(o Options) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, container.Destroy(), cgroup.remove()) }()
+	defer func() {
+		if err := errors.Join(container.Destroy(), cgroup.remove()); err != nil {
+			c.warn(fmt.Errorf("remove container %s: %w", c.name, err))
+		}
+	}()
 	return c.start(container, cgroup, &o, sigs)
 }
 
 // create makes libcontainer's container, a state folder, no process yet; and the
 // cgroup, unless systemd is to make that.
 func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgroup, error) {
+	// specconv asks for the working directory, which may have been deleted. All paths
+	// are absolute by now, and CLONE_NEWNS gave the thread a directory of its own.
+	if err := unix.Chdir("/"); err != nil {
+		return nil, nil, os.NewSyscallError("chdir", err)
+	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       c.name,
 		UseSystemdCgroup: c.systemd,

@@ -1,0 +1,96 @@
+package launcher
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+// A container that cannot be removed is a warning at every start, not the end of
+// all starts; those beside it are removed.
+func TestCreateDespiteWhatIsLeft(t *testing.T) {
+	testenv.Root(t)
+	runtime.LockOSThread() // the mounts go with the thread
+	if err := PrivateMounts(); err != nil {
+		t.Fatal(err)
+	}
+	dirs := Dirs{Root: t.TempDir(), RunRoot: filepath.Join(t.TempDir(), "run")}
+	folders := filepath.Join(dirs.Root, "containers")
+	stuck, dead, file := filepath.Join(folders, "stuck", "upper"), filepath.Join(folders, "dead", "upper"), filepath.Join(folders, "file")
+	for _, dir := range []string{stuck, dead} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", stuck, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+
+	names := func() (all []string) {
+		entries, err := os.ReadDir(folders)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			all = append(all, e.Name())
+		}
+		return all
+	}
+	for range 2 {
+		var warnings []string
+		c, err := Create(dirs, "new", func(err error) { warnings = append(warnings, err.Error()) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(warnings) != 1 || !strings.Contains(warnings[0], "busy") {
+			t.Errorf("the warnings are %q, want one about the mount", warnings)
+		}
+		if left := names(); len(left) != 2 { // new, and what was stuck, whose name is free again
+			t.Errorf("the folders are %q", left)
+		}
+		c.Remove()
+	}
+	if err := unix.Unmount(filepath.Join(folders, names()[0], "upper"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Create(dirs, "stuck", func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := names(); len(left) != 1 {
+		t.Errorf("the folders are %q", left)
+	}
+	c.Remove()
+	if left := names(); len(left) != 0 {
+		t.Errorf("the folders are %q", left)
+	}
+}
+
+// A running container keeps its name.
+func TestCreateTwice(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	warn := func(err error) { t.Error(err) }
+	first, err := Create(dirs, "same", warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(dirs, "same", warn); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got %v", err)
+	}
+	first.Remove()
+	second, err := Create(dirs, "same", warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Remove()
+}
