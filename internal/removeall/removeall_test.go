@@ -33,6 +33,20 @@ func chain(t *testing.T, dir string, depth int) {
 	unix.Close(fd)
 }
 
+func mkdir(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func symlink(t *testing.T, target, path string) {
+	t.Helper()
+	if err := os.Symlink(target, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func write(t *testing.T, path string) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -47,19 +61,19 @@ func write(t *testing.T, path string) string {
 func TestRemove(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, path string){
 		"nothing":         func(*testing.T, string) {},
-		"no parent":       func(t *testing.T, path string) { os.Remove(filepath.Dir(path)) },
+		"no parent":       func(t *testing.T, path string) { _ = os.Remove(filepath.Dir(path)) },
 		"file":            func(t *testing.T, path string) { write(t, path) },
-		"empty directory": func(t *testing.T, path string) { os.Mkdir(path, 0o755) },
+		"empty directory": func(t *testing.T, path string) { mkdir(t, path) },
 		"tree": func(t *testing.T, path string) {
 			write(t, filepath.Join(path, "a/b/c"))
 			write(t, filepath.Join(path, "a/d"))
 		},
 		"dangling link": func(t *testing.T, path string) {
-			os.Mkdir(path, 0o755)
-			os.Symlink("nowhere", filepath.Join(path, "link"))
+			mkdir(t, path)
+			symlink(t, "nowhere", filepath.Join(path, "link"))
 		},
 		"deeper than the limit on open files, and than PATH_MAX": func(t *testing.T, path string) {
-			os.Mkdir(path, 0o755)
+			mkdir(t, path)
 			chain(t, path, 2500)
 		},
 		"wide, also far down": func(t *testing.T, path string) {
@@ -74,7 +88,7 @@ func TestRemove(t *testing.T) {
 				write(t, fmt.Sprintf("%s/.removing-%d/file", path, i))
 			}
 			write(t, filepath.Join(path, ".removing-3"))
-			os.Mkdir(filepath.Join(path, ".removing-4"), 0o700)
+			mkdir(t, filepath.Join(path, ".removing-4"))
 			chain(t, path, 5*maxOpen)
 		},
 		"names of 255 bytes": func(t *testing.T, path string) {
@@ -85,14 +99,13 @@ func TestRemove(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "parent", "path")
-			os.Mkdir(filepath.Dir(path), 0o755)
+			mkdir(t, filepath.Dir(path))
 			prepare(t, path)
 			if err := Remove(path); err != nil {
 				t.Error(err)
 			}
 			if _, err := os.Lstat(path); !os.IsNotExist(err) {
 				t.Errorf("it is still there (%v)", err)
-				os.RemoveAll(path)
 			}
 		})
 	}
@@ -102,9 +115,9 @@ func TestRemove(t *testing.T) {
 func TestRemoveFollowsNoLink(t *testing.T) {
 	kept := write(t, filepath.Join(t.TempDir(), "kept", "file"))
 	path := filepath.Join(t.TempDir(), "path")
-	os.Mkdir(path, 0o755)
-	os.Symlink(filepath.Dir(kept), filepath.Join(path, "link"))
-	os.Symlink(path, path+"-link")
+	mkdir(t, path)
+	symlink(t, filepath.Dir(kept), filepath.Join(path, "link"))
+	symlink(t, path, path+"-link")
 	for _, p := range []string{path, path + "-link"} {
 		if err := Remove(p); err != nil {
 			t.Error(err)
@@ -128,7 +141,11 @@ func TestRemoveReportsTheFirstError(t *testing.T) {
 	if err := unix.Mount(filepath.Dir(kept), mountPoint, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(mountPoint, 0)
+	defer func() {
+		if err := unix.Unmount(mountPoint, 0); err != nil {
+			t.Error(err)
+		}
+	}()
 	err := Remove(path)
 	var at *os.PathError
 	if !errors.As(err, &at) || at.Path != mountPoint || !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EXDEV) {
@@ -184,7 +201,7 @@ func TestRemoveWithFewDescriptors(t *testing.T) {
 	for _, spare := range []int{4, maxOpen + 1} {
 		t.Run(fmt.Sprint(spare), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "path")
-			os.Mkdir(path, 0o755)
+			mkdir(t, path)
 			chain(t, path, 200)
 			free, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
