@@ -71,25 +71,21 @@ func launchChild() error {
 	if err != nil {
 		return err
 	}
+	defer c.Remove()
 	overlay := rootfs.Overlay{Layers: image.Layers, Dir: c.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {
-		c.Remove()
 		return err
 	}
 	described, err := c.Spec(flags, host, root)
 	if err != nil {
-		err = errors.Join(err, overlay.Unmount())
-		c.Remove()
-		return err
+		return errors.Join(err, overlay.Unmount())
 	}
 	status, err := c.Run(launcher.Options{Spec: described, Filter: u.Program, Stdout: os.Stdout, Stderr: os.Stderr})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("status %d", status)
 	}
-	err = errors.Join(err, overlay.Unmount())
-	c.Remove()
-	return err
+	return errors.Join(err, overlay.Unmount())
 }
 
 // runUnder has a child launch `touch` under a program. It wants that to fail with
