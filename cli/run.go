@@ -76,7 +76,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 	for _, name := range [...]string{"env-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate"} {
 		delete(given, name) // those that are not the container's
 	}
-	if !slices.Contains([]string{"always", "missing", "never"}, c.String("pull")) {
+	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
 		return nil, &usageError{"--pull " + c.String("pull") + ": no such policy", "there are always, missing and never"}
 	}
 	var err error
@@ -101,7 +101,7 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	tell, done := a.progress("pull "+c.Args().First(), c.Bool("quiet"))
 	defer done()
 	image, err := store.Resolve(ctx, c.Args().First(), rootfs.ResolveOptions{
-		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: tell,
+		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: tell, Warn: a.warned,
 	})
 	return image, causeOf(ctx, err)
 }

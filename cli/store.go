@@ -28,6 +28,9 @@ func openStore(c *ucli.Context) (*rootfs.Store, error) {
 	return rootfs.OpenStore(d.Root)
 }
 
+// warned passes on a warning of rootfs.
+func (a *app) warned(text string) { a.ui.warn("%s", text) }
+
 // familiar is an image's name as one types it.
 func familiar(name string) string {
 	name = strings.TrimPrefix(name, "docker.io/")

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -18,7 +17,7 @@ import (
 )
 
 // load reads an image from a file or an OCI layout into the store.
-func (s *Store) load(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
+func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	stamp, err := r.stamp()
 	if err != nil {
 		return nil, err
@@ -28,12 +27,12 @@ func (s *Store) load(ctx context.Context, r reference, want platform, progress P
 		return nil, err
 	}
 	defer func() { _ = work.remove() }() // what is left is removed by the next sweep
-	c, err := r.content(ctx, want, work.path)
+	c, err := r.content(ctx, r.want, work.path)
 	if err != nil {
 		return nil, err
 	}
 	c.names, c.stamp = []string{r.String()}, stamp
-	return s.add(ctx, c, progress)
+	return s.addFor(ctx, r, c)
 }
 
 // content opens the file of a reference; work is a folder for what has to be
@@ -57,7 +56,7 @@ func (r reference) content(ctx context.Context, want platform, work string) (*co
 		}
 		return fromLayout(work, r.tag, want)
 	}
-	return fromRootTarball(r.path), nil
+	return fromRootTarball(r.path, want), nil
 }
 
 // detect tells by its names what kind of tarball a file is. docker save has
@@ -117,9 +116,11 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 	}
 }
 
-func fromRootTarball(file string) *content {
+// fromRootTarball reads a root file system. It says nothing of its platform, so it
+// is taken for the one that is wanted.
+func fromRootTarball(file string, want platform) *content {
 	return &content{
-		base: configFile{Architecture: runtime.GOARCH, OS: "linux"},
+		base: configFile{Architecture: want.Architecture, OS: want.OS, Variant: want.Variant},
 		layers: []layerSource{{
 			open: func(context.Context) (io.ReadCloser, error) { return os.Open(file) },
 		}},

@@ -1,12 +1,12 @@
 package rootfs
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -48,65 +48,6 @@ type manifest struct {
 	MediaType     string       `json:"mediaType,omitempty"`
 	Config        descriptor   `json:"config"`
 	Layers        []descriptor `json:"layers"`
-}
-
-type platform struct {
-	OS           string `json:"os"`
-	Architecture string `json:"architecture"`
-	Variant      string `json:"variant,omitempty"`
-}
-
-func (p platform) String() string {
-	text := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		text += "/" + p.Variant
-	}
-	return text
-}
-
-// parsePlatform reads --platform OS[/ARCH[/VARIANT]], with Docker's other
-// spellings of architectures. Empty is this machine.
-func parsePlatform(text string) (platform, error) {
-	p := platform{OS: "linux", Architecture: runtime.GOARCH}
-	if text == "" {
-		return p, nil
-	}
-	parts := strings.Split(text, "/")
-	if len(parts) > 3 || slices.Contains(parts, "") {
-		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example linux/arm64"}
-	}
-	if len(parts) == 1 && parts[0] != "linux" {
-		parts = []string{"linux", parts[0]}
-	}
-	p.OS = parts[0]
-	if len(parts) > 1 {
-		p.Architecture = parts[1]
-	}
-	if len(parts) > 2 {
-		p.Variant = parts[2]
-	}
-	switch p.Architecture {
-	case "x86_64", "x86-64":
-		p.Architecture = "amd64"
-	case "aarch64":
-		p.Architecture = "arm64"
-	case "armhf":
-		p.Architecture, p.Variant = "arm", "v7"
-	case "armel":
-		p.Architecture, p.Variant = "arm", "v6"
-	case "i386", "i486", "i586", "i686":
-		p.Architecture = "386"
-	}
-	if p.OS != "linux" {
-		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
-	}
-	return p, nil
-}
-
-// satisfies tells whether an image for p runs where want is asked for.
-func (p *platform) satisfies(want platform) bool {
-	return p != nil && p.OS == want.OS && p.Architecture == want.Architecture &&
-		(want.Variant == "" || p.Variant == want.Variant)
 }
 
 func (s *Store) readIndex() (*index, error) {
@@ -157,22 +98,25 @@ func writeFile(path string, data []byte) error {
 	return err
 }
 
-// find gives the entry for a name. For this machine's platform, which nobody
-// asked for by name, an image for another one is better than none, as with
-// Docker; but not where the registry may have ours as well.
-func (x *index) find(r reference, want platform, asked bool) (*descriptor, error) {
-	var other *descriptor
-	found, err := x.named(r)
+// find gives the entry for a name that fits a platform best. For this machine's
+// platform, when nobody asked for it by name, an image for another one is better
+// than none, as with Docker; but not where the registry may have ours as well.
+func (x *index) find(r request) (*descriptor, error) {
+	var best, other *descriptor
+	found, err := x.named(r.reference)
 	for i := range found {
 		d := &found[i]
-		if d.Platform.satisfies(want) {
-			return d, nil
+		if fit := d.Platform.fit(r.want); fit > 0 {
+			if best == nil || fit > best.Platform.fit(r.want) {
+				best = d
+			}
+			continue
 		}
-		if whole := d.Annotations[annotationIndex]; !asked && (whole == "" || whole == d.Digest || r.transport == imageID) {
+		if whole := d.Annotations[annotationIndex]; !r.asked && (whole == "" || whole == d.Digest || r.transport == imageID) {
 			other = d
 		}
 	}
-	return other, err
+	return cmp.Or(best, other), err
 }
 
 // named gives the entries that a reference means: those of its name, or else

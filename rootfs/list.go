@@ -16,11 +16,7 @@ import (
 // Stored returns the image that ref means if it is ready to be used, and nil
 // otherwise. Nothing is fetched or unpacked.
 func (s *Store) Stored(ref string) (*Image, error) {
-	r, err := parseReference(ref, pathExists)
-	if err != nil {
-		return nil, err
-	}
-	want, err := parsePlatform("")
+	r, err := newRequest(ref, ResolveOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +24,7 @@ func (s *Store) Stored(ref string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := x.find(r, want, false)
+	d, err := x.find(r)
 	if d == nil || err != nil {
 		return nil, err
 	}

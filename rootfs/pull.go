@@ -2,19 +2,17 @@ package rootfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -25,43 +23,39 @@ import (
 // Every digest is checked, of the manifest, the configuration and the layers,
 // packed and unpacked. Layers that the store has are not fetched.
 func (s *Store) Pull(ctx context.Context, ref string, o ResolveOptions) (*ImageInfo, error) {
-	r, err := parseReference(ref, pathExists)
+	r, err := newRequest(ref, o)
 	if err != nil {
 		return nil, err
 	}
 	if r.transport == directory || r.transport == hostRoot {
 		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used in place"), Help: "run it: minirun run " + ref + " COMMAND"}
 	}
-	want, err := parsePlatform(o.Platform)
-	if err != nil {
-		return nil, err
-	}
-	return s.fetch(ctx, r, want, o.Progress)
+	return s.fetch(ctx, r)
 }
 
-func (s *Store) pull(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
+func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 	ref, err := r.remote()
 	if err != nil {
 		return nil, err
 	}
-	progress.tell(Event{Status: "pulling"})
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("minirun")}
+	r.Progress.tell(Event{Status: "pulling"})
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{r}), remote.WithUserAgent("minirun")}
 	found, err := remote.Get(ref, options...)
 	if err != nil {
-		return nil, s.pullError(r, err)
+		return nil, s.manifestError(r, err)
 	}
-	image, err := chooseRemote(found, want)
+	image, err := chooseRemote(found, r.want)
 	if err != nil {
-		return nil, &Error{Op: "pull " + r.short(), Err: err}
+		return nil, s.manifestError(r, err)
 	}
 	c, err := fromImage(image)
 	if err != nil {
 		return nil, s.pullError(r, err)
 	}
 	c.names, c.index = []string{r.String()}, found.Digest.String()
-	info, err := s.add(ctx, c, progress)
+	info, err := s.addFor(ctx, r, c)
 	if err != nil {
-		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: hintOf(err)}
+		return nil, s.pullError(r, err)
 	}
 	return info, nil
 }
@@ -90,24 +84,16 @@ func isLoopback(domain string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// pullError says what a registry's answer means. Docker Hub answers 401 for a
-// repository that is not there, so that is not found as well.
-func (s *Store) pullError(r reference, err error) error {
-	var answer *answers.Error
-	if errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
-		return &Error{
-			Op: "pull " + r.short(), Err: fmt.Errorf("%w: not in the store, and %s refuses: %w", ErrNotFound, r.domain, err),
-			Help: "check the name; for a private image give credentials with 'docker login " + r.domain + "'",
-		}
-	}
-	return s.notFound(r, err)
-}
-
 func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
 	if err := checkManifest(found.Digest, found.Manifest); err != nil {
 		return nil, err
 	}
-	if !found.MediaType.IsIndex() {
+	switch {
+	case found.MediaType == types.DockerManifestSchema1 || found.MediaType == types.DockerManifestSchema1Signed:
+		return nil, errors.New("the image is in Docker's old format, schema 1, which minirun does not read")
+	case !json.Valid(found.Manifest):
+		return nil, &notJSONError{string(found.MediaType)}
+	case !found.MediaType.IsIndex():
 		return found.Image()
 	}
 	index, err := found.ImageIndex()
@@ -178,27 +164,28 @@ func namedBy(d v1.Descriptor, tag string) bool {
 }
 
 func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, error) {
-	var fits []v1.Descriptor
+	var best v1.Descriptor
+	most := 0
 	var there []string
 	for _, d := range entries {
-		switch {
-		case !d.MediaType.IsImage():
-		case d.Platform == nil:
-			fits = append(fits, d)
-		default:
-			p := platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
-			if p.satisfies(want) {
-				fits = append(fits, d)
-			}
+		if !d.MediaType.IsImage() {
+			continue
+		}
+		var p *platform
+		if d.Platform != nil {
+			p = &platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
 			if p.OS != "unknown" {
 				there = append(there, p.String())
 			}
 		}
+		if fit := p.fit(want); fit > most {
+			best, most = d, fit
+		}
 	}
-	if len(fits) == 0 {
-		return v1.Descriptor{}, fmt.Errorf("no image for %s; there are: %s", want, strings.Join(there, ", "))
+	if most == 0 {
+		return best, otherPlatform(there, want)
 	}
-	return fits[0], nil
+	return best, nil
 }
 
 // fromImage takes an image apart; layers are read only when they are needed.

@@ -160,8 +160,8 @@ func TestLayoutRefuses(t *testing.T) {
 		"huge configuration":            {writeLayout(t, entryFor(types.OCIManifestSchema1, manifest), manifest, huge), "the configuration is larger than 8 MiB"},
 		"configuration said to be huge": {writeLayout(t, entryFor(types.OCIManifestSchema1, hugeSize), hugeSize), "the configuration is larger than 8 MiB"},
 		"changed manifest":              {changed, "has the digest"},
-		"no image":                      {writeLayout(t, `{}`), "no image for"},
-		"null":                          {writeLayout(t, `null`), "no image for"},
+		"no image":                      {writeLayout(t, `{}`), "no image for any platform"},
+		"null":                          {writeLayout(t, `null`), "no image for any platform"},
 		"missing blob":                  {writeLayout(t, entryFor(types.OCIManifestSchema1, "x")), "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

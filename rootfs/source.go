@@ -1,12 +1,14 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -28,26 +30,25 @@ import (
 // has changed. The image stays in the store until Close. An image that is
 // nowhere gives ErrNotFound and a text that says where it was looked for.
 func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Image, error) {
-	r, err := parseReference(ref, pathExists)
+	r, err := newRequest(ref, o)
 	if err != nil {
 		return nil, err
 	}
 	switch r.transport {
 	case hostRoot:
+		if err := r.checkPlatform(platform{OS: "linux", Architecture: runtime.GOARCH}); err != nil {
+			return nil, &Error{Op: "image host:", Err: err}
+		}
 		return &Image{Name: r.String(), Layers: []string{"/"}}, nil
 	case directory:
-		return openDirectory(r)
-	}
-	want, err := parsePlatform(o.Platform)
-	if err != nil {
-		return nil, err
+		return openDirectory(r.reference)
 	}
 	stamp, err := r.stamp()
 	if err != nil {
 		return nil, err
 	}
 	if o.Pull != PullAlways {
-		image, err := s.stored(r, want, o.Platform != "", stamp)
+		image, err := s.stored(r, stamp)
 		if image != nil || err != nil {
 			return image, err
 		}
@@ -55,24 +56,41 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	if o.Pull == PullNever && r.transport == registry {
 		return nil, s.notFound(r, nil)
 	}
-	if _, err := s.fetch(ctx, r, want, o.Progress); err != nil {
+	if _, err := s.fetch(ctx, r); err != nil {
 		return nil, err
 	}
-	image, err := s.stored(r, want, o.Platform != "", stamp)
+	image, err := s.stored(r, stamp)
 	if image == nil && err == nil {
-		err = s.notFound(r, errors.New("it was removed while it was fetched"))
+		err = &Error{Op: "image " + r.short(), Err: errors.New("it was removed while it was fetched")}
 	}
 	return image, err
 }
 
+// request is an image that is asked for.
+type request struct {
+	reference
+	want  platform
+	asked bool // want was asked for; else it is this machine's
+	ResolveOptions
+}
+
+func newRequest(ref string, o ResolveOptions) (request, error) {
+	r, err := parseReference(ref, pathExists)
+	if err != nil {
+		return request{}, err
+	}
+	want, err := parsePlatform(o.Platform)
+	return request{reference: r, want: want, asked: o.Platform != "", ResolveOptions: o}, err
+}
+
 // stored gives the image when the store has it, and has it of this state of
 // the file; else nil.
-func (s *Store) stored(r reference, want platform, asked bool, stamp string) (*Image, error) {
+func (s *Store) stored(r request, stamp string) (*Image, error) {
 	x, err := s.readIndex()
 	if err != nil {
 		return nil, err
 	}
-	d, err := x.find(r, want, asked)
+	d, err := x.find(r)
 	if err != nil {
 		return nil, &Error{Op: "image " + r.short(), Err: err, Help: hintOf(err)}
 	}
@@ -83,6 +101,9 @@ func (s *Store) stored(r reference, want platform, asked bool, stamp string) (*I
 	if err != nil && isGone(err) {
 		return nil, nil
 	}
+	if err == nil && d.Platform.fit(r.want) == 0 {
+		r.warn("image %s is for %s, this machine is %s", r.short(), d.Platform, r.want)
+	}
 	return image, err
 }
 
@@ -92,24 +113,55 @@ func isGone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged)
 }
 
-func (s *Store) notFound(r reference, registryAnswer error) error {
-	places := "not in the store (" + s.root + ")"
+// notFound says where an image was looked for in vain. With a registry's answer
+// it was looked for there too.
+func (s *Store) notFound(r request, answer error) error {
+	if there := s.platformsOf(r.reference); len(there) > 0 && answer == nil {
+		return &Error{
+			Op: "image " + r.short(), Err: otherPlatform(there, r.want),
+			Help: "'minirun pull --platform " + r.want.String() + " " + r.short() + "' asks its registry for it",
+		}
+	}
+	err := fmt.Errorf("%w: not in the store (%s)", ErrNotFound, s.root)
 	help := "'minirun pull " + r.short() + "' fetches it"
-	err := fmt.Errorf("%w: %s", ErrNotFound, places)
 	if r.transport == imageID {
 		help = "'minirun images' lists the images of the store"
 	}
-	if registryAnswer != nil {
-		err = fmt.Errorf("%w: %s, and %s answers: %w", ErrNotFound, places, r.domain, registryAnswer)
+	if answer != nil {
+		err = fmt.Errorf("%w, and %s answers: %w", err, r.domain, answer)
 		help = "check the name, or use dir:PATH, a tarball's path, or host:"
 	}
-	if r.domain == dockerHub && r.repository == "library/debian" {
-		help = "'minirun bootstrap " + strings.TrimSuffix(r.short(), ":latest") + "' makes it from Debian's package mirrors"
+	return &Error{Op: "image " + r.short(), Err: err, Help: cmp.Or(s.elsewhere(r.reference), help)}
+}
+
+// elsewhere says where an image may be that is not where it was looked for, or "".
+func (s *Store) elsewhere(r reference) string {
+	if there := s.platformsOf(r); len(there) > 0 {
+		return "the store has it for " + strings.Join(there, ", ")
 	}
 	if near := spelling.Nearest(r.short(), s.names()); near != "" {
-		help = "did you mean " + near + "?"
+		return "did you mean " + near + "?"
 	}
-	return &Error{Op: "image " + r.short(), Err: err, Help: help}
+	if r.domain == dockerHub && r.repository == "library/debian" {
+		return "'minirun bootstrap " + r.short() + "' makes it from Debian's package mirrors"
+	}
+	return ""
+}
+
+// platformsOf are those for which the store has an image of this name.
+func (s *Store) platformsOf(r reference) []string {
+	x, err := s.readIndex()
+	if err != nil {
+		return nil // there is an error to tell of already
+	}
+	found, _ := x.named(r)
+	var there []string
+	for _, d := range found {
+		if d.Platform != nil {
+			there = append(there, d.Platform.String())
+		}
+	}
+	return there
 }
 
 // names are those of the store's images, as one would type them.
@@ -173,18 +225,30 @@ func (r reference) stamp() (string, error) {
 }
 
 // fetch brings the image into the store.
-func (s *Store) fetch(ctx context.Context, r reference, want platform, progress Progress) (*ImageInfo, error) {
+func (s *Store) fetch(ctx context.Context, r request) (*ImageInfo, error) {
 	switch r.transport {
 	case registry:
-		return s.pull(ctx, r, want, progress)
+		return s.pull(ctx, r)
 	case imageID:
 		return nil, s.notFound(r, nil)
 	}
-	info, err := s.load(ctx, r, want, progress)
+	info, err := s.load(ctx, r)
 	if err != nil {
 		return nil, &Error{Op: "image " + r.String(), Err: err, Help: hintOf(err)}
 	}
 	return info, nil
+}
+
+// addFor takes content into the store, if it is for the platform that was asked for.
+func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, error) {
+	have, err := c.platform()
+	if err == nil {
+		err = r.checkPlatform(have)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.add(ctx, c, r.Progress)
 }
 
 func hintOf(err error) string {

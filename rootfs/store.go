@@ -111,6 +111,13 @@ type ResolveOptions struct {
 	Pull     PullPolicy
 	Platform string // OS/ARCHITECTURE[/VARIANT]; "" is this machine
 	Progress Progress
+	Warn     func(text string) // told what the user should know though the work goes on; may be nil
+}
+
+func (o ResolveOptions) warn(format string, args ...any) {
+	if o.Warn != nil {
+		o.Warn((&Error{Err: fmt.Errorf(format, args...)}).Error())
+	}
 }
 
 // Image is a root file system to run.

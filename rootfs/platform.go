@@ -1,0 +1,154 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// platform is what an image runs on (image-spec, image-index.md). Variant is ""
+// for the one that every machine of the architecture has: v1 of amd64, v8 of arm64.
+type platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+func (p platform) String() string {
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
+// parsePlatform reads --platform OS[/ARCH[/VARIANT]] or ARCH, with Docker's other
+// spellings of architectures. Empty is this machine.
+func parsePlatform(text string) (platform, error) {
+	p := platform{OS: "linux", Architecture: runtime.GOARCH}
+	if text == "" {
+		return p, nil
+	}
+	parts := strings.Split(strings.ToLower(text), "/")
+	if len(parts) > 3 || slices.Contains(parts, "") {
+		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example linux/arm64"}
+	}
+	if a := (platform{Architecture: parts[0]}).normal(); len(parts) == 1 && a.isKnown() {
+		parts = []string{"linux", parts[0]}
+	}
+	p.OS = parts[0]
+	if len(parts) > 1 {
+		p.Architecture = parts[1]
+	}
+	if len(parts) > 2 {
+		p.Variant = parts[2]
+	}
+	p = p.normal()
+	switch {
+	case p.OS != "linux" && len(parts) == 1:
+		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Help: "write for example linux/arm64"}
+	case p.OS != "linux":
+		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
+	case !p.isKnown():
+		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Help: "write for example linux/arm64"}
+	}
+	return p, nil
+}
+
+// isKnown reports whether Linux images are made for an architecture: those of Go.
+func (p platform) isKnown() bool {
+	switch p.Architecture {
+	case "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x":
+		return true
+	}
+	return false
+}
+
+// normal spells a platform as image-spec does, and leaves out a variant that
+// says nothing.
+func (p platform) normal() platform {
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	case "armhf":
+		p.Architecture, p.Variant = "arm", "v7"
+	case "armel":
+		p.Architecture, p.Variant = "arm", "v6"
+	case "i386", "i486", "i586", "i686":
+		p.Architecture = "386"
+	}
+	if p.Variant != "" && strings.Trim(p.Variant, "0123456789") == "" {
+		p.Variant = "v" + p.Variant
+	}
+	switch p.Architecture + "/" + p.Variant {
+	case "amd64/v1", "arm64/v8":
+		p.Variant = ""
+	case "arm/":
+		p.Variant = "v7"
+	}
+	return p
+}
+
+// fit tells how well an image for p serves where want is asked for; 0 is not at
+// all. An image may say nothing of its platform, and then serves. So does one for
+// a lower variant of the same architecture, as every arm/v7 runs arm/v6.
+func (p *platform) fit(want platform) int {
+	const exact = 1000
+	if p == nil || p.OS == "" && p.Architecture == "" {
+		return 1
+	}
+	have, want := p.normal(), want.normal()
+	if have.OS != want.OS || have.Architecture != want.Architecture {
+		return 0
+	}
+	if have.Variant == want.Variant {
+		return exact
+	}
+	level, wanted := variantLevel(have.Variant), variantLevel(want.Variant)
+	switch {
+	case have.Variant == "" || level > 0 && wanted > 0 && level <= wanted:
+		return 1 + level
+	case want.Variant == "": // any will do
+		return 1
+	}
+	return 0
+}
+
+// variantLevel is 7 for v7, and 0 for what is no number.
+func variantLevel(variant string) int {
+	level, _ := strconv.Atoi(strings.TrimPrefix(variant, "v"))
+	return level
+}
+
+// checkPlatform refuses an image for another platform than the one asked for.
+func (r request) checkPlatform(have platform) error {
+	if r.asked && have.fit(r.want) == 0 {
+		return otherPlatform([]string{have.String()}, r.want)
+	}
+	return nil
+}
+
+// platform is what the content's configuration says.
+func (c *content) platform() (platform, error) {
+	config := &c.base
+	if c.config != nil {
+		var err error
+		if config, err = parseConfig(c.config); err != nil {
+			return platform{}, err
+		}
+	}
+	return platform{config.OS, config.Architecture, config.Variant}, nil
+}
+
+func otherPlatform(there []string, want platform) error {
+	if len(there) == 0 {
+		return errors.New("there is no image for any platform in it")
+	}
+	slices.Sort(there)
+	return fmt.Errorf("found, but for %s, not %s", strings.Join(slices.Compact(there), ", "), want)
+}
