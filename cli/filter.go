@@ -13,7 +13,7 @@ import (
 
 // setFilter compiles the named profile for the container's bounding set, or takes
 // the program from the cache.
-func setFilter(c *ucli.Context, o *launcher.Options, name string, capabilities []string, root string) error {
+func (a *app) setFilter(c *ucli.Context, o *launcher.Options, name string, capabilities []string, root string) error {
 	changes, err := edits(c, "seccomp-")
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func setFilter(c *ucli.Context, o *launcher.Options, name string, capabilities [
 		}
 		return nil
 	}
-	profile, err := loadProfile(name)
+	profile, err := a.loadProfile(name)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	ucli "github.com/urfave/cli/v2"
@@ -12,20 +13,52 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// loadProfile reads and parses a profile: a file, or "default".
-func loadProfile(name string) (*seccomp.Profile, error) {
+// loadProfile reads and parses a profile: a file, or "default". What of it is not
+// read as it is written is told.
+func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	if name == "default" || name == "builtin" {
 		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
 	}
-	data, err := os.ReadFile(name)
+	data, err := readProfile(name, "give a file, default or unconfined")
+	if err != nil && name == "unconfined" { // a launch does not come here with it
+		return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	profile, err := seccomp.Parse(name, data)
+	if err != nil {
+		return nil, err
+	}
+	a.warnOfRemarks(profile)
+	return profile, nil
+}
+
+// warnOfRemarks tells the first remark; the others are lint's.
+func (a *app) warnOfRemarks(p *seccomp.Profile) {
+	switch n := len(p.Remarks); n {
+	case 0:
+	case 1:
+		a.ui.warn("%s", p.Remarks[0].Error())
+	default:
+		a.ui.warn("%s; 'minirun seccomp lint' shows %d more", p.Remarks[0].Error(), n-1)
+	}
+}
+
+// readProfile reads a file, and of one that is too large to be a profile just what
+// shows that it is.
+func readProfile(name, hint string) ([]byte, error) {
+	f, err := os.Open(name)
+	var data []byte
+	if err == nil {
+		defer f.Close()
+		data, err = io.ReadAll(io.LimitReader(f, seccomp.MaxSize+1))
+	}
 	var path *os.PathError
 	if errors.As(err, &path) {
-		if name == "unconfined" { // a launch does not come here with it
-			return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
-		}
-		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), "give a file, default or unconfined"}
+		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), hint}
 	}
-	return seccomp.Parse(name, data)
+	return data, err
 }
 
 // targetFlags say for which container and machine a profile is looked at.
@@ -82,8 +115,8 @@ func target(c *ucli.Context) (seccomp.Target, error) {
 }
 
 // policy reads profileFlag and targetFlags.
-func policy(c *ucli.Context) (*seccomp.Policy, error) {
-	profile, err := loadProfile(c.String("profile"))
+func (a *app) policy(c *ucli.Context) (*seccomp.Policy, error) {
+	profile, err := a.loadProfile(c.String("profile"))
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (a *app) runAction(c *ucli.Context) error {
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
-	if err := setFilter(c, &o, flags.Seccomp, host.Capabilities, d.Root); err != nil {
+	if err := a.setFilter(c, &o, flags.Seccomp, host.Capabilities, d.Root); err != nil {
 		return err
 	}
 	image, err := a.findImage(c, d.Root)

@@ -46,7 +46,7 @@ func (a *app) assertAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := policy(c)
+	p, err := a.policy(c)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (a *app) diffAction(c *ucli.Context) error {
 	}
 	profiles := make([]*seccomp.Profile, 2)
 	for i, name := range names {
-		if profiles[i], err = loadProfile(name); err != nil {
+		if profiles[i], err = a.loadProfile(name); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func (a *app) dumpAction(c *ucli.Context) error {
 	}
 	var against *seccomp.Policy
 	if c.String("against") != "" {
-		if against, err = dumpPolicy(c, pid); err != nil {
+		if against, err = a.dumpPolicy(c, pid); err != nil {
 			return err
 		}
 	}
@@ -55,8 +55,8 @@ func (a *app) dumpAction(c *ucli.Context) error {
 }
 
 // dumpPolicy is what the profile of --against comes to for the process.
-func dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
-	profile, err := loadProfile(c.String("against"))
+func (a *app) dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
+	profile, err := a.loadProfile(c.String("against"))
 	if err != nil {
 		return nil, err
 	}

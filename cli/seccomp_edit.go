@@ -28,7 +28,7 @@ comments included. The profile goes to standard output:
 			if err := words(c, 0, 0); err != nil {
 				return err
 			}
-			profile, err := loadProfile(c.String("base"))
+			profile, err := a.loadProfile(c.String("base"))
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ func (a *app) explainAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := policy(c)
+	p, err := a.policy(c)
 	if err != nil {
 		return err
 	}

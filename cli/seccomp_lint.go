@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -60,11 +59,7 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 	if file == "default" {
 		return seccomp.Lint(seccomp.DefaultName, profiles.Default(), t) // there is no file to fix
 	}
-	data, err := os.ReadFile(file)
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return nil, &usageError{"seccomp profile " + file + ": " + path.Err.Error(), "give files, or default"}
-	}
+	data, err := readProfile(file, "give files, or default")
 	if err != nil {
 		return nil, err
 	}

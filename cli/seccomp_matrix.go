@@ -36,7 +36,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 	case c.IsSet("output") && asJSON:
 		return &usageError{"--output writes a page of HTML, not JSON", "leave out one of --output and --format json"}
 	}
-	profiles, err := matrixProfiles(c)
+	profiles, err := a.matrixProfiles(c)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 }
 
 // matrixProfiles are those of --profile and of the words.
-func matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
+func (a *app) matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 	names := profileNames(c)
 	if len(names) == 0 {
 		names = []string{c.String("profile")}
@@ -78,7 +78,7 @@ func matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 	}
 	var all []*seccomp.Profile
 	for _, name := range names {
-		p, err := loadProfile(name)
+		p, err := a.loadProfile(name)
 		if err != nil {
 			return nil, err
 		}

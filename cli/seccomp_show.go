@@ -25,7 +25,7 @@ func (a *app) seccompShowCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			p, err := policy(c)
+			p, err := a.policy(c)
 			if err != nil {
 				return err
 			}

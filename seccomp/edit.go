@@ -90,7 +90,8 @@ func expand(name string) ([]string, error) {
 // Edit changes the profile's text and gives the new one. Each call of an edit is
 // first taken out of every rule that names it, and a rule that then names none
 // is taken out whole; a new rule, where one is needed, goes behind the last. All
-// else stays as it is, to the byte. A call in two edits is an [EditError].
+// else stays as it is, to the byte, but that a resource in YAML becomes one in JSON.
+// A call in two edits is an [EditError].
 //
 // The verdicts of other calls stay too, but for those that are newer than all calls
 // which the profile names: which these are may change, as the largest may.
@@ -104,17 +105,33 @@ func (p *Profile) Edit(edits []Edit) ([]byte, error) {
 			seen = append(seen, name)
 		}
 	}
-	source := p.Source
+	source, err := p.asJSON()
 	for _, e := range edits {
-		var err error
-		if source, err = applyEdit(source, e, p.newRule(e)); err != nil {
-			return nil, fmt.Errorf("edit %s: %w", p.File, err)
+		if err == nil {
+			source, err = p.applyEdit(source, e)
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	if _, err := Parse(p.File, source); err != nil {
 		return nil, fmt.Errorf("edit: the result is no profile: %w", err)
 	}
 	return source, nil
+}
+
+// asJSON is the profile's text; of a resource in YAML the same one in JSON.
+func (p *Profile) asJSON() ([]byte, error) {
+	d, err := readDocument(p.File, p.Source)
+	if err != nil || !d.yaml {
+		return p.Source, err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, d.root.appendJSON(nil), "", "\t"); err != nil {
+		return nil, fmt.Errorf("%s: write as JSON: %w", p.File, err)
+	}
+	out.WriteByte('\n')
+	return out.Bytes(), nil
 }
 
 // editedRule is a rule in the order in which Docker's profile writes the fields.
@@ -145,67 +162,104 @@ func (p *Profile) newRule(e Edit) *editedRule {
 	return nil
 }
 
-func applyEdit(source []byte, e Edit, add *editedRule) ([]byte, error) {
-	root, err := parseJSON(source)
+func (p *Profile) applyEdit(source []byte, e Edit) ([]byte, error) {
+	d, err := readDocument(p.File, source)
 	if err != nil {
 		return nil, err
 	}
-	rules := root.member("syscalls")
+	if e.Action == Gate && d.form != dockerForm {
+		return nil, &EditError{p.File, "a gate needs a profile of Docker's format: a runtime is given a flat list", "use --allow or --deny"}
+	}
+	add := p.newRule(e)
+	rules := d.body.member("syscalls")
 	if rules == nil || len(rules.items) == 0 {
-		return addSyscalls(source, root, rules, add)
+		return addSyscalls(source, d, rules, add)
 	}
 	var kept []element
 	for i, rule := range rules.items {
 		text, remains := withoutNames(source, rule, e.Names)
 		if remains {
-			kept = append(kept, element{separator(source, rules.items, i), text})
+			kept = append(kept, element{rules.separator(source, i), text})
 		}
 	}
 	if add != nil {
-		text, err := add.format(source, root)
+		l := layoutOf(source, d)
+		text, err := add.format(l)
 		if err != nil {
 			return nil, err
 		}
-		kept = append(kept, element{lastSeparator(source, root, rules.items), text})
+		kept = append(kept, element{l.lastSeparator(source, rules), text})
 	}
 	return splice(source, rules, kept), nil
 }
 
-// element is an item of a list and what stands in front of it.
+// element is a part of a list or object and what stands in front of it.
 type element struct{ separator, text []byte }
 
-// splice gives the source with other items in a list.
-func splice(source []byte, list *node, items []element) []byte {
-	out := slices.Clone(source[:list.offset])
-	if len(items) == 0 {
-		return append(append(out, "[]"...), source[list.end:]...)
+// span is where a part of a list or object is.
+type span struct{ begin, end int }
+
+// parts are the items of a list, or the members of an object.
+func (n *node) parts() []span {
+	var all []span
+	for _, item := range n.items {
+		all = append(all, span{item.offset, item.end})
 	}
-	out = append(out, source[list.offset:list.items[0].offset]...)
-	for i, item := range items {
-		if i > 0 {
-			out = append(out, item.separator...)
-		}
-		out = append(out, item.text...)
+	for _, f := range n.fields {
+		all = append(all, span{f.name.offset, f.value.end})
 	}
-	return append(out, source[list.items[len(list.items)-1].end:]...)
+	return all
 }
 
-func separator(source []byte, items []*node, i int) []byte {
-	if i == 0 {
-		return lastSeparator(source, nil, items)
+// splice gives the source with other parts in a list or object that is not empty.
+func splice(source []byte, n *node, kept []element) []byte {
+	out := slices.Clone(source[:n.offset+1])
+	parts := n.parts()
+	if len(kept) == 0 {
+		return append(out, source[n.end-1:]...)
 	}
-	return source[items[i-1].end:items[i].offset]
+	out = append(out, source[n.offset+1:parts[0].begin]...)
+	for i, part := range kept {
+		if i > 0 {
+			out = append(out, part.separator...)
+		}
+		out = append(out, part.text...)
+	}
+	return append(out, source[parts[len(parts)-1].end:]...)
+}
+
+// separator is what stands in front of a part; the first has that of the last.
+func (n *node) separator(source []byte, i int) []byte {
+	parts := n.parts()
+	if i == 0 {
+		i = len(parts) - 1
+	}
+	if i == 0 {
+		return []byte(", ")
+	}
+	return source[parts[i-1].end:parts[i].begin]
+}
+
+// layout is how a source is written.
+type layout struct {
+	oneLine bool
+	unit    string // that a level is set in by
+	keys    string // that the profile's keys are set in by
+}
+
+func layoutOf(source []byte, d *document) layout {
+	return layout{oneLine: !bytes.ContainsRune(bytes.TrimSpace(source), '\n'), unit: indent(source, d.root), keys: indent(source, d.body)}
 }
 
 // lastSeparator is how a list's items are set apart: as its last two are.
-func lastSeparator(source []byte, root *node, items []*node) []byte {
-	if n := len(items); n > 1 {
-		return source[items[n-2].end:items[n-1].offset]
+func (l layout) lastSeparator(source []byte, list *node) []byte {
+	if n := len(list.items); n > 1 {
+		return list.separator(source, n-1)
 	}
-	if root == nil || oneLine(source) {
+	if l.oneLine {
 		return []byte(", ")
 	}
-	return []byte(",\n" + strings.Repeat(indent(source, root), 2))
+	return []byte(",\n" + l.keys + l.unit)
 }
 
 // withoutNames is a rule's text without some of its names; remains is false
@@ -222,7 +276,7 @@ func withoutNames(source []byte, rule *node, names []string) (text []byte, remai
 	var kept []element
 	for i, n := range list.items {
 		if !slices.Contains(names, n.text) {
-			kept = append(kept, element{separator(source, list.items, i), source[n.offset:n.end]})
+			kept = append(kept, element{list.separator(source, i), source[n.offset:n.end]})
 		}
 	}
 	if len(kept) == 0 {
@@ -232,12 +286,12 @@ func withoutNames(source []byte, rule *node, names []string) (text []byte, remai
 	return whole[rule.offset:], true
 }
 
-// indent is what the source sets its first key in by.
-func indent(source []byte, root *node) string {
-	if len(root.fields) == 0 {
+// indent is what the source sets an object's first key in by.
+func indent(source []byte, object *node) string {
+	if len(object.fields) == 0 {
 		return "\t"
 	}
-	line := source[:root.fields[0].name.offset]
+	line := source[:object.fields[0].name.offset]
 	line = line[bytes.LastIndexByte(line, '\n')+1:]
 	if len(bytes.TrimSpace(line)) > 0 || len(line) == 0 {
 		return "\t"
@@ -245,37 +299,34 @@ func indent(source []byte, root *node) string {
 	return string(line)
 }
 
-func oneLine(source []byte) bool { return !bytes.ContainsRune(bytes.TrimSpace(source), '\n') }
-
 // format writes the rule as the source is written: in lines, or in one.
-func (r *editedRule) format(source []byte, root *node) ([]byte, error) {
-	if oneLine(source) {
+func (r *editedRule) format(l layout) ([]byte, error) {
+	if l.oneLine {
 		return json.Marshal(r)
 	}
-	unit := indent(source, root)
-	return json.MarshalIndent(r, strings.Repeat(unit, 2), unit)
+	return json.MarshalIndent(r, l.keys+l.unit, l.unit)
 }
 
 // addSyscalls gives a profile without rules its first one. It may have no list of
 // them, or an empty one, or null.
-func addSyscalls(source []byte, root, rules *node, add *editedRule) ([]byte, error) {
+func addSyscalls(source []byte, d *document, rules *node, add *editedRule) ([]byte, error) {
 	if add == nil {
 		return source, nil
 	}
-	rule, err := add.format(source, root)
+	l := layoutOf(source, d)
+	rule, err := add.format(l)
 	if err != nil {
 		return nil, err
 	}
-	unit := indent(source, root)
-	list, separator := fmt.Sprintf("[\n%[1]s%[1]s%[2]s\n%[1]s]", unit, rule), ",\n"+unit
-	if oneLine(source) {
+	list, separator := fmt.Sprintf("[\n%[1]s%[2]s%[3]s\n%[1]s]", l.keys, l.unit, rule), ",\n"+l.keys
+	if l.oneLine {
 		list, separator = "["+string(rule)+"]", ", "
 	}
 	begin, end := 0, 0
 	if rules != nil {
 		begin, end = rules.offset, rules.end
 	} else {
-		begin = root.fields[len(root.fields)-1].value.end // a profile has a defaultAction at least
+		begin = d.body.fields[len(d.body.fields)-1].value.end // a profile has a defaultAction at least
 		end, list = begin, separator+`"syscalls": `+list
 	}
 	return slices.Concat(source[:begin], []byte(list), source[end:]), nil

@@ -68,6 +68,23 @@ func TestFix(t *testing.T) {
 		},
 		{"what the author has to decide", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read", "raed"], "action": "SCMP_ACT_ALLOW"},
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_KILL"]}}]}`, ""},
+		{"notes", `{
+	"_comment": ["a"],
+	"defaultAction": "SCMP_ACT_ALLOW", "description": "d",
+	"syscalls": [
+		{"names": [], "action": "SCMP_ACT_ERRNO"},
+		{"_why": 1, "names": ["bpf", "bpf"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ", "_b": 1}]}
+	]
+}`, `{
+	"defaultAction": "SCMP_ACT_ALLOW",
+	"syscalls": [
+		{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}
+	]
+}`},
+		{
+			"in a configuration", `{"ociVersion": "1.2.0", "_x": 1, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "_y": 2, "syscalls": [{"names": [], "action": "SCMP_ACT_ERRNO"}]}}}`,
+			`{"ociVersion": "1.2.0", "_x": 1, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}}}`,
+		},
 		{"no profile", `{"syscalls": {}}`, ""},
 		{"no JSON", `{"syscalls": [`, ""},
 	} {

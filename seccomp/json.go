@@ -3,6 +3,7 @@ package seccomp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -31,10 +32,16 @@ type syntaxError struct {
 
 func (e *syntaxError) Error() string { return e.err.Error() }
 
+// maxDepth is how deep objects and lists may be nested in each other. Docker's
+// format has six levels, a bundle's configuration eight.
+const maxDepth = 100
+
+func errDepth() error { return fmt.Errorf("nested deeper than the limit of %d levels", maxDepth) }
+
 // parseJSON reads one value, which is all of data. It keeps duplicate keys.
-func parseJSON(data []byte) (*node, error) {
+func parseJSON(data []byte) (*node, *syntaxError) {
 	r := &jsonReader{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))}
-	root, err := r.value()
+	root, err := r.value(0)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +70,7 @@ func (r *jsonReader) skipped(offset int) int {
 	return offset
 }
 
-func (r *jsonReader) token() (*node, error) {
+func (r *jsonReader) token() (*node, *syntaxError) {
 	n := &node{offset: r.skipped(int(r.dec.InputOffset()))}
 	t, err := r.dec.ReadToken()
 	if err != nil {
@@ -81,10 +88,13 @@ func (r *jsonReader) token() (*node, error) {
 	return n, nil
 }
 
-func (r *jsonReader) value() (*node, error) {
+func (r *jsonReader) value(depth int) (*node, *syntaxError) {
 	n, err := r.token()
 	if err != nil {
 		return nil, err
+	}
+	if depth > maxDepth {
+		return nil, &syntaxError{n.offset, errDepth()}
 	}
 	switch n.kind {
 	case '{':
@@ -93,7 +103,7 @@ func (r *jsonReader) value() (*node, error) {
 			if err != nil {
 				return nil, err
 			}
-			value, err := r.value()
+			value, err := r.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
@@ -102,7 +112,7 @@ func (r *jsonReader) value() (*node, error) {
 		_, err = r.token()
 	case '[':
 		for r.dec.PeekKind() != ']' {
-			item, err := r.value()
+			item, err := r.value(depth + 1)
 			if err != nil {
 				return nil, err
 			}
@@ -114,12 +124,60 @@ func (r *jsonReader) value() (*node, error) {
 	return n, err
 }
 
+// has reports whether an object has a key.
+func (n *node) has(key string) bool { return n.member(key) != nil }
+
 // member is the value of an object's key, or nil.
 func (n *node) member(key string) *node {
+	if n == nil {
+		return nil
+	}
 	for _, f := range n.fields {
 		if f.name.text == key {
 			return f.value
 		}
 	}
 	return nil
+}
+
+// word is the value of an object's key when that is a string, or "".
+func (n *node) word(key string) string {
+	if value := n.member(key); value != nil && value.kind == '"' {
+		return value.text
+	}
+	return ""
+}
+
+// appendJSON writes the value as JSON, without space.
+func (n *node) appendJSON(out []byte) []byte {
+	switch n.kind {
+	case '{':
+		for i, f := range n.fields {
+			out = append(out, "{,"[min(i, 1)])
+			out = append(f.name.appendJSON(out), ':')
+			out = f.value.appendJSON(out)
+		}
+		if len(n.fields) == 0 {
+			out = append(out, '{')
+		}
+		return append(out, '}')
+	case '[':
+		for i, item := range n.items {
+			out = item.appendJSON(append(out, "[,"[min(i, 1)]))
+		}
+		if len(n.items) == 0 {
+			out = append(out, '[')
+		}
+		return append(out, ']')
+	case '"':
+		out, _ = jsontext.AppendQuote(out, n.text) // what is not UTF-8 is replaced
+		return out
+	case '0':
+		return append(out, n.text...)
+	case 't':
+		return append(out, "true"...)
+	case 'f':
+		return append(out, "false"...)
+	}
+	return append(out, "null"...)
 }

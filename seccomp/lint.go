@@ -50,12 +50,14 @@ func LintRules() []LintRule {
 		{"idle-condition", "a condition, or a part of it, does nothing", "Leave it out, or compare with what the kernel can see in the argument."},
 		{"impossible-condition", "a condition can never be met", "The kernel reads many arguments as 32 bits: compare with what can be there."},
 		{"invalid", "the file is no profile", "Nothing starts with it: mend what is said."},
+		{"key-case", "a key is not written as the format has it", "Docker reads keys in any case, other readers of the same file do not: write it as it is documented."},
 		{"launch-set", "a start itself needs a call that is denied", "Between the filter's installation and the program's first instruction a few calls are made: allow them."},
 		{"missing-sibling", "a call that does the same has another verdict", "Which of the calls a program makes depends on its C library, architecture and age: decide on all of them."},
 		{"new-call", "the installed libseccomp does not know a call; minirun does", "Docker's runtime with the same libseccomp gives it the default action."},
 		{"open-profile", "the profile denies nothing", "Name what to deny, or say that no filter is wanted."},
 		{"repeated-index", "conditions on the same argument are alternatives", "Docker makes each condition of such a rule a rule of its own. For a bit of an argument use SCMP_CMP_MASKED_EQ."},
 		{"unknown-call", "no Linux has such a call", "The name is misspelt, or newer than minirun."},
+		{"unknown-key", "a key is no part of the format", "Docker passes over it, and so does minirun when it is plainly a comment."},
 	}
 }
 
@@ -73,6 +75,9 @@ func Lint(file string, data []byte, t Target) ([]Finding, error) {
 	case err != nil:
 		return nil, err
 	default:
+		for _, r := range p.Remarks {
+			l.find(r.Pos, Warning, r.ID, r.Fix, "%s", r.Message).drop = r.ID == "unknown-key"
+		}
 		if err := l.valid(); err != nil {
 			return nil, err
 		}
@@ -119,6 +124,10 @@ func (l *linter) rules() {
 	effective := false
 	for i := range l.profile.Rules {
 		r := &l.profile.Rules[i]
+		if len(r.Names) == 0 {
+			l.find(r.Pos, Warning, "dead-rule", "remove the rule", "the rule names no system call: it has no effect").drop = true
+			continue
+		}
 		if why := r.contradiction(); why != "" {
 			l.find(r.Pos, Warning, "dead-rule", "remove the rule, or mend its conditions", "the rule is never there: %s", why).drop = true
 			continue

@@ -74,6 +74,11 @@ func lintCases() []lintCase {
 {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_CHWON", "AUDIT_CONTROL"], "arches": ["amd46"]}}]}`,
 			[]string{"1:55 error invalid", "2:71 error invalid", "2:84 error invalid", "2:113 error invalid"},
 		},
+		{"notes and cases", `{"_comment": 1, "DefaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+{"names": ["bpf"], "action": "SCMP_ACT_ERRNO", "note": "n"}]}`, []string{"1:2 warning unknown-key", "1:17 warning key-case", "2:48 warning unknown-key"}},
+		{"no names", allowing(`{"names": [], "action": "SCMP_ACT_ERRNO"},
+{"names": null, "action": "SCMP_ACT_ERRNO"},
+{"name": "", "action": "SCMP_ACT_ERRNO"}, {"names": ["bpf"], "action": "SCMP_ACT_ERRNO"}`), []string{"2:1 warning dead-rule", "3:1 warning dead-rule", "4:1 warning dead-rule"}},
 		{"nothing denied", `{"defaultAction": "SCMP_ACT_ALLOW"}`, []string{"1:19 warning open-profile"}},
 		{"nothing denied by any rule", allowing(`{"name": "read", "action": "SCMP_ACT_ALLOW"}`), []string{"1:19 warning open-profile", "2:1 warning dead-rule"}},
 		{"a name alone", denying(`{"name": "getuid", "action": "SCMP_ACT_ALLOW"},

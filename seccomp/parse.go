@@ -2,34 +2,30 @@ package seccomp
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/spelling"
-	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Parse reads a profile. file is its name in messages.
+// Parse reads a profile: a file as Docker and Podman read it, a bundle's
+// config.json, of which linux.seccomp is the profile, or a SeccompProfile of
+// Kubernetes' security profiles operator in YAML or JSON. Which of them a file is
+// its content says, not its name.
 //
-// It is strict: what Docker would skip silently, such as a key that it does not
-// know, is an error here. The error is [Problems], all that there are: a file
-// that is not JSON has one, since nothing that follows can be read.
+// It is strict: a key that Docker skips silently, although it may have been meant
+// to restrict something, is an error. The error is [Problems], all that there are:
+// a file that is not JSON has one, since nothing that follows can be read.
 func Parse(file string, data []byte) (*Profile, error) {
-	p := &parser{lines: newLines(file, data), profile: &Profile{File: file, Source: data}}
-	root, err := parseJSON(data)
-	if syntax, ok := err.(*syntaxError); ok { //nolint:errorlint // parseJSON has no other
-		if len(strings.TrimSpace(string(data))) == 0 {
-			return nil, Problems{{Position{file, 1, 1}, "the profile is empty", "start from 'minirun seccomp edit'"}}
-		}
-		return nil, Problems{{p.lines.at(syntax.offset), "not JSON: " + syntax.Error(), ""}}
+	p := newParser(file, data)
+	if d := p.document(data); d != nil {
+		p.form = d.form
+		p.readProfile(d.body)
 	}
-	p.readProfile(root)
 	if len(p.problems) > 0 {
 		p.problems.sort()
 		return nil, p.problems
@@ -37,26 +33,15 @@ func Parse(file string, data []byte) (*Profile, error) {
 	return p.profile, nil
 }
 
-// The words of the format. What a set is for is a profile's own business:
-// SCMP_ACT_KILL is an old name for SCMP_ACT_KILL_THREAD.
-var (
-	actions = []string{
-		"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
-		"SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
-	}
-	operators = []string{
-		"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
-	}
-	filterFlags = []string{
-		"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-		"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-	}
-)
-
 type parser struct {
+	form     form
 	lines    *lines
 	profile  *Profile
 	problems Problems
+}
+
+func newParser(file string, data []byte) *parser {
+	return &parser{lines: newLines(file, data), profile: &Profile{File: file, Source: data}}
 }
 
 func (p *parser) complain(n *node, hint, format string, args ...any) {
@@ -76,18 +61,56 @@ func (p *parser) object(n *node, what string, read map[string]func(*node)) bool 
 	}
 	seen := map[string]bool{}
 	for _, f := range n.fields {
-		key := f.name.text
+		key := p.key(f.name, read)
 		switch {
 		case seen[key]:
 			p.complain(f.name, "remove one of the two", "duplicate key %q", key)
 		case read[key] == nil:
-			p.complain(f.name, didYouMean(key, keys(read)), "unknown key %q in %s", key, what)
+			p.unknown(f, what, slices.Sorted(maps.Keys(read)))
+		case p.form != dockerForm && slices.Contains(dockerKeys, key):
+			p.complain(f.name, "'minirun seccomp show' makes a flat list of a profile of Docker's", "%q in %s: a runtime overlooks it, only Docker's format has it", key, what)
 		default:
 			read[key](f.value)
 		}
 		seen[key] = true
 	}
 	return true
+}
+
+// key is the key that a name stands for: Docker, which is written in Go, reads
+// known keys in upper and lower case alike.
+func (p *parser) key(name *node, read map[string]func(*node)) string {
+	key := name.text
+	if read[key] != nil || p.form != dockerForm {
+		return key
+	}
+	for known := range read {
+		if strings.EqualFold(known, key) {
+			p.warn(name, "key-case", "write "+known, "key %q is %s to Docker; other readers pass over it", key, known)
+			return known
+		}
+	}
+	return key
+}
+
+// unknown passes over what is plainly a note, with a warning, and complains of
+// every other key: its author may have meant it to restrict something.
+func (p *parser) unknown(f field, what string, known []string) {
+	key := f.name.text
+	near := spelling.Nearest(key, known)
+	note := strings.HasPrefix(key, "_")
+	if text := f.value; text.kind == '"' && !strings.HasPrefix(text.text, "SCMP_") && !strings.HasPrefix(text.text, "SECCOMP_") {
+		note = note || near == "" && (what == theProfile || slices.Contains(noteKeys, key))
+	}
+	if note {
+		p.warn(f.name, "unknown-key", "remove it, or begin comments with _", "key %q in %s is a note: it has no effect", key, what)
+		return
+	}
+	p.complain(f.name, didYouMean(key, known), "unknown key %q in %s", key, what)
+}
+
+func (p *parser) warn(n *node, id, hint, format string, args ...any) {
+	p.profile.Remarks = append(p.profile.Remarks, &Remark{Problem{p.lines.at(n.offset), fmt.Sprintf(format, args...), hint}, id})
 }
 
 func (p *parser) list(n *node, what string, read func(*node)) {
@@ -110,7 +133,7 @@ func (p *parser) text(n *node, what string) Name {
 func (p *parser) word(n *node, what string, set []string) Name {
 	name := p.text(n, what)
 	if n.kind == '"' && !slices.Contains(set, name.Value) {
-		p.complain(n, didYouMean(name.Value, set), "unknown %s %q", what, name.Value)
+		p.complain(n, wordHint(name.Value, set), "unknown %s %q", what, name.Value)
 	}
 	return name
 }
@@ -137,7 +160,7 @@ func (p *parser) number(n *node, what string, most uint64) uint64 {
 func (p *parser) readProfile(root *node) {
 	pr := p.profile
 	var architectures, archMap, defaultErrno *node
-	ok := p.object(root, "the profile", map[string]func(*node){
+	read := map[string]func(*node){
 		"defaultAction": func(n *node) {
 			name := p.word(n, "action", actions)
 			pr.DefaultAction, pr.DefaultActionPos = specs.LinuxSeccompAction(name.Value), name.Pos
@@ -160,17 +183,21 @@ func (p *parser) readProfile(root *node) {
 		"listenerPath":     func(n *node) { pr.ListenerPath = p.text(n, "listenerPath").Value },
 		"listenerMetadata": func(n *node) { pr.ListenerMetadata = p.text(n, "listenerMetadata").Value },
 		"syscalls":         func(n *node) { p.list(n, "syscalls", p.readRule) },
-	})
-	if !ok {
+	}
+	if p.form == resourceForm {
+		read["baseProfileName"] = p.base
+		read["state"], read["disabled"] = func(*node) {}, func(*node) {} // whether the operator installs it
+	}
+	if !p.object(root, theProfile, read) {
 		if root.kind == 'n' {
 			p.complain(root, "", "the profile must be an object")
 		}
 		return
 	}
 	pr.DefaultErrnoRet = p.errnoByName(pr.DefaultErrnoRet, defaultErrno)
-	if pr.DefaultAction == "" && !p.has(root, "defaultAction") {
+	if pr.DefaultAction == "" && !root.has("defaultAction") {
 		hint := `the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`
-		if len(root.fields) == 0 {
+		if len(root.fields) == 0 && p.form == dockerForm {
 			hint = "Docker takes {} as no filter at all; say --seccomp unconfined if that is what you want"
 		}
 		p.complain(root, hint, "the profile has no defaultAction")
@@ -180,8 +207,11 @@ func (p *parser) readProfile(root *node) {
 	}
 }
 
-func (p *parser) has(n *node, key string) bool {
-	return slices.ContainsFunc(n.fields, func(f field) bool { return f.name.text == key })
+// base refuses a resource that is to be joined with another one.
+func (p *parser) base(n *node) {
+	if name := p.text(n, "baseProfileName"); name.Value != "" {
+		p.complain(n, "copy the rules of that profile into this one, and remove baseProfileName", "baseProfileName %q: the operator adds the rules of that profile, which are not in this file", name.Value)
+	}
 }
 
 func (p *parser) readArchMap(n *node) {
@@ -220,16 +250,16 @@ func (p *parser) readRule(n *node) {
 		return
 	}
 	r.ErrnoRet = p.errnoByName(r.ErrnoRet, errnoName)
-	if name != nil && name.text != "" {
+	if name != nil && name.kind != 'n' && (name.kind != '"' || name.text != "") {
 		if names != nil && len(names.items) > 0 {
 			p.complain(name, "use names", "both name and names are given")
 		}
 		r.Names = append(r.Names, p.callName(name))
 	}
-	if len(r.Names) == 0 && (names == nil || names.kind != '[' || len(names.items) == 0) {
+	if names == nil && name == nil {
 		p.complain(n, `give "names": ["CALL"]`, "the rule names no system call")
 	}
-	if r.Action == "" && !p.has(n, "action") {
+	if r.Action == "" && !n.has("action") {
 		p.complain(n, `give "action": "SCMP_ACT_ALLOW", for example`, "the rule has no action")
 	}
 	p.profile.Rules = append(p.profile.Rules, r)
@@ -256,7 +286,7 @@ func (p *parser) readArg(n *node, r *Rule) {
 	switch {
 	case !ok && n.kind == 'n':
 		p.complain(n, "", "a condition must be an object")
-	case ok && a.Op == "" && !p.has(n, "op"):
+	case ok && a.Op == "" && !n.has("op"):
 		p.complain(n, `give "op": "SCMP_CMP_EQ", for example`, "the condition has no operator")
 	}
 	r.Args = append(r.Args, a)
@@ -304,74 +334,4 @@ func (p *parser) errnoByName(number *uint, n *node) *uint {
 		p.complain(n, "use one of the two", "errno %s is %d, but the number given is %d", name.Value, v, *number)
 	}
 	return &v
-}
-
-func errnoNumber(name string) (uint, bool) {
-	switch name { // names of errno(3) that share a number with another
-	case "EWOULDBLOCK":
-		name = "EAGAIN"
-	case "EDEADLOCK":
-		name = "EDEADLK"
-	case "EOPNOTSUPP":
-		name = "ENOTSUP"
-	}
-	i := slices.Index(errnoNames(), name)
-	return uint(i + 1), i >= 0
-}
-
-// errnoNames lists errno 1 and up; numbers that mean nothing are "".
-func errnoNames() []string {
-	names := make([]string, 133) // EHWPOISON, the last one
-	for i := range names {
-		names[i] = unix.ErrnoName(unix.Errno(i + 1))
-	}
-	return names
-}
-
-var capabilities = sync.OnceValue(func() []string {
-	known := capability.ListKnown()
-	names := make([]string, len(known))
-	for i, c := range known {
-		names[i] = "CAP_" + strings.ToUpper(c.String())
-	}
-	return names
-})
-
-// archNames are the SCMP_ARCH_ names, hostArches those of includes.arches.
-var (
-	archNames = sync.OnceValue(func() []string {
-		var names []string
-		for _, a := range syscalls.Arches() {
-			names = append(names, a.OCI())
-		}
-		return names
-	})
-	hostArches = sync.OnceValue(func() []string {
-		var names []string
-		for _, a := range syscalls.Arches() {
-			names = append(names, a.String())
-		}
-		return names
-	})
-)
-
-func keys(m map[string]func(*node)) []string {
-	var names []string
-	for k := range m {
-		names = append(names, k)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// didYouMean is a hint that names the word of a set that is nearest to what was
-// written, or lists a small set.
-func didYouMean(word string, set []string) string {
-	if near := spelling.Nearest(word, set); near != "" {
-		return "did you mean " + near + "?"
-	}
-	if len(set) <= 12 {
-		return "there are " + strings.Join(set, ", ")
-	}
-	return ""
 }

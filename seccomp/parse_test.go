@@ -62,9 +62,16 @@ func TestParseComplaints(t *testing.T) {
 		"unknown key": {"{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n  »\"defaultErnoRet\": 1}", []complaint{{
 			`unknown key "defaultErnoRet" in the profile`, "did you mean defaultErrnoRet?",
 		}}},
-		"key in another case": {`»{»"DefaultAction": "SCMP_ACT_ALLOW"}`, []complaint{
-			{"the profile has no defaultAction", `the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`},
-			{`unknown key "DefaultAction" in the profile`, "did you mean defaultAction?"},
+		"key in another case, twice": {`{"DefaultAction": "SCMP_ACT_ALLOW", »"defaultAction": "SCMP_ACT_ERRNO"}`, []complaint{
+			{`duplicate key "defaultAction"`, "remove one of the two"},
+		}},
+		"no note": {`{"defaultAction": "SCMP_ACT_ALLOW", »"default": "deny", »"mode": "SCMP_ACT_ERRNO", »"other": ["read"]}`, []complaint{
+			{`unknown key "default" in the profile`, "did you mean defaultAction?"},
+			{`unknown key "mode" in the profile`, "there are archMap, architectures, defaultAction, defaultErrno, defaultErrnoRet, flags, listenerMetadata, listenerPath, syscalls"},
+			{`unknown key "other" in the profile`, "there are archMap, architectures, defaultAction, defaultErrno, defaultErrnoRet, flags, listenerMetadata, listenerPath, syscalls"},
+		}},
+		"no note of a rule": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", »"capabilities": "CAP_KILL", "description": "fine"}`), []complaint{
+			{`unknown key "capabilities" in a rule`, "there are action, args, comment, errno, errnoRet, excludes, includes, name, names"},
 		}},
 		"unknown key of a rule": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", »"arg": []}`), []complaint{{
 			`unknown key "arg" in a rule`, "did you mean args?",
@@ -131,8 +138,7 @@ func TestParseComplaints(t *testing.T) {
 			"there are SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE, SCMP_ACT_TRAP",
 		}}},
 		"unknown action": {rule(`{"names": ["read"], "action": »"allow"}`), []complaint{{
-			`unknown action "allow"`,
-			"there are SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_LOG, SCMP_ACT_NOTIFY, SCMP_ACT_TRACE, SCMP_ACT_TRAP",
+			`unknown action "allow"`, "did you mean SCMP_ACT_ALLOW?",
 		}}},
 		"no action": {rule(`»{"names": ["read"]}`), []complaint{{
 			"the rule has no action", `give "action": "SCMP_ACT_ALLOW", for example`,
@@ -147,18 +153,20 @@ func TestParseComplaints(t *testing.T) {
 			`unknown architecture "SCMP_ARCH_X8632"`, "did you mean SCMP_ARCH_X86?",
 		}}},
 		"unknown architecture in archMap": {`{"defaultAction": "SCMP_ACT_ALLOW", "archMap": [{"architecture": »"amd64", "subArchitectures": [»"x32"]}]}`, []complaint{
-			{`unknown architecture "amd64"`, ""},
-			{`unknown architecture "x32"`, ""},
+			{`unknown architecture "amd64"`, "did you mean SCMP_ARCH_X86_64?"},
+			{`unknown architecture "x32"`, "did you mean SCMP_ARCH_X32?"},
 		}},
-		"unknown host architecture": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": [»"SCMP_ARCH_ARM", »"arm46"]}}`), []complaint{
-			{`unknown architecture "SCMP_ARCH_ARM"`, ""},
+		"unknown host architecture": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"arches": [»"SCMP_ARCH_ARM", »"x86_64", »"arm46"]}}`), []complaint{
+			{`unknown architecture "SCMP_ARCH_ARM"`, "did you mean arm?"},
+			{`unknown architecture "x86_64"`, "did you mean amd64?"},
 			{`unknown architecture "arm46"`, "did you mean arm64?"},
 		}},
 		"unknown flag": {`{"defaultAction": "SCMP_ACT_ALLOW", "flags": [»"SECCOMP_FILTER_FLAG_LOGS"]}`, []complaint{{
 			`unknown flag "SECCOMP_FILTER_FLAG_LOGS"`, "did you mean SECCOMP_FILTER_FLAG_LOG?",
 		}}},
-		"unknown capability": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": [»"SYS_ADMIN"]}, "excludes": {"caps": ["CAP_KILL", »"CAP_SYS_ADMNI"]}}`), []complaint{
-			{`unknown capability "SYS_ADMIN"`, ""},
+		"unknown capability": {rule(`{"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": [»"SYS_ADMIN", »"sys_admin"]}, "excludes": {"caps": ["CAP_KILL", »"CAP_SYS_ADMNI"]}}`), []complaint{
+			{`unknown capability "SYS_ADMIN"`, "did you mean CAP_SYS_ADMIN?"},
+			{`unknown capability "sys_admin"`, "did you mean CAP_SYS_ADMIN?"},
 			{`unknown capability "CAP_SYS_ADMNI"`, "did you mean CAP_SYS_ADMIN?"},
 		}},
 		"unknown errno": {rule(`{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errno": »"EPREM"}`), []complaint{{
@@ -173,8 +181,11 @@ func TestParseComplaints(t *testing.T) {
 		"name and names": {rule(`{"names": ["read"], "name": »"write", "action": "SCMP_ACT_ALLOW"}`), []complaint{{
 			"both name and names are given", "use names",
 		}}},
-		"no names": {rule(`»{"names": [], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+		"no names": {rule(`»{"action": "SCMP_ACT_ALLOW"}`), []complaint{{
 			"the rule names no system call", `give "names": ["CALL"]`,
+		}}},
+		"name of another kind": {rule(`{"name": »["read"], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+			"a system call's name must be a string", "",
 		}}},
 		"empty name": {rule(`{"names": ["read", »""], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
 			"a system call's name is empty", "",
@@ -234,6 +245,78 @@ func TestParseComplaints(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is plainly a note, and a known key in another case, is a remark; so is
+// nothing else that Docker passes over.
+func TestParseRemarks(t *testing.T) {
+	source, places := marked(`{
+	»"_comment": ["a", {"b": 1}], »"description": "d", »"downloadedFrom": "https://example.com", »"$schema": "s",
+	»"DefaultAction": "SCMP_ACT_ERRNO",
+	"archMap": [{"architecture": "SCMP_ARCH_X86_64", »"subarchitectures": ["SCMP_ARCH_X86"]}],
+	"syscalls": [
+		{"names": ["read"], "action": "SCMP_ACT_ALLOW", »"_why": null, »"note": "n", "comment": "no remark",
+			"args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ", »"_fd": "stdout"}]}
+	]
+}`)
+	const remove = "remove it, or begin comments with _"
+	want := []string{
+		`unknown-key key "_comment" in the profile is a note: it has no effect; ` + remove,
+		`unknown-key key "description" in the profile is a note: it has no effect; ` + remove,
+		`unknown-key key "downloadedFrom" in the profile is a note: it has no effect; ` + remove,
+		`unknown-key key "$schema" in the profile is a note: it has no effect; ` + remove,
+		`key-case key "DefaultAction" is defaultAction to Docker; other readers pass over it; write defaultAction`,
+		`key-case key "subarchitectures" is subArchitectures to Docker; other readers pass over it; write subArchitectures`,
+		`unknown-key key "_why" in a rule is a note: it has no effect; ` + remove,
+		`unknown-key key "note" in a rule is a note: it has no effect; ` + remove,
+		`unknown-key key "_fd" in a condition is a note: it has no effect; ` + remove,
+	}
+	for i := range want {
+		want[i] = places[i] + want[i]
+	}
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range p.Remarks {
+		got = append(got, fmt.Sprintf("%s: %s %s; %s", r.Pos, r.ID, r.Message, r.Fix))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("remarks (-want +got):\n%s", diff)
+	}
+	if p.DefaultAction != specs.ActErrno || len(p.ArchMap[0].SubArchitectures) != 1 {
+		t.Errorf("keys in another case are not read: %+v", p)
+	}
+}
+
+// A file that is too large or nested too deeply is one complaint, soon.
+func TestParseLimits(t *testing.T) {
+	big := []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "_": "` + strings.Repeat("x", MaxSize) + `"}`)
+	deep := `{"defaultAction": "SCMP_ACT_ALLOW", "_": ` + strings.Repeat("[", 200_000)
+	resource := "kind: SeccompProfile\napiVersion: security-profiles-operator.x-k8s.io/v1\n"
+	for name, tt := range map[string]struct{ source, want string }{
+		"size":            {string(big), "the file is larger than the limit of 393216 bytes"},
+		"depth":           {deep, "nested deeper than the limit of 100 levels"},
+		"depth of YAML":   {resource + "spec: " + strings.Repeat("[", 101) + strings.Repeat("]", 101), "nested deeper than the limit of 100 levels"},
+		"aliases of YAML": {resource + bomb(), "more values than the limit of 100000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := complaints(t, tt.source)
+			if len(got) != 1 || !strings.HasSuffix(got[0].message, tt.want) {
+				t.Errorf("got %v, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// bomb is a value of 10^9 words in ten lines.
+func bomb() string {
+	text := "a0: &a0 [" + strings.Repeat("x,", 10) + "]\n"
+	for i := range 9 {
+		text += fmt.Sprintf("a%d: &a%[1]d [%s]\n", i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 10))
+	}
+	return text
 }
 
 func complaints(t *testing.T, source string) []complaint {
@@ -410,7 +493,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if !json.Valid([]byte(source)) {
+		if !json.Valid([]byte(source)) && !isYAML([]byte(source)) {
 			t.Error("accepted what encoding/json does not")
 		}
 		for _, r := range p.Rules {

@@ -24,11 +24,14 @@ func (p Position) String() string {
 // lines finds positions from byte offsets.
 type lines struct {
 	file   string
+	data   []byte
 	starts []int // offset of the first byte of each line
+
+	characters map[int][]int // of lines that were asked for: where in the line each character begins
 }
 
 func newLines(file string, data []byte) *lines {
-	l := &lines{file: file, starts: []int{0}}
+	l := &lines{file: file, data: data, starts: []int{0}}
 	for i, b := range data {
 		if b == '\n' {
 			l.starts = append(l.starts, i+1)

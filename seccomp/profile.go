@@ -14,8 +14,9 @@ import (
 )
 
 // Profile is a parsed profile: the file's content, rule by rule, with the places
-// where it stands. The format is the one that moby/profiles/seccomp documents,
-// with the names for errno that Podman adds.
+// where it stands. Its form is the one that moby/profiles/seccomp documents, with
+// the names for errno that Podman adds; a profile in another form, see [Parse], has
+// fewer of the fields.
 type Profile struct {
 	File   string // its name in messages
 	Source []byte
@@ -29,6 +30,14 @@ type Profile struct {
 	ListenerPath     string
 	ListenerMetadata string
 	Rules            []Rule
+
+	Remarks []*Remark // on keys that are not read as they are written
+}
+
+// Remark is a complaint about a profile that can be used all the same.
+type Remark struct {
+	Problem
+	ID string // of LintRules
 }
 
 // Name is a word of a profile.

@@ -34,6 +34,7 @@ type Reason string
 // The reasons.
 const (
 	Kept           Reason = ""
+	NoNames        Reason = "names" // it names no call
 	ExcludedArch   Reason = "excludes.arches"
 	ExcludedCap    Reason = "excludes.caps"
 	ExcludedKernel Reason = "excludes.minKernel"
@@ -102,6 +103,9 @@ func (r *Rule) decide(t Target) (Decision, error) {
 	is := func(a Name) bool { return a.Value == arch }
 	lacks := func(c Name) bool { return !has(c) }
 
+	if len(r.Names) == 0 {
+		return Decision{Reason: NoNames}, nil
+	}
 	if i := slices.IndexFunc(r.Excludes.Arches, is); i >= 0 {
 		return Decision{Reason: ExcludedArch, By: r.Excludes.Arches[i]}, nil
 	}
