@@ -33,11 +33,11 @@ func (a *app) pullAction(c *ucli.Context) error {
 		return err
 	}
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
-		tell, done := a.progress("pull "+c.Args().First(), c.Bool("quiet"))
+		tell, done := a.progress(c.Args().First(), c.Bool("quiet"))
 		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
 			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: tell, Warn: a.warned,
 		})
-		done()
+		done(err)
 		if err != nil {
 			return err
 		}

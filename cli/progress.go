@@ -2,8 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 
@@ -13,57 +15,158 @@ import (
 // redraw is how often a bar is drawn anew at most.
 const redraw = 50 * time.Millisecond
 
-// progress draws one bar for all layers of an image.
+// progress tells how the fetching of an image goes: with one bar for all its
+// layers on a terminal, with a line for each layer elsewhere, and with a line at
+// the end.
 type progress struct {
 	ui     *ui
-	label  string
+	image  string
+	now    func() time.Time
 	layers map[string]rootfs.Event
+	local  bool // it is read from a file, not pulled
+	start  time.Time
 	drawn  time.Time
 }
 
-// progress gives what rootfs tells its steps to, nil where nobody would see a
-// bar, and a function that takes the bar away.
-func (a *app) progress(label string, quiet bool) (tell rootfs.Progress, done func()) {
-	if quiet || !a.ui.terminal {
-		return nil, func() {}
+// progress gives what rootfs tells its steps to, and what is to be called with
+// the outcome. Both do nothing when quiet.
+func (a *app) progress(image string, quiet bool) (tell rootfs.Progress, done func(error)) {
+	if quiet {
+		return nil, func(error) {}
 	}
-	p := &progress{ui: a.ui, label: printable(label), layers: map[string]rootfs.Event{}}
-	return p.tell, func() { p.ui.bar("") }
+	p := &progress{ui: a.ui, image: printable(image), now: time.Now, layers: map[string]rootfs.Event{}}
+	return p.tell, p.done
 }
 
 func (p *progress) tell(e rootfs.Event) {
-	p.layers[e.Layer] = e
-	if now := time.Now(); now.Sub(p.drawn) >= redraw {
+	if p.start.IsZero() {
+		p.start = p.now()
+	}
+	p.local = p.local || e.Status == "unpacking"
+	if e.Layer != "" {
+		p.layers[e.Layer] = e
+	}
+	if !p.ui.terminal {
+		p.line(e)
+	} else if now := p.now(); now.Sub(p.drawn) >= redraw {
 		p.drawn = now
-		p.ui.bar(p.text())
+		p.ui.bar(p.text(p.ui.width() - 1))
 	}
 }
 
-// text is `pull debian [====>    ] 12MB/48MB, 1 of 3 layers`.
-func (p *progress) text() string {
-	var done, total int64
-	var count, finished int
-	for layer, e := range p.layers {
-		if layer == "" {
-			continue
-		}
-		count++
+// line prints the end of a layer.
+func (p *progress) line(e rootfs.Event) {
+	switch e.Status {
+	case "done":
+		p.ui.say("layer %s: %s", shortLayer(e.Layer), units.HumanSize(float64(e.Done)))
+	case "exists":
+		p.ui.say("layer %s: already in the store", shortLayer(e.Layer))
+	}
+}
+
+// shortLayer is the part of a digest that Docker shows, or a layer's number.
+func shortLayer(layer string) string {
+	if strings.Contains(layer, ":") {
+		return shortID(layer)
+	}
+	return layer
+}
+
+// done takes the bar away. When something was fetched it says how much.
+func (p *progress) done(err error) {
+	if p.ui.terminal {
+		p.ui.bar("")
+	}
+	if err != nil || len(p.layers) == 0 {
+		return
+	}
+	verb := "pulled"
+	if p.local {
+		verb = "unpacked"
+	}
+	s := p.sum()
+	p.ui.say("%s %s: %s in %.1f s", verb, p.image, units.HumanSize(float64(s.read)), p.now().Sub(p.start).Seconds())
+}
+
+// sums are of all layers: bytes read, bytes read or found in the store, and bytes
+// there are, as far as is known.
+type sums struct {
+	read, done, total int64
+	finished          int
+}
+
+func (p *progress) sum() sums {
+	var s sums
+	for _, e := range p.layers {
 		switch e.Status {
-		case "done", "exists":
-			finished++
-			done, total = done+e.Total, total+e.Total
-		default:
-			done, total = done+e.Done, total+max(e.Total, e.Done)
+		case "exists":
+			s.finished++
+			s.done, s.total = s.done+e.Total, s.total+e.Total
+			continue
+		case "done":
+			s.finished++
+		}
+		s.read, s.done, s.total = s.read+e.Done, s.done+e.Done, s.total+max(e.Total, e.Done)
+	}
+	return s
+}
+
+// text is `pull debian [====>    ] 12MB/48MB, 10MB/s, 4s left, 1 of 3 layers`,
+// or as much of it as fits the columns.
+func (p *progress) text(columns int) string {
+	verb := "pull"
+	if p.local {
+		verb = "unpack"
+	}
+	s := p.sum()
+	label := verb + " " + p.image
+	size := fmt.Sprintf("%s/%s", units.HumanSize(float64(s.done)), units.HumanSize(float64(s.total)))
+	if s.total == s.done { // how much is to come is not known
+		size = units.HumanSize(float64(s.done))
+	}
+	rate, left := p.rate(s)
+	layers := ""
+	if len(p.layers) > 1 {
+		layers = fmt.Sprintf(", %d of %d layers", s.finished, len(p.layers))
+	}
+	if s.total == 0 {
+		return fitting(columns, label, verb+" "+path.Base(p.image), verb)
+	}
+	bar := gauge(s.done, s.total, 24)
+	return fitting(columns,
+		label+" "+bar+" "+size+rate+left+layers,
+		label+" "+bar+" "+size+rate+left,
+		label+" "+size+rate+left,
+		label+" "+size+rate,
+		verb+" "+path.Base(p.image)+" "+size+rate,
+		verb+" "+size+rate,
+		size+rate,
+		size,
+	)
+}
+
+// rate is `, 10MB/s` and `, 4s left`, either of them empty when not known.
+func (p *progress) rate(s sums) (rate, left string) {
+	seconds := p.now().Sub(p.start).Seconds()
+	if seconds < 0.2 || s.read == 0 {
+		return "", ""
+	}
+	perSecond := float64(s.read) / seconds
+	rate = ", " + units.HumanSize(perSecond) + "/s"
+	if s.total > s.done {
+		left = fmt.Sprintf(", %.0fs left", float64(s.total-s.done)/perSecond)
+	}
+	return rate, left
+}
+
+// fitting is the first text that fits the columns, or the last.
+func fitting(columns int, texts ...string) string {
+	for _, text := range texts {
+		if utf8.RuneCountInString(text) <= columns {
+			return text
 		}
 	}
-	text := p.label
-	if total > 0 {
-		text += fmt.Sprintf(" %s %s/%s", gauge(done, total, 24), units.HumanSize(float64(done)), units.HumanSize(float64(total)))
-	}
-	if count > 0 {
-		text += fmt.Sprintf(", %d of %d layers", finished, count)
-	}
-	return text
+	return texts[len(texts)-1]
 }
 
 // gauge is a bar of so many columns.

@@ -98,11 +98,11 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	tell, done := a.progress("pull "+c.Args().First(), c.Bool("quiet"))
-	defer done()
+	tell, done := a.progress(c.Args().First(), c.Bool("quiet"))
 	image, err := store.Resolve(ctx, c.Args().First(), rootfs.ResolveOptions{
 		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: tell, Warn: a.warned,
 	})
+	done(err)
 	return image, causeOf(ctx, err)
 }
 

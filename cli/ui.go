@@ -151,8 +151,8 @@ func (u *ui) Write(p []byte) (int, error) {
 func (u *ui) bar(text string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if width := u.width(); len(text) >= width {
-		text = text[:width-1]
+	if runes, width := []rune(text), u.width(); len(runes) >= width {
+		text = string(runes[:width-1])
 	}
 	if text != u.drawn {
 		_, _ = io.WriteString(u.w, clearLine+text)

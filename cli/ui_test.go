@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,11 +73,9 @@ func TestPipeIsPlain(t *testing.T) {
 	}
 	defer r.Close()
 	a := &app{ui: newUI(w)}
-	tell, done := a.progress("pull debian", false)
-	if tell != nil {
-		t.Error("a bar in a pipe")
-	}
-	done()
+	tell, done := a.progress("debian", false)
+	tell(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 1, Total: 2})
+	done(errors.New("interrupted"))
 	a.ui.warn("careful")
 	w.Close()
 	var got bytes.Buffer
@@ -112,26 +109,6 @@ func TestBar(t *testing.T) {
 	want := "\r\x1b[Kpulling" + "\r\x1b[Knote\npulling" + "\r\x1b[K" + strings.Repeat("x", 39) + "\r\x1b[K" + "end\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestProgress(t *testing.T) {
-	ui, _ := testUI()
-	p := &progress{ui: ui, label: "pull debian", layers: map[string]rootfs.Event{}, drawn: time.Now()}
-	for _, e := range []rootfs.Event{
-		{Status: "pulling"},
-		{Layer: "a", Status: "pulling", Done: 10e6, Total: 40e6},
-		{Layer: "b", Status: "done", Done: 60e6, Total: 60e6},
-		{Layer: "c", Status: "exists"},
-	} {
-		p.tell(e)
-	}
-	if want := "pull debian [================>       ] 70MB/100MB, 2 of 3 layers"; p.text() != want {
-		t.Errorf("got %q, want %q", p.text(), want)
-	}
-	p.tell(rootfs.Event{Layer: "a", Status: "done", Done: 40e6, Total: 40e6})
-	if want := "pull debian [========================] 100MB/100MB, 3 of 3 layers"; p.text() != want {
-		t.Errorf("got %q, want %q", p.text(), want)
 	}
 }
 

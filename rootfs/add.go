@@ -18,7 +18,8 @@ import (
 // content is an image on its way into the store.
 type content struct {
 	names  []string
-	stamp  string // of the file it comes from
+	stamp  string // of the file it comes from; "" from elsewhere
+	file   string // digest of that file, where it is a root's tarball
 	index  string // digest that the registry gave for the name
 	config []byte // nil: made from base and the layers
 	base   configFile
@@ -33,6 +34,7 @@ type layerSource struct {
 	diffID string // "": it is what the tar turns out to be
 	digest string // of the packed stream; "": not checked
 	size   int64  // of the packed stream; 0: unknown
+	whole  bool   // the packed stream is all of the file it comes from
 	open   func(context.Context) (io.ReadCloser, error)
 }
 
@@ -95,7 +97,7 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	got, err := a.unpack(ctx, l, dir)
+	got, err := a.unpack(ctx, i, dir)
 	if err != nil {
 		return fmt.Errorf("unpack layer %s: %w", l.label(i), err)
 	}
@@ -107,8 +109,15 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	}
 	a.fresh[got.diffID] = dir
 	a.diffIDs, a.sizes = append(a.diffIDs, got.diffID), append(a.sizes, got.size)
-	a.progress.tell(Event{Layer: l.label(i), Status: "done", Done: l.size, Total: l.size})
 	return nil
+}
+
+// status is what is done with a layer: one of a file need not be fetched.
+func (a *addition) status() string {
+	if a.content.stamp != "" {
+		return "unpacking"
+	}
+	return "pulling"
 }
 
 func (l *layerSource) label(i int) string {
@@ -136,13 +145,16 @@ func (a *addition) lockExisting(diffID string) bool {
 	return true
 }
 
-func (a *addition) unpack(ctx context.Context, l layerSource, dir string) (unpacked, error) {
+func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, error) {
+	l := a.content.layers[i]
 	stream, err := l.open(ctx)
 	if err != nil {
 		return unpacked{}, err
 	}
 	defer stream.Close()
-	got, err := unpackLayer(ctx, a.progress.reader(stream, l), dir)
+	reader := &progressReader{Reader: stream, progress: a.progress, event: Event{Layer: l.label(i), Status: a.status(), Total: l.size}}
+	a.progress.tell(reader.event)
+	got, err := unpackLayer(ctx, reader, dir)
 	if err != nil {
 		return unpacked{}, err
 	}
@@ -152,6 +164,11 @@ func (a *addition) unpack(ctx context.Context, l layerSource, dir string) (unpac
 	if l.diffID != "" && got.diffID != l.diffID {
 		return unpacked{}, fmt.Errorf("the configuration promises %s, but the tar is %s", l.diffID, got.diffID)
 	}
+	if l.whole {
+		a.content.file = got.digest
+	}
+	read := reader.event.Done
+	a.progress.tell(Event{Layer: l.label(i), Status: "done", Done: read, Total: read})
 	return got, nil
 }
 
@@ -279,6 +296,9 @@ func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor,
 		if a.content.stamp != "" {
 			d.Annotations[annotationSource] = a.content.stamp
 		}
+		if a.content.file != "" {
+			d.Annotations[annotationFile] = a.content.file
+		}
 		if a.content.index != "" {
 			d.Annotations[annotationIndex] = a.content.index
 		}
@@ -305,16 +325,9 @@ func syncFileSystem(path string) error {
 	return nil
 }
 
-// reader tells the progress of reading a layer, some times a second at most.
-func (p Progress) reader(r io.Reader, l layerSource) io.Reader {
-	if p == nil {
-		return r
-	}
-	return &progressReader{Reader: r, progress: p, event: Event{Layer: l.label(0), Status: "pulling", Total: l.size}}
-}
-
 const progressStep = 512 << 10 // bytes between two events
 
+// progressReader tells how much of a layer is read.
 type progressReader struct {
 	io.Reader
 	progress Progress

@@ -22,6 +22,11 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.transport == tarball {
+		if info, err := s.reuse(ctx, r, stamp); info != nil || err != nil {
+			return info, err
+		}
+	}
 	work, err := s.newWorkDir()
 	if err != nil {
 		return nil, err
@@ -56,7 +61,7 @@ func (r reference) content(ctx context.Context, want platform, work string) (*co
 		}
 		return fromLayout(work, r.tag, want)
 	}
-	return fromRootTarball(r.path, want), nil
+	return fromRootTarball(r.path, want)
 }
 
 // detect tells by its names what kind of tarball a file is. docker save has
@@ -118,13 +123,18 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 
 // fromRootTarball reads a root file system. It says nothing of its platform, so it
 // is taken for the one that is wanted.
-func fromRootTarball(file string, want platform) *content {
+func fromRootTarball(file string, want platform) (*content, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
 	return &content{
 		base: configFile{Architecture: want.Architecture, OS: want.OS, Variant: want.Variant},
 		layers: []layerSource{{
+			size: info.Size(), whole: true,
 			open: func(context.Context) (io.ReadCloser, error) { return os.Open(file) },
 		}},
-	}
+	}, nil
 }
 
 // savedImage is an image in manifest.json of what docker save wrote

@@ -20,6 +20,7 @@ const (
 
 	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
 	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
+	annotationFile   = "dev.minirun.file"                  // digest of that file, where it is a root's tarball
 	annotationIndex  = "dev.minirun.index"                 // digest that the registry gave for the name
 	annotationID     = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
 	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars

@@ -92,8 +92,8 @@ const (
 
 // Event is a step of fetching an image.
 type Event struct {
-	Layer       string // digest of the layer that is being read, or "" for the whole image
-	Status      string // "pulling", "unpacking", "exists", "done"
+	Layer       string // digest or number of the layer that is being read, or "" for the whole image
+	Status      string // "pulling" from a registry, "unpacking" a file, "exists" in the store, "done"
 	Done, Total int64  // bytes of the packed layer; Total 0 is unknown
 }
 

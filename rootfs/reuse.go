@@ -1,0 +1,90 @@
+package rootfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"maps"
+	"os"
+	"strings"
+)
+
+// reuse names what the store has unpacked of a root's tarball already, under
+// whatever name and time it had then, by the digest of the file. It returns nil
+// when that is not in the store as it was.
+func (s *Store) reuse(ctx context.Context, r request, stamp string) (*ImageInfo, error) {
+	x, err := s.readIndex()
+	if err != nil || !x.mayHaveFile(stamp) {
+		return nil, err
+	}
+	digest, err := fileDigest(ctx, r.path)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if x, err = s.readIndex(); err != nil {
+		return nil, err
+	}
+	for _, d := range x.Manifests {
+		if d.Annotations[annotationFile] != digest || d.Platform.fit(r.want) == 0 || !s.isWhole(&d) {
+			continue
+		}
+		d.Annotations = maps.Clone(d.Annotations)
+		d.Annotations[annotationName], d.Annotations[annotationSource] = r.String(), stamp
+		x.put(d)
+		if err := s.writeIndex(x); err != nil {
+			return nil, err
+		}
+		_ = s.collect(x) // what the name stood for before; a later removal tries again
+		return s.info(&d)
+	}
+	return nil, nil
+}
+
+// mayHaveFile reports whether something was unpacked from a tarball of this size.
+func (x *index) mayHaveFile(stamp string) bool {
+	for _, d := range x.Manifests {
+		if d.Annotations[annotationFile] != "" && stampSize(d.Annotations[annotationSource]) == stampSize(stamp) {
+			return true
+		}
+	}
+	return false
+}
+
+// stampSize is the size of a file in what reference.stamp has made of it.
+func stampSize(stamp string) string {
+	fields := strings.Split(stamp, ":")
+	if len(fields) < 3 {
+		return ""
+	}
+	return fields[2]
+}
+
+// isWhole reports whether an image has all that it had.
+func (s *Store) isWhole(d *descriptor) bool {
+	_, config, err := s.readManifest(d.Digest)
+	if err != nil {
+		return false
+	}
+	for _, diffID := range config.RootFS.DiffIDs {
+		if !s.isIntact(diffID) {
+			return false
+		}
+	}
+	return true
+}
+
+func fileDigest(ctx context.Context, file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, &cancelReader{ctx, f})
+	return sum(h), err
+}
