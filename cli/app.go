@@ -16,6 +16,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
 )
@@ -156,7 +157,7 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	if d.Root == "" {
 		d.Root, err = defaultRoot()
 	} else {
-		d.Root, err = filepath.Abs(d.Root)
+		d.Root, err = absolute("--root", d.Root)
 	}
 	if err != nil {
 		return d, err
@@ -164,9 +165,18 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	if d.RunRoot == "" {
 		d.RunRoot = defaultRunRoot()
 	} else {
-		d.RunRoot, err = filepath.Abs(d.RunRoot)
+		d.RunRoot, err = absolute("--run-root", d.RunRoot)
 	}
 	return d, err
+}
+
+// absolute returns the path that a flag gives, made absolute.
+func absolute(flag, path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil { // getwd(2) fails
+		return "", &usageError{flag + " " + path + ": the working directory was removed", "give a path from /, or change to another directory"}
+	}
+	return abs, nil
 }
 
 func defaultRoot() (string, error) {
@@ -196,7 +206,7 @@ func defaultRunRoot() string {
 // interrupted is the end that SIGINT or SIGTERM asked for.
 type interrupted syscall.Signal
 
-func (i interrupted) Error() string { return "interrupted by " + syscall.Signal(i).String() }
+func (i interrupted) Error() string { return "interrupted by " + unix.SignalName(syscall.Signal(i)) }
 func (i interrupted) ExitCode() int { return 128 + int(i) }
 
 // interruptible gives a context that SIGINT, SIGTERM and SIGHUP cancel, with an

@@ -17,7 +17,7 @@ func environmentFlags(files, flags []string) ([]string, error) {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("--env-file: %w", err)
+			return nil, fileError("--env-file", file, err)
 		}
 		if env, err = appendEnvFile(env, file, data); err != nil {
 			return nil, err

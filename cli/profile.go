@@ -21,7 +21,7 @@ func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	}
 	data, err := readProfile(name, "give a file, default or unconfined")
 	if err != nil && name == "unconfined" { // a launch does not come here with it
-		return nil, &usageError{"unconfined: that is no profile to look at", "give a file, or default"}
+		return nil, &usageError{"unconfined: there is no profile to read", "give a file, or default"}
 	}
 	if err != nil {
 		return nil, err
@@ -54,11 +54,14 @@ func readProfile(name, hint string) ([]byte, error) {
 		defer f.Close()
 		data, err = io.ReadAll(io.LimitReader(f, seccomp.MaxSize+1))
 	}
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return nil, &usageError{"seccomp profile " + name + ": " + path.Err.Error(), hint}
+	if err != nil {
+		wrong := fileError("seccomp profile", name, err)
+		if !errors.Is(err, os.ErrPermission) {
+			wrong.hint = hint
+		}
+		return nil, wrong
 	}
-	return data, err
+	return data, nil
 }
 
 // targetFlags say for which container and machine a profile is looked at.

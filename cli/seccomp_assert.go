@@ -40,7 +40,7 @@ func (a *app) assertAction(c *ucli.Context) error {
 	file := c.Args().First()
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return err
+		return fileError("assertions", file, err)
 	}
 	assertions, err := seccomp.ParseAssertions(file, data)
 	if err != nil {

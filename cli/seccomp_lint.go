@@ -72,7 +72,7 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 		return findings, err
 	}
 	if err := writeFile(file, fixed); err != nil {
-		return nil, fmt.Errorf("fix %s: %w", file, err)
+		return nil, err
 	}
 	a.ui.say("%s: %d fixed", file, n)
 	return seccomp.Lint(file, fixed, t)
@@ -84,8 +84,8 @@ func (a *app) writeFindings(all []seccomp.Finding, form string) error {
 		return writeJSON(a.stdout, all)
 	case "sarif":
 		base, err := os.Getwd()
-		if err != nil {
-			return err
+		if err != nil { // it was removed: the paths stay as they are
+			base = "/"
 		}
 		return writeJSON(a.stdout, seccomp.SARIF(all, base))
 	}

@@ -61,10 +61,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 		_, err = a.stdout.Write(page.Bytes())
 		return err
 	}
-	if err := writeFile(file, page.Bytes()); err != nil {
-		return fmt.Errorf("matrix: %w", err)
-	}
-	return nil
+	return writeFile(file, page.Bytes())
 }
 
 // matrixProfiles are those of --profile and of the words.

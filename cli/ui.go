@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -108,9 +109,37 @@ func (u *ui) warning(err error) {
 
 func (u *ui) hintOf(err error) {
 	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
+	if errors.As(err, &hinter) && hinter.Hint() != "" {
 		u.hint(hinter.Hint())
+		return
 	}
+	u.hint(errnoHint(err))
+}
+
+// errnoHint returns what helps against the state that the machine is in, for
+// the errors of system calls that can meet any step.
+func errnoHint(err error) string {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return ""
+	}
+	switch errno {
+	case syscall.ENOSPC, syscall.EDQUOT:
+		return "the disk is full: 'minirun rmi' frees space, --root DIR keeps images and containers elsewhere"
+	case syscall.EROFS:
+		return "the file system is read-only: --root DIR and --run-root DIR keep images and containers elsewhere"
+	case syscall.EMFILE, syscall.ENFILE:
+		return "raise the limit on open files: ulimit -n 1024"
+	case syscall.EACCES, syscall.EPERM:
+		if os.Geteuid() != 0 {
+			return "try it with sudo"
+		}
+	case syscall.ENOMEM:
+		return "free some memory"
+	case syscall.EAGAIN:
+		return "raise the limit on processes (ulimit -u), or end some"
+	}
+	return ""
 }
 
 // hint prints what the user can do, if there is something.

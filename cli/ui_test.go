@@ -51,7 +51,7 @@ func TestErrors(t *testing.T) {
 		{"a status", coded{boom}, 126, "minirun: boom\n"},
 		{"a program's status is not minirun's", fmt.Errorf("mmdebstrap: %w", child), 125, "minirun: mmdebstrap: exit status 1\n"},
 		{"told already", status(3), 3, ""},
-		{"a signal", interrupted(15), 143, "minirun: interrupted by terminated\n"},
+		{"a signal", interrupted(15), 143, "minirun: interrupted by SIGTERM\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ui, out := testUI()

@@ -46,8 +46,9 @@ func startError(command string, err error) error {
 	text := err.Error()
 	_, why, found := strings.Cut(text, `exec: "`+command+`": `)
 	if !found {
-		return &Error{Op: "start container", Err: trimmedError(text)}
+		return stepError(trimmedError(text).Error())
 	}
+	why = strings.TrimPrefix(why, "stat "+command+": ")
 	e := &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotExecutable}
 	switch {
 	case strings.Contains(why, "not found in $PATH"):

@@ -34,6 +34,9 @@ func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 	// As Docker: the primary group is a supplementary one too, or a program that gives
 	// it up would pass where files deny it to its members (CVE-2022-36109).
 	u.Sgids = append([]int{u.Gid}, u.Sgids...)
+	if slices.Contains(groups, "") { // GetAdditionalGroups would panic
+		return nil, &Error{Op: "--group-add", Err: errors.New("a group is missing"), Help: "write a name of the image's or a number"}
+	}
 	if len(groups) > 0 {
 		again, err := openInRoot(root, "/etc/group")
 		if err != nil {

@@ -131,8 +131,8 @@ func parsePath(t transport, text string, exists func(string) bool) (reference, e
 		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("no path"), Help: "write for example dir:/srv/root"}
 	}
 	abs, err := filepath.Abs(path)
-	if err != nil {
-		return reference{}, fmt.Errorf("image %s: %w", quote(text), err)
+	if err != nil { // getwd(2) fails
+		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the working directory was removed"), Help: "give a path from /"}
 	}
 	return reference{transport: t, path: abs, tag: tag}, nil
 }

@@ -134,8 +134,8 @@ func parseVolume(text string) (Mount, error) {
 	source := parts[0]
 	if strings.HasPrefix(source, ".") {
 		abs, err := filepath.Abs(source)
-		if err != nil {
-			return Mount{}, err
+		if err != nil { // getwd(2) fails
+			return Mount{}, errors.New("the working directory was removed")
 		}
 		source = abs
 	}
@@ -260,8 +260,8 @@ func bindFields(values map[string]string) (Mount, error) {
 	source := values["source"]
 	if source == "." || strings.HasPrefix(source, "./") || source == ".." || strings.HasPrefix(source, "../") {
 		abs, err := filepath.Abs(source)
-		if err != nil {
-			return Mount{}, err
+		if err != nil { // getwd(2) fails
+			return Mount{}, errors.New("the working directory was removed")
 		}
 		source = abs
 	}

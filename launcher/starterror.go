@@ -1,0 +1,81 @@
+package launcher
+
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// step is what libcontainer does before it looks the command up, as its errors
+// tell it.
+type step struct {
+	pattern string // of the error's text; its groups fill in op
+	op      string // what the user asked for; $1 and so on are groups
+	help    string
+}
+
+// steps returns those that depend on what the user asked for.
+func steps() []step {
+	const quoted = `"((?:[^"\\]|\\.)*)"`
+	return []step{
+		{`error mounting ` + quoted + ` to rootfs at ` + quoted + `: `, "mount $1 at $2", ""},
+		{`device inode "?([^":]+)"?: `, "make the device $1", "see --device"},
+		{`mknodat \S*/root(/\S+): `, "make the device $1", "see --device"},
+		{`error setting rlimit type (\d+): `, "--ulimit $1", "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"},
+		{`unable to apply apparmor profile: `, "apply the AppArmor profile", "'aa-status' lists the profiles that are loaded"},
+		{`^mkdir (\S+): `, "make the working directory $1", "see --workdir"},
+		{`chdir to cwd \(` + quoted + `\) set in config\.json failed: `, "enter the working directory $1", "see --workdir and --user"},
+		{`proc/?sys/(\S+): `, "set the kernel parameter $1", "see --sysctl"},
+		{`sethostname: `, "set the host name", "a host name has up to 64 characters; see --hostname"},
+		{`container init was OOM-killed`, "start container", "raise --memory"},
+	}
+}
+
+// stepError words an error of libcontainer's that came before the command was
+// looked up. It crosses a pipe as text. The last part of that is the cause, and
+// the rest tells of inner steps and of paths and descriptors that mean nothing
+// outside.
+func stepError(text string) *Error {
+	for _, s := range steps() {
+		pattern := regexp.MustCompile(s.pattern)
+		at := pattern.FindStringSubmatchIndex(text)
+		if at == nil {
+			continue
+		}
+		op := string(pattern.ExpandString(nil, s.op, text, at))
+		if number, ok := strings.CutPrefix(op, "--ulimit "); ok {
+			op = "--ulimit " + rlimitName(number)
+		}
+		why := text[strings.LastIndex(text, ": ")+len(": "):]
+		if strings.HasPrefix(s.pattern, "container init was OOM") {
+			why = "the memory limit is too low for it"
+		}
+		if s.help == "" {
+			s.help = mountPointHelp(why)
+		}
+		return &Error{Op: op, Err: errors.New(why), Help: s.help}
+	}
+	inside := regexp.MustCompile(`[^\s"]*/containers/[^/ ]+/root\b`)
+	return &Error{Op: "start container", Err: errors.New(inside.ReplaceAllString(text, ""))}
+}
+
+func mountPointHelp(why string) string {
+	switch why {
+	case "not a directory":
+		return "a directory is mounted on a directory, and anything else on a file"
+	case "no such file or directory", "read-only file system":
+		return "the place for it does not exist there, and cannot be made"
+	}
+	return ""
+}
+
+// rlimitName returns the name of a limit, nofile for RLIMIT_NOFILE.
+func rlimitName(number string) string {
+	for name, n := range rlimitNumber {
+		if strconv.Itoa(n) == number {
+			return strings.ToLower(strings.TrimPrefix(name, "RLIMIT_"))
+		}
+	}
+	return number
+}
