@@ -49,7 +49,7 @@ func (a *app) main(args []string) error {
 	if arranged.help != nil {
 		return writeHelp(a.stdout, app, arranged.help)
 	}
-	return app.Run(append([]string{app.Name}, arranged.args...))
+	return withUsage(arranged.verb, app.Run(append([]string{app.Name}, arranged.args...)))
 }
 
 // newApp describes the command line to cli v2. [arrange] has told flags from

@@ -45,25 +45,16 @@ func words(c *ucli.Context, least, most int) error {
 func misplacedFlag(words []string, err error) error {
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) && coded.ExitCode() == 127 && len(words) > 1 && strings.HasPrefix(words[1], "-") {
-		return &misplacedError{err, words[0]}
+		return &hintedError{err, "minirun's own flags come before the image: minirun [FLAGS] " + words[0]}
 	}
 	return err
-}
-
-type misplacedError struct {
-	error
-	image string
-}
-
-func (e *misplacedError) Unwrap() error { return e.error }
-func (e *misplacedError) Hint() string {
-	return "minirun's own flags come before the image: minirun [FLAGS] " + e.image
 }
 
 // arranged is a command line in the one form that cli v2 reads as `docker run`
 // would: [GLOBAL FLAGS] VERB [FLAGS] -- [WORD...], each flag as --NAME=VALUE.
 type arranged struct {
 	args []string
+	verb *ucli.Command   // the last of the verb and its subcommands
 	help []*ucli.Command // --help was asked for this: the verb and its subcommands, none for minirun itself
 }
 
@@ -127,8 +118,34 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 	}
 	out := append(a.globals, a.verb...)
 	out = append(append(out, a.flags...), "--")
-	return &arranged{args: append(out, rest...)}, nil
+	return &arranged{args: append(out, rest...), verb: a.path[len(a.path)-1]}, nil
 }
+
+// withUsage gives an error about a flag's value, which begins with the flag, a
+// hint that says what the flag takes, unless it has a better one.
+func withUsage(verb *ucli.Command, err error) error {
+	var hinter interface{ Hint() string }
+	if err == nil || errors.As(err, &hinter) && hinter.Hint() != "" {
+		return err
+	}
+	for _, f := range verb.Flags {
+		given := "--" + f.Names()[0]
+		rest, found := strings.CutPrefix(err.Error(), given)
+		if value, _ := placeholder(f.(ucli.DocGenerationFlag)); found && value != "" && strings.IndexAny(rest, " :=") == 0 {
+			return &hintedError{err, "write " + given + " " + value}
+		}
+	}
+	return err
+}
+
+// hintedError is an error with a hint of the command line's.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+func (e *hintedError) Hint() string  { return e.hint }
 
 // helpFor reads what follows `help`: a verb and its subcommand, or nothing.
 func helpFor(app *ucli.App, words []string) (*arranged, error) {

@@ -12,9 +12,11 @@ type dockerFlag struct {
 
 	name, short string
 	toggle      bool     // takes no value
-	idle        []string // the values that ask for what minirun does anyway; they are accepted
+	idle        []string // the values that ask for what minirun does anyway, anyValue for all; they are accepted
 	instead     string   // what to do when another is given
 }
+
+const anyValue = "*"
 
 func (f *dockerFlag) Names() []string  { return []string{f.name} }
 func (f *dockerFlag) TakesValue() bool { return !f.toggle }
@@ -22,7 +24,7 @@ func (f *dockerFlag) GetUsage() string { return "" }
 
 // check returns an error unless value asks for what minirun does anyway.
 func (f *dockerFlag) check(value string) error {
-	if slices.Contains(f.idle, value) {
+	if slices.Contains(f.idle, value) || slices.Contains(f.idle, anyValue) {
 		return nil
 	}
 	return &usageError{"--" + f.name + ": minirun does not have this flag of docker run", f.instead}
@@ -70,7 +72,7 @@ func dockerLifeFlags() []dockerFlag {
 		dockerValue("health-start-interval", "", health, "0", "0s"),
 		dockerValue("health-start-period", "", health, "0", "0s"),
 		dockerValue("health-timeout", "", health, "0", "0s"),
-		dockerToggle("no-healthcheck", "", health, "true", "false"), // there are none either way
+		dockerToggle("no-healthcheck", "", health, anyValue), // there are none either way
 		dockerValue("log-driver", "", output, "", "none"),
 		dockerValue("log-opt", "", output),
 		dockerValue("attach", "a", "all three streams are attached; redirect what is not wanted, and -i passes standard input on"),
@@ -133,7 +135,7 @@ func dockerLimitFlags() []dockerFlag {
 		dockerValue("cpuset-mems", "", cpus, ""),
 		dockerValue("io-maxbandwidth", "", disk, "0"),
 		dockerValue("io-maxiops", "", disk, "0"),
-		dockerValue("kernel-memory", "", "--memory counts the kernel's memory too", "0"),
+		dockerValue("kernel-memory", "", "", anyValue), // --memory counts it; newer versions of Docker ignore the flag too
 		dockerValue("memory-reservation", "", memory, "0"),
 		dockerValue("memory-swap", "", memory, "0"),
 		dockerValue("memory-swappiness", "", memory, "-1"),

@@ -28,6 +28,9 @@ func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 	var limits []specs.POSIXRlimit
 	for _, text := range ulimits {
 		u, err := units.ParseUlimit(text)
+		if number := new(strconv.NumError); errors.As(err, &number) {
+			err = fmt.Errorf("%q is not a whole number", number.Num)
+		}
 		if err != nil {
 			return nil, refuse("ulimit", text, "write NAME=SOFT[:HARD], for example nofile=1024:2048; -1 is unlimited", "%w", err)
 		}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Whatever the value of a flag, the user reads an error in minirun's words, one
+// line that names the flag, and a hint. The image does not exist, so nothing is
+// started where the value is accepted.
+func TestBadValues(t *testing.T) {
+	raw := regexp.MustCompile(`strconv|/proc/thread-self|/proc/self|dstFd|%!|\.go:|goroutine|0xc0|invalid syntax|parse error|flag -|<nil>`)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"file": "text\n", "closed": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values := []string{
+		"", " ", "x", "=", "==", ":", "::", ",", "-", "-1", "-2", "0x", "08", "1.5", "1e400", "NaN", "99999999999999999999", "9223372036854775807",
+		"a b", "A=B", "=x", "é", "\xff", "\x1b[31m", "a\nb", strings.Repeat("a", 5000), "/", "..", "/nosuch/x", dir, dir + "/file", dir + "/file/x",
+		"nofile=x", "nofile=1:", "nofile=:1", "CAP_X=chown", "seccomp=", "apparmor=", "type=", "type=bind", "type=tmpfs,target=/m,tmpfs-size=x", "/m:size=x", "/x:y", "linux/",
+	}
+	for _, f := range runFlags() {
+		flag := "--" + f.Names()[0]
+		for _, value := range values {
+			status, stderr := mainIn(t, dir, flag+"="+value, "--pull=never", "no/such/image", "true")
+			lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+			for _, line := range lines {
+				if !strings.HasPrefix(line, "minirun: ") && !strings.HasPrefix(line, "hint: ") || raw.MatchString(line) {
+					t.Errorf("%s=%.40q: %.200q", flag, value, line)
+				}
+			}
+			if strings.HasPrefix(stderr, "minirun: "+dir+"/file:1:") {
+				continue // the profile is read, and is none
+			}
+			accepted := strings.HasPrefix(stderr, "minirun: image no/such/image: ") ||
+				os.Geteuid() != 0 && strings.HasPrefix(stderr, "minirun: run: a container needs root\n")
+			if status != 125 || len(lines) != 2 || !accepted && !strings.Contains(lines[0], f.Names()[0]) || !strings.HasPrefix(lines[1], "hint: ") {
+				t.Errorf("%s=%.40q: status %d, %.400q", flag, value, status, stderr)
+			}
+		}
+	}
+}
+
+// mainIn runs minirun in this process with a store in dir, and returns its
+// status and what it printed on standard error.
+func mainIn(t *testing.T, dir string, args ...string) (int, string) {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	stderr, err := os.Create(filepath.Join(dir, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	status := Main(append([]string{"minirun", "--root", dir + "/store", "--run-root", dir + "/run"}, args...), null, null, stderr)
+	text, err := os.ReadFile(stderr.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, string(text)
+}
