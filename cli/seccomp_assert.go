@@ -21,8 +21,9 @@ func (a *app) seccompTestCommand() *ucli.Command {
   deny EPERM mount without CAP_SYS_ADMIN
   allow socket(AF_INET) on arm64
 
-The verbs are allow, deny, kill, log, notify, trace and trap. A line is about all
-arguments that it does not give. Ends with status 1 when one does not hold.`,
+The verbs are allow, deny, kill, log, notify, trace and trap. A line holds for all
+arguments that it does not give: this is proved. Ends with status 1 when one does
+not hold.`,
 		Flags:  append(targetFlags(), profileFlag(), formatFlag()),
 		Action: a.assertAction,
 	}

@@ -147,7 +147,15 @@ func (a *app) writeDifferences(all []seccomp.Difference, nameA, nameB string) er
 		if d.Example != "" {
 			call = d.Example
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.Arch, call, d.A, d.B)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.Arch, call, decided(d.A, d.RuleA), decided(d.B, d.RuleB))
 	}
 	return w.Flush()
+}
+
+// decided is a verdict and the rule that it comes from.
+func decided(verdict, rule string) string {
+	if rule == "" {
+		return verdict
+	}
+	return verdict + " (" + printable(rule) + ")"
 }

@@ -8,100 +8,157 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Difference is a call that two programs treat differently, with an example of
-// the arguments for which they do.
+// Difference is a call that two programs treat differently, with a witness: the
+// least call that shows it.
 type Difference struct {
 	Arch    string `json:"arch"`
-	Call    string `json:"call"`
-	Example string `json:"example,omitempty"` // the call with arguments, when they matter
+	Call    string `json:"call"`              // its name, or one of UnassignedNumber and OtherArchitecture
+	Number  uint32 `json:"number"`            // of the witness
+	Example string `json:"example,omitempty"` // the witness with arguments; empty when any arguments will do
 	A       string `json:"a"`                 // verdicts
 	B       string `json:"b"`
+	RuleA   string `json:"ruleA,omitempty"` // FILE:LINE:COLUMN of what decides
+	RuleB   string `json:"ruleB,omitempty"`
 }
 
-// Diff compares what two policies come to, which are for the same target.
+// What stands for the name of a call that has none.
+const (
+	UnassignedNumber  = "an unassigned number"
+	OtherArchitecture = "a call of another architecture"
+)
+
+// Diff compares what two policies come to, which are for the same target: every
+// call with every number of every architecture, with all arguments. No difference
+// is a proof that there is none. For a call it gives one difference for each pair
+// of verdicts. Where this cannot be had within bounds the error is a
+// [bpf.IntricateError].
 func Diff(a, b *Policy) ([]Difference, error) {
-	pa, err := a.Compile()
+	ea, err := a.Explainer()
 	if err != nil {
 		return nil, err
 	}
-	pb, err := b.Compile()
+	eb, err := b.Explainer()
 	if err != nil {
 		return nil, err
 	}
-	return Compare(pa, pb)
+	return compare(side{ea.walker, ea}, side{eb.walker, eb})
 }
 
-// Compare runs two programs on every call of every architecture that they tell
-// apart, with arguments at the edges of what they compare them with, and on a
-// number that no call has. For a call it gives one difference for each pair of
-// verdicts.
-func Compare(a, b *bpf.Program) ([]Difference, error) {
-	ea, err := a.Emulator()
+// DiffProgram is [Diff] for a program, such as one that a process has, and a policy.
+func DiffProgram(a *bpf.Program, b *Policy) ([]Difference, error) {
+	walker, err := a.Walker()
 	if err != nil {
 		return nil, err
 	}
-	eb, err := b.Emulator()
+	e, err := b.Explainer()
 	if err != nil {
 		return nil, err
 	}
-	var all []Difference
-	for _, arch := range bpf.Arches(a, b) {
-		for _, name := range append(syscalls.Calls(arch), "") {
-			call, ok := bpf.NewCall(arch, name)
-			if !ok {
-				name, call = "a call of the future", futureCall(arch)
-			}
-			edges, err := edgesOf(call, a, b)
-			if err != nil {
-				return nil, err
-			}
-			found, err := compareCall(Difference{Arch: arch.String(), Call: name}, call, edges, ea, eb)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, found...)
+	return compare(side{walker, nil}, side{e.walker, e})
+}
+
+// side is one of two programs.
+type side struct {
+	*bpf.Walker
+	explainer *Explainer // nil when no profile is known
+}
+
+// rule is the place of what decides on a call, or "".
+func (s side) rule(name string, c bpf.Call, v bpf.Verdict) string {
+	if s.explainer == nil {
+		return ""
+	}
+	_, rule, _ := s.explainer.because(CallPattern{Name: name, Args: c.Args, Given: len(c.Args)}, v)
+	return rule
+}
+
+type comparison struct {
+	solver *bpf.Solver
+	a, b   side
+	found  []Difference
+}
+
+func compare(a, b side) ([]Difference, error) {
+	c := &comparison{solver: bpf.NewSolver(), a: a, b: b}
+	arches := bpf.Arches(a.Program(), b.Program())
+	for _, arch := range bpf.Compatible(b.Program().Arch) {
+		if !slices.Contains(arches, arch) {
+			arches = append(arches, arch)
 		}
 	}
-	return all, nil
-}
-
-// beyond is a number that no architecture has a call for.
-const beyond = 0x0fff_ffff
-
-func futureCall(arch syscalls.Arch) bpf.Call {
-	c := bpf.Call{Nr: beyond, Arch: arch.Audit()}
-	if arch == syscalls.X32 {
-		c.Nr |= bpf.X32Bit
-	}
-	return c
-}
-
-// compareCall completes d for each pair of verdicts that the call gets.
-func compareCall(d Difference, call bpf.Call, e *edges, ea, eb *bpf.Emulator) ([]Difference, error) {
-	var found []Difference
-	for _, args := range e.samples() {
-		call.Args = args
-		va, err := ea.Run(call)
-		if err != nil {
+	for _, arch := range arches {
+		if err := c.arch(arch); err != nil {
 			return nil, err
 		}
-		vb, err := eb.Run(call)
-		if err != nil {
-			return nil, err
-		}
-		if va == vb {
-			continue
-		}
-		d.A, d.B = va.String(), vb.String()
-		if slices.ContainsFunc(found, func(o Difference) bool { return o.A == d.A && o.B == d.B }) {
-			continue
-		}
-		if n := e.arguments(); n > 0 {
-			d.Example = CallPattern{Name: d.Call, Args: args, Given: n}.String()
-		}
-		found = append(found, d)
 	}
-	return found, nil
+	err := c.calls(Difference{Arch: "other", Call: OtherArchitecture}, func() *bpf.Scope { return c.solver.Elsewhere(arches...) })
+	return c.found, err
+}
+
+// arch compares all calls of an architecture, and the numbers that have no call.
+func (c *comparison) arch(arch syscalls.Arch) error {
+	for _, name := range syscalls.Calls(arch) {
+		number, _ := syscalls.Number(arch, name)
+		if err := c.calls(Difference{Arch: arch.String(), Call: name}, func() *bpf.Scope { return c.solver.Number(arch, number) }); err != nil {
+			return err
+		}
+	}
+	return c.calls(Difference{Arch: arch.String(), Call: UnassignedNumber}, func() *bpf.Scope { return c.solver.Unassigned(arch) })
+}
+
+// calls completes d for each pair of different verdicts in a scope.
+func (c *comparison) calls(d Difference, scope func() *bpf.Scope) error {
+	err := c.solver.Ask(func() error {
+		s := scope()
+		ofA, ofB := c.a.Verdicts(s), c.b.Verdicts(s)
+		begin := len(c.found)
+		for _, a := range ofA {
+			for _, b := range ofB {
+				both := a.Calls.And(b.Calls)
+				if a.Verdict.Effect() == b.Verdict.Effect() || both.Empty() {
+					continue
+				}
+				one, err := c.witness(d, a.Verdict, b.Verdict, both)
+				if err != nil {
+					return err
+				}
+				told := func(o Difference) bool { return o.A == one.A && o.B == one.B }
+				if !slices.ContainsFunc(c.found[begin:], told) {
+					c.found = append(c.found, one)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", d.Arch, d.Call, err)
+	}
+	return nil
+}
+
+// witness completes d with the least call of a set, which the programs must really
+// treat so.
+func (c *comparison) witness(d Difference, a, b bpf.Verdict, calls bpf.Set) (Difference, error) {
+	call := calls.Least()
+	if err := c.a.Confirm(call, a); err != nil {
+		return d, err
+	}
+	if err := c.b.Confirm(call, b); err != nil {
+		return d, err
+	}
+	d.Number, d.A, d.B = call.Nr, a.String(), b.String()
+	d.RuleA, d.RuleB = c.a.rule(d.Call, call, a), c.b.rule(d.Call, call, b)
+	pattern := CallPattern{Name: d.Call, Args: call.Args, Given: calls.Arguments()}
+	switch {
+	case d.Call == UnassignedNumber:
+		pattern.Name = fmt.Sprintf("number %#x", call.Nr)
+		d.Example = pattern.String()
+	case d.Call == OtherArchitecture:
+		d.Example = fmt.Sprintf("architecture %#x", call.Arch)
+	case pattern.Given > 0:
+		d.Example = pattern.String()
+	}
+	return d, nil
 }
 
 func (d Difference) String() string {

@@ -19,6 +19,8 @@ type Explainer struct {
 	Policy  *Policy
 	Program *bpf.Program
 	emu     *bpf.Emulator
+	walker  *bpf.Walker
+	solver  *bpf.Solver
 	others  map[string]*Explainer // the same profile with other capabilities
 }
 
@@ -32,7 +34,38 @@ func (p *Policy) Explainer() (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Explainer{Policy: p, Program: program, emu: emu, others: map[string]*Explainer{}}, nil
+	walker, err := program.Walker()
+	if err != nil {
+		return nil, err
+	}
+	return &Explainer{Policy: p, Program: program, emu: emu, walker: walker, solver: bpf.NewSolver(), others: map[string]*Explainer{}}, nil
+}
+
+// ask divides the calls of a pattern on an architecture that has it by what the
+// program does with them, and calls f with that within one question. With fit,
+// arguments that were not given pass no more bits than the kernel reads: to pass
+// more, a program must go out of its way.
+func (e *Explainer) ask(arch syscalls.Arch, c CallPattern, fit bool, f func(*bpf.Scope, []bpf.Outcome) error) error {
+	number, ok := syscalls.Number(arch, c.Name)
+	if !ok {
+		return fmt.Errorf("%s has no call %s", arch, c.Name)
+	}
+	err := e.solver.Ask(func() error {
+		scope := e.solver.Number(arch, number)
+		for i := range c.Args {
+			switch {
+			case i < c.Given:
+				scope.Fix(i, c.Args[i])
+			case fit && syscalls.Int32Args(c.Name)&(1<<i) != 0:
+				scope.Fit(i)
+			}
+		}
+		return f(scope, e.walker.Verdicts(scope))
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Name, err)
+	}
+	return nil
 }
 
 // Explanation is what there is to say about a call.

@@ -64,7 +64,7 @@ func NewMatrix(t Target, columns []Column, profiles ...*Profile) (*Matrix, error
 }
 
 func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
-	var programs []*bpf.Program
+	var sides []side
 	for i, p := range profiles {
 		policy, err := p.Resolve(t)
 		if err != nil {
@@ -74,7 +74,7 @@ func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
 		if err != nil {
 			return err
 		}
-		programs = append(programs, e.Program)
+		sides = append(sides, side{e.walker, e})
 		for r := range m.Rows {
 			row := &m.Rows[r]
 			x, _, err := e.decide(CallPattern{Name: row.Call})
@@ -87,12 +87,19 @@ func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
 	if len(profiles) < 2 {
 		return nil
 	}
-	all, err := Compare(programs[0], programs[1])
+	c := &comparison{solver: bpf.NewSolver(), a: sides[0], b: sides[1]}
+	if err := c.arch(t.Arch); err != nil {
+		return err
+	}
+	differ := map[string]bool{}
+	for _, d := range c.found {
+		differ[d.Call] = true
+	}
 	for r := range m.Rows {
 		row := &m.Rows[r]
-		row.Differs = append(row.Differs, slices.ContainsFunc(all, func(d Difference) bool { return d.Arch == m.Arch && d.Call == row.Call }))
+		row.Differs = append(row.Differs, differ[row.Call])
 	}
-	return err
+	return nil
 }
 
 // Varies reports whether capabilities change what becomes of the call.

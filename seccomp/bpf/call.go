@@ -24,8 +24,8 @@ func NewCall(a syscalls.Arch, name string, args ...uint64) (Call, bool) {
 	return c, ok
 }
 
-// Arches are the architectures that programs tell apart, theirs first. One
-// whose number is compared with something else is there for nothing.
+// Arches returns the architectures that programs tell apart, beginning with their
+// own. There may be more: any constant that is the number of one counts.
 func Arches(programs ...*Program) []syscalls.Arch {
 	var all []syscalls.Arch
 	add := func(a syscalls.Arch) {
@@ -45,4 +45,25 @@ func Arches(programs ...*Program) []syscalls.Arch {
 		add(syscalls.X32)
 	}
 	return all
+}
+
+// Compatible returns the architectures whose calls a kernel takes from processes of
+// another kind, so that a filter sees them too: a filter that does not look at the
+// architecture mistakes their numbers.
+func Compatible(kernel syscalls.Arch) []syscalls.Arch {
+	switch kernel {
+	case syscalls.AMD64:
+		return []syscalls.Arch{syscalls.X86, syscalls.X32}
+	case syscalls.ARM64:
+		return []syscalls.Arch{syscalls.ARM}
+	case syscalls.S390X:
+		return []syscalls.Arch{syscalls.S390}
+	case syscalls.PPC64:
+		return []syscalls.Arch{syscalls.PPC}
+	case syscalls.MIPS64:
+		return []syscalls.Arch{syscalls.MIPS, syscalls.MIPS64N32}
+	case syscalls.MIPSEL64:
+		return []syscalls.Arch{syscalls.MIPSEL, syscalls.MIPSEL64N32}
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -29,6 +28,9 @@ func (e *IntricateError) Error() string {
 func (e *IntricateError) Hint() string {
 	return "read it: 'minirun seccomp dump PID' prints the filters of a process, 'seccomp show' what a profile gives"
 }
+
+// ExitCode tells a question without an answer from one that is answered by no.
+func (e *IntricateError) ExitCode() int { return 2 }
 
 // Ask runs a question: a function that makes scopes and sets. These are not valid
 // after the question. The error is the function's own, or an [IntricateError].
@@ -82,7 +84,8 @@ func (s *Solver) Number(a syscalls.Arch, number uint32) *Scope {
 	return c
 }
 
-// Unassigned is the calls of an architecture whose number its table does not have.
+// Unassigned is the calls of an architecture whose number its table does not have,
+// such as one that a later kernel may assign. Numbers are ints: none is below 0.
 func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 	c := s.Number(a, 0)
 	c.fixed[OffsetNr/4] = false
@@ -91,16 +94,18 @@ func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 		number, _ := syscalls.Number(a, name)
 		numbers = append(numbers, number)
 	}
-	c.all = s.not(c.oneOf(OffsetNr/4, numbers))
-	if x32 := c.word(OffsetNr / 4).bits[30]; a == syscalls.X32 {
-		c.all = s.and(c.all, x32)
-	} else if a == syscalls.AMD64 {
-		c.all = s.and(c.all, s.not(x32))
+	nr := c.word(OffsetNr / 4)
+	c.all = s.ite(c.oneOf(OffsetNr/4, numbers), nothing, s.not(nr.bits[31]))
+	switch a {
+	case syscalls.X32:
+		c.all = s.and(c.all, nr.bits[30]) // X32Bit
+	case syscalls.AMD64:
+		c.all = s.ite(nr.bits[30], nothing, c.all)
 	}
 	return c
 }
 
-// Elsewhere is all calls of architectures other than these. Their byte order is
+// Elsewhere is all calls of architectures other than these, with a number not below 0. Their byte order is
 // taken to be that of the first.
 func (s *Solver) Elsewhere(arches ...syscalls.Arch) *Scope {
 	c := s.scope(arches[0])
@@ -108,7 +113,7 @@ func (s *Solver) Elsewhere(arches ...syscalls.Arch) *Scope {
 	for _, a := range arches {
 		audits = append(audits, a.Audit())
 	}
-	c.all = s.not(c.oneOf(OffsetArch/4, audits))
+	c.all = s.ite(c.oneOf(OffsetArch/4, audits), nothing, s.not(c.word(OffsetNr / 4).bits[31]))
 	return c
 }
 
@@ -194,6 +199,9 @@ func (c *Scope) oneOf(at int, values []uint32) node {
 
 // All is the set of all calls of the scope.
 func (c *Scope) All() Set { return Set{c, c.all} }
+
+// None is the empty set.
+func (c *Scope) None() Set { return Set{c, nothing} }
 
 // Equal is the calls whose argument, under a mask, has a value.
 func (c *Scope) Equal(argument int, mask, value uint64) Set {
@@ -289,4 +297,3 @@ func (s Set) Arguments() int {
 	at, _ := s.scope.place(max(s.scope.solver.last(s.node), 0))
 	return max(at-OffsetArgs/4+2, 0) / 2
 }
-

@@ -15,6 +15,21 @@ func (v Verdict) Action() uint32 { return uint32(v) & unix.SECCOMP_RET_ACTION_FU
 // Data is an errno for SECCOMP_RET_ERRNO, and a tracer's or handler's business else.
 func (v Verdict) Data() uint32 { return uint32(v) & unix.SECCOMP_RET_DATA }
 
+// Effect is the verdict without what the kernel passes over (__seccomp_filter of
+// kernel/seccomp.c): verdicts with the same effect do the same.
+func (v Verdict) Effect() Verdict {
+	switch v.Action() {
+	case unix.SECCOMP_RET_TRAP, unix.SECCOMP_RET_TRACE:
+		return v
+	case unix.SECCOMP_RET_ERRNO:
+		const maxErrno = 4095 // MAX_ERRNO of linux/err.h
+		return unix.SECCOMP_RET_ERRNO | Verdict(min(v.Data(), maxErrno))
+	case unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_RET_LOG, unix.SECCOMP_RET_ALLOW:
+		return Verdict(v.Action())
+	}
+	return unix.SECCOMP_RET_KILL_PROCESS // an action that the kernel does not know too
+}
+
 // String gives ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
 func (v Verdict) String() string {
 	switch v.Action() {

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,6 +12,7 @@ import (
 // work does not grow with the number of paths.
 type Walker struct {
 	program *Program
+	emu     *Emulator
 	live    []uint32 // for each instruction the registers that are read later: see bits below
 	states  []state
 	pending int
@@ -41,10 +43,11 @@ type Outcome struct {
 
 // Walker checks the program as seccomp(2) does, and prepares to walk it.
 func (p *Program) Walker() (*Walker, error) {
-	if _, err := p.Emulator(); err != nil {
+	emu, err := p.Emulator()
+	if err != nil {
 		return nil, err
 	}
-	w := &Walker{program: p, live: make([]uint32, len(p.Instructions)), states: make([]state, len(p.Instructions))}
+	w := &Walker{program: p, emu: emu, live: make([]uint32, len(p.Instructions)), states: make([]state, len(p.Instructions))}
 	for at := len(p.Instructions) - 1; at >= 0; at-- {
 		insn := p.Instructions[at]
 		var later uint32
@@ -61,6 +64,19 @@ func (p *Program) Walker() (*Walker, error) {
 		w.live[at] = later&^writes | reads
 	}
 	return w, nil
+}
+
+// Program is the one that is walked.
+func (w *Walker) Program() *Program { return w.program }
+
+// Confirm runs the program on one call by the emulator, which shares nothing with the
+// walk. It is an error when it does not give the verdict.
+func (w *Walker) Confirm(c Call, want Verdict) error {
+	got, err := w.emu.Run(c)
+	if err == nil && got != want {
+		err = fmt.Errorf("the verdict on %+v is said to be %s, and is %s: this is a bug of minirun", c, want, got)
+	}
+	return err
 }
 
 // registers are those that an instruction reads and writes.
@@ -271,4 +287,3 @@ func (r *walk) outcome(v Verdict, calls node) {
 	r.diagrams.step()
 	r.outcomes = append(r.outcomes, Outcome{v, Set{r.scope, calls}})
 }
-
