@@ -31,9 +31,15 @@ func (a *app) runAction(c *ucli.Context) error {
 	if os.Geteuid() != 0 {
 		return &usageError{"run: a container needs root", "try it with sudo; 'minirun seccomp' works without"}
 	}
-	host, err := launcher.Inspect(flags)
+	if err := launcher.CheckTerminal(flags, a.stdin); err != nil {
+		return err
+	}
+	host, warnings, err := launcher.Inspect(flags)
 	if err != nil {
 		return err
+	}
+	for _, warning := range warnings {
+		a.ui.warn("%s", warning)
 	}
 	o := launcher.Options{
 		Interactive: flags.Interactive, Init: flags.Init,

@@ -55,7 +55,7 @@ func launchChild() error {
 		return err
 	}
 	flags.Args = u.Args
-	host, err := launcher.Inspect(flags)
+	host, _, err := launcher.Inspect(flags)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,8 @@ const systemdMark = "systemd-scope"
 const runRootLink = "run-root"
 
 // PrivateMounts gives the calling thread a mount namespace of its own whose
-// mounts nobody else sees and which goes away with the thread. The caller has
+// mounts nobody else sees and which goes away with the thread. Mounts that the
+// host makes later appear in it, for those of -v that are slave. The caller has
 // locked itself to its thread (runtime.LockOSThread) and never unlocks it.
 // Needs CAP_SYS_ADMIN (unshare(2)).
 //
@@ -52,7 +53,7 @@ func PrivateMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return &Error{Op: "make a mount namespace", Err: os.NewSyscallError("unshare", err), Help: "launching a container needs root: try sudo"}
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	unix.Umask(0o022) // of this thread only: CLONE_NEWNS implies CLONE_FS (unshare(2))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -14,13 +15,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountEtc puts the container's /etc/hosts, /etc/hostname and /etc/resolv.conf on
-// top of the root's, but for those that a mount of the spec's takes the place of.
+// mountEtc puts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
+// Podman's mark of a container, /run/.containerenv, on top of the root's, except
+// for those that a mount of the spec's takes the place of.
 //
 // The mounts belong to the caller's mount namespace, and come into the container
 // with the root. In the spec libcontainer's init would ask the launcher for each of
-// them: a tenth of a start.
+// them: a tenth of a start. Only those that the spec's mounts would hide go there,
+// as with `-v DIR:/etc`.
 func (c *Container) mountEtc(spec *specs.Spec) error {
+	files, err := etcFiles(spec)
+	if err != nil {
+		return err
+	}
+	for target, data := range files {
+		if isMount(spec, target) {
+			continue
+		}
+		file := filepath.Join(c.dir, path.Base(target))
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			return err
+		}
+		if isMount(spec, path.Dir(target)) {
+			m := specs.Mount{Destination: target, Type: "bind", Source: file, Options: []string{"bind", "rprivate"}}
+			if spec.Root.Readonly {
+				m.Options = append(m.Options, "ro")
+			}
+			spec.Mounts = append(spec.Mounts, m)
+			continue
+		}
+		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly); err != nil {
+			return &Error{Op: "mount " + target, Err: err, Help: mountHelp(err)}
+		}
+	}
+	return nil
+}
+
+func isMount(spec *specs.Spec, target string) bool {
+	return slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == target })
+}
+
+// etcFiles gives the files that every container has, by their paths.
+func etcFiles(spec *specs.Spec) (map[string][]byte, error) {
 	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
 	if !hasNetwork(spec) {
 		if own, err := os.ReadFile("/etc/hosts"); err == nil {
@@ -29,22 +65,14 @@ func (c *Container) mountEtc(spec *specs.Spec) error {
 	}
 	resolv, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil && !os.IsNotExist(err) {
-		return err
+		return nil, err
 	}
-	for name, data := range map[string][]byte{"hosts": hosts, "hostname": []byte(spec.Hostname + "\n"), "resolv.conf": resolv} {
-		target := "/etc/" + name
-		if slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == target }) {
-			continue
-		}
-		file := filepath.Join(c.dir, name)
-		if err := os.WriteFile(file, data, 0o644); err != nil {
-			return err
-		}
-		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly); err != nil {
-			return &Error{Op: "mount " + target, Err: err, Help: mountHelp(err)}
-		}
-	}
-	return nil
+	return map[string][]byte{
+		"/etc/hosts":         hosts,
+		"/etc/hostname":      []byte(spec.Hostname + "\n"),
+		"/etc/resolv.conf":   resolv,
+		"/run/.containerenv": nil, // containers-common: its presence is what counts
+	}, nil
 }
 
 // hasNetwork reports whether the container has a network namespace of its own.

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/moby/sys/capability"
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/apparmor"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -20,57 +22,94 @@ import (
 )
 
 // Inspect finds out what the flags of a launch depend on of this host, and
-// refuses those that cannot be had here. It changes nothing. Errors are of type
-// [Error].
-func Inspect(c *config.Config) (spec.Host, error) {
-	var host spec.Host
-	var err error
-	if host.Hostname, err = os.Hostname(); err != nil {
-		return host, err
-	}
-	if host.Capabilities, err = grantable(c.Capabilities, c.NamedCapabilities); err != nil {
-		return host, err
-	}
-	if most := int64(runtime.NumCPU()) * 1e9; c.CPUs > most {
-		return host, &Error{
-			Op: fmt.Sprintf("--cpus %g", float64(c.CPUs)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU()),
-			Help: "write how many processors' time, for example 0.5",
+// refuses those that cannot be had here. It changes nothing. Warnings say what
+// the container will do without although the flags ask for it. Errors are of
+// type [Error].
+func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
+	warn := func(text string) {
+		if text != "" {
+			warnings = append(warnings, text)
 		}
+	}
+	if host.Hostname, err = os.Hostname(); err != nil {
+		return host, nil, err
+	}
+	var lacking []string
+	if host.Capabilities, lacking, err = grantable(c.Capabilities, c.NamedCapabilities); err != nil {
+		return host, nil, err
+	}
+	if len(lacking) > 0 {
+		warn("not given, as minirun itself does not hold them: " + strings.Join(lacking, " "))
+	}
+	if err := checkProcessors(c); err != nil {
+		return host, nil, err
 	}
 	for _, m := range c.Mounts {
 		if err := checkSource(m); err != nil {
-			return host, err
+			return host, nil, err
 		}
 	}
-	host.AppArmor = apparmorProfile(c)
-	host.SwapLimit = c.Memory != 0 && swapCounts()
+	confinement, warning, err := apparmorProfile(c, readAppArmor())
+	if err != nil {
+		return host, nil, err
+	}
+	host.AppArmor = confinement
+	warn(warning)
+	if c.Memory != 0 {
+		if host.SwapLimit = swapCounts(); !host.SwapLimit {
+			warn("--memory: this kernel does not count swap, which is therefore not limited")
+		}
+	}
 	host.RecursiveRO = recursiveReadOnly()
-	if c.Privileged {
-		host.Devices = hostDevices()
-		return host, nil
-	}
-	for _, d := range c.Devices {
-		device, err := deviceNode(d)
-		if err != nil {
-			return host, &Error{Op: d.Flag, Err: err, Help: "write HOST[:CONTAINER[:rwm]], for example /dev/fuse"}
+	if !host.RecursiveRO {
+		for _, m := range c.Mounts {
+			warning, err := checkReadOnly(m)
+			if err != nil {
+				return host, nil, err
+			}
+			warn(warning)
 		}
-		host.Devices = append(host.Devices, device)
 	}
-	return host, nil
+	host.Devices, err = devices(c)
+	return host, warnings, err
+}
+
+// checkProcessors refuses more processors than this machine has.
+func checkProcessors(c *config.Config) error {
+	if c.CPUs <= int64(runtime.NumCPU())*1e9 {
+		return nil
+	}
+	return &Error{
+		Op: fmt.Sprintf("--cpus %g", float64(c.CPUs)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU()),
+		Help: "write how many processors' time, for example 0.5",
+	}
+}
+
+// checkReadOnly is asked of the mounts where the kernel cannot make all below a
+// mount read-only.
+func checkReadOnly(m config.Mount) (warning string, err error) {
+	switch {
+	case m.Type != config.Bind || !m.ReadOnly:
+	case m.Recursion == config.RecursionReadOnly:
+		return "", &Error{Op: m.Flag, Err: errors.New("this kernel has no mount_setattr(2)"), Help: "run Linux 5.12 or later"}
+	case m.Recursion == config.RecursionEnabled:
+		return m.Flag + ": read-only, but not what is mounted below it: this kernel has no mount_setattr(2), Linux 5.12", nil
+	}
+	return "", nil
 }
 
 // grantable trims a bounding set to what this process can give: on a host that
 // is itself confined, ALL and --privileged mean all that are left. A capability
 // that was asked for by name and cannot be given is an [Error].
-func grantable(set, named []string) ([]string, error) {
+func grantable(set, named []string) (granted, lacking []string, err error) {
 	own, err := capability.NewPid2(0)
 	if err != nil {
-		return nil, fmt.Errorf("read own capabilities: %w", err)
+		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
 	}
 	if err := own.Load(); err != nil {
-		return nil, fmt.Errorf("read own capabilities: %w", err)
+		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
 	}
-	granted := make([]string, 0, len(set))
+	granted = make([]string, 0, len(set))
 	for _, c := range capability.ListKnown() {
 		name := config.CapabilityName(c)
 		switch {
@@ -78,19 +117,22 @@ func grantable(set, named []string) ([]string, error) {
 		case own.Get(capability.PERMITTED, c) && own.Get(capability.BOUNDING, c):
 			granted = append(granted, name)
 		case slices.Contains(named, name):
-			return nil, &Error{
+			return nil, nil, &Error{
 				Op:   "--cap-add " + name,
 				Err:  fmt.Errorf("minirun itself does not hold this capability"),
 				Help: "run minirun as root on a host that has it ('capsh --print' shows what there is)",
 			}
+		default:
+			lacking = append(lacking, name)
 		}
 	}
 	slices.Sort(granted)
-	return granted, nil
+	return granted, lacking, nil
 }
 
 // checkSource refuses a bind mount whose source does not exist, except for one
-// of -v, which is made at the launch.
+// of -v, which is made at the launch; and one that asks for mounts of the host
+// to come after it where they cannot.
 func checkSource(m config.Mount) error {
 	if m.Type != config.Bind {
 		return nil
@@ -98,32 +140,80 @@ func checkSource(m config.Mount) error {
 	_, err := os.Stat(m.Source)
 	switch {
 	case err == nil || m.Create && errors.Is(err, os.ErrNotExist):
-		return nil
+		err = checkPropagation(m)
 	case errors.Is(err, os.ErrNotExist):
 		err = fmt.Errorf("bind source path does not exist: %s", m.Source)
 	}
-	return &Error{Op: m.Flag, Err: err}
+	if err != nil {
+		return &Error{Op: m.Flag, Err: err}
+	}
+	return nil
+}
+
+// checkPropagation refuses slave and rslave where the source is on a mount that
+// does not propagate (mount_namespaces(7)), as Docker does.
+func checkPropagation(m config.Mount) error {
+	if m.Propagation != "slave" && m.Propagation != "rslave" {
+		return nil
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.ParentsFilter(m.Source))
+	if err != nil {
+		return err
+	}
+	on := &mountinfo.Info{}
+	for _, info := range mounts { // of several at one place the last is on top
+		if len(info.Mountpoint) >= len(on.Mountpoint) {
+			on = info
+		}
+	}
+	if !strings.Contains(on.Optional, "shared:") && !strings.Contains(on.Optional, "master:") {
+		return fmt.Errorf("path %s is mounted on %s but it is not a shared or slave mount", m.Source, on.Mountpoint)
+	}
+	return nil
 }
 
 // dockerProfile is the name under which dockerd loads its AppArmor profile.
 const dockerProfile = "docker-default"
 
+// loadedProfiles is what the kernel says about AppArmor.
+type loadedProfiles struct {
+	enabled bool
+	known   bool   // whether list could be read
+	list    []byte // NAME (MODE), a line each
+}
+
+func readAppArmor() loadedProfiles {
+	if !apparmor.IsEnabled() {
+		return loadedProfiles{}
+	}
+	list, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
+	return loadedProfiles{enabled: true, known: err == nil, list: list}
+}
+
+func (l loadedProfiles) has(name string) bool {
+	return bytes.Contains(append([]byte("\n"), l.list...), []byte("\n"+name+" ("))
+}
+
 // apparmorProfile is the one that was asked for, else Docker's where the kernel
-// has it, else none.
-func apparmorProfile(c *config.Config) string {
+// has it, else none. As with Docker a name means nothing without AppArmor, and
+// is an error where AppArmor does not know it.
+func apparmorProfile(c *config.Config, loaded loadedProfiles) (profile, warning string, err error) {
 	switch {
 	case c.AppArmor == "unconfined" || c.Privileged && c.AppArmor == "":
-		return ""
-	case c.AppArmor != "":
-		return c.AppArmor
-	case !apparmor.IsEnabled():
-		return ""
+		return "", "", nil
+	case c.AppArmor == "" && loaded.has(dockerProfile):
+		return dockerProfile, "", nil
+	case c.AppArmor == "":
+		return "", "", nil
+	case !loaded.enabled:
+		return "", "--security-opt apparmor=" + c.AppArmor + ": AppArmor is not enabled here, so no profile confines the container", nil
+	case loaded.known && !loaded.has(c.AppArmor):
+		return "", "", &Error{
+			Op: "--security-opt apparmor=" + c.AppArmor, Err: errors.New("the profile is not loaded"),
+			Help: "load it with apparmor_parser(8); aa-status(8) lists those that are",
+		}
 	}
-	loaded, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
-	if err != nil || !bytes.Contains(append([]byte("\n"), loaded...), []byte("\n"+dockerProfile+" (")) {
-		return ""
-	}
-	return dockerProfile
+	return c.AppArmor, "", nil
 }
 
 // swapCounts reports whether swap can be limited, found out as Docker does: a
@@ -136,15 +226,34 @@ func swapCounts() bool {
 			return false
 		}
 		file = filepath.Join("/sys/fs/cgroup", own[""], "memory.swap.max")
+		if own[""] == "/" { // the root has no limits, but those below it
+			file = "/sys/fs/cgroup/*/memory.swap.max"
+		}
 	}
-	_, err := os.Stat(file)
-	return err == nil
+	found, err := filepath.Glob(file)
+	return err == nil && len(found) > 0
 }
 
 // recursiveReadOnly reports whether the kernel has mount_setattr(2), Linux 5.12.
 func recursiveReadOnly() bool {
 	err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{})
 	return !errors.Is(err, unix.ENOSYS)
+}
+
+// devices are the nodes of --device, or for a privileged container the host's.
+func devices(c *config.Config) ([]spec.Device, error) {
+	if c.Privileged {
+		return hostDevices(), nil
+	}
+	var all []spec.Device
+	for _, d := range c.Devices {
+		device, err := deviceNode(d)
+		if err != nil {
+			return nil, &Error{Op: d.Flag, Err: err, Help: "write HOST[:CONTAINER[:rwm]], for example /dev/fuse"}
+		}
+		all = append(all, device)
+	}
+	return all, nil
 }
 
 // deviceNode looks at the node of a --device.

@@ -27,18 +27,19 @@ func TestInspectRefuses(t *testing.T) {
 		want  string
 	}{
 		{config.Flags{"mount": {"type=bind,src=" + host + "/no,dst=/x"}}, "bind source path does not exist: " + host + "/no"},
+		{config.Flags{"volume": {"/proc:/x:rslave"}}, "path /proc is mounted on /proc but it is not a shared or slave mount"},
 		{config.Flags{"device": {"/dev/nosuch"}}, "no such file or directory"},
 		{config.Flags{"device": {"/etc/passwd"}}, "not a device node"},
 		{config.Flags{"cpus": {"100000"}}, "processors of this machine"},
 		{config.Flags{"volume": {host + "/new:/x"}, "device": {"/dev/nosuch"}}, "no such file or directory"},
 	} {
-		_, err := Inspect(parse(t, tt.flags))
+		_, _, err := Inspect(parse(t, tt.flags))
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: got %v, want an Error with %q", tt.flags, err, tt.want)
 		}
 	}
-	if _, err := Inspect(parse(t, config.Flags{"volume": {host + "/new:/x"}})); err != nil {
+	if _, _, err := Inspect(parse(t, config.Flags{"volume": {host + "/new:/x"}})); err != nil {
 		t.Error(err)
 	}
 	if entries, err := os.ReadDir(host); err != nil || len(entries) > 0 {
@@ -47,7 +48,7 @@ func TestInspectRefuses(t *testing.T) {
 }
 
 func TestInspectDevice(t *testing.T) {
-	host, err := Inspect(parse(t, config.Flags{"device": {"/dev/null:/dev/nothing:r"}}))
+	host, _, err := Inspect(parse(t, config.Flags{"device": {"/dev/null:/dev/nothing:r"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,5 +68,51 @@ func TestMakeSources(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		t.Errorf("the host directory was not made: %v", err)
+	}
+}
+
+func TestAppArmorProfile(t *testing.T) {
+	loaded := loadedProfiles{enabled: true, known: true, list: []byte("mine (enforce)\ndocker-default (enforce)\n")}
+	other := loadedProfiles{enabled: true, known: true, list: []byte("not-docker-default (enforce)\n")}
+	for _, tt := range []struct {
+		flags        config.Flags
+		loaded       loadedProfiles
+		want         string
+		warns, fails bool
+	}{
+		{nil, loaded, "docker-default", false, false},
+		{nil, other, "", false, false},
+		{nil, loadedProfiles{}, "", false, false},
+		{config.Flags{"privileged": {"true"}}, loaded, "", false, false},
+		{config.Flags{"security-opt": {"apparmor=unconfined"}}, loaded, "", false, false},
+		{config.Flags{"security-opt": {"apparmor=mine"}}, loaded, "mine", false, false},
+		{config.Flags{"security-opt": {"apparmor=mine"}, "privileged": {"true"}}, loaded, "mine", false, false},
+		{config.Flags{"security-opt": {"apparmor=mine"}}, other, "", false, true},
+		{config.Flags{"security-opt": {"apparmor=mine"}}, loadedProfiles{}, "", true, false},
+		{config.Flags{"security-opt": {"apparmor=mine"}}, loadedProfiles{enabled: true}, "mine", false, false},
+	} {
+		got, warning, err := apparmorProfile(parse(t, tt.flags), tt.loaded)
+		if got != tt.want || (warning != "") != tt.warns || (err != nil) != tt.fails {
+			t.Errorf("%v with %+v: got %q, %q, %v", tt.flags, tt.loaded, got, warning, err)
+		}
+	}
+}
+
+func TestCheckReadOnly(t *testing.T) {
+	for options, want := range map[string]string{
+		"":                            "",
+		",ro":                         "read-only, but not what is mounted below it",
+		",ro,bind-recursive=writable": "",
+		",ro,bind-recursive=disabled": "",
+		",ro,bind-recursive=readonly,bind-propagation=rprivate": "no mount_setattr(2)",
+	} {
+		m := parse(t, config.Flags{"mount": {"type=bind,src=/h,dst=/x" + options}}).Mounts[0]
+		warning, err := checkReadOnly(m)
+		if err != nil {
+			warning = err.Error()
+		}
+		if (warning == "") != (want == "") || !strings.Contains(warning, want) {
+			t.Errorf("%s: got %q, want %q", options, warning, want)
+		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/minirun/minirun/launcher/config"
 )
 
 // streams carry the container's standard streams: through pipes, or with -t
@@ -76,16 +78,30 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 	return nil
 }
 
+// CheckTerminal refuses flags that pass input on to a terminal when the input is
+// none.
+func CheckTerminal(c *config.Config, stdin *os.File) error {
+	if c.Terminal && c.Interactive && !isTerminal(stdin) {
+		return errNoTerminal()
+	}
+	return nil
+}
+
+func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
+
+func errNoTerminal() error {
+	return &Error{
+		Op: "--tty", Err: errors.New("cannot attach stdin to a TTY-enabled container because stdin is not a terminal"),
+		Help: "leave out -t when input comes from a pipe or file",
+	}
+}
+
 func (s *streams) attachTerminal(process *libcontainer.Process) error {
-	isTerminal := func(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 	switch {
 	case isTerminal(s.o.Stdin):
 		s.host = s.o.Stdin
 	case s.o.Interactive:
-		return &Error{
-			Op: "--tty", Err: errors.New("cannot attach stdin to a TTY-enabled container because stdin is not a terminal"),
-			Help: "leave out -t when input comes from a pipe or file",
-		}
+		return errNoTerminal()
 	case isTerminal(s.o.Stdout):
 		s.host = s.o.Stdout
 	}

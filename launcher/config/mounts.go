@@ -45,7 +45,7 @@ type Mount struct {
 	Create      bool   // a missing Source becomes a directory
 	ReadOnly    bool
 	Recursion   Recursion // of a bind mount
-	Propagation string    // of a bind mount: [r]shared, [r]slave or [r]private
+	Propagation string    // of a bind mount: [r]slave or [r]private
 	Options     []string  // of a tmpfs: options of mount(8)
 }
 
@@ -153,7 +153,20 @@ func parseVolume(text string) (Mount, error) {
 	return m, nil
 }
 
-const propagations = "[r]shared, [r]slave, [r]private"
+const propagations = "[r]private, [r]slave"
+
+// setPropagation refuses [r]shared: minirun makes its mounts where the host does
+// not see them, so none of the container's can reach the host.
+func setPropagation(m *Mount, text string) error {
+	switch text {
+	case "slave", "rslave", "private", "rprivate":
+		m.Propagation = text
+		return nil
+	case "shared", "rshared":
+		return fmt.Errorf("%s: mounts that are made in a container do not reach the host; use %s", text, propagations)
+	}
+	return fmt.Errorf("unknown option %q; use ro, rw, %s", text, propagations)
+}
 
 // volumeOptions reads the options of -v, of which there may be one of a kind.
 func volumeOptions(m *Mount, text string) error {
@@ -170,10 +183,10 @@ func volumeOptions(m *Mount, text string) error {
 		case "nocopy":
 			return errors.New("nocopy is for volumes, and this is a bind mount")
 		default:
-			if !isPropagation(option) {
-				return fmt.Errorf("unknown option %q; use ro, rw, %s", option, propagations)
+			kind = "propagation"
+			if err := setPropagation(m, option); err != nil {
+				return err
 			}
-			kind, m.Propagation = "propagation", option
 		}
 		if before := seen[kind]; before != "" {
 			return fmt.Errorf("%s and %s: only one of them can be", before, option)
@@ -181,14 +194,6 @@ func volumeOptions(m *Mount, text string) error {
 		seen[kind] = option
 	}
 	return nil
-}
-
-func isPropagation(text string) bool {
-	switch text {
-	case "shared", "rshared", "slave", "rslave", "private", "rprivate":
-		return true
-	}
-	return false
 }
 
 // parseMount reads --mount type=bind,source=S,target=T[,...] and
@@ -273,10 +278,9 @@ func bindFields(values map[string]string) (Mount, error) {
 		return m, err
 	}
 	if value, given := values["bind-propagation"]; given {
-		if !isPropagation(value) {
-			return m, fmt.Errorf("unknown propagation %q; use %s", value, propagations)
+		if err := setPropagation(&m, value); err != nil {
+			return m, fmt.Errorf("bind-propagation: %w", err)
 		}
-		m.Propagation = value
 	}
 	if m.ReadOnly, err = switchField(values, "readonly"); err != nil {
 		return m, err
