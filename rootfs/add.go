@@ -35,6 +35,7 @@ type layerSource struct {
 	digest string // of the packed stream; "": not checked
 	size   int64  // of the packed stream; 0: unknown
 	whole  bool   // the packed stream is all of the file it comes from
+	ended  bool   // the tar must have its end: there is no digest to find that it is cut short
 	open   func(context.Context) (io.ReadCloser, error)
 }
 
@@ -157,6 +158,9 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 	got, err := unpackLayer(ctx, reader, dir)
 	if err != nil {
 		return unpacked{}, err
+	}
+	if l.ended && got.noEnd {
+		return unpacked{}, errTruncated
 	}
 	if l.digest != "" && got.digest != l.digest {
 		return unpacked{}, fmt.Errorf("its digest is %s", got.digest)

@@ -286,6 +286,9 @@ func extractLayout(ctx context.Context, file, dir string) error {
 		if h.Typeflag != tar.TypeReg || !isBlob && entry != "oci-layout" && entry != "index.json" {
 			return nil
 		}
+		if err := checkSpace(dir, blockSize, 1); err != nil {
+			return err
+		}
 		f, err := os.OpenFile(filepath.Join(dir, entry), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 		if err != nil {
 			return err

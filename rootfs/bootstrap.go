@@ -87,7 +87,7 @@ func (s *Store) bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 			},
 		},
-		layers: []layerSource{{open: func(ctx context.Context) (io.ReadCloser, error) {
+		layers: []layerSource{{ended: true, open: func(ctx context.Context) (io.ReadCloser, error) {
 			return startMmdebstrap(ctx, o, sources, work)
 		}}},
 	}, nil)

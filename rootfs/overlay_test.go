@@ -24,6 +24,10 @@ func runChild(name string) int {
 	switch name {
 	case "overlay":
 		err = overlayChild()
+	case "hostile":
+		err = hostileChild()
+	case "small disk":
+		err = smallDiskChild()
 	case "add":
 		err = addChild()
 	case "collect":

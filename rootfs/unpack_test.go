@@ -61,6 +61,8 @@ func node(name string, kind byte, major, minor int64) tarEntry {
 	return tarEntry{tar.Header{Typeflag: kind, Name: name, Mode: 0o600, Devmajor: major, Devminor: minor, ModTime: someTime}, ""}
 }
 
+var globalHeader = tarEntry{tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "x", PAXRecords: map[string]string{"comment": "x"}}, ""}
+
 type tarEntry struct {
 	header  tar.Header
 	content string
@@ -182,51 +184,58 @@ func xattrsOf(t testing.TB, path string) string {
 }
 
 func TestCheckSpace(t *testing.T) {
-	if err := checkSpace(t.TempDir(), 0); err != nil {
+	if err := checkSpace(t.TempDir(), 0, 0); err != nil {
 		t.Error(err)
 	}
-	if err := checkSpace(t.TempDir(), math.MaxUint64); !errors.Is(err, unix.ENOSPC) {
+	if err := checkSpace(t.TempDir(), math.MaxUint64, 0); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestUnpackRefuses(t *testing.T) {
+	longHeader := makeTar(t, file("a", "").xattr("user.x", strings.Repeat("x", 1<<19)))
+	copy(longHeader[124:], "00004000001") // the size of the extended header, and its checksum
+	longHeader = append(checksummed(longHeader), make([]byte, 1<<20)...)
 	long := makeTar(t, file("a", strings.Repeat("a", 1<<20)), file("b", "b"))
 	for name, c := range map[string]struct {
 		data []byte
 		want string
 	}{
-		"absolute name":                 {makeTar(t, file("/passwd", "evil")), "absolute path"},
 		"name that leads out":           {makeTar(t, file("../passwd", "evil")), "leads outside"},
+		"name that leads out of /":      {makeTar(t, file("/../passwd", "evil")), "leads outside"},
 		"name that leads out later":     {makeTar(t, folder("a", 0o755), file("a/../../passwd", "evil")), "leads outside"},
-		"name that leads out and in":    {makeTar(t, file("a/../passwd", "evil")), "leads outside"},
 		"folder that leads out":         {makeTar(t, folder("..", 0o777)), "leads outside"},
 		"hard link that leads out":      {makeTar(t, hardlink("a", "../passwd")), "leads outside"},
 		"hard link to an absolute name": {makeTar(t, hardlink("a", "/etc/passwd")), "no such file"},
+		"hard link to nothing":          {makeTar(t, hardlink("a", "")), "it is empty"},
+		"hard link to the root folder":  {makeTar(t, hardlink("a", "/")), "invalid hardlink target"},
 		"hard link through a link":      {makeTar(t, symlink("l", "../neighbour"), hardlink("a", "l/passwd")), "escapes"},
 		"write through a link":          {makeTar(t, symlink("l", "../neighbour"), file("l/passwd", "evil")), "escapes"},
 		"folder through a link":         {makeTar(t, symlink("l", ".."), folder("l/x", 0o755)), "escapes"},
 		"node through a link":           {makeTar(t, symlink("l", ".."), node("l/x", tar.TypeChar, 1, 3)), "escapes"},
 		"link through a link":           {makeTar(t, symlink("l", ".."), symlink("l/x", "/etc")), "escapes"},
-		"whiteout through a link":       {makeTar(t, symlink("l", "../neighbour"), file("l/.wh.passwd", "")), "whiteout"},
-		"opaque through a link":         {makeTar(t, symlink("l", "../neighbour"), file("l/.wh..wh..opq", "")), "whiteout"},
+		"whiteout through a link":       {makeTar(t, symlink("l", "../neighbour"), file("l/.wh.passwd", "")), "escapes"},
 		"whiteout of the folder above":  {makeTar(t, file(".wh...", "")), "whiteout"},
-		"whiteout in a FIFO":            {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh.x", "")), "whiteout"},
+		"whiteout of the folder itself": {makeTar(t, file("a/.wh..", "")), "whiteout"},
+		"whiteout of nothing":           {makeTar(t, file("a/.wh.", "")), "whiteout"},
+		"whiteout in a FIFO":            {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh.x", "")), "not a directory"},
 		"whiteout in an aliased FIFO": {makeTar(t, folder("d/f", 0o755), symlink("s", "d"), node("s/f", tar.TypeFifo, 0, 0),
-			file("d/f/.wh.x", "")), "whiteout"},
-		"whiteout in a hard linked FIFO": {makeTar(t, node("f", tar.TypeFifo, 0, 0), hardlink("h", "f"), file("h/.wh..wh..opq", "")), "whiteout"},
-		"whiteout in a device":           {makeTar(t, node("d", tar.TypeChar, 1, 3), file("d/.wh..wh..opq", "")), "whiteout"},
+			file("d/f/.wh.x", "")), "not a directory"},
+		"whiteout in a device":           {makeTar(t, node("d", tar.TypeChar, 1, 3), file("d/.wh.x", "")), "not a directory"},
 		"root folder as a link":          {makeTar(t, symlink("./", "/etc")), "not a folder"},
 		"overlayfs's own attribute":      {makeTar(t, folder("a", 0o755).xattr("trusted.overlay.redirect", "/etc")), "overlayfs"},
-		"attribute the kernel refuses":   {makeTar(t, node("a", tar.TypeChar, 1, 3).xattr("user.x", "y")), "extended attribute"},
-		"attribute with an unknown name": {makeTar(t, file("a", "").xattr("nonsense.x", "y")), "xattr"},
+		"attribute with an unknown name": {makeTar(t, file("a", "").xattr("nonsense.x", "y")), "extended attribute nonsense.x"},
 		"huge attribute":                 {makeTar(t, file("a", "").xattr("user.x", strings.Repeat("y", 100<<10))), "user.x"},
 		"file under a file":              {makeTar(t, file("a", ""), file("a/b", "")), "not a directory"},
-		"empty":                          {nil, "truncated"},
+		"user beyond the last":           {makeTar(t, owned(1<<32, 0)), "belongs to 4294967296:0"},
+		"group that means none":          {makeTar(t, owned(0, 1<<32-1)), "users and groups end at 4294967294"},
+		"device beyond the last":         {makeTar(t, node("d", tar.TypeBlock, 4096, 0)), "no device number 4096:0"},
+		"unknown type":                   {makeTar(t, node("d", 'V', 0, 0)), "the unknown type 'V'"},
+		"long name":                      {makeTar(t, file(strings.Repeat("n/", maxName/2)+"n", "")), "the name is longer than 4096 bytes"},
+		"long link":                      {makeTar(t, symlink("a", strings.Repeat("n/", maxName/2)+"n")), "the target is longer than 4096 bytes"},
+		"long header":                    {longHeader, "the headers of an entry are larger than 1 MiB"},
 		"cut in a header":                {long[:100], "unexpected EOF"},
 		"cut in content":                 {long[:1000], "unexpected EOF"},
-		"cut before the last entry":      {long[:512+1<<20], "truncated"},
-		"cut before the end":             {long[:len(long)-1024], "truncated"},
 		"no tar":                         {[]byte(strings.Repeat("this is no tar\n", 100)), "invalid tar header"},
 		"cut gzip":                       {compress(t, "gzip", long)[:600], "EOF"},
 		"cut zstd":                       {compress(t, "zstd", long)[:60], "EOF"},
@@ -236,6 +245,97 @@ func TestUnpackRefuses(t *testing.T) {
 				t.Errorf("error %v; want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// owned is a file with an owner.
+func owned(uid, gid int) tarEntry {
+	e := file("owned", "")
+	e.header.Uid, e.header.Gid, e.header.Format = uid, gid, tar.FormatPAX
+	return e
+}
+
+// checksummed corrects the checksum of a tar's first header.
+func checksummed(data []byte) []byte {
+	copy(data[148:156], "        ")
+	var total int
+	for _, b := range data[:512] {
+		total += int(b)
+	}
+	copy(data[148:156], fmt.Sprintf("%06o\x00 ", total))
+	return data
+}
+
+// What Docker takes is taken, and stays below the root.
+func TestUnpackTakes(t *testing.T) {
+	plain := makeTar(t, file("a", "a"), file("b", "b"))
+	sticky := symlink("l", "gone").xattr("user.x", "y")
+	for name, c := range map[string]struct {
+		data  []byte
+		want  string // lines of describe, without what follows the mode
+		noEnd bool
+	}{
+		"absolute names":       {makeTar(t, folder("/", 0o750), file("/etc/passwd", "x"), file("//b", "")), ". 40750, b 100644, etc 40755, etc/passwd 100644", false},
+		"names that come back": {makeTar(t, file("a/../b", ""), file("./c/./d", "")), "b 100644, c 40755, c/d 100644", false},
+		"hard links":           {makeTar(t, file("/a", ""), hardlink("/b", "/a"), hardlink("c", "x/../a")), "a 100644, b 100644, c 100644", false},
+		"nothing":              {nil, "", true},
+		"no end":               {plain[:len(plain)-1024], "a 100644, b 100644", true},
+		"half an end":          {plain[:len(plain)-512], "a 100644, b 100644", true},
+		"cut between entries":  {plain[:1024], "a 100644", true},
+		"attributes that links and devices cannot have": {makeTar(t, sticky, node("d", tar.TypeChar, 1, 3).xattr("user.x", "y")), "d 20600, l 120777", false},
+		"an attribute of what is then replaced":         {makeTar(t, file("d/f", "").xattr("user.x", "y"), file("d", "")), "d 100644", false},
+		"owners up to the last":                         {makeTar(t, owned(1<<31+5, 1<<32-2)), "owned 100644 2147483653:4294967294", false},
+		"a whiteout of what came before":                {makeTar(t, file("a", "x").xattr("user.x", "y"), file(".wh.a", "")), "a 20000", false},
+		"whiteouts through a link inside":               {makeTar(t, folder("d", 0o755), symlink("l", "d"), file("l/.wh.x", ""), file("l/.wh..wh..opq", "")), "d 40755, d/x 20000, l 120777", false},
+		"an opaque folder without an entry":             {makeTar(t, file("d/e/.wh..wh..opq", "")), "d 40755, d/e 40755", false},
+		"an opaque FIFO":                                {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh..wh..opq", "")), "f 10600", false},
+		"a global header":                               {append(makeTar(t, globalHeader)[:1024], plain...), "a 100644, b 100644", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := syscall.Umask(0o077)
+			defer syscall.Umask(old)
+			dir, got, err := unpackIn(t, c.data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.noEnd != c.noEnd || got.diffID != digestOf(c.data) {
+				t.Errorf("%+v", got)
+			}
+			lines := describe(t, dir, "?")
+			for _, want := range strings.Split(c.want, ", ") {
+				if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, want) }) {
+					t.Errorf("no %q in\n%s", want, strings.Join(lines, "\n"))
+				}
+			}
+			if want := strings.Count(c.want, ", ") + 2; c.want != "" && c.want[0] != '.' && len(lines) != want {
+				t.Errorf("%d files, want %d:\n%s", len(lines), want, strings.Join(lines, "\n"))
+			}
+		})
+	}
+}
+
+// More entries than go-archive gets at once: folders keep their times, and files
+// their places.
+func TestUnpackManyEntries(t *testing.T) {
+	old := folder("old", 0o755)
+	old.header.ModTime = someTime.Add(-time.Hour)
+	entries := []tarEntry{old, symlink("abs", "/old"), folder("abs/sub", 0o755), folder("gone", 0o755), file("first", "x")}
+	for i := range 2 * segment {
+		entries = append(entries, file(fmt.Sprintf("old/%d", i), ""))
+	}
+	entries = append(entries, hardlink("last", "first"), file("gone", ""), file("abs/sub/x", ""))
+	dir, _, err := unpackIn(t, makeTar(t, entries...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Join(describe(t, dir, "?"), "\n")
+	for _, want := range []string{
+		"\nold 40755 0:0 1699996400\n", "\nold/sub 40755 0:0 1700000000\n", "\nlast 100644 0:0 1700000000 links=2", "\ngone 100644",
+		fmt.Sprintf("\nold/%d 100644", 2*segment-1),
+	} {
+		if !strings.Contains(lines, want) {
+			t.Errorf("no %q", want)
+		}
 	}
 }
 
@@ -279,7 +379,7 @@ func TestUnpackCompressed(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tool, err)
 		}
-		if want := (unpacked{digestOf(plain), digestOf(packed), int64(len(plain))}); got != want {
+		if want := (unpacked{digestOf(plain), digestOf(packed), int64(len(plain)), false}); got != want {
 			t.Errorf("%s: %v, want %v", tool, got, want)
 		}
 		if data, err := os.ReadFile(filepath.Join(dir, "a")); string(data) != "hello" {
@@ -400,6 +500,7 @@ func FuzzUnpackLayer(f *testing.F) {
 	f.Add(makeTar(f, folder("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), node("n", tar.TypeChar, 1, 3)))
 	f.Add(makeTar(f, node("p", tar.TypeFifo, 0, 0), file("p/.wh.x", ""), symlink("s", "/p"), hardlink("h", "/p")))
 	f.Add(compress(f, "gzip", makeTar(f, file("../x", ""))))
+	f.Add(makeTar(f, folder("/", 0o755), file("/a/../b", ""), hardlink("/c", "/b"), file("l/.wh..wh..opq", ""), globalHeader))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<16 {
 			return

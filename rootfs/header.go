@@ -1,0 +1,90 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	whiteoutPrefix = ".wh."         // image-spec, layer.md
+	opaqueWhiteout = ".wh..wh..opq" // image-spec, layer.md
+
+	maxName  = 4096               // bytes of a name: PATH_MAX
+	maxOwner = math.MaxUint32 - 1 // chown(2) takes one more for "leave it as it is"
+	maxMajor = 1<<12 - 1          // of a device number (Linux, include/linux/kdev_t.h)
+	maxMinor = 1<<20 - 1
+)
+
+// plainHeader checks the header of an entry and returns what counts of it, with
+// names below the root. A whiteout becomes the device that overlayfs has for it.
+func plainHeader(h *tar.Header) (*tar.Header, error) {
+	name, err := nameInRoot(h.Name)
+	if err != nil {
+		return nil, fmt.Errorf("an entry's name: %w", err)
+	}
+	if h.Uid < 0 || h.Uid > maxOwner || h.Gid < 0 || h.Gid > maxOwner {
+		return nil, fmt.Errorf("the entry %q belongs to %d:%d, and users and groups end at %d", name, h.Uid, h.Gid, maxOwner)
+	}
+	plain := &tar.Header{
+		Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
+		ModTime: h.ModTime, Format: tar.FormatPAX,
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		plain.Typeflag, plain.Size = tar.TypeReg, h.Size
+	case tar.TypeDir, tar.TypeFifo:
+	case tar.TypeLink:
+		if plain.Linkname, err = nameInRoot(h.Linkname); err != nil {
+			return nil, fmt.Errorf("the hard link %q to another: %w", name, err)
+		}
+	case tar.TypeSymlink:
+		plain.Linkname = h.Linkname
+		if len(h.Linkname) > maxName {
+			return nil, fmt.Errorf("the link %q: %w", name, &limitError{"target", maxName})
+		}
+	case tar.TypeChar, tar.TypeBlock:
+		plain.Devmajor, plain.Devminor = h.Devmajor, h.Devminor
+		if h.Devmajor < 0 || h.Devmajor > maxMajor || h.Devminor < 0 || h.Devminor > maxMinor {
+			return nil, fmt.Errorf("the device %q: there is no device number %d:%d", name, h.Devmajor, h.Devminor)
+		}
+	default:
+		return nil, fmt.Errorf("the entry %q is of the unknown type %q", name, h.Typeflag)
+	}
+	return plain, asWhiteout(plain)
+}
+
+// nameInRoot makes a name relative to the root. It returns an error for a name
+// that leads out of it.
+func nameInRoot(name string) (string, error) {
+	if name == "" {
+		return "", errors.New("it is empty")
+	}
+	if len(name) > maxName {
+		return "", fmt.Errorf("%.40q...: %w", name, &limitError{"name", maxName})
+	}
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	if !filepath.IsLocal(clean) {
+		return "", fmt.Errorf("%q leads outside", name)
+	}
+	return strings.Clone(clean), nil // not a part of a larger header
+}
+
+// asWhiteout makes a character device 0:0 of a whiteout (Linux,
+// Documentation/filesystems/overlayfs.rst), except of [opaqueWhiteout].
+func asWhiteout(h *tar.Header) error {
+	dir, base := path.Split(h.Name)
+	hidden, ok := strings.CutPrefix(base, whiteoutPrefix)
+	if !ok || base == opaqueWhiteout {
+		return nil
+	}
+	if hidden == "" || hidden == "." || hidden == ".." {
+		return fmt.Errorf("the whiteout %q has no name", h.Name)
+	}
+	*h = tar.Header{Typeflag: tar.TypeChar, Name: dir + hidden, ModTime: h.ModTime, Format: tar.FormatPAX}
+	return nil
+}
