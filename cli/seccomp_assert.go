@@ -43,7 +43,11 @@ func (a *app) assertAction(c *ucli.Context) error {
 	if err != nil {
 		return fileError("assertions", file, err)
 	}
-	assertions, err := seccomp.ParseAssertions(file, data)
+	t, err := target(c)
+	if err != nil {
+		return err
+	}
+	assertions, err := seccomp.ParseAssertions(file, data, t.Arch)
 	if err != nil {
 		return err
 	}

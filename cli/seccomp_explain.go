@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,38 +32,102 @@ func (a *app) explainAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	var calls []seccomp.CallPattern
-	for _, text := range c.Args().Slice() {
-		some, err := seccomp.ParseCalls(text, p.Target.Arch)
-		if err != nil {
-			return err
-		}
-		calls = append(calls, some...)
-	}
 	explainer, err := p.Explainer()
 	if err != nil {
 		return err
 	}
 	a.warnOfIdle(p.Profile, c.StringSlice("cap-add"))
-	if len(calls) == 0 {
+	if c.NArg() == 0 {
 		return a.overview(explainer, asJSON)
+	}
+	all := []*seccomp.Explanation{}
+	var unknown unknownCalls
+	for _, text := range c.Args().Slice() {
+		some, err := explainText(explainer, text)
+		if err != nil && !unknown.take(err) {
+			return err
+		}
+		all = append(all, some...)
+	}
+	if asJSON {
+		err = writeJSON(a.stdout, all)
+	} else {
+		err = writeExplanations(a.stdout, all)
+	}
+	if err == nil && len(unknown) > 0 {
+		return unknown
+	}
+	return err
+}
+
+func explainText(e *seccomp.Explainer, text string) ([]*seccomp.Explanation, error) {
+	calls, err := seccomp.ParseCalls(text, e.Policy.Target.Arch)
+	if err != nil {
+		return nil, err
 	}
 	var all []*seccomp.Explanation
 	for _, call := range calls {
-		x, err := explainer.Explain(call)
+		x, err := e.Explain(call)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, x)
 	}
-	if asJSON {
-		return writeJSON(a.stdout, all)
+	return all, nil
+}
+
+// unknownCalls are the errors of words that are no calls; the others have been
+// explained.
+type unknownCalls []error
+
+// take takes an error that is about a word.
+func (u *unknownCalls) take(err error) bool {
+	var wrong *seccomp.CallError
+	var missing *seccomp.NoCallError
+	if !errors.As(err, &wrong) && !errors.As(err, &missing) {
+		return false
 	}
+	*u = append(*u, err)
+	return true
+}
+
+func (u unknownCalls) Error() string { return strings.Join(u.Lines(), "\n") }
+
+// Lines has a line for each; of several each has its own hint.
+func (u unknownCalls) Lines() []string {
+	var all []string
+	for _, err := range u {
+		line := err.Error()
+		if hint := hintOf(err); len(u) > 1 && hint != "" {
+			line += " (" + hint + ")"
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// Hint is that of the only one.
+func (u unknownCalls) Hint() string {
+	if len(u) > 1 {
+		return ""
+	}
+	return hintOf(u[0])
+}
+
+func hintOf(err error) string {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		return hinter.Hint()
+	}
+	return ""
+}
+
+func writeExplanations(w io.Writer, all []*seccomp.Explanation) error {
 	for i, x := range all {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			fmt.Fprintln(w)
 		}
-		writeExplanation(a.stdout, x)
+		writeExplanation(w, x)
 	}
 	return nil
 }

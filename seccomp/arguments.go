@@ -16,6 +16,7 @@ import (
 // `clone(CLONE_NEWUSER|SIGCHLD)`, `ioctl(0, TIOCSTI)`.
 type CallPattern struct {
 	Name  string
+	Arch  syscalls.Arch // whose constants Args were written with; zero: those that most have
 	Args  [6]uint64
 	Given int // how many arguments were written; the others are anything
 }
@@ -26,7 +27,7 @@ func (c CallPattern) String() string {
 	}
 	args := make([]string, c.Given)
 	for i := range args {
-		args[i] = syscalls.FormatArgument(c.Name, i, c.Args[i])
+		args[i] = syscalls.FormatArgument(c.Arch, c.Name, i, c.Args[i])
 	}
 	return c.Name + "(" + strings.Join(args, ", ") + ")"
 }
@@ -53,12 +54,30 @@ func (e *CallError) Error() string {
 // Hint says what to do, or is empty.
 func (e *CallError) Hint() string { return e.Fix }
 
+// NoCallError is a call that an architecture does not have.
+type NoCallError struct {
+	Name string
+	Arch syscalls.Arch
+}
+
+func (e *NoCallError) Error() string { return fmt.Sprintf("%s has no call %s", e.Arch, e.Name) }
+
+// Hint names an architecture that has the call, the first that Docker's profiles know.
+func (e *NoCallError) Hint() string {
+	for _, arch := range syscalls.Arches() {
+		if _, ok := syscalls.Number(arch, e.Name); ok {
+			return fmt.Sprintf("%s has it: --arch %s", arch, arch)
+		}
+	}
+	return ""
+}
+
 // ParseCalls reads what [ParseCall] does, or a @group, which stands for
 // those of its calls that the architecture has.
 func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 	name := strings.TrimSpace(text)
 	if !strings.HasPrefix(name, "@") {
-		c, err := ParseCall(text)
+		c, err := ParseCall(text, arch)
 		return []CallPattern{c}, err
 	}
 	calls, ok := syscalls.Group(name)
@@ -68,7 +87,7 @@ func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 	var all []CallPattern
 	for _, call := range calls {
 		if _, has := syscalls.Number(arch, call); has {
-			all = append(all, CallPattern{Name: call})
+			all = append(all, CallPattern{Name: call, Arch: arch})
 		}
 	}
 	return all, nil
@@ -76,8 +95,9 @@ func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 
 // ParseCall reads NAME or NAME(ARGUMENT, ...). An argument is a sum of words
 // joined by |, each a number in Go's notation, a negative one, or a constant
-// that goes with the call (see [syscalls.Constant]). An error is a [CallError].
-func ParseCall(text string) (CallPattern, error) {
+// that goes with the call on the architecture (see [syscalls.Constant]). An error is
+// a [CallError].
+func ParseCall(text string, arch syscalls.Arch) (CallPattern, error) {
 	fail := func(offset int, hint, format string, args ...any) (CallPattern, error) {
 		return CallPattern{}, &CallError{Text: text, Message: fmt.Sprintf(format, args...), Fix: hint, Offset: offset}
 	}
@@ -86,7 +106,7 @@ func ParseCall(text string) (CallPattern, error) {
 	if !syscalls.Known(name) {
 		return fail(begin(before), callHint(name), "no such system call")
 	}
-	c := CallPattern{Name: name}
+	c := CallPattern{Name: name, Arch: arch}
 	if !hasArgs {
 		return c, nil
 	}
@@ -103,7 +123,7 @@ func ParseCall(text string) (CallPattern, error) {
 			return fail(offset+begin(arg), "a system call has six at most", "too many arguments")
 		}
 		for _, word := range strings.Split(arg, "|") {
-			v, wrong := parseWord(name, c.Given, strings.TrimSpace(word))
+			v, wrong := parseWord(arch, name, c.Given, strings.TrimSpace(word))
 			if wrong != nil {
 				return fail(offset+begin(word), wrong.Fix, "%s", wrong.Message)
 			}
@@ -118,8 +138,8 @@ func ParseCall(text string) (CallPattern, error) {
 // begin is where a word begins behind its space.
 func begin(text string) int { return len(text) - len(strings.TrimLeft(text, " \t")) }
 
-func parseWord(call string, index int, word string) (uint64, *CallError) {
-	if c, ok := syscalls.Constant(call, index, word); ok {
+func parseWord(arch syscalls.Arch, call string, index int, word string) (uint64, *CallError) {
+	if c, ok := syscalls.Constant(arch, call, index, word); ok {
 		return c, nil
 	}
 	if v, err := strconv.ParseUint(word, 0, 64); err == nil {
@@ -134,7 +154,7 @@ func parseWord(call string, index int, word string) (uint64, *CallError) {
 	case err == nil:
 		return uint64(n), nil
 	}
-	return 0, &CallError{Message: fmt.Sprintf("%q is no number, and no constant that goes with argument %d", word, index), Fix: constantHint(call, index, word)}
+	return 0, &CallError{Message: fmt.Sprintf("%q is no number, and no constant that goes with argument %d", word, index), Fix: constantHint(arch, call, index, word)}
 }
 
 // callHint helps with a name that no call has. Logs have numbers.
@@ -153,8 +173,13 @@ func callHint(name string) string {
 	return didYouMean(strings.ToLower(name), syscalls.Names())
 }
 
-func constantHint(call string, index int, word string) string {
-	known := syscalls.Constants(call, index)
+func constantHint(arch syscalls.Arch, call string, index int, word string) string {
+	for other := range 6 {
+		if _, ok := syscalls.Constant(arch, call, other, word); ok {
+			return fmt.Sprintf("on %s it goes with argument %d", arch, other)
+		}
+	}
+	known := syscalls.Constants(arch, call, index)
 	if near := spelling.Nearest(strings.ToUpper(word), known); near != "" {
 		return "did you mean " + near + "?"
 	}

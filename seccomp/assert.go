@@ -46,8 +46,9 @@ type AssertedCall struct {
 
 var verbs = []string{"allow", "deny", "kill", "log", "notify", "trace", "trap"}
 
-// ParseAssertions reads a test file. The error is [Problems], all of them.
-func ParseAssertions(file string, data []byte) ([]Assertion, error) {
+// ParseAssertions reads a test file. Lines that name no architecture are about the
+// given one. The error is [Problems], all of them.
+func ParseAssertions(file string, data []byte, arch syscalls.Arch) ([]Assertion, error) {
 	var all []Assertion
 	var problems Problems
 	n := 0
@@ -57,7 +58,7 @@ func ParseAssertions(file string, data []byte) ([]Assertion, error) {
 		if strings.TrimSpace(text) == "" {
 			continue
 		}
-		r := &assertionReader{file: file, line: n, text: text}
+		r := &assertionReader{file: file, line: n, text: text, arch: arch}
 		a, problem := r.read()
 		if problem != nil {
 			problems = append(problems, problem)
@@ -76,6 +77,7 @@ type assertionReader struct {
 	line int
 	text string
 	at   int // of what is to be read
+	arch syscalls.Arch
 }
 
 func (r *assertionReader) pos(at int) Position { return Position{r.file, r.line, at + 1} }
@@ -116,6 +118,10 @@ func (r *assertionReader) read() (Assertion, *Problem) {
 	if call == "" {
 		return a, &Problem{r.pos(at), "a call is missing", "write, for example, allow chown"}
 	}
+	ahead, clauses := *r, a
+	if ahead.readClauses(&clauses) == nil && clauses.Arch != 0 {
+		r.arch = clauses.Arch // whose constants the call is written with
+	}
 	var problem *Problem
 	if a.Calls, problem = r.calls(call, at); problem != nil {
 		return a, problem
@@ -136,10 +142,10 @@ func (r *assertionReader) calls(text string, at int) ([]AssertedCall, *Problem) 
 				return nil, &Problem{r.pos(at), wrong.Error(), wrong.Fix}
 			}
 			for _, name := range group {
-				all = append(all, AssertedCall{CallPattern{Name: name}, true})
+				all = append(all, AssertedCall{CallPattern{Name: name, Arch: r.arch}, true})
 			}
 		} else {
-			c, err := ParseCall(one)
+			c, err := ParseCall(one, r.arch)
 			if err != nil {
 				return nil, r.callProblem(err, at)
 			}

@@ -21,16 +21,19 @@ func TestParseAssertions(t *testing.T) {
 		"kill socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),personality( 8 ) on arm64\n" +
 		"allow clone with ALL\n" +
 		"deny ENOSYS chown()"
-	got, err := ParseAssertions("a.test", []byte(source))
+	got, err := ParseAssertions("a.test", []byte(source), syscalls.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	call := func(name string, args ...uint64) AssertedCall {
-		c := AssertedCall{CallPattern: CallPattern{Name: name, Given: len(args)}}
+		c := AssertedCall{CallPattern: CallPattern{Name: name, Arch: syscalls.AMD64, Given: len(args)}}
 		copy(c.Args[:], args)
 		return c
 	}
-	grouped := func(name string) AssertedCall { return AssertedCall{CallPattern{Name: name}, true} }
+	grouped := func(name string) AssertedCall {
+		return AssertedCall{CallPattern{Name: name, Arch: syscalls.AMD64}, true}
+	}
+	on := func(c AssertedCall, arch syscalls.Arch) AssertedCall { c.Arch = arch; return c }
 	pos := func(line, column int) Position { return Position{"a.test", line, column} }
 	want := []Assertion{
 		{Pos: pos(3, 1), Verb: "allow", Calls: []AssertedCall{call("chown")}, With: []string{"CAP_AUDIT_CONTROL"}},
@@ -41,7 +44,8 @@ func TestParseAssertions(t *testing.T) {
 		},
 		{
 			Pos: pos(5, 1), Verb: "kill",
-			Calls: []AssertedCall{call("socket", unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0), call("personality", 8)}, Arch: syscalls.ARM64,
+			Calls: []AssertedCall{on(call("socket", unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0), syscalls.ARM64), on(call("personality", 8), syscalls.ARM64)},
+			Arch:  syscalls.ARM64,
 		},
 		{Pos: pos(6, 1), Verb: "allow", Calls: []AssertedCall{call("clone")}, With: capabilities()},
 		{Pos: pos(7, 1), Verb: "deny", Errno: "ENOSYS", Calls: []AssertedCall{call("chown")}},
@@ -77,7 +81,7 @@ func TestParseAssertionsComplaints(t *testing.T) {
 		{"allow chown on |amd65", `unknown architecture "amd65"`, "did you mean amd64?"},
 	} {
 		before, after, _ := strings.Cut(tt.source, "|")
-		_, err := ParseAssertions("a.test", []byte("allow read\n"+before+after+"\nallow write\n"))
+		_, err := ParseAssertions("a.test", []byte("allow read\n"+before+after+"\nallow write\n"), syscalls.AMD64)
 		var problems Problems
 		if !errors.As(err, &problems) || len(problems) != 1 {
 			t.Errorf("%s: got %v, want one problem", tt.source, err)
@@ -95,7 +99,7 @@ func TestParseAssertionsComplaints(t *testing.T) {
 
 // All problems of a file are told of at once.
 func TestParseAssertionsAll(t *testing.T) {
-	_, err := ParseAssertions("a.test", []byte("alow read\nallow write\nallow rd\n"))
+	_, err := ParseAssertions("a.test", []byte("alow read\nallow write\nallow rd\n"), syscalls.AMD64)
 	if err == nil || strings.Count(err.Error(), "a.test:") != 2 {
 		t.Errorf("got %v", err)
 	}
@@ -109,7 +113,7 @@ func FuzzAssert(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, source string) {
-		assertions, err := ParseAssertions("a.test", []byte(source))
+		assertions, err := ParseAssertions("a.test", []byte(source), syscalls.AMD64)
 		if err != nil {
 			var problems Problems
 			if !errors.As(err, &problems) || len(problems) == 0 || assertions != nil {
@@ -137,7 +141,7 @@ func FuzzAssert(f *testing.F) {
 // failing gives the failures of assertions, a line each.
 func failing(t *testing.T, p *Profile, target Target, source string) []string {
 	t.Helper()
-	assertions, err := ParseAssertions("a.test", []byte(source))
+	assertions, err := ParseAssertions("a.test", []byte(source), syscalls.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +257,7 @@ func TestCheckIsMeaning(t *testing.T) {
 func meantToHold(t *testing.T, j *judge, line string) bool {
 	t.Helper()
 	verb, call, _ := strings.Cut(line, " ")
-	pattern, err := ParseCall(call)
+	pattern, err := ParseCall(call, syscalls.AMD64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -407,7 +407,7 @@ func checkDifference(t *testing.T, d Difference, ja, jb *judge) {
 		if d.Example != "" {
 			text = d.Example
 		}
-		pattern, err := ParseCall(text)
+		pattern, err := ParseCall(text, syscalls.AMD64)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,7 +106,7 @@ const Depends = "DEPENDS"
 func (e *Explainer) Run(c CallPattern) (bpf.Verdict, error) {
 	call, ok := c.Call(e.Policy.Target.Arch)
 	if !ok {
-		return 0, fmt.Errorf("%s has no call %s", e.Policy.Target.Arch, c.Name)
+		return 0, &NoCallError{c.Name, e.Policy.Target.Arch}
 	}
 	return e.emu.Run(call)
 }
@@ -324,7 +324,7 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 			return nil, err
 		}
 		if ok {
-			cases = addCase(cases, v, describe(c.Name, g.args), g.rule.Pos.String())
+			cases = addCase(cases, v, describe(e.Policy.Target.Arch, c.Name, g.args), g.rule.Pos.String())
 		}
 	}
 	if other, ok := e.unmet(c, groups); ok {
@@ -415,13 +415,13 @@ func (e *Explainer) unmet(c CallPattern, groups []condition) (CallPattern, bool)
 }
 
 // describe writes a conjunction as people do.
-func describe(call string, args []specs.LinuxSeccompArg) string {
+func describe(arch syscalls.Arch, call string, args []specs.LinuxSeccompArg) string {
 	var parts []string
 	for _, a := range args {
-		value := syscalls.FormatArgument(call, int(a.Index), a.Value)
+		value := syscalls.FormatArgument(arch, call, int(a.Index), a.Value)
 		switch a.Op {
 		case specs.OpMaskedEqual:
-			parts = append(parts, fmt.Sprintf("arg%d & %s == %s", a.Index, value, syscalls.FormatArgument(call, int(a.Index), a.ValueTwo)))
+			parts = append(parts, fmt.Sprintf("arg%d & %s == %s", a.Index, value, syscalls.FormatArgument(arch, call, int(a.Index), a.ValueTwo)))
 		default:
 			parts = append(parts, fmt.Sprintf("arg%d %s %s", a.Index, operatorSigns[a.Op], value))
 		}

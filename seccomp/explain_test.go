@@ -405,7 +405,7 @@ func TestExplainBecause(t *testing.T) {
 			[]string{edit + "arch_prctl"},
 		},
 	} {
-		c, err := ParseCall(tt.call)
+		c, err := ParseCall(tt.call, syscalls.AMD64)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,10 +9,58 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// constant is a name for a value of an argument, from the headers under linux/.
+// constant is a name for a value of an argument, from the headers under linux/
+// and asm-generic/. Architectures with headers of their own are in deviations.
 type constant struct {
 	name  string
 	value uint64
+}
+
+// deviations are the values of architectures whose uapi/asm/ headers (fcntl.h,
+// ioctls.h, mman.h, signal.h, socket.h) differ from asm-generic's.
+var deviations = [...]struct {
+	arches []Arch
+	values []constant
+}{
+	{[]Arch{ARM, ARM64, PPC, PPC64, PPC64LE}, []constant{{"O_DIRECTORY", 0x4000}, {"O_NOFOLLOW", 0x8000}, {"O_TMPFILE", 0x404000}}},
+	{[]Arch{PPC, PPC64, PPC64LE}, []constant{{"TCGETS", 0x402c7413}, {"TCSETS", 0x802c7414}, {"FIONREAD", 0x4004667f}}},
+	{[]Arch{PPC, PPC64, PPC64LE, MIPS, MIPS64, MIPS64N32, MIPSEL, MIPSEL64, MIPSEL64N32}, []constant{
+		{"TIOCGWINSZ", 0x40087468},
+		{"TIOCSWINSZ", 0x80087467},
+		{"TUNSETIFF", 0x800454ca},
+		{"PERF_EVENT_IOC_ENABLE", 0x20002400},
+	}},
+	{[]Arch{MIPS, MIPS64, MIPS64N32, MIPSEL, MIPSEL64, MIPSEL64N32}, []constant{
+		{"SOCK_STREAM", 2},
+		{"SOCK_DGRAM", 1},
+		{"SOCK_NONBLOCK", 0x80},
+		{"SIGCHLD", 18},
+		{"O_CREAT", 0x100},
+		{"O_EXCL", 0x400},
+		{"O_APPEND", 8},
+		{"O_NONBLOCK", 0x80},
+		{"MAP_ANONYMOUS", 0x800},
+		{"F_SETOWN", 24},
+		{"TIOCSTI", 0x5472},
+		{"TIOCLINUX", 0x5483},
+		{"TIOCSCTTY", 0x5480},
+		{"TIOCSETD", 0x7401},
+		{"TIOCCONS", 0x80047478},
+		{"TCGETS", 0x540d},
+		{"TCSETS", 0x540e},
+		{"FIONREAD", 0x467f},
+	}},
+}
+
+// on is the value that a constant has on an architecture.
+func (c *constant) on(a Arch) uint64 {
+	for i := range deviations {
+		d := &deviations[i]
+		if j := slices.IndexFunc(d.values, func(o constant) bool { return o.name == c.name }); j >= 0 && slices.Contains(d.arches, a) {
+			return d.values[j].value
+		}
+	}
+	return c.value
 }
 
 var families = [...]constant{
@@ -60,14 +108,14 @@ var families = [...]constant{
 }
 
 var socketTypes = [...]constant{
-	{"SOCK_STREAM", unix.SOCK_STREAM},
-	{"SOCK_DGRAM", unix.SOCK_DGRAM},
+	{"SOCK_STREAM", 1},
+	{"SOCK_DGRAM", 2},
 	{"SOCK_RAW", unix.SOCK_RAW},
 	{"SOCK_RDM", unix.SOCK_RDM},
 	{"SOCK_SEQPACKET", unix.SOCK_SEQPACKET},
 	{"SOCK_PACKET", unix.SOCK_PACKET},
-	{"SOCK_CLOEXEC", unix.SOCK_CLOEXEC},
-	{"SOCK_NONBLOCK", unix.SOCK_NONBLOCK},
+	{"SOCK_CLOEXEC", 0x80000},
+	{"SOCK_NONBLOCK", 0x800},
 }
 
 var cloneFlags = [...]constant{
@@ -92,7 +140,7 @@ var cloneFlags = [...]constant{
 	{"CLONE_SETTLS", unix.CLONE_SETTLS},
 	{"CLONE_UNTRACED", unix.CLONE_UNTRACED},
 	{"CLONE_IO", unix.CLONE_IO},
-	{"SIGCHLD", uint64(unix.SIGCHLD)},
+	{"SIGCHLD", 17},
 }
 
 // linux/personality.h
@@ -161,16 +209,16 @@ var openFlags = [...]constant{
 	{"O_RDONLY", unix.O_RDONLY},
 	{"O_WRONLY", unix.O_WRONLY},
 	{"O_RDWR", unix.O_RDWR},
-	{"O_CREAT", unix.O_CREAT},
-	{"O_EXCL", unix.O_EXCL},
-	{"O_TRUNC", unix.O_TRUNC},
-	{"O_APPEND", unix.O_APPEND},
-	{"O_NONBLOCK", unix.O_NONBLOCK},
-	{"O_DIRECTORY", unix.O_DIRECTORY},
-	{"O_NOFOLLOW", unix.O_NOFOLLOW},
-	{"O_CLOEXEC", unix.O_CLOEXEC},
-	{"O_PATH", unix.O_PATH},
-	{"O_TMPFILE", unix.O_TMPFILE},
+	{"O_CREAT", 0x40},
+	{"O_EXCL", 0x80},
+	{"O_TRUNC", 0x200},
+	{"O_APPEND", 0x400},
+	{"O_NONBLOCK", 0x800},
+	{"O_DIRECTORY", 0x10000},
+	{"O_NOFOLLOW", 0x20000},
+	{"O_CLOEXEC", 0x80000},
+	{"O_PATH", 0x200000},
+	{"O_TMPFILE", 0x410000},
 }
 
 var mountFlags = [...]constant{
@@ -192,7 +240,7 @@ var protections = [...]constant{
 }
 
 var mapFlags = [...]constant{
-	{"MAP_SHARED", unix.MAP_SHARED}, {"MAP_PRIVATE", unix.MAP_PRIVATE}, {"MAP_FIXED", unix.MAP_FIXED}, {"MAP_ANONYMOUS", unix.MAP_ANONYMOUS},
+	{"MAP_SHARED", unix.MAP_SHARED}, {"MAP_PRIVATE", unix.MAP_PRIVATE}, {"MAP_FIXED", unix.MAP_FIXED}, {"MAP_ANONYMOUS", 0x20},
 }
 
 var fcntlCommands = [...]constant{
@@ -201,25 +249,25 @@ var fcntlCommands = [...]constant{
 	{"F_SETFD", unix.F_SETFD},
 	{"F_GETFL", unix.F_GETFL},
 	{"F_SETFL", unix.F_SETFL},
-	{"F_SETLK", unix.F_SETLK},
-	{"F_SETOWN", unix.F_SETOWN},
+	{"F_SETLK", 6},
+	{"F_SETOWN", 8},
 	{"F_ADD_SEALS", unix.F_ADD_SEALS},
 	{"F_NOTIFY", unix.F_NOTIFY},
 }
 
 var ioctlRequests = [...]constant{
-	{"TIOCSTI", unix.TIOCSTI},
-	{"TIOCLINUX", unix.TIOCLINUX},
-	{"TIOCSCTTY", unix.TIOCSCTTY},
-	{"TIOCGWINSZ", unix.TIOCGWINSZ},
-	{"TIOCSWINSZ", unix.TIOCSWINSZ},
-	{"TIOCSETD", unix.TIOCSETD},
-	{"TIOCCONS", unix.TIOCCONS},
-	{"TCGETS", unix.TCGETS},
-	{"TCSETS", unix.TCSETS},
-	{"FIONREAD", unix.TIOCINQ},
-	{"TUNSETIFF", unix.TUNSETIFF},
-	{"PERF_EVENT_IOC_ENABLE", unix.PERF_EVENT_IOC_ENABLE},
+	{"TIOCSTI", 0x5412},
+	{"TIOCLINUX", 0x541c},
+	{"TIOCSCTTY", 0x540e},
+	{"TIOCGWINSZ", 0x5413},
+	{"TIOCSWINSZ", 0x5414},
+	{"TIOCSETD", 0x5423},
+	{"TIOCCONS", 0x541d},
+	{"TCGETS", 0x5401},
+	{"TCSETS", 0x5402},
+	{"FIONREAD", 0x541b},
+	{"TUNSETIFF", 0x400454ca},
+	{"PERF_EVENT_IOC_ENABLE", 0x2400},
 }
 
 // linux/net.h: socketcall(2)'s first argument.
@@ -264,7 +312,13 @@ var bpfCommands = [...]constant{
 
 // constants are the names that go with an argument; flags says whether they
 // are bits to be joined.
-func constants(call string, index int) (set []constant, flags bool) {
+func constants(a Arch, call string, index int) (set []constant, flags bool) {
+	switch {
+	case call == "clone" && (a == S390 || a == S390X) && index < 2:
+		index = 1 - index // CONFIG_CLONE_BACKWARDS2: the stack comes first (kernel/fork.c)
+	case call == "mmap" && (a == X86 || a == S390 || a == S390X):
+		return nil, false // sys_old_mmap: its only argument points to what others are given
+	}
 	switch fmt.Sprintf("%s/%d", call, index) {
 	case "socket/0", "socketpair/0":
 		return families[:], false
@@ -284,9 +338,9 @@ func constants(call string, index int) (set []constant, flags bool) {
 		return openFlags[:], true
 	case "mount/3":
 		return mountFlags[:], true
-	case "mmap/2", "mprotect/2", "pkey_mprotect/2":
+	case "mmap/2", "mmap2/2", "mprotect/2", "pkey_mprotect/2":
 		return protections[:], true
-	case "mmap/3":
+	case "mmap/3", "mmap2/3":
 		return mapFlags[:], true
 	case "fcntl/1", "fcntl64/1":
 		return fcntlCommands[:], false
@@ -302,19 +356,21 @@ func constants(call string, index int) (set []constant, flags bool) {
 	return nil, false
 }
 
-// Constant is the value of a name that goes with an argument of a call.
-func Constant(call string, index int, name string) (uint64, bool) {
-	set, _ := constants(call, index)
+// Constant is the value of a name that goes with an argument of a call on an
+// architecture. Both the place of an argument and the value of a name may differ
+// from one architecture to another. The zero Arch stands for what most have.
+func Constant(a Arch, call string, index int, name string) (uint64, bool) {
+	set, _ := constants(a, call, index)
 	i := slices.IndexFunc(set, func(c constant) bool { return c.name == name })
 	if i < 0 {
 		return 0, false
 	}
-	return set[i].value, true
+	return set[i].on(a), true
 }
 
-// Constants are the names that go with an argument of a call.
-func Constants(call string, index int) []string {
-	set, _ := constants(call, index)
+// Constants are the names that go with an argument of a call on an architecture.
+func Constants(a Arch, call string, index int) []string {
+	set, _ := constants(a, call, index)
 	names := make([]string, len(set))
 	for i := range set {
 		names[i] = set[i].name
@@ -324,18 +380,18 @@ func Constants(call string, index int) []string {
 
 // FormatArgument writes an argument as people do: by its name where it has one,
 // as names joined by | where it is made of bits, else as a number.
-func FormatArgument(call string, index int, value uint64) string {
-	set, flags := constants(call, index)
-	if i := slices.IndexFunc(set, func(c constant) bool { return c.value == value }); i >= 0 {
+func FormatArgument(a Arch, call string, index int, value uint64) string {
+	set, flags := constants(a, call, index)
+	if i := slices.IndexFunc(set, func(c constant) bool { return c.on(a) == value }); i >= 0 {
 		return set[i].name
 	}
 	if flags && value != 0 {
 		var names []string
 		rest := value
 		for _, c := range set {
-			if c.value != 0 && rest&c.value == c.value {
+			if bits := c.on(a); bits != 0 && rest&bits == bits {
 				names = append(names, c.name)
-				rest &^= c.value
+				rest &^= bits
 			}
 		}
 		if rest == 0 {

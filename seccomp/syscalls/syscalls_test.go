@@ -1,7 +1,13 @@
 package syscalls
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	libseccomp "github.com/seccomp/libseccomp-golang"
@@ -137,6 +143,76 @@ func TestSuggest(t *testing.T) {
 	} {
 		if got := Suggest(written); got != want {
 			t.Errorf("%s: %q, want %q", written, got, want)
+		}
+	}
+}
+
+// TestConstants: the values are those of golang.org/x/sys/unix, whose files are
+// made from the kernel's headers for each architecture.
+func TestConstants(t *testing.T) {
+	dir := sysPackage(t)
+	calls := []string{
+		"socket/0", "socket/1", "clone/0", "personality/0", "ptrace/0", "keyctl/0", "prctl/0", "openat/2", "mount/3",
+		"mmap2/2", "mmap2/3", "fcntl/1", "ioctl/1", "seccomp/0", "bpf/0",
+	}
+	for _, goarch := range []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv64", "s390x"} {
+		arch, ok := ParseArch(goarch)
+		if !ok {
+			t.Fatalf("there is no %s", goarch)
+		}
+		want := map[string]uint64{}
+		for _, file := range []string{"zerrors_linux.go", "zerrors_linux_" + goarch + ".go"} {
+			readConstants(t, filepath.Join(dir, file), want)
+		}
+		compared := 0
+		for _, place := range calls {
+			call, number, _ := strings.Cut(place, "/")
+			index, _ := strconv.Atoi(number)
+			if call == "clone" && arch == S390X {
+				index = 1
+			}
+			for _, name := range Constants(arch, call, index) {
+				source := name
+				switch {
+				case name == "FIONREAD":
+					source = "TIOCINQ"
+				case name == "F_SETLK" && want[name] > 7: // 32 bits: C's F_SETLK is the kernel's F_SETLK64
+					continue
+				}
+				got, _ := Constant(arch, call, index, name)
+				if v, ok := want[source]; ok && v != got {
+					t.Errorf("%s: %s is %#x, want %#x", goarch, name, got, v)
+				} else if ok {
+					compared++
+				}
+			}
+		}
+		if compared < 120 {
+			t.Errorf("%s: only %d constants were compared", goarch, compared)
+		}
+	}
+}
+
+// sysPackage is the folder of golang.org/x/sys/unix.
+func sysPackage(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "golang.org/x/sys/unix").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func readConstants(t *testing.T, file string, into map[string]uint64) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^\s+([A-Z][A-Z0-9_]+)\s+=\s+(?:syscall\.Signal\()?(0x[0-9a-f]+)\)?$`)
+	for _, m := range line.FindAllStringSubmatch(string(data), -1) {
+		if into[m[1]], err = strconv.ParseUint(m[2], 0, 64); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
