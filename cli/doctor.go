@@ -72,7 +72,7 @@ func libseccompCheck(version string) launcher.Check {
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major < 2 || major == 2 && minor < 5 {
 		check.Status = launcher.CheckWarning
-		check.Detail += "; it is too old for SCMP_ACT_NOTIFY"
+		check.Detail += "; profiles with SCMP_ACT_NOTIFY cannot be looked at with it"
 		check.Fix = "install libseccomp 2.5 or later"
 	}
 	return check

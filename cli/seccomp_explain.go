@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -157,7 +158,7 @@ func writeExplanation(w io.Writer, x *seccomp.Explanation) {
 		if more := len(one.Rules) - 1; more > 0 {
 			rules += fmt.Sprintf(" and %d more", more)
 		}
-		fmt.Fprintf(w, "  %-14s %s%s\n", one.Verdict, wrapped(printable(one.When), 17), at(rules))
+		fmt.Fprintf(w, "  %-14s %s%s\n", one.Verdict, wrapped(printable(cmp.Or(one.Brief, one.When)), 17), at(rules))
 	}
 	if len(x.Cases) == 0 {
 		fmt.Fprintf(w, "  %s%s\n", x.Because, at(x.Rule))
@@ -170,7 +171,7 @@ func writeExplanation(w io.Writer, x *seccomp.Explanation) {
 		if i == 0 {
 			label = "to allow it"
 		}
-		how := change.How
+		how := cmp.Or(change.Brief, change.How)
 		if change.When != "" {
 			how += ", when " + change.When
 		}

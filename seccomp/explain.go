@@ -86,6 +86,7 @@ type Case struct {
 	When    string   `json:"when"`
 	Verdict string   `json:"verdict"`
 	Rules   []string `json:"rules"`
+	Brief   string   `json:"-"` // When in few words, or ""
 
 	passes bool
 	other  bool // it is for what no condition meets
@@ -97,6 +98,8 @@ type Remedy struct {
 	How  string `json:"how"`
 	When string `json:"when,omitempty"` // with which arguments only
 	Rule string `json:"rule,omitempty"`
+
+	Brief string `json:"-"` // How in few words, or ""
 }
 
 // Depends is the verdict of a call that its arguments decide.
@@ -338,7 +341,7 @@ func (e *Explainer) cases(c CallPattern) ([]Case, error) {
 	if len(cases) == 0 || !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
 		return nil, nil
 	}
-	return cases, nil
+	return e.brief(c, cases)
 }
 
 // decides reports whether a condition's rule decides on any of some calls:

@@ -21,7 +21,7 @@ func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 		return nil, err
 	}
 	for _, change := range opening {
-		all = append(all, Remedy{"capability", change.flags(), change.when, change.rule})
+		all = append(all, Remedy{Kind: "capability", How: change.flags(), When: change.when, Rule: change.rule})
 	}
 	if c.Given > 0 {
 		cases, err := e.cases(CallPattern{Name: c.Name})
@@ -62,7 +62,7 @@ func otherArguments(cases []Case) []Remedy {
 		}
 		met = append(met, one.When)
 		if one.passes {
-			all = append(all, Remedy{"arguments", how, "", one.Rules[0]})
+			all = append(all, Remedy{Kind: "arguments", How: how, Rule: one.Rules[0], Brief: one.Brief})
 		}
 	}
 	return all

@@ -378,6 +378,35 @@ func Constants(a Arch, call string, index int) []string {
 	return names
 }
 
+// Choices are the names that go with an argument of which each value is one of
+// them, rather than made of bits; each value has one name.
+func Choices(a Arch, call string, index int) []string {
+	set, flags := constants(a, call, index)
+	if flags {
+		return nil
+	}
+	var names []string
+	for i := range set {
+		if i == 0 || set[i].on(a) != set[i-1].on(a) { // AF_LOCAL is AF_UNIX
+			names = append(names, set[i].name)
+		}
+	}
+	return names
+}
+
+// ChoiceNoun is what a value of such an argument is.
+func ChoiceNoun(call string, index int) string {
+	switch fmt.Sprintf("%s/%d", call, index) {
+	case "socket/0", "socketpair/0":
+		return "family"
+	case "ioctl/1", "ptrace/0":
+		return "request"
+	case "fcntl/1", "fcntl64/1", "bpf/0":
+		return "command"
+	}
+	return "operation"
+}
+
 // FormatArgument writes an argument as people do: by its name where it has one,
 // as names joined by | where it is made of bits, else as a number.
 func FormatArgument(a Arch, call string, index int, value uint64) string {
