@@ -50,15 +50,15 @@ func (a *app) explainAction(c *ucli.Context) error {
 		}
 		all = append(all, some...)
 	}
-	if asJSON {
-		err = writeJSON(a.stdout, all)
-	} else {
-		err = writeExplanations(a.stdout, all)
+	if !asJSON {
+		writeExplanations(a.stdout, all)
+	} else if err := writeJSON(a.stdout, all); err != nil {
+		return err
 	}
-	if err == nil && len(unknown) > 0 {
+	if len(unknown) > 0 {
 		return unknown
 	}
-	return err
+	return nil
 }
 
 func explainText(e *seccomp.Explainer, text string) ([]*seccomp.Explanation, error) {
@@ -123,14 +123,13 @@ func hintOf(err error) string {
 	return ""
 }
 
-func writeExplanations(w io.Writer, all []*seccomp.Explanation) error {
+func writeExplanations(w io.Writer, all []*seccomp.Explanation) {
 	for i, x := range all {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
 		writeExplanation(w, x)
 	}
-	return nil
 }
 
 // warnOfIdle names the capabilities that were added and that no rule asks about.
