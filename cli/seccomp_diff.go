@@ -86,22 +86,14 @@ func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []s
 
 // diffSets compares for each of the capability sets.
 func diffSets(profiles []*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
+	sets := capabilitySets(profiles, t.Capabilities, every)
+	found, err := seccomp.DiffColumns(t, sets, profiles[0], profiles[1])
+	if err != nil {
+		return nil, err
+	}
 	var all []setDifferences
-	for _, set := range capabilitySets(profiles, t.Capabilities, every) {
-		t.Capabilities = set.Capabilities
-		a, err := profiles[0].Resolve(t)
-		if err != nil {
-			return nil, err
-		}
-		b, err := profiles[1].Resolve(t)
-		if err != nil {
-			return nil, err
-		}
-		found, err := seccomp.Diff(a, b)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, setDifferences{set.Name, append([]seccomp.Difference{}, found...)})
+	for i, set := range sets {
+		all = append(all, setDifferences{set.Name, append([]seccomp.Difference{}, found[i]...)})
 	}
 	return all, nil
 }

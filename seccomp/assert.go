@@ -351,7 +351,7 @@ func (a Assertion) checkCall(e *Explainer, c CallPattern) (f *Failure, err error
 		if err != nil || a.holds(v) {
 			return errors.Join(err, fmt.Errorf("%+v is said not to be %s, and is: this is a bug of minirun", least, a.Verb))
 		}
-		witness := CallPattern{Name: c.Name, Args: least.Args, Given: arguments}
+		witness := CallPattern{Name: c.Name, Arch: e.Policy.Target.Arch, Args: least.Args, Given: arguments}
 		f = a.failure(witness, v.String())
 		f.Because, f.Rule, _ = e.because(witness, v)
 		return nil

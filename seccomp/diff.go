@@ -148,7 +148,8 @@ func (c *comparison) witness(d Difference, a, b bpf.Verdict, calls bpf.Set) (Dif
 	}
 	d.Number, d.A, d.B = call.Nr, a.String(), b.String()
 	d.RuleA, d.RuleB = c.a.rule(d.Call, call, a), c.b.rule(d.Call, call, b)
-	pattern := CallPattern{Name: d.Call, Args: call.Args, Given: calls.Arguments()}
+	arch, _ := syscalls.ParseArch(d.Arch)
+	pattern := CallPattern{Name: d.Call, Arch: arch, Args: call.Args, Given: calls.Arguments()}
 	switch {
 	case d.Call == UnassignedNumber:
 		pattern.Name = fmt.Sprintf("number %#x", call.Nr)

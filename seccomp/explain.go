@@ -48,7 +48,7 @@ func (p *Policy) Explainer() (*Explainer, error) {
 func (e *Explainer) ask(arch syscalls.Arch, c CallPattern, fit bool, f func(*bpf.Scope, []bpf.Outcome) error) error {
 	number, ok := syscalls.Number(arch, c.Name)
 	if !ok {
-		return fmt.Errorf("%s has no call %s", arch, c.Name)
+		return &NoCallError{c.Name, arch}
 	}
 	err := e.solver.Ask(func() error {
 		scope := e.solver.Number(arch, number)
@@ -129,20 +129,20 @@ func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 func (e *Explainer) decide(c CallPattern) (x *Explanation, passes bool, err error) {
 	arch := e.Policy.Target.Arch
 	number, _ := syscalls.Number(arch, c.Name)
-	v, err := e.Run(c)
-	if err != nil {
-		return nil, false, err
-	}
-	x = &Explanation{Call: c.String(), Arch: arch.String(), Number: number, Verdict: v.String()}
-	if x.Cases, err = e.cases(c); err != nil {
-		return nil, false, err
-	}
-	if len(x.Cases) > 0 {
+	x = &Explanation{Call: c.String(), Arch: arch.String(), Number: number}
+	err = e.ask(arch, c, true, func(scope *bpf.Scope, outcomes []bpf.Outcome) error {
+		if len(outcomes) == 1 {
+			v := outcomes[0].Verdict
+			x.Verdict, passes = v.String(), v.Passes()
+			x.Because, x.Rule, x.Comment = e.because(c, v)
+			return nil
+		}
 		x.Verdict, x.Because = Depends, "its arguments decide"
-		return x, !slices.ContainsFunc(x.Cases, func(one Case) bool { return !one.passes }), nil
-	}
-	x.Because, x.Rule, x.Comment = e.because(c, v)
-	return x, v.Passes(), nil
+		x.Cases, err = e.cases(c, scope, outcomes)
+		passes = !slices.ContainsFunc(outcomes, func(o bpf.Outcome) bool { return !o.Verdict.Passes() })
+		return err
+	})
+	return x, passes, err
 }
 
 // because finds the rule that a verdict comes from.
@@ -237,7 +237,7 @@ func (e *Explainer) deciding(c CallPattern, v bpf.Verdict) *Rule {
 		if len(s.Args) == 0 {
 			return rule
 		}
-		if conditional == nil && slices.ContainsFunc(conjunctions(s.Args), func(g []specs.LinuxSeccompArg) bool { return holds(g, c.Args) }) {
+		if conditional == nil && slices.ContainsFunc(conjunctions(s.Args), func(g []specs.LinuxSeccompArg) bool { return holds(e.Policy.compared(g), c.Args) }) {
 			conditional = rule
 		}
 	}
@@ -275,29 +275,6 @@ func (e *Explainer) truncated(c CallPattern) bool {
 	return false
 }
 
-// condition is a conjunction of a kept rule.
-type condition struct {
-	args []specs.LinuxSeccompArg
-	rule *Rule
-}
-
-// conditions are those of the kept rules for a call whose action is not the default.
-func (p *Policy) conditions(name string) []condition {
-	var all []condition
-	for i, s := range p.Seccomp.Syscalls {
-		if len(s.Args) == 0 || !slices.Contains(s.Names, name) {
-			continue
-		}
-		if p.isDefault(s) {
-			continue
-		}
-		for _, g := range conjunctions(s.Args) {
-			all = append(all, condition{g, &p.Profile.Rules[p.Origin[i]]})
-		}
-	}
-	return all
-}
-
 // isDefault reports whether a rule does what the default action does anyway.
 func (p *Policy) isDefault(s specs.LinuxSyscall) bool {
 	return sameAction(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
@@ -312,55 +289,57 @@ func sameAction(a specs.LinuxSeccompAction, aErrno *uint, b specs.LinuxSeccompAc
 }
 
 // cases lists what the arguments that were not given decide: one case for all
-// conditions with the same verdict, and one for what no condition meets. There
-// are none when the verdict is always the same.
-func (e *Explainer) cases(c CallPattern) ([]Case, error) {
-	groups, settled := e.open(c)
-	if settled || len(groups) == 0 {
-		return nil, nil
-	}
-	all := samples(groups)
+// conditions of rules with the same verdict, and one for what no such condition
+// covers. The program says which calls get a verdict; a condition is in a case
+// when some call that meets it does.
+func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcome) ([]Case, error) {
 	var cases []Case
-	for _, g := range groups {
-		v, ok, err := e.decides(g, c, all)
+	rest := slices.Clone(outcomes)
+	for _, g := range append(e.Policy.conditions(c.Name), e.Policy.multiplexed(c.Name)...) {
+		want, err := retValue(g.rule.Action, g.rule.ErrnoRet)
 		if err != nil {
 			return nil, err
 		}
-		if ok {
-			cases = addCase(cases, v, describe(e.Policy.Target.Arch, c.Name, g.args), g.rule.Pos.String())
-		}
-	}
-	if other, ok := e.unmet(c, groups); ok {
-		v, err := e.Run(other)
-		if err != nil {
-			return nil, err
-		}
-		_, rule, _ := e.because(other, v)
-		cases = append(cases, Case{When: "otherwise", Verdict: v.String(), Rules: []string{rule}, passes: v.Passes(), other: true})
-	}
-	if len(cases) == 0 || !slices.ContainsFunc(cases, func(o Case) bool { return o.Verdict != cases[0].Verdict }) {
-		return nil, nil
-	}
-	return e.brief(c, cases)
-}
-
-// decides reports whether a condition's rule decides on any of some calls:
-// none may meet it, and where several are met another may win.
-func (e *Explainer) decides(g condition, c CallPattern, all [][6]uint64) (bpf.Verdict, bool, error) {
-	want, err := retValue(g.rule.Action, g.rule.ErrnoRet)
-	if err != nil {
-		return 0, false, err
-	}
-	for _, args := range append([][6]uint64{satisfying(g.args)}, all...) {
-		one := c.with(args)
-		if !holds(g.args, one.Args) {
+		i := slices.IndexFunc(outcomes, func(o bpf.Outcome) bool { return uint32(o.Verdict) == want })
+		free := slices.DeleteFunc(slices.Clone(g.args), func(a specs.LinuxSeccompArg) bool { return int(a.Index) < c.Given })
+		if i < 0 || len(free) == 0 {
 			continue
 		}
-		if v, err := e.Run(one); err != nil || uint32(v) == want {
-			return v, true, err
+		calls := meeting(scope, g.args)
+		if !outcomes[i].Calls.And(calls).Empty() {
+			cases = addCase(cases, outcomes[i].Verdict, describe(e.Policy.Target.Arch, c.Name, free), g.rule.Pos.String())
 		}
+		rest[i].Calls = rest[i].Calls.Minus(calls)
 	}
-	return 0, false, nil
+	return e.brief(c, append(cases, e.uncovered(c, rest)...))
+}
+
+// uncovered are the cases for calls whose verdict no condition gives: the default
+// action's is otherwise, and should libseccomp have made something else of the
+// rules, an example stands for the others.
+func (e *Explainer) uncovered(c CallPattern, rest []bpf.Outcome) []Case {
+	var cases []Case
+	byDefault, _ := retValue(e.Policy.Seccomp.DefaultAction, e.Policy.Seccomp.DefaultErrnoRet)
+	rest = slices.DeleteFunc(rest, func(o bpf.Outcome) bool { return o.Calls.Empty() })
+	slices.SortStableFunc(rest, func(a, b bpf.Outcome) int {
+		rank := func(o bpf.Outcome) int {
+			if uint32(o.Verdict) == byDefault {
+				return 1
+			}
+			return 0
+		}
+		return rank(a) - rank(b)
+	})
+	for i, o := range rest {
+		witness := CallPattern{Name: c.Name, Arch: c.Arch, Args: o.Calls.Least().Args, Given: max(c.Given, o.Calls.Arguments())}
+		when := "otherwise"
+		if i < len(rest)-1 {
+			when = "others, such as " + witness.String()
+		}
+		_, rule, _ := e.because(witness, o.Verdict)
+		cases = append(cases, Case{When: when, Verdict: o.Verdict.String(), Rules: []string{rule}, passes: o.Verdict.Passes(), other: true})
+	}
+	return cases
 }
 
 func addCase(cases []Case, v bpf.Verdict, when, rule string) []Case {
@@ -373,48 +352,6 @@ func addCase(cases []Case, v bpf.Verdict, when, rule string) []Case {
 		cases[i].Rules = append(cases[i].Rules, rule)
 	}
 	return cases
-}
-
-// open are the conditions that the given arguments meet, as far as they are
-// about others. It is settled when there is one that they meet as a whole.
-func (e *Explainer) open(c CallPattern) (groups []condition, settled bool) {
-	for _, g := range append(e.Policy.conditions(c.Name), e.Policy.multiplexed(c.Name)...) {
-		given := func(a specs.LinuxSeccompArg) bool { return int(a.Index) < c.Given }
-		free := slices.DeleteFunc(slices.Clone(g.args), given)
-		fixed := slices.DeleteFunc(slices.Clone(g.args), func(a specs.LinuxSeccompArg) bool { return !given(a) })
-		switch {
-		case !holds(fixed, c.Args):
-		case len(free) == 0:
-			return nil, true
-		default:
-			groups = append(groups, condition{free, g.rule})
-		}
-	}
-	return groups, false
-}
-
-// with gives arguments to what was left open: such as the kernel reads, not
-// those with more bits that a program must go out of its way to pass.
-func (c CallPattern) with(args [6]uint64) CallPattern {
-	narrow := syscalls.Int32Args(c.Name)
-	for i := c.Given; i < len(args); i++ {
-		c.Args[i] = args[i]
-		if narrow&(1<<i) != 0 {
-			c.Args[i] = uint64(uint32(args[i]))
-		}
-	}
-	return c
-}
-
-// unmet finds arguments that meet none of the conditions.
-func (e *Explainer) unmet(c CallPattern, groups []condition) (CallPattern, bool) {
-	for _, args := range samples(groups) {
-		other := c.with(args)
-		if !slices.ContainsFunc(groups, func(g condition) bool { return holds(g.args, other.Args) }) {
-			return other, true
-		}
-	}
-	return c, false
 }
 
 // describe writes a conjunction as people do.

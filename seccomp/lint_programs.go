@@ -102,15 +102,18 @@ func (l *linter) horizon(p *Policy) {
 	}
 }
 
-// fate is the verdict on a call whatever its arguments, or none when they
-// decide or the architecture does not have the call.
-func fate(e *Explainer, arch syscalls.Arch, name string) (v bpf.Verdict, ok bool, err error) {
-	call, has := bpf.NewCall(arch, name)
-	if !has || !e.Policy.settled(name) {
+// unconditionalVerdict returns the verdict on a call when it is the same for all arguments
+// that fit what the kernel reads. ok is false when it is not, or when the
+// architecture does not have the call.
+func unconditionalVerdict(e *Explainer, arch syscalls.Arch, name string) (v bpf.Verdict, ok bool, err error) {
+	if _, has := syscalls.Number(arch, name); !has {
 		return 0, false, nil
 	}
-	v, err = e.emu.Run(call)
-	return v, err == nil, err
+	err = e.ask(arch, CallPattern{Name: name}, true, func(_ *bpf.Scope, outcomes []bpf.Outcome) error {
+		v, ok = outcomes[0].Verdict, len(outcomes) == 1
+		return nil
+	})
+	return v, ok, err
 }
 
 // settled reports whether no arguments decide on a call.
@@ -189,7 +192,7 @@ func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []st
 		if _, err := libseccomp.GetSyscallFromName(name); err != nil && arch != e.Policy.Target.Arch {
 			continue
 		}
-		v, ok, err := fate(e, arch, name)
+		v, ok, err := unconditionalVerdict(e, arch, name)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -236,12 +239,12 @@ func (l *linter) multiplexers(e *Explainer) error {
 
 func (l *linter) multiplexer(e *Explainer, arch syscalls.Arch, multiplexer string, calls []string) (found bool, err error) {
 	pos, named := l.named([]string{multiplexer})
-	v, ok, err := fate(e, arch, multiplexer)
+	v, ok, err := unconditionalVerdict(e, arch, multiplexer)
 	if err != nil || !named || !ok || !v.Passes() {
 		return false, err
 	}
 	for _, name := range calls {
-		v, ok, err := fate(e, arch, name)
+		v, ok, err := unconditionalVerdict(e, arch, name)
 		if err != nil {
 			return false, err
 		}

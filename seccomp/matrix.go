@@ -36,34 +36,32 @@ type Cell struct {
 	Cases   []Case `json:"cases,omitempty"`
 }
 
-// Column is a set of capabilities and what it is called.
-type Column struct {
-	Name         string
-	Capabilities []string
-}
-
 // NewMatrix resolves one or two profiles for t with the capabilities of each
 // column in turn, and asks the programs for every call that t.Arch has.
 func NewMatrix(t Target, columns []Column, profiles ...*Profile) (*Matrix, error) {
 	m := &Matrix{Arch: t.Arch.String(), Kernel: t.Kernel.String()}
 	for _, name := range slices.Sorted(slices.Values(syscalls.Calls(t.Arch))) {
 		number, _ := syscalls.Number(t.Arch, name)
-		m.Rows = append(m.Rows, Row{Call: name, Number: number, Cells: make([][]Cell, len(profiles))})
+		row := Row{Call: name, Number: number, Cells: make([][]Cell, len(profiles))}
+		for i := range profiles {
+			row.Cells[i] = make([]Cell, len(columns))
+		}
+		if len(profiles) > 1 {
+			row.Differs = make([]bool, len(columns))
+		}
+		m.Rows = append(m.Rows, row)
 	}
 	for _, p := range profiles {
 		m.Profiles = append(m.Profiles, p.File)
 	}
 	for _, column := range columns {
 		m.Columns = append(m.Columns, column.Name)
-		t.Capabilities = column.Capabilities
-		if err := m.addColumn(t, profiles); err != nil {
-			return nil, err
-		}
 	}
-	return m, nil
+	return m, eachColumn(t, columns, func(column int, t Target) error { return m.fill(column, t, profiles) })
 }
 
-func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
+// fill sets the cells of one column.
+func (m *Matrix) fill(column int, t Target, profiles []*Profile) error {
 	var sides []side
 	for i, p := range profiles {
 		policy, err := p.Resolve(t)
@@ -75,13 +73,12 @@ func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
 			return err
 		}
 		sides = append(sides, side{e.walker, e})
-		for r := range m.Rows {
-			row := &m.Rows[r]
+		for _, row := range m.Rows {
 			x, _, err := e.decide(CallPattern{Name: row.Call})
 			if err != nil {
 				return err
 			}
-			row.Cells[i] = append(row.Cells[i], Cell{x.Verdict, x.Because, x.Rule, x.Comment, x.Cases})
+			row.Cells[i][column] = Cell{x.Verdict, x.Because, x.Rule, x.Comment, x.Cases}
 		}
 	}
 	if len(profiles) < 2 {
@@ -95,9 +92,8 @@ func (m *Matrix) addColumn(t Target, profiles []*Profile) error {
 	for _, d := range c.found {
 		differ[d.Call] = true
 	}
-	for r := range m.Rows {
-		row := &m.Rows[r]
-		row.Differs = append(row.Differs, differ[row.Call])
+	for _, row := range m.Rows {
+		row.Differs[column] = differ[row.Call]
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (p *Policy) multiplexed(name string) []condition {
 			if !slices.Contains(s.Names, call) || p.isDefault(s) {
 				continue
 			}
-			for _, g := range conjunctions(s.Args) {
+			for _, g := range conjunctions(p.compared(s.Args)) {
 				rest := slices.DeleteFunc(slices.Clone(g), func(a specs.LinuxSeccompArg) bool { return a.Index == 0 })
 				all = append(all, condition{append([]specs.LinuxSeccompArg{which}, rest...), &p.Profile.Rules[p.Origin[i]]})
 			}

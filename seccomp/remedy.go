@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -24,11 +25,11 @@ func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 		all = append(all, Remedy{Kind: "capability", How: change.flags(), When: change.when, Rule: change.rule})
 	}
 	if c.Given > 0 {
-		cases, err := e.cases(CallPattern{Name: c.Name})
+		x, _, err := e.decide(CallPattern{Name: c.Name})
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, otherArguments(cases)...)
+		all = append(all, otherArguments(x.Cases)...)
 	}
 	base := ""
 	if e.Policy.Profile.File != DefaultName {
@@ -71,30 +72,25 @@ func otherArguments(cases []Case) []Remedy {
 // opens gives the rule that lets the call through, or "", and with which of
 // the arguments that were left out, or "" when with all.
 func (e *Explainer) opens(c CallPattern) (rule, when string, err error) {
-	groups, _ := e.open(c)
-	all := true
-	for _, args := range samples(groups) {
-		one := c.with(args)
-		v, err := e.Run(one)
-		if err != nil {
-			return "", "", err
-		}
-		if !v.Passes() {
-			all = false
-		} else if rule == "" {
-			if _, rule, _ = e.because(one, v); rule == "" {
-				rule = e.Policy.Profile.DefaultActionPos.String()
-			}
+	x, passes, err := e.decide(c)
+	switch {
+	case err != nil:
+		return "", "", err
+	case passes && len(x.Cases) == 0:
+		return cmp.Or(x.Rule, e.Policy.Profile.DefaultActionPos.String()), "", nil
+	}
+	for _, one := range x.Cases {
+		if one.passes && rule == "" {
+			rule = cmp.Or(one.Rules[0], e.Policy.Profile.DefaultActionPos.String())
 		}
 	}
-	if all || rule == "" {
+	if passes {
 		return rule, "", nil
 	}
-	cases, err := e.cases(c)
-	for _, one := range otherArguments(cases) {
+	for _, one := range otherArguments(x.Cases) {
 		when += one.How
 	}
-	return rule, when, err
+	return rule, when, nil
 }
 
 // capChange is a change of the bounding set.
@@ -261,25 +257,20 @@ func (e *Explainer) Overview() ([]Overview, error) {
 }
 
 func (e *Explainer) title(c CallPattern) (string, error) {
-	cases, err := e.cases(c)
-	if err != nil {
+	x, passes, err := e.decide(c)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if len(cases) > 0 {
-		return "its arguments decide", nil
-	}
-	v, err := e.Run(c)
-	if err != nil {
-		return "", err
-	}
-	if v.Passes() {
-		return v.String(), nil
+	case x.Verdict == Depends:
+		return x.Because, nil
+	case passes:
+		return x.Verdict, nil
 	}
 	opening, err := e.changes(c)
 	if err != nil || len(opening) == 0 {
-		return v.String(), err
+		return x.Verdict, err
 	}
-	title := v.String() + ", open with " + opening[0].flags()
+	title := x.Verdict + ", open with " + opening[0].flags()
 	if opening[0].when != "" {
 		title += " for some arguments"
 	}
