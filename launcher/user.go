@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
@@ -17,17 +18,7 @@ import (
 // listed, a name must be. Both files are a stranger's: they are opened inside
 // the root whatever links lead there.
 func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
-	passwd, err := openInRoot(root, "/etc/passwd")
-	if err != nil {
-		return nil, err
-	}
-	defer passwd.Close()
-	group, err := openInRoot(root, "/etc/group")
-	if err != nil {
-		return nil, err
-	}
-	defer group.Close()
-	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
+	u, err := findUser(root, spec)
 	if err != nil {
 		return nil, &Error{Op: fmt.Sprintf("user %q", spec), Err: err, Help: "users are looked up in the image's own /etc/passwd; a number always works"}
 	}
@@ -38,19 +29,65 @@ func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 		return nil, &Error{Op: "--group-add", Err: errors.New("a group is missing"), Help: "write a name of the image's or a number"}
 	}
 	if len(groups) > 0 {
-		again, err := openInRoot(root, "/etc/group")
-		if err != nil {
-			return nil, err
-		}
-		defer again.Close()
-		more, err := user.GetAdditionalGroups(groups, again)
+		more, err := findGroups(root, groups)
 		if err != nil {
 			return nil, &Error{Op: "--group-add", Err: err, Help: "groups are looked up in the image's own /etc/group; a number always works"}
 		}
-		slices.Sort(more) // they come in any order
 		u.Sgids = append(u.Sgids, more...)
 	}
 	return u, nil
+}
+
+func findUser(root, spec string) (*user.ExecUser, error) {
+	passwd, err := openInRoot(root, "/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	defer passwd.Close()
+	group, err := openInRoot(root, "/etc/group")
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	return lookUp(spec, passwd, group)
+}
+
+// lookUp is [user.GetExecUser] for files of any size.
+func lookUp(spec string, passwd, group io.Reader) (*user.ExecUser, error) {
+	line, name, err := userLine(passwd, spec)
+	if err != nil {
+		return nil, err
+	}
+	var lines string
+	if _, wanted, _ := strings.Cut(spec, ":"); wanted != "" {
+		lines, err = groupLines(group, []string{wanted})
+	} else {
+		lines, err = memberLines(group, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, strings.NewReader(line), strings.NewReader(lines))
+	if err != nil {
+		return nil, err
+	}
+	return u, checkIDs(u)
+}
+
+// findGroups gives the IDs of groups in ascending order.
+func findGroups(root string, groups []string) ([]int, error) {
+	group, err := openInRoot(root, "/etc/group")
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	lines, err := groupLines(group, groups)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := user.GetAdditionalGroups(groups, strings.NewReader(lines))
+	slices.Sort(ids) // they come in any order
+	return ids, err
 }
 
 // openInRoot opens a regular file below root for reading, following links as if
