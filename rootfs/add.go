@@ -24,6 +24,8 @@ type content struct {
 	config []byte // nil: made from base and the layers
 	base   configFile
 
+	warn func(format string, args ...any) // nil where there is nothing to warn of
+
 	manifest     []byte // nil: made from the layers
 	manifestType string
 	layers       []layerSource
@@ -170,6 +172,9 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 	}
 	if l.whole {
 		a.content.file = got.digest
+		if got.noEnd {
+			a.content.warn("%s may be cut short: it has no end-of-archive blocks", a.content.names[0])
+		}
 	}
 	read := reader.event.Done
 	a.progress.tell(Event{Layer: l.label(i), Status: "done", Done: read, Total: read})

@@ -36,7 +36,7 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.names, c.stamp = []string{r.String()}, stamp
+	c.names, c.stamp, c.warn = []string{r.String()}, stamp, r.warn
 	return s.addFor(ctx, r, c)
 }
 

@@ -100,6 +100,33 @@ func run(t testing.TB, command string, arguments ...string) {
 	}
 }
 
+// Docker takes a tarball without its end; nothing tells whether more is missing.
+func TestResolveTarballWithoutEnd(t *testing.T) {
+	data := makeTar(t, file("one", "x"))
+	for name, c := range map[string]struct {
+		data  []byte
+		files string
+		warns bool
+	}{
+		"whole":   {data, "one", false},
+		"no end":  {data[:1024], "one", true},
+		"gzip":    {compress(t, "gzip", data[:1024]), "one", true},
+		"nothing": {nil, "", true},
+	} {
+		var warnings []string
+		path := write(t, filepath.Join(t.TempDir(), "x.tar"), c.data)
+		image, err := newStore(t).Resolve(t.Context(), path, ResolveOptions{Warn: func(text string) { warnings = append(warnings, text) }})
+		if err != nil || filesOf(t, image) != c.files {
+			t.Errorf("%s: %v, %v", name, image, err)
+			continue
+		}
+		_ = image.Close()
+		if len(warnings) > 1 || c.warns != (strings.Join(warnings, "") == path+" may be cut short: it has no end-of-archive blocks") {
+			t.Errorf("%s: %q", name, warnings)
+		}
+	}
+}
+
 // Bad input is one clear error, and the store is as it was.
 func TestResolveRefuses(t *testing.T) {
 	dir := t.TempDir()
