@@ -258,7 +258,7 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 			f = nil // -cap-add rather than -c
 		}
 		switch {
-		case f == nil:
+		case f == nil || name == "c" && bundle != "" && a.lookup(verb, name+bundle) != nil: // -cap-add is no weight of -c
 			return nil, a.unknownShort(verb, name, "-"+name+bundle)
 		case strings.HasPrefix(bundle, "="):
 			return args, a.give(f, bundle[1:])

@@ -98,14 +98,12 @@ func dockerNetworkFlags() []dockerFlag {
 		dockerValue("dns", "", resolver),
 		dockerValue("dns-option", "", resolver),
 		dockerValue("dns-search", "", resolver),
-		dockerValue("domainname", "", "give the whole name with --hostname: host.domain", ""),
 		dockerValue("ip", "", address, ""),
 		dockerValue("ip6", "", address, ""),
 		dockerValue("link-local-ip", "", address),
 		dockerValue("mac-address", "", address, ""),
 		dockerValue("link", "", links),
 		dockerValue("network-alias", "", links),
-		dockerValue("net", "", "the flag is --network: none or host"),
 		dockerValue("dns-opt", "", resolver),
 		dockerValue("net-alias", "", links),
 	}
@@ -114,8 +112,8 @@ func dockerNetworkFlags() []dockerFlag {
 func dockerLimitFlags() []dockerFlag {
 	const (
 		disk   = "minirun limits memory, processor time and processes (--memory, --cpus, --pids-limit), not block devices"
-		cpus   = "limit processor time with --cpus, or choose processors with taskset in front of minirun"
-		memory = "limit memory with --memory"
+		cpus   = "limit processor time with --cpus, or choose processors with --cpuset-cpus"
+		memory = "limit memory with --memory, and swap with --memory-swap"
 	)
 	return []dockerFlag{
 		dockerValue("blkio-weight", "", disk, "0"),
@@ -126,39 +124,22 @@ func dockerLimitFlags() []dockerFlag {
 		dockerValue("device-write-iops", "", disk),
 		dockerValue("cpu-count", "", cpus, "0"),
 		dockerValue("cpu-percent", "", cpus, "0"),
-		dockerValue("cpu-period", "", cpus, "0"),
-		dockerValue("cpu-quota", "", cpus, "0"),
 		dockerValue("cpu-rt-period", "", cpus, "0"),
 		dockerValue("cpu-rt-runtime", "", cpus, "0"),
-		dockerValue("cpu-shares", "c", cpus, "0"),
-		dockerValue("cpuset-cpus", "", cpus, ""),
-		dockerValue("cpuset-mems", "", cpus, ""),
 		dockerValue("io-maxbandwidth", "", disk, "0"),
 		dockerValue("io-maxiops", "", disk, "0"),
 		dockerValue("kernel-memory", "", "", anyValue), // --memory counts it; newer versions of Docker ignore the flag too
-		dockerValue("memory-reservation", "", memory, "0"),
-		dockerValue("memory-swap", "", memory, "0"),
 		dockerValue("memory-swappiness", "", memory, "-1"),
 		dockerToggle("oom-kill-disable", "", "raise --memory, or leave it out", "false"),
-		dockerValue("oom-score-adj", "", "use choom -n NUMBER -- in front of minirun", "0"),
 		dockerValue("storage-opt", "", "what a container writes goes to the file system of --root; a --tmpfs has a size: --tmpfs DIR:size=64m"),
 	}
 }
 
 func dockerOtherFlags() []dockerFlag {
-	const namespaces = "a container has its own namespaces; only --network host shares one"
 	return []dockerFlag{
-		dockerValue("annotation", "", "note it with --label"),
-		dockerValue("label-file", "", "give each with --label"),
-		dockerValue("cgroup-parent", "", "--cgroup-manager systemd puts the container in a scope of systemd", ""),
-		dockerValue("cgroupns", "", namespaces, "", "private"),
-		dockerValue("ipc", "", namespaces, "", "private"),
-		dockerValue("pid", "", namespaces, ""),
-		dockerValue("uts", "", namespaces, ""),
 		dockerValue("userns", "", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
 		dockerValue("device-cgroup-rule", "", "name the devices with --device"),
 		dockerValue("gpus", "", "name the devices with --device: --device /dev/dri/renderD128"),
-		dockerValue("sysctl", "", "write to /proc/sys on this machine before, or in the container with --privileged"),
 		dockerToggle("disable-content-trust", "", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
 		dockerValue("isolation", "", "a container is isolated by namespaces, the only way on Linux", "", "default"),
 		dockerValue("runtime", "", "minirun is its own runtime, with the library that runc is made of", "", "runc"),

@@ -15,12 +15,12 @@ import (
 func environmentFlags(files, flags []string) ([]string, error) {
 	var env []string
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		lines, err := pairsFile("--env-file", "variable", file)
 		if err != nil {
-			return nil, fileError("--env-file", file, err)
-		}
-		if env, err = appendEnvFile(env, file, data); err != nil {
 			return nil, err
+		}
+		for _, line := range lines {
+			env = appendVariable(env, line)
 		}
 	}
 	for _, text := range flags {
@@ -32,9 +32,31 @@ func environmentFlags(files, flags []string) ([]string, error) {
 	return env, nil
 }
 
-// appendEnvFile reads Docker's format: a NAME=VALUE or a NAME a line, blank
-// lines and lines that begin with # left out, quotes kept as they are.
-func appendEnvFile(env []string, file string, data []byte) ([]string, error) {
+// labelFiles gives the labels of --label-file as KEY=VALUE.
+func labelFiles(files []string) ([]string, error) {
+	var labels []string
+	for _, file := range files {
+		lines, err := pairsFile("--label-file", "label", file)
+		if err != nil {
+			return nil, err
+		}
+		labels = append(labels, lines...)
+	}
+	return labels, nil
+}
+
+func pairsFile(flag, what, file string) ([]string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fileError(flag, file, err)
+	}
+	return parsePairs(what, file, data)
+}
+
+// parsePairs reads Docker's format: a NAME=VALUE or a NAME a line, blank lines
+// and lines that begin with # left out, quotes kept as they are.
+func parsePairs(what, file string, data []byte) ([]string, error) {
+	var pairs []string
 	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
 	lines.Buffer(nil, len(data)+1)
 	for n := 1; lines.Scan(); n++ {
@@ -50,14 +72,14 @@ func appendEnvFile(env []string, file string, data []byte) ([]string, error) {
 		case name == "":
 			wrong = "a name is missing"
 		case strings.IndexFunc(name, unicode.IsSpace) >= 0:
-			wrong = fmt.Sprintf("variable %q contains white space", name)
+			wrong = fmt.Sprintf("%s %q contains white space", what, name)
 		}
 		if wrong != "" {
 			return nil, &usageError{fmt.Sprintf("%s:%d: %s", file, n, wrong), "write NAME=VALUE, a line each"}
 		}
-		env = appendVariable(env, line)
+		pairs = append(pairs, line)
 	}
-	return env, lines.Err()
+	return pairs, lines.Err()
 }
 
 func appendVariable(env []string, text string) []string {

@@ -47,7 +47,7 @@ func runFlags() []ucli.Flag {
 		list(topicSecurity, "seccomp-gate", "", "let the profile allow names for a capability only, `CAP=NAMES`").with(gates),
 		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL").with(capabilities),
 		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL").with(capabilities),
-		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges or apparmor=PROFILE").with(securityOption),
+		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined").with(securityOption),
 		toggle(topicSecurity, "privileged", "", "all capabilities, all devices, no filter, nothing masked"),
 
 		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`, options being ro, rw and the like").with(volume),
@@ -57,15 +57,32 @@ func runFlags() []ucli.Flag {
 		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`").with(files()),
 		text(topicFiles, "shm-size", "", "let /dev/shm grow to `SIZE`, not 64m"),
 
-		choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host").with(oneOf(config.Networks()...)),
+		alias(choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host; --net for short").with(oneOf(config.Networks()...)), "net"),
+		text(topicIsolation, "ipc", "", "share memory and messages with nobody, `MODE` private or none, or with the host: host").with(oneOf(config.IPCs()...)),
+		text(topicIsolation, "pid", "", "see the processes of the host with `MODE` host").with(oneOf("host")),
+		text(topicIsolation, "uts", "", "have the host's name with `MODE` host").with(oneOf("host")),
+		text(topicIsolation, "cgroupns", "", "see the cgroups of the host with `MODE` host, or private").with(oneOf("private", "host")),
 		text(topicIsolation, "hostname", "h", "name the container's host `NAME`"),
+		text(topicIsolation, "domainname", "", "name its NIS domain `NAME`"),
+		list(topicIsolation, "sysctl", "", "set a kernel parameter of the container's namespaces, `NAME=VALUE`"),
 		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
+		text(topicIsolation, "memory-swap", "", "limit memory and swap together to `SIZE`; -1 is no limit"),
+		text(topicIsolation, "memory-reservation", "", "leave the container `SIZE` when memory is short"),
+		text(topicIsolation, "oom-score-adj", "", "be killed earlier when memory is short, or later: `NUMBER` from -1000 to 1000"),
 		text(topicIsolation, "cpus", "", "limit processor time to `NUMBER` processors: 1.5"),
+		text(topicIsolation, "cpu-quota", "", "limit processor time to `MICROSECONDS` of each period"),
+		text(topicIsolation, "cpu-period", "", "let a period have `MICROSECONDS`, not 100000"),
+		text(topicIsolation, "cpu-shares", "c", "weigh `NUMBER` against the 1024 of others when processors are short"),
+		text(topicIsolation, "cpuset-cpus", "", "run on processors `LIST`: 0-2,4"),
+		text(topicIsolation, "cpuset-mems", "", "use memory of nodes `LIST`"),
 		text(topicIsolation, "pids-limit", "", "limit processes and threads to `NUMBER`; -1 is no limit"),
 		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd").with(oneOf(config.CgroupManagers()...)),
+		text(topicIsolation, "cgroup-parent", "", "make the cgroup in `CGROUP`, for systemd a slice"),
 
 		text(topicImage, "name", "", "call the container `NAME`"),
 		list(topicImage, "label", "l", "note `KEY=VALUE` on the container"),
+		list(topicImage, "label-file", "", "note what `FILE` lists").with(files()),
+		list(topicImage, "annotation", "", "note `KEY=VALUE` in the runtime's configuration"),
 		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
 		text(topicImage, "platform", "", "take the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "no progress of a pull"),
@@ -125,6 +142,13 @@ func text(topic, name, short, usage string) *textFlag {
 // fromEnv lets an environment variable stand in for a flag that is not given.
 func fromEnv(f *textFlag, variable string) *textFlag {
 	f.EnvVars = []string{variable}
+	return f
+}
+
+// alias gives a flag one more name.
+func alias(f *textFlag, name string) *textFlag {
+	f.names = append(f.names, name)
+	f.Aliases = f.names[1:]
 	return f
 }
 

@@ -79,7 +79,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate"} {
 		delete(given, name) // those that are not the container's
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
@@ -89,6 +89,11 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 	if given["env"], err = environmentFlags(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {
 		return nil, err
 	}
+	labels, err := labelFiles(c.StringSlice("label-file"))
+	if err != nil {
+		return nil, err
+	}
+	given["label"] = append(labels, given["label"]...)
 	flags, err := config.Parse(given)
 	if err == nil {
 		flags.Args = c.Args().Tail()

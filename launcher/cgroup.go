@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/configs/validate"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // ownCgroup is a cgroup that init joins by itself, before anything else (join.c).
@@ -86,6 +87,15 @@ func (c *ownCgroup) limit() error {
 		return nil
 	}
 	return c.Set(c.resources)
+}
+
+// kill ends what PID 1 has left of a container that has no PID namespace, where
+// it is no more than a process. (Of a cgroup of systemd's libcontainer does that.)
+func (c *ownCgroup) kill(spec *specs.Spec) error {
+	if c == nil || hasNamespace(spec, specs.PIDNamespace) {
+		return nil
+	}
+	return killAll(c.Manager)
 }
 
 func (c *ownCgroup) remove() error {

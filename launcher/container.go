@@ -1,11 +1,13 @@
 package launcher
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 
@@ -31,11 +33,16 @@ type Container struct {
 	warn func(error)
 	// systemd says who keeps the cgroup; the file systemdMark tells a sweep.
 	systemd bool
+	// cgroupParent is the cgroup or slice to make the cgroup in, or "".
+	cgroupParent string
 }
 
 // systemdMark is the file in a container's folder that says that its cgroup is
 // a systemd scope.
 const systemdMark = "systemd-scope"
+
+// cgroupParentFile is the file in a container's folder that has its cgroupParent.
+const cgroupParentFile = "cgroup-parent"
 
 // runRootLink is the link in a container's folder to the RunRoot that it was
 // started with: a sweep may come with another.
@@ -155,16 +162,19 @@ func lockDir(dir string, how int) (*os.File, error) {
 // SLICE:PREFIX:NAME for systemd.
 func (c *Container) cgroupsPath() string {
 	if c.systemd {
-		return "system.slice:minirun:" + c.name
+		return cmp.Or(c.cgroupParent, defaultSlice) + ":minirun:" + c.name
 	}
-	return "/minirun-" + c.name // no folder above it: none stays behind
+	return path.Join("/", c.cgroupParent, "minirun-"+c.name) // no folder above it: none stays behind
 }
+
+// defaultSlice is where systemd keeps services.
+const defaultSlice = "system.slice"
 
 // cgroup is the same cgroup as cgroups.Manager wants it.
 func (c *Container) cgroup() *cgroups.Cgroup {
 	cg := &cgroups.Cgroup{Resources: &cgroups.Resources{}, Systemd: c.systemd}
 	if c.systemd {
-		cg.Parent, cg.ScopePrefix, cg.Name = "system.slice", "minirun", c.name
+		cg.Parent, cg.ScopePrefix, cg.Name = cmp.Or(c.cgroupParent, defaultSlice), "minirun", c.name
 	} else {
 		cg.Path = c.cgroupsPath()
 	}

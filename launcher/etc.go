@@ -58,10 +58,14 @@ func isMount(spec *specs.Spec, target string) bool {
 // etcFiles gives the files that every container has, by their paths.
 func etcFiles(spec *specs.Spec) (map[string][]byte, error) {
 	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	if !hasNetwork(spec) {
+	if !hasNamespace(spec, specs.NetworkNamespace) {
 		if own, err := os.ReadFile("/etc/hosts"); err == nil {
 			hosts = own
 		}
+	}
+	hostname := spec.Hostname
+	if !hasNamespace(spec, specs.UTSNamespace) {
+		hostname, _ = os.Hostname()
 	}
 	resolv, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil && !os.IsNotExist(err) {
@@ -69,15 +73,15 @@ func etcFiles(spec *specs.Spec) (map[string][]byte, error) {
 	}
 	return map[string][]byte{
 		"/etc/hosts":         hosts,
-		"/etc/hostname":      []byte(spec.Hostname + "\n"),
+		"/etc/hostname":      []byte(hostname + "\n"),
 		"/etc/resolv.conf":   resolv,
 		"/run/.containerenv": nil, // containers-common: its presence is what counts
 	}, nil
 }
 
-// hasNetwork reports whether the container has a network namespace of its own.
-func hasNetwork(spec *specs.Spec) bool {
-	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+// hasNamespace reports whether the container has a namespace of its own.
+func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
+	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
 func mountHelp(err error) string {

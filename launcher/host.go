@@ -49,14 +49,19 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 			return host, nil, err
 		}
 	}
+	for name := range c.Sysctls {
+		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); errors.Is(err, os.ErrNotExist) {
+			return host, nil, &Error{Op: "--sysctl " + name, Err: errors.New("this kernel has no such parameter"), Help: "'sysctl -a' lists them"}
+		}
+	}
 	confinement, warning, err := apparmorProfile(c, readAppArmor())
 	if err != nil {
 		return host, nil, err
 	}
 	host.AppArmor = confinement
 	warn(warning)
-	if c.Memory != 0 {
-		if host.SwapLimit = swapCounts(); !host.SwapLimit {
+	if c.Limits.Memory != 0 {
+		if host.SwapLimit = swapCounts(); !host.SwapLimit && c.Limits.MemorySwap >= 0 {
 			warn("--memory: this kernel does not count swap, which is therefore not limited")
 		}
 	}
@@ -76,13 +81,42 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 
 // checkProcessors refuses more processors than this machine has.
 func checkProcessors(c *config.Config) error {
-	if c.CPUs <= int64(runtime.NumCPU())*1e9 {
+	if cpus := c.Limits.CPUs; cpus > int64(runtime.NumCPU())*1e9 {
+		return &Error{
+			Op: fmt.Sprintf("--cpus %g", float64(cpus)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU()),
+			Help: "write how many processors' time, for example 0.5",
+		}
+	}
+	if err := checkSet("--cpuset-cpus", c.Limits.CpusetCPUs, "/sys/devices/system/cpu/online"); err != nil {
+		return err
+	}
+	return checkSet("--cpuset-mems", c.Limits.CpusetMems, "/sys/devices/system/node/online")
+}
+
+// checkSet refuses processors or memory nodes that the file does not list. A
+// kernel without NUMA has one node, 0, and no such file.
+func checkSet(flag, text, file string) error {
+	if text == "" {
 		return nil
 	}
-	return &Error{
-		Op: fmt.Sprintf("--cpus %g", float64(c.CPUs)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU()),
-		Help: "write how many processors' time, for example 0.5",
+	online := "0"
+	if data, err := os.ReadFile(file); err == nil {
+		online = strings.TrimSpace(string(data))
 	}
+	have, err := config.ParseSet(online)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	wanted, err := config.ParseSet(text)
+	if err != nil {
+		return err
+	}
+	for n := range wanted {
+		if !have[n] {
+			return &Error{Op: flag + " " + text, Err: fmt.Errorf("this machine has %s", online)}
+		}
+	}
+	return nil
 }
 
 // checkReadOnly is asked of the mounts where the kernel cannot make all below a

@@ -40,7 +40,7 @@ func (c *Container) Run(o Options) (status int, err error) {
 		return 0, err
 	}
 	defer func() {
-		if err := errors.Join(container.Destroy(), cgroup.remove()); err != nil {
+		if err := errors.Join(cgroup.kill(o.Spec), container.Destroy(), cgroup.remove()); err != nil {
 			c.warn(fmt.Errorf("remove container %s: %w", c.name, err))
 		}
 	}()

@@ -22,6 +22,12 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 			return nil, err
 		}
 	}
+	if flags.CgroupParent != "" {
+		c.cgroupParent = flags.CgroupParent
+		if err := os.WriteFile(filepath.Join(c.dir, cgroupParentFile), []byte(c.cgroupParent), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	u, err := execUser(root, flags.User, flags.Groups)
 	if err != nil {
 		return nil, err

@@ -57,6 +57,9 @@ func (c *Container) takeDead(parent, name string) (*Container, error) {
 	if runRoot, err := os.Readlink(filepath.Join(dir, runRootLink)); err == nil {
 		dead.dirs.RunRoot = runRoot
 	}
+	if parent, err := os.ReadFile(filepath.Join(dir, cgroupParentFile)); err == nil {
+		dead.cgroupParent = string(parent)
+	}
 	if _, err := os.Stat(filepath.Join(dir, systemdMark)); err == nil {
 		dead.systemd = true
 	}

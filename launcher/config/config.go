@@ -46,16 +46,27 @@ type Config struct {
 	Devices  []Device
 	ReadOnly bool  // the root file system is read-only
 	ShmSize  int64 // bytes of /dev/shm
+	// Unmasked is --security-opt systempaths=unconfined: no path of /proc and /sys is
+	// hidden or read-only.
+	Unmasked bool
 
-	Network       Network
-	Hostname      string // "" is the container's ID, or the host's with NetworkHost
-	Memory        int64  // bytes; 0 is no limit
-	CPUs          int64  // billionths of a processor's time; 0 is no limit
-	Pids          int64  // processes and threads; 0 or less is no limit
+	Network    Network
+	IPC        IPC
+	HostPID    bool // the host's PID namespace, and so on
+	HostUTS    bool
+	HostCgroup bool
+	Hostname   string // "" is the container's ID, or the host's with NetworkHost
+	Domainname string
+	Sysctls    map[string]string
+
+	Limits        Limits
+	OOMScoreAdj   int // -1000 to 1000
 	CgroupManager CgroupManager
+	CgroupParent  string // a path, or with systemd a slice; "" is minirun's choice
 
-	Name   string // "" is the container's ID
-	Labels map[string]string
+	Name        string            // "" is the container's ID
+	Labels      map[string]string // the user's, which the image's come under
+	Annotations map[string]string
 }
 
 // Error is a flag that is refused. Its text is `OP: WHY`.
@@ -79,7 +90,7 @@ func refuse(flag, value, help, format string, args ...any) error {
 // Parse reads flags. Every error is an [Error], of the first flag in the order
 // of the manual that is wrong. A flag that it does not know is an error too.
 func Parse(flags Flags) (*Config, error) {
-	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}}
+	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{}}
 	p := parser{flags: flags, seen: map[string]bool{}, c: c}
 	for _, group := range []func(*parser) error{
 		(*parser).process, (*parser).security, (*parser).files, (*parser).isolation, (*parser).container,
@@ -151,12 +162,20 @@ func (p *parser) container() error {
 	if p.c.Name != "" && !isName(p.c.Name) {
 		return refuse("name", p.c.Name, "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
 	}
-	for _, label := range p.list("label") {
-		key, value, _ := strings.Cut(label, "=")
+	if err := p.pairs("label", p.c.Labels); err != nil {
+		return err
+	}
+	return p.pairs("annotation", p.c.Annotations)
+}
+
+// pairs reads a flag's KEY=VALUE into a map, of which the last of a key counts.
+func (p *parser) pairs(flag string, to map[string]string) error {
+	for _, text := range p.list(flag) {
+		key, value, _ := strings.Cut(text, "=")
 		if key == "" {
-			return refuse("label", label, "write KEY=VALUE", "a name is missing")
+			return refuse(flag, text, "write KEY=VALUE", "a name is missing")
 		}
-		p.c.Labels[key] = value
+		to[key] = value
 	}
 	return nil
 }

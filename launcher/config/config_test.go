@@ -15,7 +15,8 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Capabilities: DefaultCapabilities(), Seccomp: "default", ShmSize: 64 << 20,
-		Network: NetworkNone, CgroupManager: CgroupManagerCgroupfs, Labels: map[string]string{},
+		Network: NetworkNone, IPC: IPCPrivate, CgroupManager: CgroupManagerCgroupfs,
+		Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -40,9 +41,27 @@ func TestParse(t *testing.T) {
 		AppArmor: "x", Seccomp: "f", ReadOnly: true, ShmSize: 64 << 20, Network: NetworkHost, Hostname: "h",
 		Devices:       []Device{{Flag: "--device /dev/a/../b:r", Host: "/dev/b", Target: "/dev/b", Access: "r"}},
 		CgroupManager: CgroupManagerSystemd, Name: "box.1", Labels: map[string]string{"a": "b=c", "d": ""},
+		IPC: IPCPrivate, Annotations: map[string]string{}, Sysctls: map[string]string{},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	c, err := Parse(Flags{
+		"ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}, "network": {"none"},
+		"sysctl": {"net/ipv4/ip_forward=1", "net.core.somaxconn=9"}, "cgroup-parent": {"a/../b"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sysctls := map[string]string{"net.ipv4.ip_forward": "1", "net.core.somaxconn": "9"}
+	if c.IPC != IPCHost || !c.HostPID || !c.HostUTS || !c.HostCgroup || c.CgroupParent != "/b" || !cmp.Equal(c.Sysctls, sysctls) {
+		t.Errorf("got %+v", c)
+	}
+	if c, err = Parse(Flags{"ipc": {""}, "pid": {""}, "uts": {""}, "cgroupns": {""}}); err != nil || c.IPC != IPCPrivate || c.HostPID || c.HostUTS || c.HostCgroup {
+		t.Errorf("got %+v, %v", c, err)
 	}
 }
 
@@ -79,10 +98,26 @@ func TestRefused(t *testing.T) {
 		{"label", "", "a name is missing"},
 		{"label", "=x", "a name is missing"},
 		{"cap-add", "", "unknown capability"},
+		{"annotation", "=x", "a name is missing"},
+		{"ipc", "shared", "no such IPC mode"},
+		{"pid", "container:x", "no such mode"},
+		{"uts", "x", "no such mode"},
+		{"cgroupns", "x", "no such mode"},
+		{"network", "", "no such network"},
+		{"hostname", strings.Repeat("x", 65), "longer than 64 bytes"},
+		{"sysctl", "net.ipv4.ip_forward", "a name or value is missing"},
+		{"sysctl", "kernel.hostname=x", "not of a namespace"},
+		{"security-opt", "systempaths=x", "unknown option"},
+		{"security-opt", "label=", "unknown option"},
 		{"frob", "1", "unknown flag"},
 	} {
 		refused(t, Flags{tt.flag: {tt.value}}, tt.want)
 	}
+	refused(t, Flags{"uts": {"host"}, "hostname": {"x"}}, "the names are the host's")
+	refused(t, Flags{"uts": {"host"}, "domainname": {"x"}}, "the names are the host's")
+	refused(t, Flags{"network": {"host"}, "sysctl": {"net.ipv4.ip_forward=1"}}, "the network is the host's")
+	refused(t, Flags{"ipc": {"host"}, "sysctl": {"kernel.shmmax=1"}}, "IPC is the host's")
+	refused(t, Flags{"cgroup-manager": {"systemd"}, "cgroup-parent": {"/a"}}, "not a slice")
 	refused(t, Flags{"seccomp": {"a"}, "security-opt": {"seccomp=b"}}, "--seccomp a says otherwise")
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"path"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,19 @@ const (
 
 // Networks lists the values of --network.
 func Networks() []string { return []string{string(NetworkNone), string(NetworkHost)} }
+
+// IPC is what --ipc names: whose System V and POSIX message queues, semaphores
+// and shared memory a container has.
+type IPC string
+
+const (
+	IPCPrivate IPC = "private" // its own; the default
+	IPCNone    IPC = "none"    // its own, and no /dev/shm
+	IPCHost    IPC = "host"    // the host's
+)
+
+// IPCs lists the values of --ipc.
+func IPCs() []string { return []string{string(IPCPrivate), string(IPCNone), string(IPCHost)} }
 
 // CgroupManager is what --cgroup-manager names: who makes the cgroup.
 type CgroupManager string
@@ -35,7 +49,7 @@ func CgroupManagers() []string {
 func choose[T ~string](p *parser, flag, what string, values []string) (T, error) {
 	value, given := p.text(flag)
 	switch {
-	case !given:
+	case !given || value == "" && flag != "network":
 		return T(values[0]), nil
 	case slices.Contains(values, value):
 		return T(value), nil
@@ -51,8 +65,100 @@ func (p *parser) isolation() (err error) {
 	if c.CgroupManager, err = choose[CgroupManager](p, "cgroup-manager", "manager", CgroupManagers()); err != nil {
 		return err
 	}
-	c.Hostname = p.value("hostname")
+	if err := p.namespaces(); err != nil {
+		return err
+	}
+	if c.CgroupParent, err = cgroupParent(p.value("cgroup-parent"), c.CgroupManager); err != nil {
+		return err
+	}
 	return p.limits()
+}
+
+// namespaces reads which namespaces are the host's, and what is set in those
+// that are not.
+func (p *parser) namespaces() (err error) {
+	c := p.c
+	if c.IPC, err = choose[IPC](p, "ipc", "IPC mode", IPCs()); err != nil {
+		return err
+	}
+	for _, ns := range []struct {
+		flag    string
+		private []string // values that mean the container's own
+		host    *bool
+	}{
+		{"pid", []string{"private"}, &c.HostPID},
+		{"uts", []string{"private"}, &c.HostUTS},
+		{"cgroupns", []string{"private"}, &c.HostCgroup},
+	} {
+		mode, err := choose[string](p, ns.flag, "mode", append(ns.private, "host"))
+		if err != nil {
+			return err
+		}
+		*ns.host = mode == "host"
+	}
+	c.Hostname, c.Domainname = p.value("hostname"), p.value("domainname")
+	for _, name := range []string{"hostname", "domainname"} {
+		switch value := p.value(name); {
+		case value != "" && c.HostUTS:
+			return refuse(name, value, "leave out one of the two", "with --uts host the names are the host's")
+		case len(value) > 64: // __NEW_UTS_LEN of linux/utsname.h
+			return refuse(name, value, "", "longer than 64 bytes")
+		}
+	}
+	return p.sysctls()
+}
+
+// sysctls reads --sysctl NAME=VALUE. As with Docker only those can be set that
+// belong to a namespace of the container's own.
+func (p *parser) sysctls() error {
+	for _, text := range p.list("sysctl") {
+		name, value, found := strings.Cut(text, "=")
+		name = strings.ReplaceAll(name, "/", ".")
+		if !found || name == "" {
+			return refuse("sysctl", text, "write NAME=VALUE", "a name or value is missing")
+		}
+		switch of := sysctlNamespace(name); {
+		case of == "":
+			return refuse("sysctl", text, "those that a container can set are net.*, fs.mqueue.* and those of System V IPC", "it is not of a namespace")
+		case of == "net" && p.c.Network == NetworkHost:
+			return refuse("sysctl", text, "set it on the host with sysctl(8)", "the network is the host's")
+		case of == "ipc" && p.c.IPC == IPCHost:
+			return refuse("sysctl", text, "set it on the host with sysctl(8)", "IPC is the host's")
+		}
+		p.c.Sysctls[name] = value
+	}
+	return nil
+}
+
+// sysctlNamespace says which namespace a sysctl belongs to, "net" or "ipc", or
+// "" for all that are the whole machine's.
+func sysctlNamespace(name string) string {
+	switch name {
+	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
+		"kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced":
+		return "ipc"
+	}
+	switch {
+	case strings.HasPrefix(name, "net."):
+		return "net"
+	case strings.HasPrefix(name, "fs.mqueue."):
+		return "ipc"
+	}
+	return ""
+}
+
+// cgroupParent reads --cgroup-parent: a path below the cgroup's root, or a slice
+// of systemd.
+func cgroupParent(text string, manager CgroupManager) (string, error) {
+	switch {
+	case text == "":
+		return "", nil
+	case manager != CgroupManagerSystemd:
+		return path.Clean("/" + text), nil
+	case !strings.HasSuffix(text, ".slice") || strings.Contains(text, "/"):
+		return "", refuse("cgroup-parent", text, "write a slice, for example user.slice", "not a slice of systemd")
+	}
+	return text, nil
 }
 
 func (p *parser) security() (err error) {
@@ -100,8 +206,11 @@ func (p *parser) securityOption(text string) error {
 		p.c.NoNewPrivileges = false
 	case name == "apparmor" && value != "":
 		p.c.AppArmor = value
+	case name == "systempaths" && value == "unconfined":
+		p.c.Unmasked = true
+	case name == "label" && value != "": // SELinux: as dockerd without --selinux-enabled
 	default:
-		return refuse("security-opt", text, "use seccomp=PROFILE, no-new-privileges or apparmor=PROFILE", "unknown option")
+		return refuse("security-opt", text, "use seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined", "unknown option")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
 	"strconv"
@@ -45,27 +46,138 @@ func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 	return limits, nil
 }
 
+// Limits are those of the container's cgroup. 0 and "" are no limit.
+type Limits struct {
+	Memory            int64  // bytes
+	MemorySwap        int64  // bytes of memory and swap together; -1 is no limit, 0 twice the memory
+	MemoryReservation int64  // bytes that reclaim leaves the container
+	CPUs              int64  // billionths of a processor's time
+	CPUPeriod         int64  // microseconds
+	CPUQuota          int64  // microseconds in each period
+	CPUShares         int64  // weight against others, 1024 being the usual one
+	CpusetCPUs        string // processors to run on: 0-2,4
+	CpusetMems        string // memory nodes to use
+	Pids              int64  // processes and threads; -1 is no limit too
+}
+
 // limits reads the flags that become limits of the cgroup. As with Docker 0 is
 // no limit.
 func (p *parser) limits() (err error) {
-	c := p.c
-	if c.Memory, err = p.size("memory", "512m"); err != nil {
+	l := &p.c.Limits
+	if err := p.memory(l); err != nil {
 		return err
 	}
-	if c.Memory != 0 && c.Memory < minMemory {
-		return refuse("memory", p.value("memory"), "write a number and b, k, m or g, for example 512m", "less than the least that can be used, 6m")
-	}
-	if text, given := p.text("cpus"); given {
-		if c.CPUs, err = nanoCPUs(text); err != nil {
-			return err
-		}
+	if err := p.processors(l); err != nil {
+		return err
 	}
 	if text, given := p.text("pids-limit"); given {
-		if c.Pids, err = strconv.ParseInt(text, 10, 64); err != nil {
+		if l.Pids, err = strconv.ParseInt(text, 10, 64); err != nil {
 			return refuse("pids-limit", text, "write how many processes and threads; -1 is no limit", "not a number")
 		}
 	}
+	oom, err := p.number("oom-score-adj", -1000, 1000)
+	p.c.OOMScoreAdj = int(oom)
+	return err
+}
+
+func (p *parser) memory(l *Limits) (err error) {
+	if l.Memory, err = p.size("memory", "512m"); err != nil {
+		return err
+	}
+	if l.MemoryReservation, err = p.size("memory-reservation", "256m"); err != nil {
+		return err
+	}
+	swap := p.value("memory-swap")
+	if swap == "-1" {
+		l.MemorySwap = -1
+	} else if l.MemorySwap, err = p.size("memory-swap", "1g"); err != nil {
+		return err
+	}
+	const help = "write a number and b, k, m or g, for example 512m"
+	switch {
+	case l.Memory != 0 && l.Memory < minMemory:
+		return refuse("memory", p.value("memory"), help, "less than the least that can be used, 6m")
+	case l.MemorySwap > 0 && l.Memory == 0:
+		return refuse("memory-swap", swap, "give --memory too", "it is a limit to memory and swap together")
+	case l.MemorySwap > 0 && l.MemorySwap < l.Memory:
+		return refuse("memory-swap", swap, "it is a limit to memory and swap together; -1 is no limit", "less than --memory")
+	case l.MemoryReservation != 0 && l.MemoryReservation < minMemory:
+		return refuse("memory-reservation", p.value("memory-reservation"), help, "less than the least that can be used, 6m")
+	case l.Memory != 0 && l.MemoryReservation > l.Memory:
+		return refuse("memory-reservation", p.value("memory-reservation"), "", "more than --memory")
+	}
 	return nil
+}
+
+func (p *parser) processors(l *Limits) (err error) {
+	if text, given := p.text("cpus"); given {
+		if l.CPUs, err = nanoCPUs(text); err != nil {
+			return err
+		}
+	}
+	if l.CPUPeriod, err = p.number("cpu-period", 1000, 1_000_000); err != nil {
+		return err
+	}
+	if l.CPUQuota, err = p.number("cpu-quota", 1000, math.MaxInt64); err != nil {
+		return err
+	}
+	if l.CPUShares, err = p.number("cpu-shares", 2, 262_144); err != nil {
+		return err
+	}
+	if l.CPUs != 0 && (l.CPUQuota != 0 || l.CPUPeriod != 0) {
+		return refuse("cpus", p.value("cpus"), "leave out --cpu-quota and --cpu-period", "--cpu-quota and --cpu-period say the same")
+	}
+	if l.CpusetCPUs, err = p.set("cpuset-cpus"); err != nil {
+		return err
+	}
+	l.CpusetMems, err = p.set("cpuset-mems")
+	return err
+}
+
+// number reads a flag whose value is 0, as when it is not given, or within bounds.
+func (p *parser) number(flag string, from, to int64) (int64, error) {
+	text, given := p.text(flag)
+	if !given {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case err != nil:
+		return 0, refuse(flag, text, "", "not a number")
+	case n != 0 && (n < from || n > to):
+		return 0, refuse(flag, text, "", "not between %d and %d", from, to)
+	}
+	return n, nil
+}
+
+// set reads a flag whose value lists numbers and ranges, such as 0-2,4.
+func (p *parser) set(flag string) (string, error) {
+	text := p.value(flag)
+	if _, err := ParseSet(text); text != "" && err != nil {
+		return "", refuse(flag, text, "write numbers and ranges, for example 0-2,4", "%w", err)
+	}
+	return text, nil
+}
+
+// ParseSet reads a list of numbers and ranges, such as 0-2,4 (cpuset(7), list
+// format).
+func ParseSet(text string) (map[int]bool, error) {
+	set := map[int]bool{}
+	for _, part := range strings.Split(strings.TrimSpace(text), ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.ParseUint(from, 10, 13)
+		last, err2 := strconv.ParseUint(to, 10, 13)
+		if err != nil || err2 != nil || first > last {
+			return nil, fmt.Errorf("%q is neither a number nor a range", part)
+		}
+		for n := first; n <= last; n++ {
+			set[int(n)] = true
+		}
+	}
+	return set, nil
 }
 
 // size reads a flag whose value is a number of bytes, 0 where it is not given.

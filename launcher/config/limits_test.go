@@ -40,8 +40,9 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%v: %v", tt.flags, err)
 			continue
 		}
-		if c.Memory != tt.memory || c.CPUs != tt.cpus || c.Pids != tt.pids || c.ShmSize != tt.shm {
-			t.Errorf("%v: got memory %d, cpus %d, pids %d, shm %d", tt.flags, c.Memory, c.CPUs, c.Pids, c.ShmSize)
+		want := Limits{Memory: tt.memory, CPUs: tt.cpus, Pids: tt.pids}
+		if c.Limits != want || c.ShmSize != tt.shm {
+			t.Errorf("%v: got %+v, shm %d", tt.flags, c.Limits, c.ShmSize)
 		}
 	}
 	for _, tt := range []struct{ flag, value, want string }{
@@ -58,7 +59,39 @@ func TestLimits(t *testing.T) {
 		{"cpus", "99999999999999999999", "from 0.01 up"},
 		{"pids-limit", "many", "not a number"},
 		{"pids-limit", "", "not a number"},
+		{"memory-swap", "64m", "memory and swap together"},
+		{"memory-swap", "", "not a size"},
+		{"memory-reservation", "1m", "less than the least"},
+		{"cpu-period", "100", "not between 1000 and 1000000"},
+		{"cpu-quota", "999", "not between 1000 and"},
+		{"cpu-quota", "x", "not a number"},
+		{"cpu-shares", "1", "not between 2 and 262144"},
+		{"cpuset-cpus", "x", `"x" is neither a number nor a range`},
+		{"cpuset-cpus", "3-1", `"3-1" is neither`},
+		{"cpuset-mems", "0,", `"" is neither`},
+		{"cpuset-mems", "99999999999", "is neither"},
+		{"oom-score-adj", "2000", "not between -1000 and 1000"},
 	} {
 		refused(t, Flags{tt.flag: {tt.value}}, tt.want)
+	}
+	refused(t, Flags{"memory": {"64m"}, "memory-swap": {"32m"}}, "less than --memory")
+	refused(t, Flags{"memory": {"64m"}, "memory-reservation": {"128m"}}, "more than --memory")
+	refused(t, Flags{"cpus": {"1"}, "cpu-quota": {"5000"}}, "--cpu-quota and --cpu-period say the same")
+}
+
+func TestCgroupLimits(t *testing.T) {
+	c, err := Parse(Flags{
+		"memory": {"64m"}, "memory-swap": {"-1"}, "memory-reservation": {"32m"}, "cpu-quota": {"50000"}, "cpu-period": {"200000"},
+		"cpu-shares": {"512"}, "cpuset-cpus": {"0-2,4"}, "cpuset-mems": {"0"}, "oom-score-adj": {"-5"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Limits{
+		Memory: 64 << 20, MemorySwap: -1, MemoryReservation: 32 << 20,
+		CPUQuota: 50000, CPUPeriod: 200000, CPUShares: 512, CpusetCPUs: "0-2,4", CpusetMems: "0",
+	}
+	if c.Limits != want || c.OOMScoreAdj != -5 {
+		t.Errorf("got %+v, oom %d", c.Limits, c.OOMScoreAdj)
 	}
 }

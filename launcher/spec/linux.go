@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"maps"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
@@ -20,23 +22,16 @@ var (
 func linux(c *config.Config, host Host, at Container) *specs.Linux {
 	l := &specs.Linux{
 		CgroupsPath: at.CgroupsPath,
-		Namespaces: []specs.LinuxNamespace{
-			{Type: specs.MountNamespace},
-			{Type: specs.PIDNamespace},
-			{Type: specs.IPCNamespace},
-			{Type: specs.UTSNamespace},
-			{Type: specs.CgroupNamespace},
-		},
-		Resources: resources(c, host),
+		Namespaces:  namespaces(c),
+		Resources:   resources(c, host),
+		Sysctl:      map[string]string{},
 	}
 	if c.Network == config.NetworkNone {
-		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
-		l.Sysctl = map[string]string{
-			"net.ipv4.ip_unprivileged_port_start": "0",
-			"net.ipv4.ping_group_range":           "0 2147483647",
-		}
+		l.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
+		l.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
-	if !c.Privileged {
+	maps.Copy(l.Sysctl, c.Sysctls)
+	if !c.Privileged && !c.Unmasked {
 		l.MaskedPaths = maskedPaths[:]
 		l.ReadonlyPaths = readonlyPaths[:]
 	}
@@ -51,6 +46,27 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 	return l
 }
 
+// namespaces lists those that the container has of its own.
+func namespaces(c *config.Config) []specs.LinuxNamespace {
+	var own []specs.LinuxNamespace
+	for _, ns := range []struct {
+		kind specs.LinuxNamespaceType
+		host bool
+	}{
+		{specs.MountNamespace, false},
+		{specs.PIDNamespace, c.HostPID},
+		{specs.IPCNamespace, c.IPC == config.IPCHost},
+		{specs.UTSNamespace, c.HostUTS},
+		{specs.CgroupNamespace, c.HostCgroup},
+		{specs.NetworkNamespace, c.Network == config.NetworkHost},
+	} {
+		if !ns.host {
+			own = append(own, specs.LinuxNamespace{Type: ns.kind})
+		}
+	}
+	return own
+}
+
 // cpuPeriod is the kernel's default CFS period in microseconds.
 const cpuPeriod = 100_000
 
@@ -60,19 +76,50 @@ func resources(c *config.Config, host Host) *specs.LinuxResources {
 	r := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: c.Privileged, Access: "rwm"}},
 	}
-	if c.Memory != 0 {
-		r.Memory = &specs.LinuxMemory{Limit: &c.Memory}
-		if host.SwapLimit {
-			swap := 2 * c.Memory // Docker's default: as much swap again
-			r.Memory.Swap = &swap
-		}
+	l := c.Limits
+	r.Memory = memory(l, host)
+	if l.CPUs != 0 {
+		l.CPUQuota, l.CPUPeriod = l.CPUs*cpuPeriod/1e9, cpuPeriod
 	}
-	if c.CPUs != 0 {
-		quota, period := c.CPUs*cpuPeriod/1e9, uint64(cpuPeriod)
-		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	cpu := specs.LinuxCPU{Cpus: l.CpusetCPUs, Mems: l.CpusetMems}
+	if l.CPUQuota != 0 {
+		cpu.Quota = &l.CPUQuota
 	}
-	if c.Pids > 0 {
-		r.Pids = &specs.LinuxPids{Limit: &c.Pids}
+	if l.CPUPeriod != 0 {
+		period := uint64(l.CPUPeriod)
+		cpu.Period = &period
+	}
+	if l.CPUShares != 0 {
+		shares := uint64(l.CPUShares)
+		cpu.Shares = &shares
+	}
+	if cpu != (specs.LinuxCPU{}) {
+		r.CPU = &cpu
+	}
+	if l.Pids > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
 	}
 	return r
+}
+
+// memory gives the limits of memory, or nil where there are none. Without another
+// limit as much swap can be used as memory, which is Docker's default.
+func memory(l config.Limits, host Host) *specs.LinuxMemory {
+	var m specs.LinuxMemory
+	if l.Memory != 0 {
+		m.Limit = &l.Memory
+	}
+	if l.MemorySwap == 0 {
+		l.MemorySwap = 2 * l.Memory
+	}
+	if l.MemorySwap != 0 && host.SwapLimit {
+		m.Swap = &l.MemorySwap
+	}
+	if l.MemoryReservation != 0 {
+		m.Reservation = &l.MemoryReservation
+	}
+	if m == (specs.LinuxMemory{}) {
+		return nil
+	}
+	return &m
 }

@@ -13,7 +13,8 @@ import (
 // user's replaces the default one at its place.
 func mounts(c *config.Config, host Host) []specs.Mount {
 	all := slices.DeleteFunc(defaultMounts(c), func(m specs.Mount) bool {
-		return slices.ContainsFunc(c.Mounts, func(own config.Mount) bool { return own.Target == m.Destination })
+		return m.Destination == shmDir && c.IPC == config.IPCNone ||
+			slices.ContainsFunc(c.Mounts, func(own config.Mount) bool { return own.Target == m.Destination })
 	})
 	for _, m := range c.Mounts {
 		all = append(all, userMount(m, host))
@@ -21,11 +22,18 @@ func mounts(c *config.Config, host Host) []specs.Mount {
 	return all
 }
 
+// shmDir is where POSIX shared memory is (shm_overview(7)).
+const shmDir = "/dev/shm"
+
 // defaultMounts are the ones that Docker gives every container (moby/oci/defaults.go).
 func defaultMounts(c *config.Config) []specs.Mount {
 	access := "ro"
 	if c.Privileged {
 		access = "rw"
+	}
+	shm := specs.Mount{Destination: shmDir, Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", c.ShmSize)}}
+	if c.IPC == config.IPCHost {
+		shm = specs.Mount{Destination: shmDir, Type: "bind", Source: shmDir, Options: []string{"rbind", "rprivate"}}
 	}
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -34,7 +42,7 @@ func defaultMounts(c *config.Config) []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{access, "nosuid", "noexec", "nodev"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", c.ShmSize)}},
+		shm,
 	}
 }
 

@@ -66,6 +66,10 @@ func Merge(c config.Config, image Image) (*config.Config, error) {
 		return nil, ErrNoCommand
 	}
 	c.Env = slices.Concat(image.Env, c.Env)
+	labels := map[string]string{}
+	maps.Copy(labels, image.Labels)
+	maps.Copy(labels, c.Labels)
+	c.Labels = labels
 	c.User = cmp.Or(c.User, image.User)
 	c.Workdir = cmp.Or(c.Workdir, image.WorkingDir, "/")
 	if !path.IsAbs(c.Workdir) {
@@ -82,23 +86,29 @@ var ErrNoCommand = errors.New("no command given, and the image names none")
 // from [Merge].
 func New(c *config.Config, host Host, at Container) *specs.Spec {
 	hostname := c.Hostname
-	if hostname == "" && c.Network == config.NetworkHost {
+	if hostname == "" && (c.Network == config.NetworkHost || c.HostUTS) {
 		hostname = host.Hostname
 	}
 	hostname = cmp.Or(hostname, at.ID)
-	return &specs.Spec{
+	s := &specs.Spec{
 		Version:     specs.Version,
 		Root:        &specs.Root{Path: at.Root, Readonly: c.ReadOnly},
 		Hostname:    hostname,
+		Domainname:  c.Domainname,
 		Process:     process(c, host, at, hostname),
 		Mounts:      mounts(c, host),
 		Linux:       linux(c, host, at),
 		Annotations: maps.Clone(c.Labels),
 	}
+	if c.HostUTS {
+		s.Hostname = "" // it cannot be set where it is the host's
+	}
+	maps.Copy(s.Annotations, c.Annotations)
+	return s
 }
 
 func process(c *config.Config, host Host, at Container, hostname string) *specs.Process {
-	return &specs.Process{
+	p := &specs.Process{
 		Terminal:        c.Terminal,
 		Args:            c.Args,
 		Env:             environment(c, hostname, at.Home),
@@ -109,6 +119,10 @@ func process(c *config.Config, host Host, at Container, hostname string) *specs.
 		NoNewPrivileges: c.NoNewPrivileges,
 		ApparmorProfile: host.AppArmor,
 	}
+	if c.OOMScoreAdj != 0 {
+		p.OOMScoreAdj = &c.OOMScoreAdj
+	}
+	return p
 }
 
 // capabilities are Docker's: the whole bounding set for root, none for another
