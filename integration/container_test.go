@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,7 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		_ = l.Wait()
 	})
 	said := make([]byte, len("ready"))
-	if _, err := out.Read(said); err != nil || string(said) != "ready" {
+	if _, err := io.ReadFull(out, said); err != nil || string(said) != "ready" {
 		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)
 	}
 	l.pid1 = pid1(t, l.Process.Pid)

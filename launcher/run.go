@@ -126,19 +126,37 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	if err := bind(page, cgroup, process, o); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
+	init, err := openInit(process)
+	if err != nil {
+		return 0, errors.Join(err, kill(process))
+	}
+	defer init.pidfd.Close()
+	streams.interrupts = &interrupts{init: init, warn: c.warn}
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
 	if err := container.Exec(); err != nil {
 		return 0, execError(process, o, err)
 	}
-	go sigs.forward(process, streams)
+	go sigs.forward(init, streams)
 	state, err := process.Wait()
 	if state == nil {
 		return 0, fmt.Errorf("wait for the container: %w", err)
 	}
-	streams.drain()
-	return exitStatus(state), nil
+	err = streams.drain(sigs.ended)
+	streams.close()
+	streams.interrupts.report()
+	return c.ended(state, err)
+}
+
+// ended returns the status of a command, unless that is 0 and its output was lost.
+func (c *Container) ended(state *os.ProcessState, lost error) (int, error) {
+	status := exitStatus(state)
+	if lost != nil && status != 0 {
+		c.warn(lost)
+		return status, nil
+	}
+	return status, lost
 }
 
 // execError ends a parked init that did not go on, and says why. Of one that its

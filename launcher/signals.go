@@ -6,9 +6,10 @@ package launcher
 import "C"
 
 import (
+	"errors"
 	"os"
+	"time"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +21,8 @@ import (
 //
 // The signals are the process's: one of these may be in use at a time.
 type signals struct {
-	ch chan unix.Signal
+	ch    chan unix.Signal
+	ended chan unix.Signal // one that asks for the end of a container that has ended
 }
 
 func catchSignals() (*signals, error) {
@@ -28,7 +30,7 @@ func catchSignals() (*signals, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	s := &signals{ch: make(chan unix.Signal, 128)}
+	s := &signals{ch: make(chan unix.Signal, 128), ended: make(chan unix.Signal, 1)}
 	go s.read(os.NewFile(uintptr(pipe[0]), "signals"))
 	if errno := C.signals_catch(C.int(pipe[1])); errno != 0 {
 		s.stop()
@@ -62,8 +64,7 @@ func (s *signals) pendingEnd() int {
 	for {
 		select {
 		case sig := <-s.ch:
-			switch sig {
-			case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
+			if asksForEnd(sig) {
 				return int(sig)
 			}
 		default:
@@ -72,14 +73,26 @@ func (s *signals) pendingEnd() int {
 	}
 }
 
-// forward sends signals on. A change of the terminal's size is made
-// known by setting the container's.
-func (s *signals) forward(process *libcontainer.Process, streams *streams) {
+func asksForEnd(sig unix.Signal) bool {
+	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
+}
+
+// forward sends signals on to PID 1. A change of the terminal's size is made known
+// by setting the container's. A signal that comes when PID 1 has ended is for the
+// launcher, which may still be waiting for a reader of its output.
+func (s *signals) forward(init *initProcess, streams *streams) {
 	for sig := range s.ch {
 		if sig == unix.SIGWINCH {
 			streams.resize()
 			continue
 		}
-		_ = process.Signal(sig) // the process may have just ended: then there is nobody to tell
+		err := init.signal(sig)
+		switch {
+		case err == nil && sig == unix.SIGINT:
+			streams.interrupts.signalled(time.Now())
+		case errors.Is(err, unix.ESRCH) && asksForEnd(sig):
+			s.ended <- sig
+			return
+		}
 	}
 }

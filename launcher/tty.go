@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -14,68 +13,16 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// streams carry the container's standard streams: through pipes, or with -t
-// through the master of a terminal that the container's init makes. The
-// container never gets the launcher's own files, which it could reopen, or push
-// input into (TIOCSTI).
-type streams struct {
-	o       *Options
-	childs  []*os.File  // ends that init inherits
-	socket  *os.File    // -t: our end of the socket over which the master comes
-	master  *os.File    // -t
-	host    *os.File    // -t: the user's terminal, or nil
-	cooked  *term.State // the mode of the user's terminal while it is raw
-	outputs sync.WaitGroup
-	ours    []io.Closer
-}
-
-// attach gives the process its ends. After it close must be called.
-func attach(process *libcontainer.Process, o *Options) (*streams, error) {
-	s := &streams{o: o}
-	var err error
-	if o.Spec.Process.Terminal {
-		err = s.attachTerminal(process)
-	} else {
-		err = s.attachPipes(process)
-	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *streams) attachPipes(process *libcontainer.Process) error {
-	for _, out := range []struct {
-		field *io.Writer
-		to    *os.File
-	}{{&process.Stdout, s.o.Stdout}, {&process.Stderr, s.o.Stderr}} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		*out.field = w
-		s.childs = append(s.childs, w)
-		s.ours = append(s.ours, r)
-		s.outputs.Go(func() {
-			_, _ = io.Copy(out.to, r)
-			r.Close() // nobody reads on: the container's next write is told so
-		})
-	}
-	if !s.o.Interactive {
-		return nil // libcontainer opens /dev/null
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	process.Stdin = r
-	s.childs = append(s.childs, r)
-	go func() {
-		_, _ = io.Copy(w, s.o.Stdin)
-		w.Close()
-	}()
-	return nil
+// terminal is what streams have with -t.
+type terminal struct {
+	socket *os.File // our end of the socket over which the master comes
+	master *os.File
+	// slave keeps the container's side open. Without it a read of the master fails
+	// with EIO whenever no process of the container has the terminal open, which one
+	// may open again: /dev/console is the same terminal.
+	slave  *os.File
+	host   *os.File    // the user's terminal, or nil
+	cooked *term.State // its mode while it is raw, or nil
 }
 
 // CheckTerminal refuses flags that pass input on to a terminal when the input is
@@ -119,31 +66,41 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	return nil
 }
 
-// started is called when init has its ends: the launcher's copies are closed, a
-// terminal's master is taken, and the user's terminal made raw.
-func (s *streams) started() error {
-	s.closeChilds()
-	if !s.o.Spec.Process.Terminal {
-		return nil
+// startTerminal takes the terminal that init has made, and makes the user's raw.
+func (s *streams) startTerminal() error {
+	fd, err := receiveFile(s.socket)
+	if err == nil {
+		err = unix.SetNonblock(fd, true) // or output.finish would not end a read
 	}
-	var err error
-	if s.master, err = receiveFile(s.socket); err != nil {
+	if err != nil {
 		return fmt.Errorf("receive the terminal: %w", err)
 	}
+	s.master = os.NewFile(uintptr(fd), "terminal")
 	s.ours = append(s.ours, s.master)
+	if s.slave, err = openSlave(s.master); err != nil {
+		return err
+	}
+	s.ours = append(s.ours, s.slave)
 	if s.host != nil && s.o.Interactive {
 		if s.cooked, err = term.MakeRaw(int(s.host.Fd())); err != nil {
 			return fmt.Errorf("set the terminal to raw mode: %w", err)
 		}
 	}
 	s.resize() // it may have changed since attach
-	s.outputs.Go(func() {
-		_, _ = io.Copy(s.o.Stdout, s.master) // ends with EIO when the container has closed it
-	})
+	s.pass(&output{name: "standard output", from: s.master, to: s.o.Stdout})
 	if s.o.Interactive {
-		go func() { _, _ = io.Copy(s.master, s.o.Stdin) }()
+		go func() { _, _ = io.Copy(s.master, keyboard{s.o.Stdin, s}) }()
 	}
 	return nil
+}
+
+// openSlave opens the container's side of a terminal (ioctl_tty(2), Linux 4.13).
+func openSlave(master *os.File) (*os.File, error) {
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, master.Fd(), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return nil, os.NewSyscallError("ioctl(TIOCGPTPEER)", errno)
+	}
+	return os.NewFile(fd, "terminal"), nil
 }
 
 // resize gives the container's terminal the size of the user's.
@@ -165,41 +122,20 @@ func (s *streams) size() *unix.Winsize {
 	return size
 }
 
-// drain waits until all that the container wrote has been passed on.
-func (s *streams) drain() { s.outputs.Wait() }
-
-// close restores the user's terminal and closes every file that is still open.
-func (s *streams) close() {
-	s.closeChilds()
-	for _, c := range s.ours {
-		c.Close()
-	}
-	if s.cooked != nil {
-		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that went away has no mode
-	}
-}
-
-func (s *streams) closeChilds() {
-	for _, f := range s.childs {
-		f.Close()
-	}
-	s.childs = nil
-}
-
 // receiveFile takes the one file that comes over a socket (SCM_RIGHTS, unix(7)).
-func receiveFile(socket *os.File) (*os.File, error) {
+func receiveFile(socket *os.File) (fd int, err error) {
 	name, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
-	n, rn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC)
+	_, rn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
-		return nil, os.NewSyscallError("recvmsg", err)
+		return -1, os.NewSyscallError("recvmsg", err)
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:rn])
 	if err != nil || len(messages) != 1 {
-		return nil, errors.New("no file came")
+		return -1, errors.New("no file came")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, errors.New("not one file came")
+		return -1, errors.New("not one file came")
 	}
-	return os.NewFile(uintptr(fds[0]), string(name[:n])), nil
+	return fds[0], nil
 }

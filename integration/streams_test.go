@@ -1,0 +1,131 @@
+package integration
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// becomes waits until a process runs a program.
+func becomes(t *testing.T, pid int, program string) {
+	t.Helper()
+	eventually(t, "PID 1 becomes "+program, func() bool {
+		comm, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm") // it may not have begun
+		return string(comm) == program+"\n"
+	})
+}
+
+// The output is at its end when the container is, even if a process of the host has
+// it open; what is in it by then is passed on.
+func TestOutputHeldOpen(t *testing.T) {
+	for name, flags := range map[string][]string{"pipe": nil, "terminal": {"-t"}} {
+		t.Run(name, func(t *testing.T) {
+			c := launch(t, flags, "sh", "-c", "echo ready; exec sleep 1000")
+			held, err := os.OpenFile("/proc/"+strconv.Itoa(c.pid1)+"/fd/1", os.O_WRONLY|syscall.O_NOCTTY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Close()
+			if err := syscall.Kill(c.pid1, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the launcher ends", func() bool { return gone(c.pid1) && zombie(c.Process.Pid) })
+			wantStatus(t, c.Cmd, 137)
+		})
+	}
+}
+
+// zombie reports whether our child has ended.
+func zombie(pid int) bool {
+	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return bytes.Contains(stat, []byte(") Z "))
+}
+
+// pending reports whether a process has yet to take a signal.
+func pending(pid int, signal syscall.Signal) bool {
+	status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status") // of a process that has ended
+	_, rest, _ := strings.Cut(string(status), "ShdPnd:")
+	line, _, _ := strings.Cut(rest, "\n")
+	mask, _ := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return mask&(1<<(signal-1)) != 0
+}
+
+// A launcher whose container has ended, but whose output nobody reads, can be ended.
+func TestTerminateWhileOutputWaits(t *testing.T) {
+	c := launch(t, nil, "sh", "-c", "echo ready; exec head -c 100000 /dev/zero") // nobody reads on
+	eventually(t, "the command ends", func() bool { return gone(c.pid1) })
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the launcher ends", func() bool { return zombie(c.Process.Pid) })
+	wantStatus(t, c.Cmd, 143)
+	if got := c.stderr.String(); got != "minirun: write the output: terminated before all was read\n" {
+		t.Errorf("it said %q", got)
+	}
+	wantNothing(t, c)
+}
+
+// The third ^C within a second kills a PID 1 that ignores it.
+func TestThirdInterrupt(t *testing.T) {
+	for name, flags := range map[string][]string{"terminal": {"-it"}, "pipes": {"-i"}} {
+		t.Run(name, func(t *testing.T) {
+			term := newTerminal(t, append(flags, "debian", "sh", "-c", "echo re''ady; exec sleep 1000")...)
+			term.wait("ready")
+			becomes(t, pid1(t, term.Process.Pid), "sleep")
+			if name == "pipes" {
+				term.send("\x03")
+				term.wait(" interrupt: the command runs as PID 1 and has no handler for SIGINT")
+				term.wait(" press ^C three times")
+			}
+			for range 3 {
+				term.send("\x03")
+				eventually(t, "the launcher takes the signal", func() bool { return !pending(term.Process.Pid, syscall.SIGINT) })
+			}
+			eventually(t, "the launcher ends", func() bool { return zombie(term.Process.Pid) })
+			wantStatus(t, term.Cmd, 137)
+			term.wait(" killed the container: ")
+			term.wait(" --init ")
+			if after := term.mode(); after != term.before {
+				t.Errorf("the mode was not restored:\nbefore %+v\nafter  %+v", term.before, after)
+			}
+		})
+	}
+}
+
+// Who handles ^C, or takes it as a character, is not killed.
+func TestInterruptsHandled(t *testing.T) {
+	const count = `n=0; trap "echo in''t; n=\$((n+1)); [ \$n = 3 ] && exit 9" INT; echo re''ady; while :; do sleep 0.01; done`
+	for name, tt := range map[string]struct {
+		flags  []string
+		script string
+		count  int // of the ^C that the script sees
+	}{
+		"PID 1":               {[]string{"-it"}, count, 3},
+		"PID 1, no terminal":  {[]string{"-i"}, count, 3},
+		"a child of PID 1":    {[]string{"-it"}, "bash -c '" + strings.ReplaceAll(count, "'", `'\''`) + "'; exit $?", 3},
+		"a raw terminal":      {[]string{"-it"}, `stty raw -echo; echo re''ady; head -c 4 | tr '\003\n' 'cn'; exit 9`, 0},
+		"--init, no terminal": {[]string{"-i", "--init"}, count, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			term := newTerminal(t, append(tt.flags, "debian", "bash", "-c", tt.script)...)
+			term.wait("ready")
+			for i := range 3 {
+				term.send("\x03")
+				if tt.count > 0 {
+					eventually(t, "the ^C arrives", func() bool { return strings.Count(term.text(), "int\r\n") > i })
+				}
+			}
+			if tt.count == 0 {
+				term.send("\n")
+			}
+			eventually(t, "the launcher ends", func() bool { return zombie(term.Process.Pid) })
+			wantStatus(t, term.Cmd, 9)
+			if strings.Contains(term.text(), "minirun:") {
+				t.Errorf("the terminal shows %q", term.text())
+			}
+		})
+	}
+}

@@ -1,0 +1,42 @@
+package launcher
+
+import (
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// initProcess is a container's PID 1. The descriptor stands for that process also
+// after it has been waited for, when its PID may be another's (pidfd_open(2), Linux
+// 5.3).
+type initProcess struct {
+	pid   int
+	pidfd *os.File
+}
+
+// openInit opens a process that has not been waited for.
+func openInit(process *libcontainer.Process) (*initProcess, error) {
+	pid, err := process.Pid()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	return &initProcess{pid, os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// signal sends a signal. It returns ESRCH when the process has been waited for.
+func (p *initProcess) signal(sig unix.Signal) error {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) { serr = unix.PidfdSendSignal(int(fd), sig, nil, 0) }); err != nil {
+		return unix.ESRCH // closed
+	}
+	return serr
+}

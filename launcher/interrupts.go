@@ -1,0 +1,138 @@
+package launcher
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// interrupts kills a container that ignores ^C when it is pressed for the third
+// time within a second. Most programs do ignore it as PID 1: there the kernel
+// drops signals without a handler (pid_namespaces(7)).
+type interrupts struct {
+	init *initProcess
+	warn func(error)
+
+	mu     sync.Mutex
+	last   [2]time.Time
+	killed bool
+	warned bool
+}
+
+const interruptsWithin = 1200 * time.Millisecond
+
+// signalled is called when PID 1 was sent SIGINT.
+func (i *interrupts) signalled(now time.Time) {
+	if handles(i.init.pid, unix.SIGINT) {
+		return
+	}
+	if !i.press(now) && !i.warned {
+		i.warned = true
+		i.warn(&Error{Op: "interrupt", Err: errIgnored, Help: "press ^C three times within a second to kill the container; with --init the first one ends the command"})
+	}
+}
+
+// typed is called when ^C was typed on the container's terminal.
+func (i *interrupts) typed(terminal *os.File, now time.Time) {
+	group, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPGRP)
+	if err == nil && (group == 0 || group == i.init.pid && !groupHandles(group, unix.SIGINT)) {
+		i.press(now)
+	}
+}
+
+// press counts one more ^C, and reports whether it was the one too many.
+func (i *interrupts) press(now time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	third := now.Sub(i.last[0]) <= interruptsWithin
+	i.last[0], i.last[1] = i.last[1], now
+	if third && !i.killed {
+		i.killed = i.init.signal(unix.SIGKILL) == nil
+	}
+	return i.killed
+}
+
+var errIgnored = errors.New("the command runs as PID 1 and has no handler for SIGINT, so ^C does nothing")
+
+// report says why the container was killed, if it was.
+func (i *interrupts) report() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.killed {
+		i.warn(&Error{Op: "killed the container", Err: errIgnored, Help: "--init runs the command under a PID 1 that passes signals on"})
+	}
+}
+
+// keyboard is the user's input to a terminal. It watches for ^C.
+type keyboard struct {
+	io.Reader
+	s *streams
+}
+
+func (k keyboard) Read(p []byte) (int, error) {
+	n, err := k.Reader.Read(p)
+	if n == 0 {
+		return n, err
+	}
+	mode, merr := unix.IoctlGetTermios(int(k.s.master.Fd()), unix.TCGETS)
+	if merr == nil && mode.Lflag&unix.ISIG != 0 && mode.Cc[unix.VINTR] != 0 {
+		for range bytes.Count(p[:n], mode.Cc[unix.VINTR:unix.VINTR+1]) {
+			k.s.interrupts.typed(k.s.master, time.Now())
+		}
+	}
+	return n, err
+}
+
+// groupHandles reports whether a process of the group handles a signal, or whether
+// that cannot be found out.
+func groupHandles(group int, signal unix.Signal) bool {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return true
+	}
+	for _, file := range stats {
+		stat, _ := os.ReadFile(file) // of a process that has ended
+		_, fields, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(fields); len(f) < 3 || f[2] != strconv.Itoa(group) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err != nil || handles(pid, signal) {
+			return true
+		}
+	}
+	return false
+}
+
+// handles reports whether a process catches a signal, or blocks it, as those do that
+// wait for it in another way (proc_pid_status(5)); or whether it is in sigwaitinfo(2),
+// where what it waits for does not show as blocked.
+func handles(pid int, signal unix.Signal) bool {
+	proc := "/proc/" + strconv.Itoa(pid)
+	call, err := os.ReadFile(proc + "/syscall") // proc_pid_syscall(5)
+	if err != nil || bytes.HasPrefix(call, []byte(strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)+" ")) {
+		return true
+	}
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigCgt" && name != "SigBlk" {
+			continue
+		}
+		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err != nil || mask&(1<<(signal-1)) != 0 {
+			return true
+		}
+	}
+	return false
+}

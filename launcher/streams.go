@@ -1,0 +1,144 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// streams carry the container's standard streams: through pipes, or with -t
+// through the master of a terminal that the container's init makes. The
+// container never gets the launcher's own files, which it could reopen, or push
+// input into (TIOCSTI).
+type streams struct {
+	o       *Options
+	childs  []*os.File // ends that init inherits
+	ours    []io.Closer
+	outputs []*output
+	running sync.WaitGroup // the outputs
+	terminal
+	interrupts *interrupts
+}
+
+// attach gives the process its ends. After it close must be called.
+func attach(process *libcontainer.Process, o *Options) (*streams, error) {
+	s := &streams{o: o}
+	var err error
+	if o.Spec.Process.Terminal {
+		err = s.attachTerminal(process)
+	} else {
+		err = s.attachPipes(process)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *streams) attachPipes(process *libcontainer.Process) error {
+	for _, out := range []struct {
+		field *io.Writer
+		name  string
+		to    *os.File
+	}{{&process.Stdout, "standard output", s.o.Stdout}, {&process.Stderr, "standard error", s.o.Stderr}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		*out.field = w
+		s.childs = append(s.childs, w)
+		s.ours = append(s.ours, r)
+		s.pass(&output{name: out.name, from: r, to: out.to})
+	}
+	if !s.o.Interactive {
+		return nil // libcontainer opens /dev/null
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	process.Stdin = r
+	s.childs = append(s.childs, r)
+	go func() {
+		_, _ = io.Copy(w, s.o.Stdin)
+		w.Close()
+	}()
+	return nil
+}
+
+// pass starts an output.
+func (s *streams) pass(out *output) {
+	s.outputs = append(s.outputs, out)
+	s.running.Go(out.run)
+}
+
+// started is called when init has its ends: the launcher's copies are closed, and
+// the terminal taken.
+func (s *streams) started() error {
+	s.closeChilds()
+	if s.o.Spec.Process.Terminal {
+		return s.startTerminal()
+	}
+	return nil
+}
+
+// drain is called when no process of the container is left. It returns when all
+// that they wrote has been passed on, or a signal comes: whoever reads the
+// output may take as long as they like.
+func (s *streams) drain(stop <-chan unix.Signal) error {
+	if s.slave != nil {
+		s.slave.Close() // so the master comes to an end
+	}
+	for _, out := range s.outputs {
+		out.finish()
+	}
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case sig := <-stop:
+		return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
+	case <-done:
+	}
+	for _, out := range s.outputs {
+		if out.err != nil {
+			return &Error{Op: "write " + out.name, Err: out.err, Help: outputHelp(out.err)}
+		}
+	}
+	return nil
+}
+
+func outputHelp(err error) string {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return "make room where the output goes; the command may not have come to its end"
+	}
+	return "the command may not have come to its end"
+}
+
+// close restores the user's terminal and closes every file that is still open.
+func (s *streams) close() {
+	s.closeChilds()
+	for _, c := range s.ours {
+		c.Close()
+	}
+	if s.cooked != nil {
+		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that went away has no mode
+		s.cooked = nil
+	}
+}
+
+func (s *streams) closeChilds() {
+	for _, f := range s.childs {
+		f.Close()
+	}
+	s.childs = nil
+}
