@@ -19,7 +19,7 @@ func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	if name == "default" || name == "builtin" {
 		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
 	}
-	data, err := readProfile(name, "give a file, default or unconfined")
+	data, err := readProfile(name, "give a file, or default; a launch also takes unconfined")
 	if err != nil && name == "unconfined" { // a launch does not come here with it
 		return nil, &usageError{"unconfined: there is no profile to read", "give a file, or default"}
 	}
@@ -48,6 +48,9 @@ func (a *app) warnOfRemarks(p *seccomp.Profile) {
 // readProfile reads a file, and of one that is too large to be a profile just what
 // shows that it is.
 func readProfile(name, hint string) ([]byte, error) {
+	if name == "" {
+		return nil, &usageError{"seccomp profile: the name is empty", hint}
+	}
 	f, err := os.Open(name)
 	var data []byte
 	if err == nil {
@@ -102,14 +105,14 @@ func target(c *ucli.Context) (seccomp.Target, error) {
 	if err != nil {
 		return t, err
 	}
-	if name := c.String("arch"); name != "" {
+	if name := c.String("arch"); c.IsSet("arch") {
 		arch, ok := syscalls.ParseArch(name)
 		if !ok {
 			return t, &usageError{"--arch " + name + ": unknown architecture", "there are amd64, arm64, s390x, ppc64le, riscv64 and others"}
 		}
 		t.Arch = arch
 	}
-	if text := c.String("kernel"); text != "" {
+	if text := c.String("kernel"); c.IsSet("kernel") {
 		if t.Kernel, err = seccomp.ParseKernel(text); err != nil {
 			return t, &usageError{"--kernel: " + err.Error(), "write X.Y, for example 5.15"}
 		}

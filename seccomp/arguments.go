@@ -82,7 +82,7 @@ func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 	}
 	calls, ok := syscalls.Group(name)
 	if !ok {
-		return nil, &CallError{Text: text, Message: "no such group of system calls", Fix: didYouMean(name, syscalls.Groups())}
+		return nil, &CallError{Text: text, Message: "no such group of system calls", Fix: groupHint(name)}
 	}
 	var all []CallPattern
 	for _, call := range calls {
@@ -157,6 +157,13 @@ func parseWord(arch syscalls.Arch, call string, index int, word string) (uint64,
 	return 0, &CallError{Message: fmt.Sprintf("%q is no number, and no constant that goes with argument %d", word, index), Fix: constantHint(arch, call, index, word)}
 }
 
+func groupHint(name string) string {
+	if hint := didYouMean(name, syscalls.Groups()); hint != "" {
+		return hint
+	}
+	return "there are " + strings.Join(syscalls.Groups(), ", ")
+}
+
 // callHint helps with a name that no call has. Logs have numbers.
 func callHint(name string) string {
 	if number, err := strconv.ParseUint(name, 0, 32); err == nil {
@@ -166,6 +173,9 @@ func callHint(name string) string {
 			}
 		}
 		return "write its name"
+	}
+	if name == "" {
+		return "write NAME, or NAME(ARGUMENT, ...)"
 	}
 	if strings.HasPrefix(name, "@") {
 		return "a group stands here for no call"

@@ -63,9 +63,9 @@ func TestParseCall(t *testing.T) {
 // in the text stands before what is wrong.
 func TestParseCallErrors(t *testing.T) {
 	for _, tt := range []struct{ text, message, hint string }{
-		{"^", `"": no such system call`, ""},
-		{" ^", `" ": no such system call`, ""},
-		{"^(1)", "(1): no such system call", ""},
+		{"^", `"": no such system call`, "write NAME, or NAME(ARGUMENT, ...)"},
+		{" ^", `" ": no such system call`, "write NAME, or NAME(ARGUMENT, ...)"},
+		{"^(1)", "(1): no such system call", "write NAME, or NAME(ARGUMENT, ...)"},
 		{" ^chwon", " chwon: no such system call", "did you mean chown?"},
 		{"^CHOWN(1)", "CHOWN(1): no such system call", "did you mean chown?"},
 		{"^chown)", "chown): no such system call", "did you mean chown?"},

@@ -477,3 +477,26 @@ func TestDiffIsDifferenceOfPrograms(t *testing.T) {
 		t.Errorf("%v: no fair sample", count)
 	}
 }
+
+// An example is written as its own architecture takes it.
+func TestDiffExampleOfArch(t *testing.T) {
+	target := Target{Arch: syscalls.S390X, Kernel: Kernel{6, 1}}
+	resolve := func(source string) *Policy {
+		p, err := Parse("p.json", []byte(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := p.Resolve(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return policy
+	}
+	open := resolve(`{"defaultAction": "SCMP_ACT_ALLOW"}`)
+	closed := resolve(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["clone"], "action": "SCMP_ACT_ERRNO",
+		"args": [{"index": 1, "value": 268435456, "valueTwo": 268435456, "op": "SCMP_CMP_MASKED_EQ"}]}]}`)
+	found, err := Diff(open, closed)
+	if err != nil || len(found) != 1 || found[0].Example != "clone(0, CLONE_NEWUSER)" {
+		t.Errorf("found %+v, %v", found, err)
+	}
+}

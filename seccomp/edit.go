@@ -46,7 +46,7 @@ func ParseEdit(action EditAction, text string) (Edit, error) {
 		var found bool
 		e.Capability, names, found = strings.Cut(text, "=")
 		if !found {
-			return e, &EditError{text, "a capability is missing", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"}
+			return e, &EditError{fmt.Sprintf("%q", text), "a capability is missing", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"}
 		}
 		e.Capability = strings.ToUpper(strings.TrimSpace(e.Capability))
 		if !strings.HasPrefix(e.Capability, "CAP_") { // as --cap-add takes it

@@ -1,9 +1,13 @@
 package seccomp
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -355,4 +359,58 @@ func FuzzEdit(f *testing.F) {
 			t.Fatalf("no change is one: %v\n%s", err, again)
 		}
 	})
+}
+
+// TestGuideRecipe: the guide takes a call out of every rule with jq, and gives it a
+// rule of its own. Whatever the call, that leaves a profile whose other rules are
+// as they were.
+func TestGuideRecipe(t *testing.T) {
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("needs jq")
+	}
+	base, err := Parse(DefaultName, profiles.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]bool{}
+	for _, r := range base.Rules {
+		for _, n := range r.Names {
+			calls[n.Value] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(calls))
+	// All profiles at once: jq has a start-up of its own.
+	recipe := fmt.Sprintf(`. as $base | (%s)[] as $call | $base | .syscalls[].names -= [$call] |
+		.syscalls += [{names: [$call], action: "SCMP_ACT_ALLOW", includes: {caps: ["CAP_AUDIT_CONTROL"]}}]`, quotedList(names))
+	jq := exec.Command("jq", "-c", recipe)
+	jq.Stdin = bytes.NewReader(profiles.Default())
+	out, err := jq.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	if len(lines) != len(names) || len(names) < 400 {
+		t.Fatalf("%d profiles for %d calls", len(lines), len(names))
+	}
+	for i, line := range lines {
+		p, err := Parse("first.json", line)
+		if err != nil {
+			t.Errorf("%s: %v", names[i], err)
+			continue
+		}
+		policy, err := p.Resolve(amd64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range policy.Seccomp.Syscalls {
+			if len(s.Names) == 0 || slices.Contains(s.Names, names[i]) {
+				t.Errorf("%s: a rule is left with %q", names[i], s.Names)
+			}
+		}
+	}
+}
+
+func quotedList(names []string) string {
+	text, _ := json.Marshal(names)
+	return string(text)
 }
