@@ -1,6 +1,6 @@
-// What the Go runtime would do beside: name its memory by prctl(2), where the kernel
-// has CONFIG_ANON_VMA_NAME, and read its cgroup's limits, at the start and again
-// and again. A container's init would do so under the filter.
+// What the Go runtime would do beside, twice for each start: name its memory by
+// prctl(2), where the kernel has CONFIG_ANON_VMA_NAME, and read its cgroup's limits,
+// at the start and again and again.
 //
 //go:debug decoratemappings=0
 //go:debug containermaxprocs=0

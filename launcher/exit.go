@@ -1,7 +1,9 @@
 package launcher
 
 import (
+	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -38,13 +40,24 @@ func (e *Error) ExitCode() int {
 	return e.Code
 }
 
+// asError is an error of a step, which may say of itself which one.
+func asError(op string, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Op: op, Err: err}
+}
+
 // startError gives an error of libcontainer's start its exit status. It crosses
 // libcontainer's pipe as text, so that text is all there is: the command is
 // looked up inside the finished container, as its user, through its mounts, and
 // os/exec says `exec: "COMMAND": WHY`.
 func startError(command string, err error) error {
 	text := err.Error()
-	_, why, found := strings.Cut(text, `exec: "`+command+`": `)
+	// strconv.Quote is what os/exec does; in JSON, as which libcontainer's init gets the
+	// command, every byte that is not UTF-8 becomes U+FFFD.
+	_, why, found := strings.Cut(text, "exec: "+strconv.Quote(string([]rune(command)))+": ")
 	if !found {
 		return stepError(trimmedError(text).Error())
 	}

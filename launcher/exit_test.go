@@ -22,6 +22,19 @@ func TestStartError(t *testing.T) {
 			t.Errorf("%s: got %v (%d), want %s (%d)", tt.text, e, e.ExitCode(), tt.want, tt.status)
 		}
 	}
+	// os/exec quotes the name, which has gone through JSON.
+	for name, quoted := range map[string]string{
+		`a"b\c`:      `"a\"b\\c"`,
+		"a\tb\x7f\n": `"a\tb\x7f\n"`,
+		"a\xff\xfe":  `"a��"`,
+		"é\u200b":    `"é\u200b"`,
+		"":           `""`,
+	} {
+		var e *Error
+		if err := startError(name, errors.New(preamble+"exec: "+quoted+": executable file not found in $PATH")); !errors.As(err, &e) || e.ExitCode() != StatusNotFound {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }
 
 // What libcontainer says of its own steps reaches the user as what was asked

@@ -11,13 +11,16 @@ import "C"
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"runtime"
-	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces before the Go runtime starts
+	"github.com/sirupsen/logrus"                            //nolint:depguard // libcontainer logs with it: see lastStep
 	"golang.org/x/sys/unix"
 )
 
@@ -44,8 +47,6 @@ func init() { //nolint:gochecknoinits // nothing later than this will do
 // double clone that enters the namespaces. Should the launcher have died before
 // that, libcontainer finds its pipe closed and ends.
 func Init() {
-	// A collection would start threads, and clone(2) may be denied once the filter is armed.
-	debug.SetGCPercent(-1)
 	if err := restoreFileLimit(); err != nil {
 		fatal("restore the limit on open files", err)
 	}
@@ -55,7 +56,62 @@ func Init() {
 	if errno := C.arm_start(); errno != 0 {
 		fatal("start the arming thread", unix.Errno(errno))
 	}
+	if err := os.Setenv("_LIBCONTAINER_LOGLEVEL", strconv.Itoa(int(logrus.DebugLevel))); err != nil {
+		fatal("set the log level", err)
+	}
+	logrus.AddHook(&lastStep{})
 	libcontainer.Init()
+}
+
+// lastStepMessage is libcontainer's debug message once nothing is left to be done
+// but to wait and to become the command. A test reads what comes after it.
+const lastStepMessage = "init: closing the pipe to signal completion"
+
+// lastStep is a hook that takes the main thread away from libcontainer at that
+// message. The rest is C (takeover.c): under the filter the Go runtime, whose calls
+// are its own affair, is no more.
+type lastStep struct{ quiet bool }
+
+func (*lastStep) Levels() []logrus.Level { return []logrus.Level{logrus.DebugLevel} }
+
+func (s *lastStep) Fire(e *logrus.Entry) error {
+	if !s.quiet { // libcontainer has set its formatter by the first message
+		s.quiet = true
+		only := warnings{e.Logger.Formatter, e.Logger.Out}
+		logrus.SetFormatter(only)
+		logrus.SetOutput(only)
+	}
+	if e.Message != lastStepMessage {
+		return nil
+	}
+	// libcontainer has just found it, and keeps the path to itself.
+	path, err := exec.LookPath(C.GoString(C.command()))
+	if err != nil {
+		C.fail_init(C.STEP_LOOKUP, C.int(unix.ENOENT))
+	}
+	C.run_command(C.CString(path))
+	return nil
+}
+
+// warnings drops the debug messages, which the launcher does not want to hear.
+type warnings struct {
+	logrus.Formatter
+	out io.Writer
+}
+
+func (w warnings) Format(e *logrus.Entry) ([]byte, error) {
+	if e.Level > logrus.WarnLevel {
+		return nil, nil
+	}
+	return w.Formatter.Format(e)
+}
+
+// Write leaves out what Format has dropped: the pipe may be closed by then.
+func (w warnings) Write(text []byte) (int, error) {
+	if len(text) == 0 {
+		return 0, nil
+	}
+	return w.out.Write(text)
 }
 
 // restoreFileLimit gives back the soft limit on open files that the Go runtime has

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-enum { PAGE_FD = 3 }; // the first of libcontainer's ExtraFiles
 
 struct init_page *page;
 rlim_t soft_nofile;
@@ -64,7 +63,7 @@ static int fork_into(const char *dir)
 
 static int join(void)
 {
-	const char *dir = (const char *)page + page->names;
+	char *dir = (char *)page + page->strings;
 	for (uint32_t i = 0; i < page->cgroups; i++) {
 		int error = 0;
 		if (i > 0)
@@ -74,7 +73,7 @@ static int join(void)
 		if (error)
 			return error;
 		page->joined++;
-		dir += strlen(dir) + 1;
+		dir = next_string(dir);
 	}
 	return 0;
 }
@@ -85,6 +84,15 @@ static void allow_all_processors(void)
 	unsigned char mask[8192];
 	memset(mask, 0xff, sizeof mask);
 	syscall(SYS_sched_setaffinity, 0, sizeof mask, mask);
+}
+
+// The Go runtime leaves signals blocked that its caller has blocked, and takeover.c
+// needs one.
+static void unblock_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 // A container's init joins its cgroups before anything else: it has one thread yet,
@@ -99,11 +107,10 @@ __attribute__((constructor(101))) static void begin_init(int argc, char **argv)
 		_exit(255);
 	}
 	error = join();
-	if (error) {
-		page->error = error;
-		_exit(255);
-	}
+	if (error)
+		fail_init(STEP_JOIN, error);
 	allow_all_processors();
+	unblock_signals();
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
 		soft_nofile = limit.rlim_cur;

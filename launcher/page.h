@@ -1,36 +1,63 @@
 // The page that the launcher and a container's init share while it starts.
-// page.go mirrors the offsets.
+//
+// Its state only ever moves down this list:
+//
+//	NEW      init has begun
+//	READY    init's arming thread waits; libcontainer sets the container up
+//	PARKED   libcontainer is done, the Go runtime has ended, files are closed
+//	GO       (by the launcher) the program is in the page: install it
+//	ARMED    the filter is there
+//	RUN      (by the launcher) call execve(2)
+//	EXEC     execve(2) has begun
+//	FAILED   from any state of init's: step and error say what failed
 #ifndef MINIRUN_PAGE_H
 #define MINIRUN_PAGE_H
 
 #include <linux/filter.h>
-#include <stdatomic.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
 enum page_state {
-	PAGE_NEW = 0,    // there is no arming thread yet
-	PAGE_READY = 1,  // the thread waits
-	PAGE_GO = 2,     // the launcher wants the program installed
-	PAGE_DONE = 3,   // every thread of init is under the filter
-	PAGE_FAILED = 4, // error says why; nothing was installed
+	PAGE_NEW,
+	PAGE_READY,
+	PAGE_PARKED,
+	PAGE_GO,
+	PAGE_ARMED,
+	PAGE_RUN,
+	PAGE_EXEC,
+	PAGE_FAILED,
 };
 
+enum page_step {
+	STEP_JOIN = 1, // join the cgroups
+	STEP_LOOKUP,   // look the command up again
+	STEP_THREADS,  // end the Go runtime's threads
+	STEP_FILES,    // close what the command is not to have
+	STEP_FILTER,   // install the filter
+	STEP_EXEC,     // execve(2)
+};
+
+// The first three words are futexes, and read and written atomically.
 struct init_page {
-	_Atomic uint32_t state;
-	int32_t error;    // errno of the step that failed
-	int32_t listener; // reserved for SECCOMP_FILTER_FLAG_NEW_LISTENER
+	uint32_t state;   // enum page_state
+	uint32_t quiet;   // 1: the next call of init's main thread is execve(2)
+	uint32_t asleep;  // 0: where the main thread waits once it is known to wait
+	uint32_t step;    // enum page_step, when state is PAGE_FAILED
+	int32_t error;    // its errno
 	uint32_t flags;   // SECCOMP_FILTER_FLAG_*
 	uint32_t length;  // instructions in program
-	uint32_t cgroups; // folders in names; the first is of cgroup v2, and may be empty
+	uint32_t files;   // how many files from PAGE_FD on libcontainer passes on
+	uint32_t cgroups; // folders in strings; the first is of cgroup v2, and may be empty
 	uint32_t joined;  // how many of them init is in
 	int32_t forked;   // PID of the child in which init went on to join; 0 if there was none
-	uint32_t names;   // offset of the folders' names, each with a NUL at its end
+	uint32_t args;    // arguments in strings, after the cgroups
+	uint32_t env;     // NAME=VALUE in strings, after the arguments
+	uint32_t strings; // offset of all these texts, each with a NUL at its end
+	char path[4096];  // what execve(2) could not run, when step is STEP_EXEC; PATH_MAX
 	struct sock_filter program[];
 };
 
-_Static_assert(offsetof(struct init_page, program) == 36, "page.go mirrors this");
+enum { PAGE_FD = 3 }; // the first of libcontainer's ExtraFiles
 
 // page is not NULL in a container's init.
 extern struct init_page *page;
@@ -39,8 +66,22 @@ extern struct init_page *page;
 // (syscall/rlimit.go).
 extern rlim_t soft_nofile;
 
+// next_string returns what follows a text of the page.
+char *next_string(char *text);
+
+// fail_init writes to the page what failed, and ends the process, which must not
+// be under a filter.
+_Noreturn void fail_init(uint32_t step, int error);
+
 // arm_start starts the arming thread. It returns once that thread waits, or an
 // errno.
 int arm_start(void);
+
+// command is the first argument in the page.
+const char *command(void);
+
+// run_command ends every thread but the calling one and the arming thread, waits
+// for the filter, and becomes the command at path.
+_Noreturn void run_command(const char *path);
 
 #endif

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +17,8 @@ static void become_command(char **argv, const sigset_t *mask)
 	// command once, not a second time by way of PID 1.
 	setpgid(0, 0);
 	tcsetpgrp(STDIN_FILENO, getpgrp());
+	signal(SIGTTIN, SIG_DFL);
+	signal(SIGTTOU, SIG_DFL);
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	execvp(argv[0], argv);
 	int error = errno;
@@ -55,9 +56,6 @@ __attribute__((constructor(101))) static void reaper(int argc, char **argv)
 {
 	if (getpid() != 1 || argc < 3 || strcmp(argv[1], "minirun-init") != 0)
 		return;
-
-	syscall(SYS_close_range, 3, ~0U, 0); // the memfd, and nothing else (close_range(2), Linux 5.9)
-	close(4);                            // where close_range is not there or denied
 
 	name_self();
 

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaperPath is where init finds the memfd of newReaper: it is the second of
-// libcontainer's ExtraFiles.
-const reaperPath = "/proc/self/fd/4"
+// reaperPath is where init finds the memfd of newReaper, which comes after the
+// page's files. It is closed when init becomes the reaper.
+const reaperPath = "/proc/self/fd/5"
 
 // newReaper puts a copy of minirun's own binary into a sealed memfd, for
 // --init: nothing of it shows in the container's files, and the container

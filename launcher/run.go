@@ -95,21 +95,21 @@ func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgrou
 // start runs the command in the container and waits for it. Whatever fails
 // before the command runs, its process is killed and reaped.
 func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, o *Options, sigs *signals) (int, error) {
-	page, err := newInitPage(len(o.Filter), cgroup.dirs())
-	if err != nil {
-		return 0, err
-	}
-	defer page.Close()
-	process := newLibcontainerProcess(o.Spec, page)
+	args, passed := o.Spec.Process.Args, []*os.File(nil)
 	if o.Init {
 		reaper, err := newReaper()
 		if err != nil {
 			return 0, err
 		}
 		defer reaper.Close()
-		process.ExtraFiles = append(process.ExtraFiles, reaper)
-		process.Args = append([]string{reaperPath, "minirun-init"}, process.Args...)
+		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, reaper)
 	}
+	page, err := newInitPage(len(o.Filter), cgroup.dirs(), args, o.Spec.Process.Env)
+	if err != nil {
+		return 0, &Error{Op: "run " + o.Spec.Process.Args[0], Err: err}
+	}
+	defer page.Close()
+	process := newLibcontainerProcess(o.Spec, args, page.files(passed...))
 	streams, err := attach(process, o)
 	if err != nil {
 		return 0, err
@@ -119,11 +119,11 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 		return 128 + n, nil
 	}
 	err = container.Start(process)
-	page.reap()
+	page.started()
 	if err != nil {
-		return 0, cmp.Or(page.joinError(), startError(o.Spec.Process.Args[0], err))
+		return 0, cmp.Or(page.failure(), startError(o.Spec.Process.Args[0], err))
 	}
-	if err := bind(page, cgroup, process, o); err != nil {
+	if err := bind(page, cgroup, o); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
 	init, err := openInit(process)
@@ -135,10 +135,10 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
-	if err := container.Exec(); err != nil {
-		return 0, execError(process, o, err)
-	}
 	go sigs.forward(init, streams)
+	if err := page.run(); err != nil {
+		return 0, errors.Join(runError(process, o, err), kill(process))
+	}
 	state, err := process.Wait()
 	if state == nil {
 		return 0, fmt.Errorf("wait for the container: %w", err)
@@ -159,20 +159,11 @@ func (c *Container) ended(state *os.ProcessState, lost error) (int, error) {
 	return status, lost
 }
 
-// execError ends a parked init that did not go on, and says why. Of one that its
-// filter has killed libcontainer tells now this, now that; its end tells.
-func execError(process *libcontainer.Process, o *Options, err error) error {
-	e := &Error{Op: "run " + o.Spec.Process.Args[0], Err: err}
-	state, err := end(process)
-	if state != nil && exitStatus(state) == 128+int(unix.SIGSYS) {
-		e.Err = errors.New("its filter killed the container's init")
-		e.Help = "the profile kills for what a start itself needs; 'minirun seccomp explain' shows what it does"
-	}
-	return errors.Join(e, err)
-}
-
 // bind puts a parked init under its limits and its filter.
-func bind(page *initPage, cgroup *ownCgroup, process *libcontainer.Process, o *Options) error {
+func bind(page *initPage, cgroup *ownCgroup, o *Options) error {
+	if err := page.waitParked(); err != nil {
+		return asError("start container", err)
+	}
 	if !page.joined() {
 		return &Error{Op: "start container", Err: errors.New("its init did not join its cgroups")}
 	}
@@ -182,36 +173,39 @@ func bind(page *initPage, cgroup *ownCgroup, process *libcontainer.Process, o *O
 	if o.Filter == nil {
 		return nil
 	}
-	pid, err := process.Pid()
-	if err == nil {
-		err = page.install(pid, o.Filter, o.FilterFlags)
-	}
-	if err != nil {
-		return &Error{Op: "arm the seccomp filter", Err: err}
+	if err := page.arm(o.Filter, o.FilterFlags); err != nil {
+		return asError("arm the seccomp filter", err)
 	}
 	return nil
 }
 
+// runError is why an init that was let go did not become the command.
+func runError(process *libcontainer.Process, o *Options, err error) error {
+	var failed *execError
+	if !errors.As(err, &failed) {
+		return asError("start container", err)
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return err
+	}
+	return execFailed(o.Spec.Process, pid, failed)
+}
+
 // kill ends an init that is not to go on.
 func kill(process *libcontainer.Process) error {
-	_, err := end(process)
+	if err := process.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	_, err := process.Wait()
+	var killed interface{ ExitCode() int } // *exec.ExitError: it died, as it should
+	if errors.As(err, &killed) {
+		return nil
+	}
 	return err
 }
 
-// end is kill, and tells how the process ended, which may be of itself.
-func end(process *libcontainer.Process) (*os.ProcessState, error) {
-	if err := process.Signal(unix.SIGKILL); err != nil {
-		return nil, err
-	}
-	state, err := process.Wait()
-	var killed interface{ ExitCode() int } // *exec.ExitError: it died, as it should
-	if errors.As(err, &killed) {
-		err = nil
-	}
-	return state, err
-}
-
-func newLibcontainerProcess(spec *specs.Spec, page *initPage) *libcontainer.Process {
+func newLibcontainerProcess(spec *specs.Spec, args []string, files []*os.File) *libcontainer.Process {
 	p := spec.Process
 	groups := make([]int, len(p.User.AdditionalGids))
 	for i, gid := range p.User.AdditionalGids {
@@ -219,7 +213,7 @@ func newLibcontainerProcess(spec *specs.Spec, page *initPage) *libcontainer.Proc
 	}
 	process := &libcontainer.Process{
 		Init:             true,
-		Args:             p.Args,
+		Args:             args,
 		Env:              p.Env,
 		Cwd:              p.Cwd,
 		UID:              int(p.User.UID),
@@ -227,7 +221,7 @@ func newLibcontainerProcess(spec *specs.Spec, page *initPage) *libcontainer.Proc
 		AdditionalGroups: groups,
 		NoNewPrivileges:  &p.NoNewPrivileges,
 		AppArmorProfile:  p.ApparmorProfile,
-		ExtraFiles:       []*os.File{page.file}, // PAGE_FD of join.c
+		ExtraFiles:       files,
 		LogLevel:         strconv.Itoa(logLevelWarn),
 	}
 	for _, limit := range p.Rlimits {
@@ -238,5 +232,5 @@ func newLibcontainerProcess(spec *specs.Spec, page *initPage) *libcontainer.Proc
 	return process
 }
 
-// logLevelWarn is logrus.WarnLevel: what libcontainer's init passes on.
+// logLevelWarn is logrus.WarnLevel: what libcontainer's init passes on; see [lastStep].
 const logLevelWarn = 3

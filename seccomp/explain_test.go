@@ -378,7 +378,7 @@ func TestExplainBecause(t *testing.T) {
 		call, verdict, because, rule, comment string
 		changes                               []string
 	}{
-		{"write", "ALLOW", "the rule decides", "p.json:2:1", "", nil},
+		{"execve", "ALLOW", "the rule decides", "p.json:2:1", "", nil},
 		{"personality(8)", "ALLOW", "the rule decides", "p.json:4:1", "as Docker", nil},
 		{"personality(-1)", "ALLOW", "the rule decides", "p.json:5:1", "", nil},
 		{"personality", "DEPENDS", "its arguments decide", "", "", []string{edit + "personality"}},

@@ -55,7 +55,7 @@ func (l *linter) programs() error {
 	}
 	var denied *LaunchError
 	if err := CheckLaunch(e.Program); errors.As(err, &denied) {
-		l.find(l.launchPos(e, denied), Error, "launch-set", "allow these calls", "%v", err)
+		l.find(l.launchPos(e, denied), Error, "no-execve", "allow execve", "%v", err)
 	} else if err != nil {
 		return err
 	}
@@ -68,18 +68,10 @@ func (l *linter) programs() error {
 	return l.multiplexers(e)
 }
 
-// launchPos is the first rule that denies what a start needs, or the default action.
+// launchPos is the rule that denies execve, or the default action.
 func (l *linter) launchPos(e *Explainer, err *LaunchError) Position {
-	for _, denied := range err.Denied {
-		name, _, _ := strings.Cut(denied, " ")
-		c := CallPattern{Name: name}
-		v, err := e.Run(c)
-		if err != nil {
-			continue
-		}
-		if rule := e.deciding(c, v); rule != nil {
-			return rule.Pos
-		}
+	if rule := e.deciding(CallPattern{Name: "execve"}, err.Verdict); rule != nil {
+		return rule.Pos
 	}
 	return l.profile.DefaultActionPos
 }

@@ -172,6 +172,7 @@ func TestEnvironmentWithoutEquals(t *testing.T) {
 	for env, want := range map[string]string{
 		"A=1|A|B|": defaultPath + "|HOSTNAME=h|HOME=/root",
 		"PATH|C=2": "HOSTNAME=h|C=2|HOME=/root",
+		"HOME=|C=": defaultPath + "|HOSTNAME=h|C=|HOME=/root",
 	} {
 		c := &config.Config{Env: strings.Split(env, "|")}
 		if got := strings.Join(environment(c, "h", "/root"), "|"); got != want {

@@ -1,0 +1,236 @@
+package launcher
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// execFailed is the error of a command that the kernel did not run, with a hint from
+// its file. Init, whose root and mounts show the file, is still there.
+func execFailed(command *specs.Process, init int, e *execError) *Error {
+	failed := &Error{Op: "run " + command.Args[0], Err: e.errno, Code: StatusNotExecutable}
+	switch e.errno {
+	case unix.ENOENT:
+		failed.Code = StatusNotFound
+		failed.Help = "the path is looked up inside the container"
+	case unix.E2BIG:
+		failed.Help = "the arguments and the environment are too long together"
+	case unix.ETXTBSY:
+		failed.Help = "the file is open for writing"
+	}
+	root, err := os.OpenFile("/proc/"+strconv.Itoa(init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed
+	}
+	defer root.Close()
+	path := e.path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(command.Cwd, path)
+	}
+	x, err := readExecutable(root, path)
+	if err != nil {
+		return failed
+	}
+	const depth = 4 // exec_binprm of fs/exec.c gives ELOOP for more than 5
+	failed.Help = cmp.Or(x.explain(root, e.errno, depth), failed.Help)
+	return failed
+}
+
+// executable is what the kernel looks at to run a file.
+type executable struct {
+	head   []byte // its first bytes: the line with #!, or the ELF and program headers
+	noexec bool   // its file system is mounted so
+}
+
+// headSize holds the headers of every program that a linker makes; of a script the
+// kernel looks at less (BINPRM_BUF_SIZE of linux/binfmts.h: 256).
+const headSize = 4096
+
+// readExecutable looks at a regular file of a container, which is a stranger's: in
+// its root, whatever links lead there, and only at the first bytes.
+func readExecutable(root *os.File, path string) (*executable, error) {
+	handle, err := pathrs.OpenatInRoot(root, path)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	if info, err := handle.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errors.New("not a regular file"))
+	}
+	file, err := pathrs.Reopen(handle, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &fs); err != nil {
+		return nil, err
+	}
+	head, err := io.ReadAll(io.LimitReader(file, headSize))
+	return &executable{head, fs.Flags&unix.ST_NOEXEC != 0}, err
+}
+
+// explain says why execve(2) of it gave errno, or "". A script's interpreter may be
+// a script in its turn, to a depth that the kernel limits too.
+func (x *executable) explain(root *os.File, errno unix.Errno, depth int) string {
+	if errno == unix.EACCES && x.noexec {
+		return "its file system is mounted noexec"
+	}
+	if name, ok := x.interpreter(); ok {
+		return explainInterpreter(root, name, errno, depth)
+	}
+	if p, ok := x.program(); ok {
+		return p.explain(root, errno)
+	}
+	switch {
+	case errno != unix.ENOEXEC:
+		return ""
+	case len(x.head) == 0:
+		return "the file is empty"
+	case !bytes.ContainsRune(x.head, 0):
+		return "a script begins with a line that names its interpreter, such as #!/bin/sh; or run it as: sh FILE"
+	default:
+		return "the file is neither a program of this machine nor a script"
+	}
+}
+
+// interpreter is what the line #! names, as fs/binfmt_script.c reads it.
+func (x *executable) interpreter() (string, bool) {
+	line, ok := bytes.CutPrefix(x.head, []byte("#!"))
+	if !ok {
+		return "", false
+	}
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	name := bytes.TrimLeft(line, " \t")
+	if i := bytes.IndexAny(name, " \t\x00"); i >= 0 {
+		name = name[:i]
+	}
+	return string(name), true
+}
+
+func explainInterpreter(root *os.File, name string, errno unix.Errno, depth int) string {
+	if name == "" {
+		return "its first line, #!, names no interpreter"
+	}
+	shown := strings.ReplaceAll(name, "\r", "^M")
+	if !filepath.IsAbs(name) {
+		return "its interpreter " + shown + " is not an absolute path"
+	}
+	x, err := readExecutable(root, name)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && strings.HasSuffix(name, "\r"):
+		return "the interpreter " + shown + " does not exist: the file has CRLF line ends"
+	case errors.Is(err, os.ErrNotExist):
+		return "the interpreter " + shown + " does not exist in the container"
+	case errno == unix.EACCES:
+		return "the interpreter " + shown + " may not be executed"
+	case err != nil || depth == 0:
+		return ""
+	}
+	why := x.explain(root, errno, depth-1)
+	if why == "" {
+		return ""
+	}
+	return "of its interpreter " + shown + ": " + why
+}
+
+// program is what the ELF headers of an executable say.
+type program struct {
+	machine elf.Machine
+	loader  string // of PT_INTERP, or ""
+}
+
+// program reads the headers; ok is false for what is not ELF. Headers beyond
+// headSize are left out.
+func (x *executable) program() (p program, ok bool) {
+	if len(x.head) < elf.EI_NIDENT || string(x.head[:4]) != elf.ELFMAG {
+		return program{}, false
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if elf.Data(x.head[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	var header elf.Header64
+	if _, err := binary.Decode(x.head, order, &header); err != nil {
+		return program{}, true
+	}
+	p.machine = elf.Machine(header.Machine) // at the same place in a 32-bit header
+	if elf.Class(x.head[elf.EI_CLASS]) != elf.ELFCLASS64 {
+		return p, true
+	}
+	for i := range uint64(header.Phnum) {
+		var ph elf.Prog64
+		if _, err := binary.Decode(x.at(header.Phoff+i*uint64(header.Phentsize)), order, &ph); err != nil {
+			break
+		}
+		if elf.ProgType(ph.Type) == elf.PT_INTERP {
+			name, _, _ := bytes.Cut(x.at(ph.Off), []byte{0})
+			p.loader = string(name)
+			break
+		}
+	}
+	return p, true
+}
+
+// at is what there is of the head from an offset on.
+func (x *executable) at(offset uint64) []byte {
+	return x.head[min(offset, uint64(len(x.head))):]
+}
+
+func (p program) explain(root *os.File, errno unix.Errno) string {
+	if own := machineOf(runtime.GOARCH); errno == unix.ENOEXEC && own != elf.EM_NONE && p.machine != own {
+		return fmt.Sprintf("it is a program for %s, and this machine is %s", machineName(p.machine), runtime.GOARCH)
+	}
+	if errno == unix.ENOENT && p.loader != "" {
+		if _, err := readExecutable(root, p.loader); errors.Is(err, os.ErrNotExist) {
+			return "its loader " + p.loader + " does not exist in the container: it was built for another C library, or for another machine"
+		}
+	}
+	return ""
+}
+
+// machines are GOARCH's names.
+var machines = [...]struct {
+	machine elf.Machine
+	name    string
+}{
+	{elf.EM_X86_64, "amd64"},
+	{elf.EM_386, "386"},
+	{elf.EM_AARCH64, "arm64"},
+	{elf.EM_ARM, "arm"},
+	{elf.EM_PPC64, "ppc64le"},
+	{elf.EM_S390, "s390x"},
+	{elf.EM_RISCV, "riscv64"},
+}
+
+func machineOf(name string) elf.Machine {
+	for _, m := range machines {
+		if m.name == name {
+			return m.machine
+		}
+	}
+	return elf.EM_NONE
+}
+
+func machineName(machine elf.Machine) string {
+	for _, m := range machines {
+		if m.machine == machine {
+			return m.name
+		}
+	}
+	return fmt.Sprintf("ELF machine %d", uint16(machine))
+}
