@@ -138,8 +138,6 @@ func dockerLimitFlags() []dockerFlag {
 func dockerOtherFlags() []dockerFlag {
 	return []dockerFlag{
 		dockerValue("userns", "", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
-		dockerValue("device-cgroup-rule", "", "name the devices with --device"),
-		dockerValue("gpus", "", "name the devices with --device: --device /dev/dri/renderD128"),
 		dockerToggle("disable-content-trust", "", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
 		dockerValue("isolation", "", "a container is isolated by namespaces, the only way on Linux", "", "default"),
 		dockerValue("runtime", "", "minirun is its own runtime, with the library that runc is made of", "", "runc"),

@@ -54,7 +54,9 @@ func runFlags() []ucli.Flag {
 		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=...").with(mountSpec),
 		list(topicFiles, "tmpfs", "", "put an empty tmpfs at `DIR[:OPTIONS]`"),
 		toggle(topicFiles, "read-only", "", "make the root file system read-only"),
-		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`").with(files()),
+		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`, to those of a directory, or to one of CDI, VENDOR/CLASS=NAME").with(files()),
+		list(topicFiles, "device-cgroup-rule", "", "allow devices by numbers, `RULE`: 'c 10:* rw'"),
+		text(topicFiles, "gpus", "", "give access to GPUs by CDI, `GPUS` being all, how many, or device=NAME").with(oneOf("all")),
 		text(topicFiles, "shm-size", "", "let /dev/shm grow to `SIZE`, not 64m"),
 
 		alias(choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host; --net for short").with(oneOf(config.Networks()...)), "net"),

@@ -14,7 +14,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/apparmor"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher/config"
@@ -74,6 +73,9 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 			}
 			warn(warning)
 		}
+	}
+	if err := checkCDI(c.CDIDevices); err != nil {
+		return host, nil, err
 	}
 	host.Devices, err = devices(c)
 	return host, warnings, err
@@ -272,69 +274,4 @@ func swapCounts() bool {
 func recursiveReadOnly() bool {
 	err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{})
 	return !errors.Is(err, unix.ENOSYS)
-}
-
-// devices are the nodes of --device, or for a privileged container the host's.
-func devices(c *config.Config) ([]spec.Device, error) {
-	if c.Privileged {
-		return hostDevices(), nil
-	}
-	var all []spec.Device
-	for _, d := range c.Devices {
-		device, err := deviceNode(d)
-		if err != nil {
-			return nil, &Error{Op: d.Flag, Err: err, Help: "write HOST[:CONTAINER[:rwm]], for example /dev/fuse"}
-		}
-		all = append(all, device)
-	}
-	return all, nil
-}
-
-// deviceNode looks at the node of a --device.
-func deviceNode(d config.Device) (spec.Device, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.Host, &st); err != nil {
-		return spec.Device{}, err
-	}
-	kind := ""
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFCHR:
-		kind = "c"
-	case unix.S_IFBLK:
-		kind = "b"
-	default:
-		return spec.Device{}, errors.New("not a device node")
-	}
-	mode := os.FileMode(st.Mode & 0o7777)
-	return spec.Device{Access: d.Access, LinuxDevice: specs.LinuxDevice{
-		Path: d.Target, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-		FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
-	}}, nil
-}
-
-// hostDevices lists every device node of the host's /dev for a privileged
-// container, as Docker does, except for those of file systems that the container
-// has of its own.
-func hostDevices() []spec.Device {
-	var devices []spec.Device
-	_ = filepath.WalkDir("/dev", func(p string, entry os.DirEntry, err error) error {
-		if err != nil {
-			return nil // a node that went away, or a directory that cannot be read
-		}
-		if entry.IsDir() {
-			switch p {
-			case "/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.udev":
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if entry.Type()&os.ModeDevice == 0 || p == "/dev/console" || p == "/dev/ptmx" {
-			return nil
-		}
-		if device, err := deviceNode(config.Device{Host: p, Target: p, Access: "rwm"}); err == nil {
-			devices = append(devices, device)
-		}
-		return nil
-	})
-	return devices
 }

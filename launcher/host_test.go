@@ -30,6 +30,8 @@ func TestInspectRefuses(t *testing.T) {
 		{config.Flags{"volume": {"/proc:/x:rslave"}}, "path /proc is mounted on /proc but it is not a shared or slave mount"},
 		{config.Flags{"device": {"/dev/nosuch"}}, "no such file or directory"},
 		{config.Flags{"device": {"/etc/passwd"}}, "not a device node"},
+		{config.Flags{"device": {"/etc"}}, "no device node is in the directory"},
+		{config.Flags{"device": {"vendor.com/class=nosuch"}}, "no description in /etc/cdi"},
 		{config.Flags{"sysctl": {"net.ipv4.nosuch=1"}}, "no such parameter"},
 		{config.Flags{"cpuset-cpus": {"0,8000"}}, "this machine has 0"},
 		{config.Flags{"cpuset-mems": {"8000"}}, "this machine has 0"},

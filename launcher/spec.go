@@ -39,10 +39,11 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 	if err := makeSources(flags.Mounts); err != nil {
 		return nil, err
 	}
-	return spec.New(flags, host, spec.Container{
+	s := spec.New(flags, host, spec.Container{
 		ID: c.id, Root: root, CgroupsPath: c.cgroupsPath(),
 		User: specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid), AdditionalGids: groups}, Home: u.Home,
-	}), nil
+	})
+	return s, injectCDI(s, flags.CDIDevices)
 }
 
 // makeSources makes the host directories of -v that do not exist, as Docker does.

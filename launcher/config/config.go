@@ -42,10 +42,13 @@ type Config struct {
 	AppArmor          string // a profile's name, "unconfined", or "" for Docker's default
 	Seccomp           string // a profile's file, "default" or "unconfined"
 
-	Mounts   []Mount // parents before children
-	Devices  []Device
-	ReadOnly bool  // the root file system is read-only
-	ShmSize  int64 // bytes of /dev/shm
+	Mounts  []Mount // parents before children
+	Devices []Device
+	// DeviceRules are further devices that the container may use, by their numbers.
+	DeviceRules []DeviceRule
+	CDIDevices  []CDIDevice
+	ReadOnly    bool  // the root file system is read-only
+	ShmSize     int64 // bytes of /dev/shm
 	// Unmasked is --security-opt systempaths=unconfined: no path of /proc and /sys is
 	// hidden or read-only.
 	Unmasked bool
@@ -91,9 +94,9 @@ func refuse(flag, value, help, format string, args ...any) error {
 // of the manual that is wrong. A flag that it does not know is an error too.
 func Parse(flags Flags) (*Config, error) {
 	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{}}
-	p := parser{flags: flags, seen: map[string]bool{}, c: c}
-	for _, group := range []func(*parser) error{
-		(*parser).process, (*parser).security, (*parser).files, (*parser).isolation, (*parser).container,
+	p := flagParser{flags: flags, seen: map[string]bool{}, c: c}
+	for _, group := range []func(*flagParser) error{
+		(*flagParser).process, (*flagParser).security, (*flagParser).files, (*flagParser).isolation, (*flagParser).container,
 	} {
 		if err := group(&p); err != nil {
 			return nil, err
@@ -107,21 +110,21 @@ func Parse(flags Flags) (*Config, error) {
 	return c, nil
 }
 
-// parser reads flags into c, and notes which it has looked at.
-type parser struct {
+// flagParser reads flags into c, and notes which it has looked at.
+type flagParser struct {
 	flags Flags
 	seen  map[string]bool
 	c     *Config
 }
 
 // list gives all values of a flag.
-func (p *parser) list(name string) []string {
+func (p *flagParser) list(name string) []string {
 	p.seen[name] = true
 	return p.flags[name]
 }
 
 // text gives the last value of a flag, and whether it was given.
-func (p *parser) text(name string) (string, bool) {
+func (p *flagParser) text(name string) (string, bool) {
 	values := p.list(name)
 	if len(values) == 0 {
 		return "", false
@@ -130,14 +133,14 @@ func (p *parser) text(name string) (string, bool) {
 }
 
 // value is text without a difference between "" and not given.
-func (p *parser) value(name string) string {
+func (p *flagParser) value(name string) string {
 	value, _ := p.text(name)
 	return value
 }
 
-func (p *parser) on(name string) bool { return p.value(name) == "true" }
+func (p *flagParser) on(name string) bool { return p.value(name) == "true" }
 
-func (p *parser) process() error {
+func (p *flagParser) process() error {
 	c := p.c
 	c.Terminal, c.Interactive, c.Init = p.on("tty"), p.on("interactive"), p.on("init")
 	c.User, c.Groups = p.value("user"), p.list("group-add")
@@ -157,7 +160,7 @@ func (p *parser) process() error {
 	return err
 }
 
-func (p *parser) container() error {
+func (p *flagParser) container() error {
 	p.c.Name = p.value("name")
 	if p.c.Name != "" && !isName(p.c.Name) {
 		return refuse("name", p.c.Name, "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
@@ -169,7 +172,7 @@ func (p *parser) container() error {
 }
 
 // pairs reads a flag's KEY=VALUE into a map, of which the last of a key counts.
-func (p *parser) pairs(flag string, to map[string]string) error {
+func (p *flagParser) pairs(flag string, to map[string]string) error {
 	for _, text := range p.list(flag) {
 		key, value, _ := strings.Cut(text, "=")
 		if key == "" {

@@ -1,17 +1,68 @@
 package config
 
 import (
+	"encoding/csv"
+	"fmt"
 	"path"
+	"strconv"
 	"strings"
+
+	"tags.cncf.io/container-device-interface/pkg/parser"
 )
 
-// Device is one --device: a node of the host's /dev, and where and how the
-// container has it.
+// Device is one --device: a node of the host's, or a directory of nodes, and
+// where and how the container has it.
 type Device struct {
 	Flag   string // as it was typed, for messages
 	Host   string // an absolute path of the host's
 	Target string // an absolute path of the container's, cleaned
 	Access string // of r, w and m (mknod)
+}
+
+// DeviceRule is one --device-cgroup-rule.
+type DeviceRule struct {
+	Type         string // c, b, or a for both
+	Major, Minor int64  // -1 is any
+	Access       string // of r, w and m (mknod)
+}
+
+// CDIDevice is a device that a description of the Container Device Interface names.
+type CDIDevice struct {
+	Flag string // as it was typed, for messages
+	Name string // VENDOR/CLASS=NAME
+}
+
+// devices reads --device, --device-cgroup-rule and --gpus.
+func (p *flagParser) devices() error {
+	c := p.c
+	for _, text := range p.list("device") {
+		if parser.IsQualifiedName(text) {
+			c.CDIDevices = append(c.CDIDevices, CDIDevice{"--device " + text, text})
+			continue
+		}
+		device, err := parseDevice(text)
+		if err != nil {
+			return err
+		}
+		c.Devices = append(c.Devices, device)
+	}
+	for _, text := range p.list("device-cgroup-rule") {
+		rule, ok := parseDeviceRule(text)
+		if !ok {
+			return refuse("device-cgroup-rule", text, "write for example 'c 1:3 rwm', or 'b 8:* r'", "not TYPE MAJOR:MINOR ACCESS")
+		}
+		c.DeviceRules = append(c.DeviceRules, rule)
+	}
+	if text, given := p.text("gpus"); given {
+		names, err := gpus(text)
+		if err != nil {
+			return refuse("gpus", text, "write all, how many, or device=NAME,...", "%w", err)
+		}
+		for _, name := range names {
+			c.CDIDevices = append(c.CDIDevices, CDIDevice{"--gpus " + text, name})
+		}
+	}
+	return nil
 }
 
 // parseDevice reads --device HOST[:CONTAINER[:rwm]].
@@ -27,7 +78,7 @@ func parseDevice(text string) (Device, error) {
 		d.Target, d.Access = parts[1], parts[2]
 	}
 	if len(parts) > 3 || !isAccess(d.Access) || !path.IsAbs(d.Host) || !path.IsAbs(d.Target) {
-		return d, refuse("device", text, "write HOST[:CONTAINER[:rwm]], for example /dev/fuse", "not a device")
+		return d, refuse("device", text, "write HOST[:CONTAINER[:rwm]], for example /dev/fuse, or VENDOR/CLASS=NAME", "not a device")
 	}
 	d.Host, d.Target = path.Clean(d.Host), path.Clean(d.Target)
 	return d, nil
@@ -35,4 +86,83 @@ func parseDevice(text string) (Device, error) {
 
 func isAccess(text string) bool {
 	return text != "" && strings.Trim(text, "rwm") == ""
+}
+
+// parseDeviceRule reads TYPE MAJOR:MINOR ACCESS, such as c 1:3 rwm (cgroups(7),
+// devices.allow).
+func parseDeviceRule(text string) (DeviceRule, bool) {
+	fields := strings.Split(text, " ")
+	if len(fields) != 3 {
+		return DeviceRule{}, false
+	}
+	major, minor, _ := strings.Cut(fields[1], ":")
+	r := DeviceRule{Type: fields[0], Access: fields[2]}
+	var ok, ok2 bool
+	r.Major, ok = deviceNumber(major)
+	r.Minor, ok2 = deviceNumber(minor)
+	isType := r.Type == "a" || r.Type == "b" || r.Type == "c"
+	return r, ok && ok2 && isType && isAccess(r.Access) && len(r.Access) <= 3
+}
+
+func deviceNumber(text string) (int64, bool) {
+	if text == "*" {
+		return -1, true
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	return int64(n), err == nil
+}
+
+// gpus reads --gpus as names of CDI, which is how NVIDIA's and AMD's tools
+// describe their devices: all, a number, or device=NAME,... with quotes around a
+// list, and driver=.
+func gpus(text string) ([]string, error) {
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return nil, fmt.Errorf("not a list of KEY=VALUE")
+	}
+	kind, names := "nvidia.com/gpu", []string{"all"}
+	for _, field := range fields {
+		key, value, found := strings.Cut(field, "=")
+		if !found {
+			key, value = "count", field
+		}
+		switch {
+		case key == "count":
+			if names, err = gpuNumbers(value); err != nil {
+				return nil, err
+			}
+		case key == "device":
+			names = strings.Split(value, ",")
+		case key == "driver" && (value == "nvidia" || value == "amd"):
+			kind = value + ".com/gpu"
+		case key == "capabilities" || key == "options": // of NVIDIA's hook, which CDI does without
+		default:
+			return nil, fmt.Errorf("unknown %q", field)
+		}
+	}
+	var devices []string
+	for _, name := range names {
+		name = kind + "=" + name
+		if !parser.IsQualifiedName(name) {
+			return nil, fmt.Errorf("%q is not a device", name)
+		}
+		devices = append(devices, name)
+	}
+	return devices, nil
+}
+
+// gpuNumbers gives the names of that many devices: their numbers.
+func gpuNumbers(count string) ([]string, error) {
+	if count == "all" || count == "-1" {
+		return []string{"all"}, nil
+	}
+	n, err := strconv.ParseUint(count, 10, 8)
+	if err != nil {
+		return nil, fmt.Errorf("%q is neither all nor a number", count)
+	}
+	var names []string
+	for i := range n {
+		names = append(names, strconv.FormatUint(i, 10))
+	}
+	return names, nil
 }

@@ -46,7 +46,7 @@ func CgroupManagers() []string {
 
 // choose reads a flag that takes one of a few values, the first being the
 // default.
-func choose[T ~string](p *parser, flag, what string, values []string) (T, error) {
+func choose[T ~string](p *flagParser, flag, what string, values []string) (T, error) {
 	value, given := p.text(flag)
 	switch {
 	case !given || value == "" && flag != "network":
@@ -57,7 +57,7 @@ func choose[T ~string](p *parser, flag, what string, values []string) (T, error)
 	return "", refuse(flag, value, "use "+strings.Join(values, " or "), "no such %s", what)
 }
 
-func (p *parser) isolation() (err error) {
+func (p *flagParser) isolation() (err error) {
 	c := p.c
 	if c.Network, err = choose[Network](p, "network", "network", Networks()); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (p *parser) isolation() (err error) {
 
 // namespaces reads which namespaces are the host's, and what is set in those
 // that are not.
-func (p *parser) namespaces() (err error) {
+func (p *flagParser) namespaces() (err error) {
 	c := p.c
 	if c.IPC, err = choose[IPC](p, "ipc", "IPC mode", IPCs()); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (p *parser) namespaces() (err error) {
 
 // sysctls reads --sysctl NAME=VALUE. As with Docker only those can be set that
 // belong to a namespace of the container's own.
-func (p *parser) sysctls() error {
+func (p *flagParser) sysctls() error {
 	for _, text := range p.list("sysctl") {
 		name, value, found := strings.Cut(text, "=")
 		name = strings.ReplaceAll(name, "/", ".")
@@ -161,7 +161,7 @@ func cgroupParent(text string, manager CgroupManager) (string, error) {
 	return text, nil
 }
 
-func (p *parser) security() (err error) {
+func (p *flagParser) security() (err error) {
 	c := p.c
 	c.Privileged = p.on("privileged")
 	add := p.list("cap-add")
@@ -192,7 +192,7 @@ func (p *parser) security() (err error) {
 	return nil
 }
 
-func (p *parser) securityOption(text string) error {
+func (p *flagParser) securityOption(text string) error {
 	name, value, found := strings.Cut(text, "=")
 	if !found {
 		name, value, found = strings.Cut(text, ":") // Docker's older spelling

@@ -62,7 +62,7 @@ type Limits struct {
 
 // limits reads the flags that become limits of the cgroup. As with Docker 0 is
 // no limit.
-func (p *parser) limits() (err error) {
+func (p *flagParser) limits() (err error) {
 	l := &p.c.Limits
 	if err := p.memory(l); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (p *parser) limits() (err error) {
 	return err
 }
 
-func (p *parser) memory(l *Limits) (err error) {
+func (p *flagParser) memory(l *Limits) (err error) {
 	if l.Memory, err = p.size("memory", "512m"); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (p *parser) memory(l *Limits) (err error) {
 	return nil
 }
 
-func (p *parser) processors(l *Limits) (err error) {
+func (p *flagParser) processors(l *Limits) (err error) {
 	if text, given := p.text("cpus"); given {
 		if l.CPUs, err = nanoCPUs(text); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (p *parser) processors(l *Limits) (err error) {
 }
 
 // number reads a flag whose value is 0, as when it is not given, or within bounds.
-func (p *parser) number(flag string, from, to int64) (int64, error) {
+func (p *flagParser) number(flag string, from, to int64) (int64, error) {
 	text, given := p.text(flag)
 	if !given {
 		return 0, nil
@@ -151,7 +151,7 @@ func (p *parser) number(flag string, from, to int64) (int64, error) {
 }
 
 // set reads a flag whose value lists numbers and ranges, such as 0-2,4.
-func (p *parser) set(flag string) (string, error) {
+func (p *flagParser) set(flag string) (string, error) {
 	text := p.value(flag)
 	if _, err := ParseSet(text); text != "" && err != nil {
 		return "", refuse(flag, text, "write numbers and ranges, for example 0-2,4", "%w", err)
@@ -181,7 +181,7 @@ func ParseSet(text string) (map[int]bool, error) {
 }
 
 // size reads a flag whose value is a number of bytes, 0 where it is not given.
-func (p *parser) size(flag, example string) (int64, error) {
+func (p *flagParser) size(flag, example string) (int64, error) {
 	text, given := p.text(flag)
 	if !given {
 		return 0, nil

@@ -49,7 +49,7 @@ type Mount struct {
 	Options     []string  // of a tmpfs: options of mount(8)
 }
 
-func (p *parser) files() (err error) {
+func (p *flagParser) files() (err error) {
 	c := p.c
 	c.ReadOnly = p.on("read-only")
 	shm, err := p.size("shm-size", "64m")
@@ -59,12 +59,8 @@ func (p *parser) files() (err error) {
 	if shm != 0 {
 		c.ShmSize = shm
 	}
-	for _, text := range p.list("device") {
-		device, err := parseDevice(text)
-		if err != nil {
-			return err
-		}
-		c.Devices = append(c.Devices, device)
+	if err := p.devices(); err != nil {
+		return err
 	}
 	for _, group := range []struct {
 		flag  string
@@ -93,7 +89,7 @@ func (p *parser) files() (err error) {
 
 // addMount adds a mount. As with Docker two mounts cannot be at one place,
 // except that the last --tmpfs replaces an earlier tmpfs.
-func (p *parser) addMount(m Mount) error {
+func (p *flagParser) addMount(m Mount) error {
 	if m.Target == "/" {
 		return errors.New("the destination cannot be /")
 	}

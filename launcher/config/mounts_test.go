@@ -103,6 +103,14 @@ func TestMountsRefused(t *testing.T) {
 		{"device", "", "not a device"},
 		{"device", "/dev/null:/x:rwx", "not a device"},
 		{"device", "/dev/null:x", "not a device"},
+		{"device-cgroup-rule", "x", "not TYPE MAJOR:MINOR ACCESS"},
+		{"device-cgroup-rule", "c 1:3 x", "not TYPE"},
+		{"device-cgroup-rule", "d 1:3 r", "not TYPE"},
+		{"device-cgroup-rule", "c 1 r", "not TYPE"},
+		{"gpus", "", "not a list"},
+		{"gpus", "many", `"many" is neither all nor a number`},
+		{"gpus", "device=/", "is not a device"},
+		{"gpus", "driver=other", "unknown"},
 		{"shm-size", "", "not a size"},
 		{"shm-size", "-1", "not a size"},
 	} {
@@ -119,5 +127,32 @@ func refused(t *testing.T, flags Flags, want string) {
 	var e *Error
 	if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v: got %v, want an Error with %q", flags, err, want)
+	}
+}
+
+func TestDevices(t *testing.T) {
+	c, err := Parse(Flags{
+		"device":             {"/dev/a/:/dev/b", "vendor.com/class=name"},
+		"device-cgroup-rule": {"c 10:* rw", "a *:* m"},
+		"gpus":               {`"device=0,GPU-1",capabilities=compute`},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Device{{Flag: "--device /dev/a/:/dev/b", Host: "/dev/a", Target: "/dev/b", Access: "rwm"}}, c.Devices); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]DeviceRule{{"c", 10, -1, "rw"}, {"a", -1, -1, "m"}}, c.DeviceRules); diff != "" {
+		t.Error(diff)
+	}
+	gpu := `--gpus "device=0,GPU-1",capabilities=compute`
+	want := []CDIDevice{{"--device vendor.com/class=name", "vendor.com/class=name"}, {gpu, "nvidia.com/gpu=0"}, {gpu, "nvidia.com/gpu=GPU-1"}}
+	if diff := cmp.Diff(want, c.CDIDevices); diff != "" {
+		t.Error(diff)
+	}
+	for text, want := range map[string]string{"all": "nvidia.com/gpu=all", "2": "nvidia.com/gpu=0 nvidia.com/gpu=1", "count=1,driver=amd": "amd.com/gpu=0"} {
+		if got, err := gpus(text); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: got %q, %v", text, got, err)
+		}
 	}
 }

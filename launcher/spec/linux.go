@@ -43,7 +43,20 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 			})
 		}
 	}
+	for _, r := range c.DeviceRules {
+		l.Resources.Devices = append(l.Resources.Devices, specs.LinuxDeviceCgroup{
+			Allow: true, Type: r.Type, Major: number(r.Major), Minor: number(r.Minor), Access: r.Access,
+		})
+	}
 	return l
+}
+
+// number gives a device's number, or nil for any.
+func number(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
 }
 
 // namespaces lists those that the container has of its own.

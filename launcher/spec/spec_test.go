@@ -53,7 +53,7 @@ var goldens = map[string]struct {
 	"volumes":     {flags: config.Flags{"volume": {"/h:/x/y", "/h:/x:ro", "/s:/dev/shm:rslave"}, "tmpfs": {"/t:size=1m"}}, args: []string{"true"}},
 	"mounts":      {flags: config.Flags{"mount": {"type=bind,src=/h,dst=/a,bind-recursive=disabled", "type=bind,src=/h,dst=/b,ro,bind-recursive=writable", "type=bind,src=/h,dst=/c,ro", "type=tmpfs,dst=/t,ro"}}, args: []string{"true"}},
 	"old-kernel":  {flags: config.Flags{"mount": {"type=bind,src=/h,dst=/c,ro", "type=bind,src=/h,dst=/d,ro,bind-recursive=readonly,bind-propagation=rprivate"}}, args: []string{"true"}, host: func(h *Host) { h.RecursiveRO = false }},
-	"devices":     {flags: config.Flags{"device": {"/dev/fuse", "/dev/a:/dev/b:r"}}, args: []string{"true"}},
+	"devices":     {flags: config.Flags{"device": {"/dev/fuse", "/dev/a:/dev/b:r"}, "device-cgroup-rule": {"c 10:* rw"}}, args: []string{"true"}},
 	"shared":      {flags: config.Flags{"network": {"host"}, "ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}}, args: []string{"true"}},
 	"no-ipc":      {flags: config.Flags{"ipc": {"none"}, "sysctl": {"net.ipv4.ip_forward=1", "net.ipv4.ping_group_range=1 0"}, "domainname": {"d"}, "oom-score-adj": {"5"}, "security-opt": {"systempaths=unconfined", "label=disable"}}, args: []string{"true"}},
 	"cgroup":      {flags: config.Flags{"memory": {"64m"}, "memory-swap": {"-1"}, "memory-reservation": {"32m"}, "cpu-quota": {"50000"}, "cpu-shares": {"512"}, "cpuset-cpus": {"0"}, "cpuset-mems": {"0"}}, args: []string{"true"}},
