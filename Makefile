@@ -97,7 +97,7 @@ fuzz: ## every fuzz target, FUZZTIME each
 	  done; \
 	done
 
-bench: build ## launch times side by side with runc, crun, podman, docker, bubblewrap
+bench: build ## launch times side by side with runc, crun, podman, docker, bubblewrap; times of analyses
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go run ./bench
 
 generate: ## make generated files anew: profiles, system call tables

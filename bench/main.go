@@ -3,7 +3,10 @@
 // minirun's ratio to each. Ratios are what to quote: the absolute times are this
 // machine's, now.
 //
-//	bench -minirun PATH -image NAME [-n ROUNDS]
+//	bench -minirun PATH -image NAME [-n ROUNDS] [-old PATH] [-analysis]
+//
+// Then it times what people wait for while they write a profile, beside an older build
+// of minirun if one is given; -analysis leaves the launches out, and needs no root.
 //
 // Needs root. A peer that is not installed, or that cannot start a container
 // here, is listed with the reason and takes no part.
@@ -28,14 +31,24 @@ func main() {
 	minirun := flag.String("minirun", "./minirun", "the `binary` to measure")
 	image := flag.String("image", "debian", "a local `image` that has /bin/true")
 	rounds := flag.Int("n", 30, "`rounds`, each of which starts every peer once")
+	old := flag.String("old", "", "another build of minirun: the `binary` to compare the analyses with")
+	only := flag.Bool("analysis", false, "time the analyses of profiles only")
 	flag.Parse()
-	if err := run(*minirun, *image, *rounds); err != nil {
+	if err := bench(*minirun, *image, *old, *rounds, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(minirun, image string, rounds int) error {
+func bench(minirun, image, old string, rounds int, only bool) error {
+	if only {
+		dir, err := os.MkdirTemp("", "minirun-bench-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		return (&lab{minirun: minirun, dir: dir}).analyze(old, rounds)
+	}
 	// A signal ends the program being measured; what set-up made is removed by the defers.
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
@@ -45,6 +58,13 @@ func run(minirun, image string, rounds int) error {
 		return err
 	}
 	defer lab.close()
+	if err := launches(lab, rounds, interrupted); err != nil {
+		return err
+	}
+	return lab.analyze(old, min(rounds, 5))
+}
+
+func launches(lab *lab, rounds int, interrupted <-chan os.Signal) error {
 	var peers []*peer
 	for _, p := range lab.peers() {
 		if err := p.start(); err != nil {

@@ -27,7 +27,7 @@ import (
 // cannot be undone, or be done twice, in the tests' own process.
 const childVariable = "MINIRUN_INTEGRATION_CHILD"
 
-var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "launch": launchChild}
+var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild}
 
 func child(t *testing.T, name string) *exec.Cmd {
 	t.Helper()

@@ -33,7 +33,7 @@ func seccompVerb(t *testing.T, status int, args ...string) string {
 		t.Fatal(err)
 	}
 	wantStatus(t, cmd, status)
-	if status != 125 && errors.Len() > 0 {
+	if status < 2 && errors.Len() > 0 {
 		t.Errorf("%v: %s", args, &errors)
 	}
 	return out.String() + errors.String()
@@ -133,10 +133,10 @@ func filterThread(program []unix.SockFilter) error {
 	return os.NewSyscallError("prctl(PR_SET_SECCOMP)", unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0))
 }
 
-// Two filters that are not minirun's, in the order in which they were installed.
-func TestDumpForeignFilters(t *testing.T) {
-	requires(t, readableFilter)
-	cmd := child(t, "filtered")
+// filteredThread starts a child and returns the number of its thread that has filters.
+func filteredThread(t *testing.T, name string) string {
+	t.Helper()
+	cmd := child(t, name)
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -152,13 +152,51 @@ func TestDumpForeignFilters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid = strings.TrimSpace(pid)
+	return strings.TrimSpace(pid)
+}
+
+// Two filters that are not minirun's, in the order in which they were installed.
+func TestDumpForeignFilters(t *testing.T) {
+	requires(t, readableFilter)
+	pid := filteredThread(t, "filtered")
 	want := "filter 1 of 2, 1 instruction\n    0  ret  ALLOW\nfilter 2 of 2, 2 instructions\n    0  load arch\n    1  ret  ALLOW\n"
 	if got := seccompVerb(t, 0, "dump", pid); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got, want := seccompVerb(t, 1, "dump", "--against", "default", pid), "none of the 2 filters is what default gives\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// intricateChild is a thread whose filter compares two arguments with each other.
+func intricateChild() error {
+	runtime.LockOSThread()
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ, K: unix.SYS_ACCT, Jf: 5},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16},
+		{Code: unix.BPF_MISC | unix.BPF_TAX},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 24},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_X, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := filterThread(program); err != nil {
+		return err
+	}
+	fmt.Println(unix.Gettid())
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// What a filter does that compares arguments with each other is not found out: that
+// is said, and is neither the same nor a difference.
+func TestDumpIntricate(t *testing.T) {
+	requires(t, readableFilter)
+	pid := filteredThread(t, "intricate")
+	got := seccompVerb(t, 2, "dump", "--against", "default", pid)
+	if !strings.Contains(got, "acct: the program is too intricate to say what it does for all arguments") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -109,7 +109,7 @@ func bruteForce(t *testing.T, p *bpf.Program, outcomes []bpf.Outcome, small bpf.
 		}
 		for _, o := range outcomes {
 			if o.Calls.Has(c) != (o.Verdict == v) {
-				t.Fatalf("%+v gets %#x: that it is in the set of %#x is %v\nprogram %+v", c, v, o.Verdict, o.Calls.Has(c), p.Instructions)
+				t.Fatalf("%+v gets %s: that it is in the set of %s is %v\nprogram %+v", c, v, o.Verdict, o.Calls.Has(c), p.Instructions)
 			}
 		}
 	}
@@ -117,10 +117,10 @@ func bruteForce(t *testing.T, p *bpf.Program, outcomes []bpf.Outcome, small bpf.
 		here := o.Calls.And(small)
 		c, seen := first[o.Verdict]
 		if here.Empty() == seen {
-			t.Fatalf("%#x: none is %v, seen is %v\nprogram %+v", o.Verdict, here.Empty(), seen, p.Instructions)
+			t.Fatalf("%s: none is %v, seen is %v\nprogram %+v", o.Verdict, here.Empty(), seen, p.Instructions)
 		}
 		if seen && here.Least() != c {
-			t.Fatalf("%#x: the least is said to be %+v, and is %+v\nprogram %+v", o.Verdict, here.Least(), c, p.Instructions)
+			t.Fatalf("%s: the least is said to be %+v, and is %+v\nprogram %+v", o.Verdict, here.Least(), c, p.Instructions)
 		}
 	}
 	return len(first)
@@ -145,7 +145,7 @@ func TestVerdictsRandom(t *testing.T) {
 			whole := solver.Number(a, 3).All()
 			for _, o := range outcomes {
 				if got := bpftest.Interpret(t, p, o.Calls.Least()); got != o.Verdict {
-					t.Fatalf("%+v gets %#x, not %#x\nprogram %+v", o.Calls.Least(), got, o.Verdict, p.Instructions)
+					t.Fatalf("%+v gets %s, not %s\nprogram %+v", o.Calls.Least(), got, o.Verdict, p.Instructions)
 				}
 				whole = whole.Minus(o.Calls)
 			}
@@ -157,7 +157,7 @@ func TestVerdictsRandom(t *testing.T) {
 				c.Nr, c.Arch = 3, a.Audit()
 				v := bpftest.Interpret(t, p, c)
 				if !slices.ContainsFunc(outcomes, func(o bpf.Outcome) bool { return o.Verdict == v && o.Calls.Has(c) }) {
-					t.Fatalf("%+v gets %#x, which is not found\nprogram %+v", c, v, p.Instructions)
+					t.Fatalf("%+v gets %s, which is not found\nprogram %+v", c, v, p.Instructions)
 				}
 			}
 			return nil
