@@ -107,8 +107,8 @@ func (p *parser) only(n *node, key string) *node {
 	}
 	value := n.member(key)
 	for _, f := range n.fields {
-		if f.name.text == key && f.value != value {
-			p.complain(f.name, "remove one of the two", "duplicate key %q", key)
+		if strings.EqualFold(f.name.text, key) && f.value != value {
+			p.complain(f.name, "remove one of the two", "duplicate key %q", f.name.text)
 		}
 	}
 	return value

@@ -131,6 +131,9 @@ func TestFormComplaints(t *testing.T) {
 		"a configuration with two": {`{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, »"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}`, []complaint{
 			{`duplicate key "seccomp"`, "remove one of the two"},
 		}},
+		"a configuration with two in any case": {`{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}, »"Linux": {}}`, []complaint{
+			{`duplicate key "Linux"`, "remove one of the two"},
+		}},
 		"what a runtime overlooks": {
 			`{"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", »"defaultErrno": "ENOSYS", »"archMap": [], »"DefaultErrnoRet": 1, "syscalls": [
 	{"names": ["read"], »"name": "", "action": "SCMP_ACT_ERRNO", »"errno": "ENOSYS", "comment": "fine", "_note": "fine", »"includes": {"caps": ["CAP_KILL"]}, »"excludes": {}}]}}}`,
@@ -248,6 +251,27 @@ func TestFormsEditLayout(t *testing.T) {
 	want := strings.Replace(source, rule, rule+",\n"+strings.Replace(rule, "read", "chown", 1), 1)
 	if diff := cmp.Diff(want, string(edited)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// An edit and a remedy find keys in any case, as the profile is read.
+func TestEditKeyCase(t *testing.T) {
+	const source = `{"DefaultAction": "SCMP_ACT_ERRNO", "Syscalls": [{"Names": ["chown", "read"], "Action": "SCMP_ACT_ALLOW"}, {"NAME": "mount", "action": "SCMP_ACT_ALLOW"}, {"Names": [], "action": "SCMP_ACT_ALLOW"}]}`
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited, err := p.Edit([]Edit{{Action: Deny, Names: []string{"chown", "mount"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"DefaultAction": "SCMP_ACT_ERRNO", "Syscalls": [{"Names": ["read"], "Action": "SCMP_ACT_ALLOW"}, {"Names": [], "action": "SCMP_ACT_ALLOW"}]}`
+	if string(edited) != want {
+		t.Errorf("edited: %s", edited)
+	}
+	fixed, n, err := FixFindings(edited, lint(t, string(edited)))
+	if err != nil || n != 1 || string(fixed) != strings.Replace(want, `, {"Names": [], "action": "SCMP_ACT_ALLOW"}`, "", 1) {
+		t.Errorf("fixed %d: %s, %v", n, fixed, err)
 	}
 }
 

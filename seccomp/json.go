@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -127,17 +129,20 @@ func (r *jsonReader) value(depth int) (*node, *syntaxError) {
 // has reports whether an object has a key.
 func (n *node) has(key string) bool { return n.member(key) != nil }
 
-// member is the value of an object's key, or nil.
+// member is the value of an object's key, in any case when there is none in its
+// own, or nil.
 func (n *node) member(key string) *node {
 	if n == nil {
 		return nil
 	}
-	for _, f := range n.fields {
-		if f.name.text == key {
-			return f.value
-		}
+	i := slices.IndexFunc(n.fields, func(f field) bool { return f.name.text == key })
+	if i < 0 {
+		i = slices.IndexFunc(n.fields, func(f field) bool { return strings.EqualFold(f.name.text, key) })
 	}
-	return nil
+	if i < 0 {
+		return nil
+	}
+	return n.fields[i].value
 }
 
 // word is the value of an object's key when that is a string, or "".
