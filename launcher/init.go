@@ -6,6 +6,7 @@ package launcher
 /*
 #cgo LDFLAGS: -lpthread
 #include "page.h"
+#include "quit.h"
 */
 import "C"
 
@@ -47,6 +48,7 @@ func init() { //nolint:gochecknoinits // nothing later than this will do
 // double clone that enters the namespaces. Should the launcher have died before
 // that, libcontainer finds its pipe closed and ends.
 func Init() {
+	C.quit_on_signals()
 	if err := restoreFileLimit(); err != nil {
 		fatal("restore the limit on open files", err)
 	}

@@ -120,7 +120,13 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	}
 	err = container.Start(process)
 	page.started()
-	if err != nil {
+	n := sigs.pendingEnd()
+	switch {
+	case n != 0 && err == nil:
+		return 128 + n, kill(process)
+	case n != 0: // at a terminal the signal has reached init too
+		return 128 + n, nil
+	case err != nil:
 		return 0, cmp.Or(page.failure(), startError(o.Spec.Process.Args[0], err))
 	}
 	if err := bind(page, cgroup, o); err != nil {
