@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp"
@@ -15,9 +20,9 @@ func (a *app) doctorCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "doctor",
 		Usage: "check that this machine has what a launch needs",
-		Description: `For each thing: ok, or what is missing and how to mend it. Ends with 0 when
-containers can be launched, with 1 when something that is needed is missing.
-Warnings are of what a launch can do without.`,
+		Description: `For each requirement: ok, or what is missing and how to fix it. The exit status is 0
+when containers can be launched and 1 when something required is missing. A warning
+is about something that a launch can do without.`,
 		Flags:  []ucli.Flag{formatFlag()},
 		Action: a.doctorAction,
 	}
@@ -59,7 +64,7 @@ func (a *app) writeChecks(w io.Writer, checks []launcher.Check) error {
 		if c.Fix == "" {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%27sto mend it: %s\n", "", printable(c.Fix)); err != nil {
+		if _, err := fmt.Fprintf(w, "%27sfix: %s\n", "", printable(c.Fix)); err != nil {
 			return err
 		}
 	}
@@ -78,16 +83,43 @@ func libseccompCheck(version string) launcher.Check {
 	return check
 }
 
-// storeCheck looks at the folder of images and containers.
+// storeCheck looks at the directory of images and containers, and does not make it.
 func storeCheck(c *ucli.Context) launcher.Check {
 	check := launcher.Check{Name: "store", Status: launcher.CheckOK}
 	d, err := dirs(c)
 	if err == nil {
 		check.Detail = d.Root
-		_, err = openStore(c)
+		_, err = os.Stat(d.Root)
+		switch {
+		case err == nil:
+			_, err = openStore(c)
+		case errors.Is(err, fs.ErrNotExist):
+			check.Detail += " does not exist yet; the first image makes it"
+			err = writableParent(d.Root)
+		}
 	}
 	if err != nil {
-		check.Status, check.Detail, check.Fix = launcher.CheckMissing, err.Error(), "choose a folder of your own with --root DIR"
+		check.Status, check.Detail, check.Fix = launcher.CheckMissing, err.Error(), "choose a directory of your own with --root DIR"
 	}
 	return check
+}
+
+// writableParent returns an error unless the nearest directory above a path
+// that exists can be written.
+func writableParent(path string) error {
+	for parent := filepath.Dir(path); ; parent = filepath.Dir(parent) {
+		info, err := os.Stat(parent)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && parent != "/":
+			continue
+		case err != nil:
+			return err
+		case !info.IsDir():
+			return &fs.PathError{Op: "make", Path: path, Err: unix.ENOTDIR}
+		}
+		if err := unix.Access(parent, unix.W_OK|unix.X_OK); err != nil {
+			return &fs.PathError{Op: "write", Path: parent, Err: err}
+		}
+		return nil
+	}
 }
