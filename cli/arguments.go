@@ -114,7 +114,7 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 		return &arranged{help: a.path}, nil
 	}
 	if verb == run && len(rest) == 0 {
-		return nil, &usageError{"run: IMAGE is missing", "write 'minirun [FLAGS] IMAGE [COMMAND [ARG...]]'; 'minirun images' lists what is there"}
+		return nil, &usageError{"run: IMAGE is missing", "write 'minirun [FLAGS] IMAGE [COMMAND [ARG...]]'; 'minirun images' lists the images of the store"}
 	}
 	out := append(a.globals, a.verb...)
 	out = append(append(out, a.flags...), "--")
@@ -380,7 +380,7 @@ func unknownCommand(after string, commands []*ucli.Command, word string) error {
 			names = append(names, c.Name)
 		}
 	}
-	e := &usageError{fmt.Sprintf("%s: no such command: %s", after, word), "there are " + strings.Join(names, ", ")}
+	e := &usageError{fmt.Sprintf("%s: no such command: %s", after, word), "use one of " + strings.Join(names, ", ")}
 	if near := spelling.Nearest(word, names); near != "" {
 		e.hint = "did you mean " + near + "?"
 	}

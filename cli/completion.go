@@ -30,7 +30,7 @@ func (a *app) completionCommand() *ucli.Command {
 			}
 			shell := c.Args().First()
 			if !slices.Contains(shells[:], shell) {
-				return &usageError{"completion: unknown shell: " + shell, "there are " + strings.Join(shells[:], ", ")}
+				return &usageError{"completion: unknown shell: " + shell, "use one of " + strings.Join(shells[:], ", ")}
 			}
 			script, err := completions.ReadFile("completions/minirun." + shell)
 			if err != nil {

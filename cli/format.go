@@ -19,7 +19,7 @@ func wantsJSON(c *ucli.Context) (bool, error) {
 	case "json":
 		return true, nil
 	default:
-		return false, &usageError{"--format " + format + ": unknown format", "there are text and json"}
+		return false, &usageError{"--format " + format + ": unknown format", "use text or json"}
 	}
 }
 

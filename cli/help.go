@@ -36,7 +36,7 @@ OCI layout (oci:DIR), or host: for this machine's own root, copy-on-write. What
 a container writes is gone when it ends. Its network is none unless you say
 otherwise: --network host gives it this machine's.
 
-Verbs ('minirun VERB --help' tells more; 'minirun run pull' runs an image called pull):
+Verbs ('minirun help VERB' shows more; 'minirun run pull' runs an image called pull):
 `)
 	commandTable(b, app.Commands)
 	flagTable(b, append(runFlags(), app.Flags...))

@@ -143,7 +143,7 @@ func (l imageList) writer(format string, quiet bool) (func(io.Writer, []rootfs.I
 	case format == "text" || format == "table" || format == "":
 		format = imageTable
 	case !strings.Contains(format, "{{"):
-		return nil, &usageError{"--format " + format + ": unknown format", "there are text, json and templates such as '{{.Name}}'"}
+		return nil, &usageError{"--format " + format + ": unknown format", "use text, json or a template such as '{{.Name}}'"}
 	}
 	format, heading := strings.CutPrefix(format, "table ")
 	// As with Docker, \t and \n of the shell's quotes are a tab and a line's end.

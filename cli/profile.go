@@ -83,7 +83,7 @@ func profileFlag() ucli.Flag {
 
 // firstProfileFlag is profileFlag for verbs that want profiles as words.
 func firstProfileFlag() ucli.Flag {
-	return text("", "profile", "", "look at the profile in `FILE`, or default, before those of the words").with(files("default"))
+	return text("", "profile", "", "profile to read first, before the arguments: `FILE` or default").with(files("default"))
 }
 
 // profileNames are the profiles of a verb that takes them as words; that of
@@ -108,7 +108,7 @@ func target(c *ucli.Context) (seccomp.Target, error) {
 	if name := c.String("arch"); c.IsSet("arch") {
 		arch, ok := syscalls.ParseArch(name)
 		if !ok {
-			return t, &usageError{"--arch " + name + ": unknown architecture", "there are amd64, arm64, s390x, ppc64le, riscv64 and others"}
+			return t, &usageError{"--arch " + name + ": unknown architecture", "use amd64, arm64, s390x, ppc64le, riscv64 or the like"}
 		}
 		t.Arch = arch
 	}

@@ -83,7 +83,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 		delete(given, name) // those that are not the container's
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
-		return nil, &usageError{"--pull " + c.String("pull") + ": no such policy", "there are always, missing and never"}
+		return nil, &usageError{"--pull " + c.String("pull") + ": no such policy", "use always, missing or never"}
 	}
 	var err error
 	if given["env"], err = environmentFlags(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {

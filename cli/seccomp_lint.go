@@ -31,7 +31,7 @@ func (a *app) lintAction(c *ucli.Context) error {
 	}
 	form := c.String("format")
 	if !slices.Contains([]string{"text", "json", "sarif"}, form) {
-		return &usageError{"--format " + form + ": unknown format", "there are text, json and sarif"}
+		return &usageError{"--format " + form + ": unknown format", "use text, json or sarif"}
 	}
 	t, err := target(c)
 	if err != nil {

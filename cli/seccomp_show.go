@@ -66,7 +66,7 @@ func (a *app) show(p *seccomp.Policy, form string) error {
 	case "c":
 		_, err = fmt.Fprint(a.stdout, program.C())
 	default:
-		err = &usageError{"--as " + form + ": no such form", "there are json, bpf, asm, c and pfc"}
+		err = &usageError{"--as " + form + ": no such form", "use json, bpf, asm, c or pfc"}
 	}
 	return err
 }
