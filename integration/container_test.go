@@ -69,7 +69,8 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 	return l
 }
 
-// pid1 finds the one child of a launcher.
+// pid1 finds the child of a launcher that is in a PID namespace of its own: the
+// launcher has another, the guard.
 func pid1(t *testing.T, launcher int) int {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", launcher))
@@ -79,7 +80,14 @@ func pid1(t *testing.T, launcher int) int {
 	var children []string
 	for _, task := range tasks {
 		pids, _ := os.ReadFile(task) // a thread that has ended
-		children = append(children, strings.Fields(string(pids))...)
+		for _, pid := range strings.Fields(string(pids)) {
+			status, _ := os.ReadFile("/proc/" + pid + "/status")
+			_, numbers, _ := strings.Cut(string(status), "\nNSpid:")
+			line, _, _ := strings.Cut(numbers, "\n")
+			if strings.HasSuffix(line, "\t1") {
+				children = append(children, pid)
+			}
+		}
 	}
 	if len(children) != 1 {
 		t.Fatalf("launcher %d has the children %v, want one", launcher, children)

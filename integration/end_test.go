@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,16 +37,17 @@ func TestEndBySignal(t *testing.T) {
 // PID 1 has no default for signals, so SIGTERM does nothing to a sleep, as
 // under Docker; with --init the sleep is not PID 1 and dies of it.
 func TestTerminatePID1(t *testing.T) {
-	c := launch(t, nil, "bash", "-c", "echo ready; exec sleep 1000")
+	c := launch(t, nil, "perl", "-e", `$SIG{USR1} = sub { print "usr1\n"; exit 9 }; $| = 1; print "ready\n"; sleep 1 while 1`)
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	// The signal has come through once it is neither pending nor unread: the
-	// next one, which nothing can resist, is behind it.
-	if err := syscall.Kill(c.pid1, syscall.SIGKILL); err != nil {
+	// Signals are passed on in the order in which they come. The launcher has taken
+	// the first before the second is sent, and PID 1 lives to handle that one.
+	eventually(t, "the launcher takes SIGTERM", func() bool { return !pending(c.Process.Pid, syscall.SIGTERM) })
+	if err := c.Process.Signal(syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, c.Cmd, 137)
+	wantStatus(t, c.Cmd, 9)
 	wantNothing(t, c)
 
 	c = launch(t, []string{"--init"}, "bash", "-c", "echo ready; exec sleep 1000")
@@ -67,43 +69,99 @@ func wantNothing(t *testing.T, c *launched) {
 	}
 }
 
-// After SIGKILL the kernel ends the container; folder and cgroup go with the
-// next start.
+// After SIGKILL of the launcher the container ends, whatever its PID 1 did about the
+// parent-death signal. Folder and cgroup go with the next start.
 func TestKilledLauncher(t *testing.T) {
-	c := launch(t, nil, "bash", "-c", "sleep 1000 & echo ready; wait")
-	if err := c.Process.Kill(); err != nil {
-		t.Fatal(err)
+	const clear = "syscall(157, 1, 0, 0, 0, 0) == 0 or die $!;" // prctl(PR_SET_PDEATHSIG, 0), x86-64
+	for name, tt := range map[string]struct {
+		needs   string // GOARCH
+		flags   []string
+		command []string
+		becomes string
+	}{
+		"shell":                    {"", nil, []string{"bash", "-c", "sleep 1000 & echo ready; wait"}, "bash"},
+		"file capabilities":        {"", nil, []string{"bash", "-c", "echo ready; exec ping -i 100 127.0.0.1"}, "ping"},
+		"parent-death signal off":  {"amd64", nil, []string{"perl", "-e", "$|=1; " + clear + `print "ready\n"; exec "sleep", "1000"`}, "sleep"},
+		"other credentials":        {"", nil, []string{"perl", "-e", `$|=1; use POSIX; setgid(1); setuid(1); print "ready\n"; exec "sleep", "1000"`}, "sleep"},
+		"signals ignored":          {"amd64", nil, []string{"perl", "-e", "$|=1; $SIG{$_}='IGNORE' for qw(HUP INT TERM); " + clear + `fork; print "ready\n"; exec "sleep", "1000"`}, "sleep"},
+		"with --init and terminal": {"", []string{"--init", "-t"}, []string{"sh", "-c", "echo ready; exec sleep 1000"}, "minirun-init"},
+		"stopped":                  {"amd64", nil, []string{"perl", "-e", "$|=1; " + clear + `print "ready\n"; exec "sleep", "1000"`}, "sleep"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tt.needs != "" && tt.needs != runtime.GOARCH {
+				t.Skip("a number of this test is that of", tt.needs)
+			}
+			c := launch(t, tt.flags, tt.command...)
+			becomes(t, c.pid1, tt.becomes)
+			if name == "stopped" {
+				if err := syscall.Kill(c.pid1, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+			}
+			guard := guardOf(t, c.Process.Pid)
+			if err := c.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Wait()
+			eventually(t, "PID 1 dies with its launcher", func() bool { return gone(c.pid1) })
+			eventually(t, "the guard ends", func() bool { return gone(guard) })
+			for _, left := range of(c.name) {
+				if strings.HasPrefix(left, "mount") {
+					t.Error(left)
+				}
+			}
+			if err := minirun(t, "debian", "true").Run(); err != nil {
+				t.Fatal(err)
+			}
+			wantNothing(t, c)
+		})
 	}
-	_ = c.Wait()
-	eventually(t, "PID 1 dies with its launcher", func() bool { return gone(c.pid1) })
-	for _, left := range of(c.name) {
-		if strings.HasPrefix(left, "mount") {
-			t.Error(left)
-		}
-	}
-	if err := minirun(t, "debian", "true").Run(); err != nil {
-		t.Fatal(err)
-	}
-	wantNothing(t, c)
 }
 
-// A program with file capabilities loses the parent-death signal at execve(2):
-// then it is the next start that ends the container.
-func TestKilledLauncherOfPrivilegedProgram(t *testing.T) {
-	c := launch(t, nil, "bash", "-c", "echo ready; exec ping -i 100 127.0.0.1")
-	eventually(t, "bash becomes ping", func() bool {
-		comm, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(c.pid1), "comm"))
-		return string(comm) == "ping\n"
+// The guard holds nothing of the user's, cannot be reached by way of the terminal
+// or the launcher's process group, and goes with the container.
+func TestGuard(t *testing.T) {
+	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
+	guard := guardOf(t, c.Process.Pid)
+	proc := "/proc/" + strconv.Itoa(guard)
+	eventually(t, "the guard closes its files", func() bool {
+		fds, err := os.ReadDir(proc + "/fd")
+		return err == nil && len(fds) == 2
 	})
-	if err := c.Process.Kill(); err != nil {
+	for _, fd := range []string{"0", "1"} {
+		if to, err := os.Readlink(proc + "/fd/" + fd); err != nil || to != "anon_inode:[pidfd]" {
+			t.Errorf("the guard's file %s is %s (%v)", fd, to, err)
+		}
+	}
+	if group, err := syscall.Getpgid(guard); err != nil || group != guard {
+		t.Errorf("the guard is in the process group %d (%v)", group, err)
+	}
+	if err := syscall.Kill(c.pid1, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.Wait()
-	if err := minirun(t, "debian", "true").Run(); err != nil {
-		t.Fatal(err)
+	wantStatus(t, c.Cmd, 137)
+	if !gone(guard) {
+		t.Error("the guard is left")
 	}
-	eventually(t, "ping is gone", func() bool { return gone(c.pid1) })
-	wantNothing(t, c)
+}
+
+// guardOf finds a launcher's guard.
+func guardOf(t *testing.T, launcher int) (pid int) {
+	t.Helper()
+	eventually(t, "there is a guard", func() bool {
+		tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(launcher) + "/task/*/children")
+		for _, task := range tasks {
+			pids, _ := os.ReadFile(task) // a thread that has ended
+			for _, child := range strings.Fields(string(pids)) {
+				comm, _ := os.ReadFile("/proc/" + child + "/comm")
+				if string(comm) == "minirun-guard\n" {
+					pid, _ = strconv.Atoi(child)
+				}
+			}
+		}
+		return pid != 0
+	})
+	return pid
 }
 
 // A start that fails at any of its stages leaves nothing.
@@ -112,32 +170,37 @@ func TestFailedStart(t *testing.T) {
 	if err := os.WriteFile(occupied, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, args := range map[string][]string{
-		"image":       {"no/such:image"},
-		"image path":  {"dir:/no/such"},
-		"profile":     {"--seccomp", occupied, "debian", "true"},
-		"user":        {"--user", "nosuch", "debian", "true"},
-		"capability":  {"--cap-add", "NOSUCH", "debian", "true"},
-		"device":      {"--device", "/dev/nosuch", "debian", "true"},
-		"mount":       {"--volume", occupied + ":/etc", "debian", "true"},
-		"workdir":     {"--workdir", "/etc/passwd", "debian", "true"},
-		"command":     {"debian", "nosuch"},
-		"memory":      {"--memory", "6m", "--ulimit", "nofile=1:1", "debian", "true"},
-		"tty":         {"-it", "debian", "true"},
-		"cgroup name": {"--cgroup-manager", "nosuch", "debian", "true"},
+	for name, tt := range map[string]struct {
+		args   []string
+		status int
+		want   string // what the message contains
+	}{
+		"image":       {[]string{"--pull", "never", "no/such:image"}, 125, "no/such:image: no such image"},
+		"image path":  {[]string{"dir:/no/such"}, 125, "image dir:/no/such: lstat /no: no such file or directory"},
+		"profile":     {[]string{"--seccomp", occupied, "debian", "true"}, 125, occupied + ":1:1: the profile is empty"},
+		"user":        {[]string{"--user", "nosuch", "debian", "true"}, 125, "no matching entries in passwd file"},
+		"capability":  {[]string{"--cap-add", "NOSUCH", "debian", "true"}, 125, "unknown capability"},
+		"device":      {[]string{"--device", "/dev/nosuch", "debian", "true"}, 125, "/dev/nosuch: no such file or directory"},
+		"mount":       {[]string{"--volume", occupied + ":/etc", "debian", "true"}, 125, " at /etc: not a directory"},
+		"workdir":     {[]string{"--workdir", "/etc/passwd", "debian", "true"}, 125, "not a directory"},
+		"command":     {[]string{"debian", "nosuch"}, 127, "run nosuch: executable file not found in $PATH"},
+		"file limit":  {[]string{"--ulimit", "nofile=1:1", "debian", "true"}, 125, "--ulimit nofile=1:1: a start itself needs"},
+		"tty":         {[]string{"-it", "debian", "true"}, 125, "stdin is not a terminal"},
+		"cgroup name": {[]string{"--cgroup-manager", "nosuch", "debian", "true"}, 125, "--cgroup-manager nosuch: no such manager"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			container := containerName(t)
-			cmd := minirun(t, append([]string{"--name", container}, args...)...)
+			cmd := minirun(t, append([]string{"--name", container}, tt.args...)...)
 			out, err := cmd.CombinedOutput()
 			if err == nil {
 				t.Fatal("it started")
 			}
-			if got := cmd.ProcessState.ExitCode(); got != 125 && got != 127 {
-				t.Errorf("status %d: %s", got, out)
+			if got := cmd.ProcessState.ExitCode(); got != tt.status {
+				t.Errorf("status %d, want %d", got, tt.status)
 			}
-			if !strings.HasPrefix(string(out), "minirun: ") {
-				t.Errorf("no message: %q", out)
+			line, _, _ := strings.Cut(string(out), "\n")
+			if !strings.HasPrefix(line, "minirun: ") || !strings.Contains(line, tt.want) {
+				t.Errorf("got %q, want `minirun: ...%s...`", out, tt.want)
 			}
 			wantNothingOf(t, container)
 		})

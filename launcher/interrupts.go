@@ -29,8 +29,9 @@ type interrupts struct {
 
 const interruptsWithin = 1200 * time.Millisecond
 
-// signalled is called when PID 1 was sent SIGINT.
-func (i *interrupts) signalled(now time.Time) {
+// signal is called before PID 1 is sent SIGINT: just after it what waits for signals
+// looks like what ignores them.
+func (i *interrupts) signal(now time.Time) {
 	if handles(i.init.pid, unix.SIGINT) {
 		return
 	}
@@ -40,7 +41,7 @@ func (i *interrupts) signalled(now time.Time) {
 	}
 }
 
-// typed is called when ^C was typed on the container's terminal.
+// typed is called before ^C is typed on the container's terminal.
 func (i *interrupts) typed(terminal *os.File, now time.Time) {
 	group, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPGRP)
 	if err == nil && (group == 0 || group == i.init.pid && !groupHandles(group, unix.SIGINT)) {
@@ -62,13 +63,16 @@ func (i *interrupts) press(now time.Time) bool {
 
 var errIgnored = errors.New("the command runs as PID 1 and has no handler for SIGINT, so ^C does nothing")
 
-// report says why the container was killed, if it was.
-func (i *interrupts) report() {
+// done reports whether the container was killed.
+func (i *interrupts) done() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.killed {
-		i.warn(&Error{Op: "killed the container", Err: errIgnored, Help: "--init runs the command under a PID 1 that passes signals on"})
-	}
+	return i.killed
+}
+
+// report says why the container was killed.
+func (i *interrupts) report() {
+	i.warn(&Error{Op: "killed the container", Err: errIgnored, Help: "--init runs the command under a PID 1 that passes signals on"})
 }
 
 // keyboard is the user's input to a terminal. It watches for ^C.

@@ -22,7 +22,7 @@ import (
 // the spec's root. The container is gone when Run returns: no process, cgroup or
 // runtime state remains, and a terminal has its mode back. What cannot be removed
 // is a warning: the command's own status is returned. Should the caller be
-// killed, the kernel kills the container's PID 1 (PR_SET_PDEATHSIG).
+// killed, the container's PID 1 is killed, see [guard].
 //
 // Signals that reach the caller while Run runs go to the container's PID 1; see
 // [signals].
@@ -137,6 +137,11 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 		return 0, errors.Join(err, kill(process))
 	}
 	defer init.pidfd.Close()
+	guard, err := startGuard(init)
+	if err != nil {
+		return 0, errors.Join(&Error{Op: "start the container's guard", Err: err}, kill(process))
+	}
+	defer guard.stop()
 	streams.interrupts = &interrupts{init: init, warn: c.warn}
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
@@ -151,7 +156,10 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	}
 	err = streams.drain(sigs.ended)
 	streams.close()
-	streams.interrupts.report()
+	if streams.interrupts.done() {
+		streams.interrupts.report()
+		sigs.kept = true // the user may not have let go of ^C, and there is something to clean up
+	}
 	return c.ended(state, err)
 }
 

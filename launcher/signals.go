@@ -22,6 +22,7 @@ import (
 // The signals are the process's: one of these may be in use at a time.
 type signals struct {
 	ch    chan unix.Signal
+	kept  bool             // stop leaves the signals caught: they do nothing then
 	ended chan unix.Signal // one that asks for the end of a container that has ended
 }
 
@@ -56,7 +57,11 @@ func (s *signals) read(r *os.File) {
 // stop gives the signals back to whom they had. The pipe stays open: on another
 // thread the handler may still be at it, and must not write to what has got its
 // number next.
-func (s *signals) stop() { C.signals_release() }
+func (s *signals) stop() {
+	if !s.kept {
+		C.signals_release()
+	}
+}
 
 // pendingEnd takes the signals that came before there was a container to send
 // them to. It gives the number of one that asks for the end, else 0.
@@ -86,11 +91,10 @@ func (s *signals) forward(init *initProcess, streams *streams) {
 			streams.resize()
 			continue
 		}
-		err := init.signal(sig)
-		switch {
-		case err == nil && sig == unix.SIGINT:
-			streams.interrupts.signalled(time.Now())
-		case errors.Is(err, unix.ESRCH) && asksForEnd(sig):
+		if sig == unix.SIGINT {
+			streams.interrupts.signal(time.Now())
+		}
+		if err := init.signal(sig); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
 			s.ended <- sig
 			return
 		}

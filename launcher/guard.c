@@ -1,0 +1,58 @@
+#define _GNU_SOURCE
+#include "guard.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { INIT = 0, LAUNCHER = 1, REST = 2 }; // the guard's descriptors
+
+// keep_only closes all files but the two: a guard must not hold the user's terminal
+// or pipes, or a lock of the launcher's.
+static void keep_only(int init, int launcher)
+{
+	dup2(init, INIT);
+	dup2(launcher, LAUNCHER);
+	if (syscall(SYS_close_range, REST, ~0U, 0) == 0) // Linux 5.9
+		return;
+	struct rlimit limit = {.rlim_cur = 1 << 20};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (rlim_t fd = REST; fd < limit.rlim_cur; fd++)
+		close(fd);
+}
+
+// guard runs in a copy of one thread of a Go program, with all signals blocked: it
+// calls nothing that takes a lock, and never the Go runtime.
+static void guard(int init, int launcher)
+{
+	setsid(); // so that no signal to the launcher's group or terminal reaches it
+	prctl(PR_SET_NAME, "minirun-guard");
+	keep_only(init, launcher);
+	if (chdir("/") < 0)
+		_exit(1); // cannot be
+
+	struct pollfd ends[] = {{.fd = INIT, .events = POLLIN}, {.fd = LAUNCHER, .events = POLLIN}};
+	while (poll(ends, 2, -1) < 0)
+		;
+	if (ends[LAUNCHER].revents != 0)
+		syscall(SYS_pidfd_send_signal, INIT, SIGKILL, NULL, 0); // Linux 5.1
+	_exit(0);
+}
+
+int guard_start(int init, int launcher)
+{
+	sigset_t all, old;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid_t pid = fork();
+	if (pid == 0)
+		guard(init, launcher);
+	int error = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return pid < 0 ? -error : pid;
+}
