@@ -1,7 +1,8 @@
 // Bench launches /bin/true by minirun and by its peers, in turn within one run, each
 // on a machine at rest and under the same seccomp filter, and prints the medians and
 // minirun's ratio to each. Ratios are what to quote: the absolute times are this
-// machine's, now.
+// machine's, now. Then it prints what memory minirun takes to pull some tarballs,
+// of which two are made to take much.
 //
 //	bench -minirun PATH -image NAME [-n ROUNDS] [-old PATH] [-analysis]
 //
@@ -86,7 +87,10 @@ func launches(lab *lab, rounds int, interrupted <-chan os.Signal) error {
 			}
 		}
 	}
-	return report(peers)
+	if err := report(peers); err != nil {
+		return err
+	}
+	return lab.reportMemory()
 }
 
 // peer is one way to start /bin/true in a container.

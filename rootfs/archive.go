@@ -258,7 +258,7 @@ func openPlain(file string) (io.ReadCloser, error) {
 	}
 	var plain io.ReadCloser
 	if err == nil {
-		plain, err = compression.DecompressStream(f)
+		plain, err = decompress(f)
 	}
 	if err != nil {
 		_ = f.Close()

@@ -13,7 +13,6 @@ import (
 	"runtime"
 
 	"github.com/moby/go-archive"
-	"github.com/moby/go-archive/compression"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +45,7 @@ var errTruncated = errors.New("the tarball is truncated: it has no end-of-archiv
 func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, error) {
 	digest, diffID := sha256.New(), sha256.New()
 	raw := io.TeeReader(&cancelReader{ctx, stream}, digest)
-	plain, err := compression.DecompressStream(raw)
+	plain, err := decompress(raw)
 	if err != nil {
 		return unpacked{}, fmt.Errorf("decompress: %w", err)
 	}

@@ -388,6 +388,20 @@ func TestUnpackCompressed(t *testing.T) {
 	}
 }
 
+func TestUnpackRefusesLargeWindows(t *testing.T) {
+	for _, c := range []struct{ log, want string }{{"--long=27", ""}, {"--long=28", "the window of the zstd stream is larger than 128 MiB"}} {
+		command := exec.Command("zstd", c.log, "-c")
+		command.Stdin = bytes.NewReader(makeTar(t, file("a", "x"))) // by a pipe, so of unknown size
+		data, err := command.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := unpackIn(t, data); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.log, err)
+		}
+	}
+}
+
 // The digests are of the whole stream, with what follows the tar's end.
 func TestUnpackHashesToTheEnd(t *testing.T) {
 	data := append(makeTar(t, file("a", "")), strings.Repeat("more", 100000)...)
