@@ -174,6 +174,34 @@ func TestDiffThreeArguments(t *testing.T) {
 	}
 }
 
+// Long lists of values, as of ioctl's numbers, and of pairs of values are no trouble:
+// what is missing from one of two is found. The upper halves are 0: of long lists
+// with others libseccomp 2.5.4 loses rules, which the programs say.
+func TestDiffLongLists(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 4))
+	var rules []string
+	for range 400 {
+		rules = append(rules, fmt.Sprintf(`{"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "op": "SCMP_CMP_EQ", "value": %d}]}`, r.Uint32()))
+	}
+	for range 200 {
+		rules = append(rules, fmt.Sprintf(`{"names": ["mmap"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 2, "op": "SCMP_CMP_EQ", "value": %d}, {"index": 4, "op": "SCMP_CMP_EQ", "value": %d}]}`, r.Uint64N(20), r.Uint32()))
+	}
+	profile := func(rules []string) *Policy {
+		source := `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["futex_requeue"], "action": "SCMP_ACT_ALLOW"},` + "\n" + strings.Join(rules, ",\n") + `]}`
+		return resolved(t, mustParse(t, source), Target{nil, syscalls.AMD64, Kernel{6, 18}})
+	}
+	whole := profile(rules)
+	for _, missing := range []int{0, 399, 400, 599} {
+		found, err := Diff(whole, profile(slices.Delete(slices.Clone(rules), missing, missing+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != 1 || found[0].RuleA != fmt.Sprintf("p.json:%d:1", missing+2) {
+			t.Errorf("without rule %d: %+v", missing, found)
+		}
+	}
+}
+
 // A program kills the calls of an architecture that its profile does not list.
 func checkArchitectures(t *testing.T, got []string) {
 	t.Helper()

@@ -16,23 +16,35 @@ type decision struct {
 	zero, one node
 }
 
-// maxSteps bounds the work for one question, in steps of [diagrams.ite]: a tenth of a
-// second, and some 10 MB. Docker's profile takes a few hundred for a call.
-const maxSteps = 1 << 17
+// The bounds of one question, of which the first that is met ends it: steps of
+// [diagrams.ite], some tenths of a second, and nodes, some 20 MB. Docker's profile
+// takes a few hundred steps for a call, rules for 200 pairs of values a hundred thousand.
+const (
+	maxSteps = 1 << 21
+	maxNodes = 1 << 18
+)
 
 // diagrams is a table of nodes.
 type diagrams struct {
 	nodes  []decision
 	unique map[decision]node
-	memo   map[[3]node]node
-	steps  int // taken for this question
+	memo   []memo // of results of ite, each at the place that its hash says; made when needed
+	steps  int    // taken for this question
+	limit  int    // of nodes for this question
 }
+
+// memo is a result of ite. The last that came to a place stays.
+type memo struct {
+	test, then, otherwise, result node
+}
+
+const memoBits = 16
 
 func newDiagrams() *diagrams {
 	return &diagrams{
 		nodes:  make([]decision, 2), // nothing and everything
 		unique: map[decision]node{},
-		memo:   map[[3]node]node{},
+		limit:  maxNodes,
 	}
 }
 
@@ -52,6 +64,9 @@ func (d *diagrams) decide(bit int32, zero, one node) node {
 	key := decision{bit, zero, one}
 	n, ok := d.unique[key]
 	if !ok {
+		if len(d.nodes) >= d.limit {
+			panic(intricate{"it takes too much memory"})
+		}
 		n = node(len(d.nodes))
 		d.nodes = append(d.nodes, key)
 		d.unique[key] = n
@@ -69,13 +84,16 @@ func (d *diagrams) ite(test, then, otherwise node) node {
 	case then == everything && otherwise == nothing:
 		return test
 	}
-	key := [3]node{test, then, otherwise}
-	if n, ok := d.memo[key]; ok {
-		return n
+	if d.memo == nil {
+		d.memo = make([]memo, 1<<memoBits)
+	}
+	known := &d.memo[place(test, then, otherwise)]
+	if known.test == test && known.then == then && known.otherwise == otherwise {
+		return known.result
 	}
 	d.step()
 	bit := d.nodes[test].bit
-	for _, n := range key[1:] {
+	for _, n := range [2]node{then, otherwise} {
 		if n > everything {
 			bit = min(bit, d.nodes[n].bit)
 		}
@@ -83,8 +101,14 @@ func (d *diagrams) ite(test, then, otherwise node) node {
 	zero := d.ite(d.child(test, bit, false), d.child(then, bit, false), d.child(otherwise, bit, false))
 	one := d.ite(d.child(test, bit, true), d.child(then, bit, true), d.child(otherwise, bit, true))
 	n := d.decide(bit, zero, one)
-	d.memo[key] = n
+	*known = memo{test, then, otherwise, n}
 	return n
+}
+
+// place is a hash: multiplication by odd constants spreads small numbers.
+func place(test, then, otherwise node) uint32 {
+	h := uint32(test)*0x9e3779b1 ^ uint32(then)*0x85ebca77 ^ uint32(otherwise)*0xc2b2ae3d
+	return (h ^ h>>15) * 0x27d4eb2f >> (32 - memoBits)
 }
 
 // child is what remains of a set when a bit, which no bit of the set comes

@@ -15,7 +15,7 @@ type Solver struct{ *diagrams }
 // NewSolver makes a solver.
 func NewSolver() *Solver { return &Solver{newDiagrams()} }
 
-// IntricateError means that there is no answer within bounds: 2^17 steps with
+// IntricateError means that there is no answer within bounds: 2^22 steps with
 // decision diagrams for one question, and arithmetic that a filter has no use for,
 // such as a division by an argument. No filter that libseccomp makes is like that.
 type IntricateError struct{ Why string }
@@ -35,10 +35,10 @@ func (e *IntricateError) ExitCode() int { return 2 }
 // Ask runs a question: a function that makes scopes and sets. These are not valid
 // after the question. The error is the function's own, or an [IntricateError].
 func (s *Solver) Ask(question func() error) (err error) {
-	if len(s.nodes) > maxSteps { // of questions before
+	if len(s.nodes) > maxNodes/4 { // of questions before
 		s.diagrams = newDiagrams()
 	}
-	s.steps = 0
+	s.steps, s.limit = 0, len(s.nodes)+maxNodes
 	defer func() {
 		if r := recover(); r != nil {
 			why, ok := r.(intricate)
