@@ -226,7 +226,7 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commandArgument()
 	case verb.Name == "run" || verb.Name == "pull":
 		k.imageArgument()
-	case verb.Name == "rmi":
+	case verb.Name == "rmi" || verb.Name == "images":
 		k.images()
 	case verb.Name == "explain":
 		callNames(k, "", k.word)

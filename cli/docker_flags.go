@@ -93,7 +93,7 @@ func dockerNetworkFlags() []dockerFlag {
 	return []dockerFlag{
 		dockerValue("publish", "p", ports),
 		dockerToggle("publish-all", "P", ports, "false"),
-		dockerValue("expose", "", ports),
+		dockerValue("expose", "", ports, anyValue), // does nothing without --publish-all or --link
 		dockerValue("add-host", "", "bind a file with the names: -v FILE:/etc/hosts:ro"),
 		dockerValue("dns", "", resolver),
 		dockerValue("dns-option", "", resolver),
