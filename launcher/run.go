@@ -66,7 +66,7 @@ func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgrou
 	if c.systemd {
 		container, err := libcontainer.Create(c.dirs.RunRoot, c.name, config)
 		if err != nil {
-			return nil, nil, &Error{Op: "create container", Err: err}
+			return nil, nil, &Error{Op: "create container", Err: err, Help: "--cgroup-manager cgroupfs works without systemd"}
 		}
 		return container, nil, nil
 	}
@@ -87,7 +87,7 @@ func (c *Container) create(spec *specs.Spec) (*libcontainer.Container, *ownCgrou
 		}
 	}
 	if err != nil {
-		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove())}
+		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Help: "choose another directory with --run-root"}
 	}
 	return container, cgroup, nil
 }
