@@ -140,6 +140,9 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 			a.ui.warning(err)
 		}
 	}()
+	if err := launcher.MountVolumes(root, flags.Volumes); err != nil {
+		return err
+	}
 	if o.Spec, err = container.Spec(flags, host, root); err != nil {
 		return err
 	}

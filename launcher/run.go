@@ -146,7 +146,7 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
-	go sigs.forward(init, streams)
+	go sigs.forward(init, streams, stopSignal(o.Spec))
 	if err := page.run(); err != nil {
 		return 0, errors.Join(runError(process, o, err), kill(process))
 	}

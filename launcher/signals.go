@@ -10,14 +10,19 @@ import (
 	"os"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/spec"
 )
 
 // signals passes what reaches the launcher on to the container's PID 1, as
 // `docker run` does: every signal that can be caught but SIGCHLD and SIGPIPE,
 // which are about the launcher itself, and those that the Go runtime needs. PID
 // 1 has Linux's protection: a signal that it has no handler for does nothing
-// (pid_namespaces(7)).
+// (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: of an image
+// with a STOPSIGNAL it is that which PID 1 gets.
 //
 // The signals are the process's: one of these may be in use at a time.
 type signals struct {
@@ -82,19 +87,32 @@ func asksForEnd(sig unix.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
 }
 
-// forward sends signals on to PID 1. A change of the terminal's size is made known
-// by setting the container's. A signal that comes when PID 1 has ended is for the
-// launcher, which may still be waiting for a reader of its output.
-func (s *signals) forward(init *initProcess, streams *streams) {
+// stopSignal is what ends the command of a container in good order.
+func stopSignal(s *specs.Spec) unix.Signal {
+	if sig, err := config.ParseSignal(s.Annotations[spec.StopSignalKey]); err == nil {
+		return sig
+	}
+	return unix.SIGTERM
+}
+
+// forward sends signals on to PID 1, SIGTERM as the signal stop. A change of the
+// terminal's size is made known by setting the container's. A signal that comes
+// when PID 1 has ended is for the launcher, which may still be waiting for a reader
+// of its output.
+func (s *signals) forward(init *initProcess, streams *streams, stop unix.Signal) {
 	for sig := range s.ch {
-		if sig == unix.SIGWINCH {
+		passed := sig
+		switch sig {
+		case unix.SIGWINCH:
 			streams.resize()
 			continue
+		case unix.SIGTERM:
+			passed = stop
 		}
 		if sig == unix.SIGINT {
 			streams.interrupts.signal(time.Now())
 		}
-		if err := init.signal(sig); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
+		if err := init.signal(passed); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
 			s.ended <- sig
 			return
 		}

@@ -42,7 +42,8 @@ type Config struct {
 	AppArmor          string // a profile's name, "unconfined", or "" for Docker's default
 	Seccomp           string // a profile's file, "default" or "unconfined"
 
-	Mounts  []Mount // parents before children
+	Mounts  []Mount  // parents before children
+	Volumes []string // the image's, as [spec.Merge] fills them in: absolute paths, parents before children
 	Devices []Device
 	// DeviceRules are further devices that the container may use, by their numbers.
 	DeviceRules []DeviceRule
@@ -70,6 +71,7 @@ type Config struct {
 	Name        string            // "" is the container's ID
 	Labels      map[string]string // the user's, which the image's come under
 	Annotations map[string]string
+	StopSignal  string // what asks the command to end, as [ParseSignal] reads it; "" is SIGTERM
 }
 
 // Error is a flag that is refused. Its text is `OP: WHY`.

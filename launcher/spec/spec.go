@@ -66,17 +66,60 @@ func Merge(c config.Config, image Image) (*config.Config, error) {
 		return nil, ErrNoCommand
 	}
 	c.Env = slices.Concat(image.Env, c.Env)
-	labels := map[string]string{}
-	maps.Copy(labels, image.Labels)
-	maps.Copy(labels, c.Labels)
-	c.Labels = labels
+	c.Labels = labels(image, c.Labels)
 	c.User = cmp.Or(c.User, image.User)
 	c.Workdir = cmp.Or(c.Workdir, image.WorkingDir, "/")
 	if !path.IsAbs(c.Workdir) {
 		return nil, fmt.Errorf("the image's working directory %q is not an absolute path", c.Workdir)
 	}
+	var err error
+	if c.Volumes, err = volumes(&c, image); err != nil {
+		return nil, err
+	}
+	if c.StopSignal == "" && image.StopSignal != "" {
+		if _, err := config.ParseSignal(image.StopSignal); err != nil {
+			return nil, fmt.Errorf("the image's stop signal %w", err)
+		}
+		c.StopSignal = image.StopSignal
+	}
 	return &c, nil
 }
+
+// labels are the image's, with the user's on top. They become annotations, and
+// libcontainer takes those that begin with org.systemd.property. for properties of
+// the container's systemd unit: those an image does not set.
+func labels(image Image, own map[string]string) map[string]string {
+	all := maps.Clone(image.Labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.DeleteFunc(all, func(key, _ string) bool { return strings.HasPrefix(key, "org.systemd.property.") })
+	maps.Copy(all, own)
+	return all
+}
+
+// volumes are the image's, except for those that a mount of the flags takes the
+// place of.
+func volumes(c *config.Config, image Image) ([]string, error) {
+	var all []string
+	for _, volume := range image.Volumes {
+		target := path.Clean(volume)
+		switch {
+		case !path.IsAbs(target):
+			return nil, fmt.Errorf("the image's volume %q is not an absolute path", volume)
+		case target == "/":
+			return nil, errors.New("the image's volume is /, which is the root itself")
+		case !slices.ContainsFunc(c.Mounts, func(m config.Mount) bool { return m.Target == target }):
+			all = append(all, target)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// StopSignalKey is the annotation that carries the stop signal
+// (image-spec, conversion.md).
+const StopSignalKey = "org.opencontainers.image.stopSignal"
 
 // ErrNoCommand says that neither the flags nor the image name a command.
 var ErrNoCommand = errors.New("no command given, and the image names none")
@@ -98,13 +141,24 @@ func New(c *config.Config, host Host, at Container) *specs.Spec {
 		Process:     process(c, host, at, hostname),
 		Mounts:      mounts(c, host),
 		Linux:       linux(c, host, at),
-		Annotations: maps.Clone(c.Labels),
+		Annotations: annotations(c),
 	}
 	if c.HostUTS {
 		s.Hostname = "" // it cannot be set where it is the host's
 	}
 	maps.Copy(s.Annotations, c.Annotations)
 	return s
+}
+
+func annotations(c *config.Config) map[string]string {
+	all := maps.Clone(c.Labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	if c.StopSignal != "" {
+		all[StopSignalKey] = c.StopSignal
+	}
+	return all
 }
 
 func process(c *config.Config, host Host, at Container, hostname string) *specs.Process {

@@ -1,0 +1,48 @@
+package launcher
+
+import (
+	"os"
+
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"golang.org/x/sys/unix"
+)
+
+// MountVolumes makes a mount of its own of each of these directories of a root:
+// the image's VOLUMEs. They hold what the image has there, and can be written to
+// when the root itself is read-only; what is written goes with the root. A path
+// is followed as if root were "/", and a directory that does not exist is made.
+//
+// Like [PrivateMounts], it is for the caller's own mount namespace. Parents come
+// before children.
+func MountVolumes(root string, paths []string) error {
+	for _, path := range paths {
+		if err := mountVolume(root, path); err != nil {
+			return &Error{Op: "mount the image's volume " + path, Err: err, Help: volumeHelp(path)}
+		}
+	}
+	return nil
+}
+
+func volumeHelp(path string) string {
+	return "a mount of your own takes its place: -v HOST:" + path + " or --tmpfs " + path
+}
+
+func mountVolume(root, path string) error {
+	handle, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	dir, err := pathrs.MkdirAllHandle(handle, path, 0o755)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	tree, err := unix.OpenTree(int(dir.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH) // Linux 5.2
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	err = unix.MoveMount(tree, "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	return os.NewSyscallError("move_mount", err)
+}
