@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // collect removes the manifests, configurations and layers that no name of x and
@@ -129,7 +131,7 @@ func (c *collector) layers() error {
 		}
 		// By way of tmp: a half-removed layer must not be taken for a whole one.
 		grave := s.path("tmp", "removed-"+digestHex(diffID))
-		err = errors.Join(err, os.Rename(s.layer(diffID), grave), os.RemoveAll(grave), os.Remove(s.layer(diffID)+sizeSuffix))
+		err = errors.Join(err, os.Rename(s.layer(diffID), grave), removeall.Remove(grave), os.Remove(s.layer(diffID)+sizeSuffix))
 		_ = f.Close()
 	}
 	return err

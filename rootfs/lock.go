@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // lock waits for the store's lock and returns what releases it. A process that
@@ -108,7 +110,7 @@ func (s *Store) newWorkDir() (*workDir, error) {
 	}
 	f, err := lockShared(path)
 	if err != nil {
-		_ = os.RemoveAll(path)
+		_ = removeall.Remove(path)
 		return nil, err
 	}
 	return &workDir{path, f}, nil
@@ -118,7 +120,7 @@ func (w *workDir) join(name string) string { return filepath.Join(w.path, name) 
 
 func (w *workDir) remove() error {
 	defer w.lock.Close()
-	return os.RemoveAll(w.path)
+	return removeall.Remove(w.path)
 }
 
 // sweep removes what dead processes left: work folders whose lock is free, and
@@ -129,7 +131,7 @@ func (s *Store) sweep() {
 	for _, entry := range entries {
 		path := s.path("tmp", entry.Name())
 		if f, err := lockIfFree(path); err == nil {
-			_ = os.RemoveAll(path)
+			_ = removeall.Remove(path)
 			_ = f.Close()
 		}
 	}

@@ -228,6 +228,31 @@ func TestPullMendsLayers(t *testing.T) {
 	}
 }
 
+// A layer may be as deep as a disk holds, and a removal takes it away.
+func TestRemoveDeepLayer(t *testing.T) {
+	s := newStore(t)
+	image := resolve(t, s, write(t, filepath.Join(t.TempDir(), "x.tar"), makeTar(t, file("one", ""))))
+	_ = image.Close()
+	fd, err := unix.Open(image.Layers[0], unix.O_PATH, 0)
+	for range 3000 { // a path longer than PATH_MAX
+		if err != nil {
+			t.Fatal(err)
+		}
+		var next int
+		if err = unix.Mkdirat(fd, "d", 0o700); err == nil {
+			next, err = unix.Openat(fd, "d", unix.O_PATH, 0)
+		}
+		_ = unix.Close(fd)
+		fd = next
+	}
+	_ = unix.Close(fd)
+	removed, err := s.Remove(image.Name, false)
+	if err != nil || removed.Kept != nil {
+		t.Errorf("%+v, %v", removed, err)
+	}
+	isEmpty(t, s)
+}
+
 // Removal needs no space on a disk that has none.
 func TestRemoveFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
