@@ -13,8 +13,8 @@ import (
 )
 
 // Explainer answers what a policy does to calls. Every verdict that it gives is
-// that of the final program, run by the emulator; the rules are read only to
-// say which of them it comes from.
+// that of the final program, for all arguments that were not given; the rules are
+// read only to say which of them it comes from. It is not safe for concurrent use.
 type Explainer struct {
 	Policy  *Policy
 	Program *bpf.Program
