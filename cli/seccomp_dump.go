@@ -9,6 +9,7 @@ import (
 
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/live"
 )
 
 func (a *app) seccompDumpCommand() *ucli.Command {
@@ -42,7 +43,7 @@ func (a *app) dumpAction(c *ucli.Context) error {
 			return err
 		}
 	}
-	filters, err := seccomp.Dump(pid)
+	filters, err := live.Filters(pid)
 	switch {
 	case err != nil:
 		return err
@@ -65,7 +66,7 @@ func (a *app) dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
 		return nil, err
 	}
 	if !c.IsSet("cap-add") && !c.IsSet("cap-drop") {
-		if t.Capabilities, err = seccomp.BoundingSet(pid); err != nil {
+		if t.Capabilities, err = live.BoundingSet(pid); err != nil {
 			return nil, err
 		}
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/live"
 )
 
 // seccompVerb runs a verb of minirun seccomp and wants it to end with status.
@@ -265,7 +265,7 @@ func TestDumpKeepsSignals(t *testing.T) {
 				done <- nil
 				return
 			default:
-				if _, err := seccomp.Dump(pid); err != nil {
+				if _, err := live.Filters(pid); err != nil {
 					done <- err
 					return
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -42,7 +43,8 @@ type Check struct {
 // Checks looks at what a launch asks of this machine's kernel and of the
 // caller. It changes nothing and starts nothing.
 func Checks() []Check {
-	return machine{root: os.DirFS("/"), seccomp: seccompProbe, caps: callerHas, release: kernelRelease()}.checks()
+	release, _ := kernel.Release() // an error leaves it empty
+	return machine{root: os.DirFS("/"), seccomp: seccompProbe, caps: callerHas, release: release}.checks()
 }
 
 // machine is what the checks look at.
@@ -69,14 +71,6 @@ func (m machine) checks() []Check {
 		m.apparmor(),
 		m.lsm(),
 	}
-}
-
-func kernelRelease() string {
-	var uts unix.Utsname
-	if unix.Uname(&uts) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(uts.Release[:])
 }
 
 func callerHas(c capability.Cap) bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -158,7 +159,7 @@ func parseWord(arch syscalls.Arch, call string, index int, word string) (uint64,
 }
 
 func groupHint(name string) string {
-	if hint := didYouMean(name, syscalls.Groups()); hint != "" {
+	if hint := keyword.Suggest(name, syscalls.Groups()); hint != "" {
 		return hint
 	}
 	return "there are " + strings.Join(syscalls.Groups(), ", ")
@@ -180,7 +181,7 @@ func callHint(name string) string {
 	if strings.HasPrefix(name, "@") {
 		return "a group stands here for no call"
 	}
-	return didYouMean(strings.ToLower(name), syscalls.Names())
+	return keyword.Suggest(strings.ToLower(name), syscalls.Names())
 }
 
 func constantHint(arch syscalls.Arch, call string, index int, word string) string {

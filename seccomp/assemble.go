@@ -3,9 +3,10 @@ package seccomp
 import (
 	"errors"
 
-	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 // label is a place in a program that jumps lead to; none is the next instruction.

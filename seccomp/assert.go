@@ -10,6 +10,7 @@ import (
 
 	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -105,12 +106,12 @@ func (r *assertionReader) read() (Assertion, *Problem) {
 	verb, at := r.word()
 	a := Assertion{Pos: r.pos(at), Verb: verb}
 	if !slices.Contains(verbs, verb) {
-		return a, &Problem{r.pos(at), fmt.Sprintf("unknown verb %q", verb), didYouMean(verb, verbs)}
+		return a, &Problem{r.pos(at), fmt.Sprintf("unknown verb %q", verb), keyword.Suggest(verb, verbs)}
 	}
 	call, at := r.word()
 	if verb == "deny" && strings.HasPrefix(call, "E") {
-		if _, ok := errnoNumber(call); !ok {
-			return a, &Problem{r.pos(at), fmt.Sprintf("unknown errno %q", call), didYouMean(call, errnoNames())}
+		if _, ok := keyword.Errno(call); !ok {
+			return a, &Problem{r.pos(at), fmt.Sprintf("unknown errno %q", call), keyword.Suggest(call, keyword.Errnos())}
 		}
 		a.Errno = call
 		call, at = r.word()
@@ -161,7 +162,7 @@ func (r *assertionReader) callProblem(err error, at int) *Problem {
 	var wrong *CallError
 	errors.As(err, &wrong)
 	problem := &Problem{r.pos(at + wrong.Offset), wrong.Error(), wrong.Fix}
-	if _, ok := errnoNumber(wrong.Text); ok {
+	if _, ok := keyword.Errno(wrong.Text); ok {
 		problem.Fix = "an errno stands behind deny only"
 	}
 	return problem
@@ -205,7 +206,7 @@ func (r *assertionReader) readClauses(a *Assertion) *Problem {
 		if clause == "on" {
 			arch, ok := syscalls.ParseArch(value)
 			if !ok {
-				return &Problem{r.pos(at), fmt.Sprintf("unknown architecture %q", value), didYouMean(value, hostArches())}
+				return &Problem{r.pos(at), fmt.Sprintf("unknown architecture %q", value), keyword.Suggest(value, keyword.Arches())}
 			}
 			a.Arch = arch
 			continue
@@ -227,15 +228,15 @@ func (r *assertionReader) capabilities(text string, at int) ([]string, *Problem)
 	for _, name := range strings.Split(text, ",") {
 		full := strings.ToUpper(name)
 		if full == "ALL" {
-			caps = append(caps, capabilities()...)
+			caps = append(caps, keyword.Capabilities()...)
 			at += len(name) + 1
 			continue
 		}
 		if !strings.HasPrefix(full, "CAP_") {
 			full = "CAP_" + full
 		}
-		if !slices.Contains(capabilities(), full) {
-			return nil, &Problem{r.pos(at), fmt.Sprintf("unknown capability %q", name), didYouMean(full, capabilities())}
+		if !slices.Contains(keyword.Capabilities(), full) {
+			return nil, &Problem{r.pos(at), fmt.Sprintf("unknown capability %q", name), keyword.Suggest(full, keyword.Capabilities())}
 		}
 		caps = append(caps, full)
 		at += len(name) + 1
@@ -364,7 +365,7 @@ func (a Assertion) holds(v bpf.Verdict) bool {
 	case "allow":
 		return v.Action() == unix.SECCOMP_RET_ALLOW
 	case "deny":
-		number, _ := errnoNumber(a.Errno)
+		number, _ := keyword.Errno(a.Errno)
 		return v.Action() == unix.SECCOMP_RET_ERRNO && (a.Errno == "" || v.Data() == uint32(number))
 	case "kill":
 		return v.Action() == unix.SECCOMP_RET_KILL_PROCESS || v.Action() == unix.SECCOMP_RET_KILL_THREAD

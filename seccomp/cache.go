@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -53,7 +54,7 @@ func (p *Policy) CompileCached(dir string) (program *bpf.Program, hit bool, err 
 // key is a digest of all that the program depends on. Every part has its length
 // in front, so that no two policies run together.
 func (p *Policy) key() ([]byte, error) {
-	release, err := hostRelease()
+	release, err := kernel.Release()
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -56,7 +57,7 @@ func (p *Policy) Compile() (*bpf.Program, error) {
 func (p *Policy) mendReturns(body []unix.SockFilter) error {
 	returned := map[uint32]bool{unix.SECCOMP_RET_KILL_THREAD: true} // for other architectures
 	for _, s := range append([]specs.LinuxSyscall{{Action: p.Seccomp.DefaultAction, ErrnoRet: p.Seccomp.DefaultErrnoRet}}, p.Seccomp.Syscalls...) {
-		value, err := retValue(s.Action, s.ErrnoRet)
+		value, err := actions.ReturnValue(s.Action, s.ErrnoRet)
 		if err != nil {
 			return err
 		}
@@ -184,7 +185,7 @@ func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpA
 	if len(args) == 0 {
 		return filter.AddRule(call, action)
 	}
-	for _, group := range conjunctions(args) {
+	for _, group := range actions.Alternatives(args) {
 		conditions := make([]libseccomp.ScmpCondition, len(group))
 		for i, a := range group {
 			if conditions[i], err = libseccomp.MakeCondition(a.Index, scmpOperator(a.Op), a.Value, a.ValueTwo); err != nil {
@@ -198,30 +199,13 @@ func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpA
 	return nil
 }
 
-// conjunctions gives the conditions of a rule as Docker's runtime reads them:
-// all together, unless an index is there twice; then each for itself.
-func conjunctions(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
-	var seen [6]bool
-	for _, a := range args {
-		if a.Index < 6 && seen[a.Index] {
-			each := make([][]specs.LinuxSeccompArg, len(args))
-			for i := range args {
-				each[i] = args[i : i+1]
-			}
-			return each
-		}
-		seen[a.Index] = true
-	}
-	return [][]specs.LinuxSeccompArg{args}
-}
-
 func scmpAction(action specs.LinuxSeccompAction, errnoRet *uint) (libseccomp.ScmpAction, error) {
 	value := int16(unix.EPERM)
 	if errnoRet != nil {
 		value = int16(*errnoRet)
 	}
-	if action == specs.ActErrno && value >= maxErrno { // db_action_valid; its own error would name another reason
-		return libseccomp.ActInvalid, fmt.Errorf("errno %d: libseccomp takes none above %d", value, maxErrno-1)
+	if action == specs.ActErrno && value >= actions.MaxErrno { // db_action_valid; its own error would name another reason
+		return libseccomp.ActInvalid, fmt.Errorf("errno %d: libseccomp takes none above %d", value, actions.MaxErrno-1)
 	}
 	switch action {
 	case specs.ActKill, specs.ActKillThread:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/internal/bpftest"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -24,7 +25,7 @@ func TestCompiledVerdicts(t *testing.T) {
 				continue // its architectures are x86's, of the other byte order: see TestCompileErrors
 			}
 			t.Run(fmt.Sprintf("%s/%s", name, arch), func(t *testing.T) {
-				for _, caps := range [][]string{dockerDefaults(), nil, capabilities()} {
+				for _, caps := range [][]string{dockerDefaults(), nil, keyword.Capabilities()} {
 					testVerdicts(t, p, Target{caps, arch, Kernel{6, 18}})
 				}
 			})

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -26,7 +27,7 @@ func (p *Policy) conditions(name string) []condition {
 		if p.isDefault(s) {
 			continue
 		}
-		for _, g := range conjunctions(s.Args) {
+		for _, g := range actions.Alternatives(s.Args) {
 			all = append(all, condition{p.compared(g), &p.Profile.Rules[p.Origin[i]]})
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minirun/minirun/seccomp/internal/actions"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -52,8 +54,8 @@ func ParseEdit(action EditAction, text string) (Edit, error) {
 		if !strings.HasPrefix(e.Capability, "CAP_") { // as --cap-add takes it
 			e.Capability = "CAP_" + e.Capability
 		}
-		if !slices.Contains(capabilities(), e.Capability) {
-			return e, &EditError{text, "unknown capability " + e.Capability, didYouMean(e.Capability, capabilities())}
+		if !slices.Contains(keyword.Capabilities(), e.Capability) {
+			return e, &EditError{text, "unknown capability " + e.Capability, keyword.Suggest(e.Capability, keyword.Capabilities())}
 		}
 	}
 	for _, name := range strings.Split(names, ",") {
@@ -148,7 +150,7 @@ type editedFilter struct {
 
 // newRule is the rule that an edit adds, or nil when the default action does.
 func (p *Profile) newRule(e Edit) *editedRule {
-	open := lets(p.DefaultAction)
+	open := actions.Passes(p.DefaultAction)
 	switch {
 	case e.Action == Allow && p.DefaultAction != specs.ActAllow:
 		return &editedRule{Names: e.Names, Action: specs.ActAllow}

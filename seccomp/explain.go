@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -151,7 +152,7 @@ func (e *Explainer) because(c CallPattern, v bpf.Verdict) (why, rule, comment st
 	if r := e.deciding(c, v); r != nil {
 		return "the rule decides", r.Pos.String(), r.Comment
 	}
-	fallback, _ := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+	fallback, _ := actions.ReturnValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 	switch {
 	case uint32(v) != fallback && v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)):
 		return p.beyond(c.Name) + ", so that programs fall back to older ones", "", ""
@@ -230,14 +231,14 @@ func (e *Explainer) deciding(c CallPattern, v bpf.Verdict) *Rule {
 	var conditional *Rule
 	for i, s := range e.Policy.Seccomp.Syscalls {
 		rule := &e.Policy.Profile.Rules[e.Policy.Origin[i]]
-		value, err := retValue(s.Action, s.ErrnoRet)
+		value, err := actions.ReturnValue(s.Action, s.ErrnoRet)
 		if err != nil || value != uint32(v) || !rule.names(c.Name) {
 			continue
 		}
 		if len(s.Args) == 0 {
 			return rule
 		}
-		if conditional == nil && slices.ContainsFunc(conjunctions(s.Args), func(g []specs.LinuxSeccompArg) bool { return holds(e.Policy.compared(g), c.Args) }) {
+		if conditional == nil && slices.ContainsFunc(actions.Alternatives(s.Args), func(g []specs.LinuxSeccompArg) bool { return holds(e.Policy.compared(g), c.Args) }) {
 			conditional = rule
 		}
 	}
@@ -250,7 +251,7 @@ func (e *Explainer) deciding(c CallPattern, v bpf.Verdict) *Rule {
 // decidingBehind is the rule for a call behind a multiplexer that decides on it.
 func (e *Explainer) decidingBehind(c CallPattern, v bpf.Verdict) *Rule {
 	for _, g := range e.Policy.multiplexed(c.Name) {
-		value, err := retValue(g.rule.Action, g.rule.ErrnoRet)
+		value, err := actions.ReturnValue(g.rule.Action, g.rule.ErrnoRet)
 		if err == nil && value == uint32(v) && holds(g.args, c.Args) {
 			return g.rule
 		}
@@ -277,15 +278,7 @@ func (e *Explainer) truncated(c CallPattern) bool {
 
 // isDefault reports whether a rule does what the default action does anyway.
 func (p *Policy) isDefault(s specs.LinuxSyscall) bool {
-	return sameAction(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
-}
-
-// sameAction compares as the compiler does, which leaves such rules out: what
-// they return counts.
-func sameAction(a specs.LinuxSeccompAction, aErrno *uint, b specs.LinuxSeccompAction, bErrno *uint) bool {
-	one, errOne := retValue(a, aErrno)
-	other, errOther := retValue(b, bErrno)
-	return errOne == nil && errOther == nil && one == other
+	return actions.Same(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 }
 
 // cases lists what the arguments that were not given decide: one case for all
@@ -296,7 +289,7 @@ func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcom
 	var cases []Case
 	rest := slices.Clone(outcomes)
 	for _, g := range append(e.Policy.conditions(c.Name), e.Policy.multiplexed(c.Name)...) {
-		want, err := retValue(g.rule.Action, g.rule.ErrnoRet)
+		want, err := actions.ReturnValue(g.rule.Action, g.rule.ErrnoRet)
 		if err != nil {
 			return nil, err
 		}
@@ -319,7 +312,7 @@ func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcom
 // rules, an example stands for the others.
 func (e *Explainer) uncovered(c CallPattern, rest []bpf.Outcome) []Case {
 	var cases []Case
-	byDefault, _ := retValue(e.Policy.Seccomp.DefaultAction, e.Policy.Seccomp.DefaultErrnoRet)
+	byDefault, _ := actions.ReturnValue(e.Policy.Seccomp.DefaultAction, e.Policy.Seccomp.DefaultErrnoRet)
 	rest = slices.DeleteFunc(rest, func(o bpf.Outcome) bool { return o.Calls.Empty() })
 	slices.SortStableFunc(rest, func(a, b bpf.Outcome) int {
 		rank := func(o bpf.Outcome) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -43,7 +44,7 @@ func TestCheckLaunch(t *testing.T) {
 func TestCheckLaunchDefault(t *testing.T) {
 	p := parsed(t)["default"]
 	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X, syscalls.PPC64LE, syscalls.RISCV64} {
-		for _, caps := range [][]string{nil, dockerDefaults(), capabilities()} {
+		for _, caps := range [][]string{nil, dockerDefaults(), keyword.Capabilities()} {
 			policy, err := p.Resolve(Target{caps, arch, Kernel{6, 18}})
 			if err != nil {
 				t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	libseccomp "github.com/seccomp/libseccomp-golang"
 
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -158,7 +159,7 @@ func (l *linter) rules() {
 // isDefault reports whether a rule does what the default action does: then it
 // decides nothing, and is passed over when the profile is compiled.
 func (l *linter) isDefault(r *Rule) bool {
-	return sameAction(r.Action, r.ErrnoRet, l.profile.DefaultAction, l.profile.DefaultErrnoRet)
+	return actions.Same(r.Action, r.ErrnoRet, l.profile.DefaultAction, l.profile.DefaultErrnoRet)
 }
 
 // contradiction says what in a rule's own filters keeps it out for every
@@ -188,7 +189,7 @@ func (r *Rule) contradiction() string {
 // that is newer than what the others name on some architecture: without the
 // rule those below it would get ENOSYS.
 func (l *linter) horizons(r *Rule) bool {
-	if lets(l.profile.DefaultAction) {
+	if actions.Passes(l.profile.DefaultAction) {
 		return false
 	}
 	for _, a := range syscalls.Arches() {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -78,7 +79,7 @@ func (l *linter) launchPos(e *Explainer, err *LaunchError) Position {
 
 // horizon tells of the largest number that the profile names.
 func (l *linter) horizon(p *Policy) {
-	if lets(p.Seccomp.DefaultAction) {
+	if actions.Passes(p.Seccomp.DefaultAction) {
 		return
 	}
 	arch, err := scmpArch(p.Target.Arch.OCI())

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/seccomp/internal/actions"
 )
 
 // behind are the calls that socketcall(2) and ipc(2) stand for, by the number
@@ -30,7 +32,7 @@ func (p *Policy) multiplexed(name string) []condition {
 			if !slices.Contains(s.Names, call) || p.isDefault(s) {
 				continue
 			}
-			for _, g := range conjunctions(p.compared(s.Args)) {
+			for _, g := range actions.Alternatives(p.compared(s.Args)) {
 				rest := slices.DeleteFunc(slices.Clone(g), func(a specs.LinuxSeccompArg) bool { return a.Index == 0 })
 				all = append(all, condition{append([]specs.LinuxSeccompArg{which}, rest...), &p.Profile.Rules[p.Origin[i]]})
 			}

@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/internal/spelling"
+	"github.com/minirun/minirun/seccomp/internal/actions"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 )
 
 // Parse reads a profile: a file as Docker and Podman read it, a bundle's
@@ -106,7 +108,7 @@ func (p *parser) unknown(f field, what string, known []string) {
 		p.warn(f.name, "unknown-key", "remove it, or begin comments with _", "key %q in %s is a note: it has no effect", key, what)
 		return
 	}
-	p.complain(f.name, didYouMean(key, known), "unknown key %q in %s", key, what)
+	p.complain(f.name, keyword.Suggest(key, known), "unknown key %q in %s", key, what)
 }
 
 func (p *parser) warn(n *node, id, hint, format string, args ...any) {
@@ -162,14 +164,14 @@ func (p *parser) readProfile(root *node) {
 	var architectures, archMap, defaultErrno *node
 	read := map[string]func(*node){
 		"defaultAction": func(n *node) {
-			name := p.word(n, "action", actions)
+			name := p.word(n, "action", actionNames)
 			pr.DefaultAction, pr.DefaultActionPos = specs.LinuxSeccompAction(name.Value), name.Pos
 		},
 		"defaultErrnoRet": func(n *node) { pr.DefaultErrnoRet = p.errno(n, "defaultErrnoRet") },
 		"defaultErrno":    func(n *node) { defaultErrno = n },
 		"architectures": func(n *node) {
 			architectures = n
-			pr.Architectures = p.words(n, "architecture", archNames())
+			pr.Architectures = p.words(n, "architecture", keyword.OCIArches())
 		},
 		"archMap": func(n *node) {
 			archMap = n
@@ -217,8 +219,8 @@ func (p *parser) base(n *node) {
 func (p *parser) readArchMap(n *node) {
 	var m ArchMap
 	p.object(n, "an element of archMap", map[string]func(*node){
-		"architecture":     func(n *node) { m.Architecture = p.word(n, "architecture", archNames()) },
-		"subArchitectures": func(n *node) { m.SubArchitectures = p.words(n, "architecture", archNames()) },
+		"architecture":     func(n *node) { m.Architecture = p.word(n, "architecture", keyword.OCIArches()) },
+		"subArchitectures": func(n *node) { m.SubArchitectures = p.words(n, "architecture", keyword.OCIArches()) },
 	})
 	p.profile.ArchMap = append(p.profile.ArchMap, m)
 }
@@ -233,7 +235,7 @@ func (p *parser) readRule(n *node) {
 		},
 		"name": func(n *node) { name = n },
 		"action": func(n *node) {
-			action := p.word(n, "action", actions)
+			action := p.word(n, "action", actionNames)
 			r.Action, r.ActionPos = specs.LinuxSeccompAction(action.Value), action.Pos
 		},
 		"errnoRet": func(n *node) { r.ErrnoRet = p.errno(n, "errnoRet") },
@@ -294,8 +296,8 @@ func (p *parser) readArg(n *node, r *Rule) {
 
 func (p *parser) readFilter(n *node, what string, f *Filter) {
 	p.object(n, what, map[string]func(*node){
-		"caps":   func(n *node) { f.Caps = p.words(n, "capability", capabilities()) },
-		"arches": func(n *node) { f.Arches = p.words(n, "architecture", hostArches()) },
+		"caps":   func(n *node) { f.Caps = p.words(n, "capability", keyword.Capabilities()) },
+		"arches": func(n *node) { f.Arches = p.words(n, "architecture", keyword.Arches()) },
 		"minKernel": func(n *node) {
 			f.MinKernel = p.text(n, "minKernel")
 			if _, err := ParseKernel(f.MinKernel.Value); err != nil && n.kind == '"' {
@@ -305,14 +307,11 @@ func (p *parser) readFilter(n *node, what string, f *Filter) {
 	})
 }
 
-// maxErrno is MAX_ERRNO of linux/err.h; seccomp(2) cuts off what is above.
-const maxErrno = 4095
-
 func (p *parser) errno(n *node, what string) *uint {
 	if n.kind == 'n' {
 		return nil
 	}
-	v := uint(p.number(n, what, maxErrno))
+	v := uint(p.number(n, what, actions.MaxErrno))
 	return &v
 }
 
@@ -326,10 +325,10 @@ func (p *parser) errnoByName(number *uint, n *node) *uint {
 	if n.kind != '"' || name.Value == "" {
 		return number
 	}
-	v, ok := errnoNumber(name.Value)
+	v, ok := keyword.Errno(name.Value)
 	switch {
 	case !ok:
-		p.complain(n, didYouMean(name.Value, errnoNames()), "unknown errno %q", name.Value)
+		p.complain(n, keyword.Suggest(name.Value, keyword.Errnos()), "unknown errno %q", name.Value)
 	case number != nil && *number != v:
 		p.complain(n, "use one of the two", "errno %s is %d, but the number given is %d", name.Value, v, *number)
 	}

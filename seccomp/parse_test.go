@@ -225,9 +225,9 @@ func TestParseComplaints(t *testing.T) {
 			"{\n  »\"defaultActio\": \"x\",\n  \"syscalls\": [\n    {\"names\": [\"read\"], \"action\": »\"A\"},\n    »{\"action\": \"SCMP_ACT_ALLOW\"}\n  ],\n  \"defaultAction\": »\"B\"\n}\n",
 			[]complaint{
 				{`unknown key "defaultActio" in the profile`, "did you mean defaultAction?"},
-				{`unknown action "A"`, "there are " + strings.Join(actions, ", ")},
+				{`unknown action "A"`, "there are " + strings.Join(actionNames, ", ")},
 				{"the rule names no system call", `give "names": ["CALL"]`},
-				{`unknown action "B"`, "there are " + strings.Join(actions, ", ")},
+				{`unknown action "B"`, "there are " + strings.Join(actionNames, ", ")},
 			},
 		},
 	} {

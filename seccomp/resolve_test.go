@@ -18,13 +18,14 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 // capabilitySets are none, all, Docker's defaults, each alone, all but each, and
 // random ones: the first are the random ones, so that a few are a fair sample.
 func capabilitySets() [][]string {
-	all := capabilities()
+	all := keyword.Capabilities()
 	random := rand.New(rand.NewPCG(3, 1))
 	var sets [][]string
 	for i := range 160 {

@@ -2,7 +2,6 @@ package seccomp
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -55,7 +55,7 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 				return nil, err
 			}
 		}
-		if !lets(p.Seccomp.DefaultAction) {
+		if !actions.Passes(p.Seccomp.DefaultAction) {
 			g.assemble(a, filter)
 		} else {
 			a.goTo(filter)
@@ -69,13 +69,13 @@ func (p *Policy) stub() ([]unix.SockFilter, error) {
 // effective are the rules that differ from the default. Docker's runtime skips
 // the others.
 func (p *Policy) effective() ([]specs.LinuxSyscall, error) {
-	byDefault, err := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+	byDefault, err := actions.ReturnValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 	if err != nil {
 		return nil, err
 	}
 	var rules []specs.LinuxSyscall
 	for _, s := range p.Seccomp.Syscalls {
-		value, err := retValue(s.Action, s.ErrnoRet)
+		value, err := actions.ReturnValue(s.Action, s.ErrnoRet)
 		if err != nil {
 			return nil, err
 		}
@@ -84,12 +84,6 @@ func (p *Policy) effective() ([]specs.LinuxSyscall, error) {
 		}
 	}
 	return rules, nil
-}
-
-// lets reports whether an action lets a call through. TRACE counts: a tracer
-// answers for calls that are not there.
-func lets(action specs.LinuxSeccompAction) bool {
-	return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
 }
 
 // horizon is the largest number of each of the architectures that share an
@@ -173,7 +167,7 @@ func (p *Policy) unknownCalls(a *assembler, effective []specs.LinuxSyscall) erro
 		next := a.label()
 		a.jump(unix.BPF_JEQ, call.nr, none, next)
 		for _, rule := range call.rules {
-			value, err := retValue(rule.Action, rule.ErrnoRet)
+			value, err := actions.ReturnValue(rule.Action, rule.ErrnoRet)
 			if err != nil {
 				return err
 			}
@@ -181,7 +175,7 @@ func (p *Policy) unknownCalls(a *assembler, effective []specs.LinuxSyscall) erro
 				a.ret(value)
 				break
 			}
-			for _, group := range conjunctions(rule.Args) {
+			for _, group := range actions.Alternatives(rule.Args) {
 				fail := a.label()
 				for _, arg := range group {
 					a.compare(arg, bpf.ByteOrder(p.Target.Arch) == binary.LittleEndian, fail)
@@ -191,7 +185,7 @@ func (p *Policy) unknownCalls(a *assembler, effective []specs.LinuxSyscall) erro
 			}
 		}
 		if last := call.rules[len(call.rules)-1]; len(last.Args) > 0 {
-			value, err := retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
+			value, err := actions.ReturnValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 			if err != nil {
 				return err
 			}
@@ -295,7 +289,7 @@ func (p *Policy) comparedInts(effective []specs.LinuxSyscall) ([]argument, map[a
 				if !done {
 					inOrder = append(inOrder, at)
 				}
-				if !done || lets(rule.Action) && !lets(s.Action) {
+				if !done || actions.Passes(rule.Action) && !actions.Passes(s.Action) {
 					rules[at] = s
 				}
 			}
@@ -307,36 +301,8 @@ func (p *Policy) comparedInts(effective []specs.LinuxSyscall) ([]argument, map[a
 // strictVerdict is the default action's, or when that lets calls through the
 // rule's own.
 func (p *Policy) strictVerdict(s specs.LinuxSyscall) (uint32, error) {
-	if lets(p.Seccomp.DefaultAction) {
-		return retValue(s.Action, s.ErrnoRet)
+	if actions.Passes(p.Seccomp.DefaultAction) {
+		return actions.ReturnValue(s.Action, s.ErrnoRet)
 	}
-	return retValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
-}
-
-// retValue is an action as a filter returns it (seccomp(2)).
-func retValue(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error) {
-	data := uint32(unix.EPERM)
-	if errnoRet != nil {
-		data = uint32(*errnoRet)
-	}
-	data &= unix.SECCOMP_RET_DATA
-	switch action {
-	case specs.ActKill, specs.ActKillThread:
-		return unix.SECCOMP_RET_KILL_THREAD, nil
-	case specs.ActKillProcess:
-		return unix.SECCOMP_RET_KILL_PROCESS, nil
-	case specs.ActTrap:
-		return unix.SECCOMP_RET_TRAP, nil
-	case specs.ActErrno:
-		return unix.SECCOMP_RET_ERRNO | data, nil
-	case specs.ActNotify:
-		return unix.SECCOMP_RET_USER_NOTIF, nil
-	case specs.ActTrace:
-		return unix.SECCOMP_RET_TRACE | data, nil
-	case specs.ActLog:
-		return unix.SECCOMP_RET_LOG, nil
-	case specs.ActAllow:
-		return unix.SECCOMP_RET_ALLOW, nil
-	}
-	return 0, fmt.Errorf("unknown action %q", action)
+	return actions.ReturnValue(p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 }

@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"runtime"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -29,7 +28,7 @@ func HostTarget(capabilities []string) (Target, error) {
 // hostKernel reads the version that uname(2) gives.
 func hostKernel() (Kernel, error) {
 	var k Kernel
-	release, err := hostRelease()
+	release, err := kernel.Release()
 	if err != nil {
 		return k, err
 	}
@@ -37,12 +36,4 @@ func hostKernel() (Kernel, error) {
 		return k, fmt.Errorf("kernel release %q: %w", release, err)
 	}
 	return k, nil
-}
-
-func hostRelease() (string, error) {
-	var uts unix.Utsname
-	if err := unix.Uname(&uts); err != nil {
-		return "", fmt.Errorf("uname: %w", err)
-	}
-	return unix.ByteSliceToString(uts.Release[:]), nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/live"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -210,7 +211,7 @@ func installed(t *testing.T, list *specs.LinuxSeccomp) *bpf.Program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	filters, err := seccomp.Dump(pid)
+	filters, err := live.Filters(pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,11 @@
-package seccomp
+// Package live reads from the kernel which seccomp filters a process has.
+//
+// It is the privileged part of seccomp: each function says what it needs. What is
+// read is a moment's truth, since a process may install more filters or end. Calls
+// for different threads may run at the same time.
+//
+// The API is not stable before version 1.
+package live
 
 import (
 	"errors"
@@ -12,39 +19,43 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// DumpError is a process whose filters cannot be read.
-type DumpError struct {
+// Error says why a process cannot be read.
+type Error struct {
 	PID int
-	Err error
+	Err error // often an errno: ESRCH when there is no such process, EPERM without the privileges
 	Fix string
 }
 
-func (e *DumpError) Error() string { return fmt.Sprintf("process %d: %v", e.PID, e.Err) }
-func (e *DumpError) Unwrap() error { return e.Err }
+func (e *Error) Error() string { return fmt.Sprintf("process %d: %v", e.PID, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
 
 // Hint says what to do, or is empty.
-func (e *DumpError) Hint() string { return e.Fix }
+func (e *Error) Hint() string { return e.Fix }
 
-// Dump reads the filters of a live thread from the kernel, in the order in which
-// they were installed (get_nth_filter of kernel/seccomp.c; ptrace(2) has it the
-// other way round). A thread without any gives an empty list. The thread is
-// stopped for the moment and goes on, whatever happens. An error is a [DumpError].
+// Filters returns the filters of a thread in the order in which they were installed
+// (get_nth_filter of kernel/seccomp.c; ptrace(2) documents the reverse order). For a
+// thread without filters the list is empty. The kernel does not give the flags and
+// listeners of a filter. The error is an [*Error].
 //
-// It needs CAP_SYS_ADMIN, not to be filtered itself, and a kernel with
-// CONFIG_CHECKPOINT_RESTORE (ptrace(2), PTRACE_SECCOMP_GET_FILTER, Linux 4.4).
-func Dump(tid int) ([]*bpf.Program, error) {
+// The thread is stopped for a moment and continues, even when there is an error.
+//
+// It needs CAP_SYS_ADMIN, a caller without a filter of its own, a thread that nobody
+// traces, and a kernel with CONFIG_CHECKPOINT_RESTORE (ptrace(2),
+// PTRACE_SECCOMP_GET_FILTER, Linux 4.4).
+func Filters(tid int) ([]*bpf.Program, error) {
 	fail := func(err error) ([]*bpf.Program, error) {
-		return nil, &DumpError{tid, err, dumpHint(err)}
+		return nil, &Error{tid, err, hint(err)}
 	}
 	arch, ok := syscalls.Host()
 	if !ok {
 		return fail(errors.New("this architecture has no system call table"))
 	}
 	if _, err := os.Stat("/proc/" + strconv.Itoa(tid)); err != nil || tid <= 0 {
-		return fail(unix.ESRCH) // ptrace(2) would say EPERM to who is not root
+		return fail(unix.ESRCH) // ptrace(2) says EPERM to who is not root
 	}
 	runtime.LockOSThread() // a tracer is a thread
 	defer runtime.UnlockOSThread()
@@ -69,8 +80,8 @@ func Dump(tid int) ([]*bpf.Program, error) {
 	}
 }
 
-// stop waits until the seized thread has stopped, and gives the signal that has
-// stopped it, if one was on its way: the thread is to get it when it goes on.
+// stop waits until the seized thread has stopped. It returns the signal that stopped
+// it, if one was pending: the thread must get it when it continues.
 func stop(tid int) (unix.Signal, error) {
 	const ptraceEventStop = 128 // PTRACE_EVENT_STOP of linux/ptrace.h: the stop that was asked for
 	if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0, nil); err != nil {
@@ -116,25 +127,26 @@ func ptrace(request, tid int, addr uintptr, data unsafe.Pointer) error {
 	return nil
 }
 
-// filtered reports whether /proc says that the thread has a filter.
+// filtered reports whether the thread has a filter, as /proc says.
 func filtered(tid int) bool {
 	mode, err := statusField(tid, "Seccomp")
 	return err == nil && mode == strconv.Itoa(unix.SECCOMP_MODE_FILTER)
 }
 
-// BoundingSet is that of a live thread, by the names that profiles have.
-// An error is a [DumpError].
+// BoundingSet returns the capabilities in the bounding set of a thread (proc(5),
+// CapBnd), by their CAP_ names. It needs no privileges unless /proc hides the process.
+// The error is an [*Error].
 func BoundingSet(tid int) ([]string, error) {
 	text, err := statusField(tid, "CapBnd")
 	if err != nil {
-		return nil, &DumpError{tid, err, dumpHint(err)}
+		return nil, &Error{tid, err, hint(err)}
 	}
 	bits, err := strconv.ParseUint(text, 16, 64)
 	if err != nil {
-		return nil, &DumpError{tid, err, ""}
+		return nil, &Error{tid, err, ""}
 	}
 	var names []string
-	for i, name := range capabilities() {
+	for i, name := range keyword.Capabilities() {
 		if bits&(1<<i) != 0 {
 			names = append(names, name)
 		}
@@ -159,7 +171,7 @@ func statusField(tid int, name string) (string, error) {
 	return "", fmt.Errorf("/proc/%d/status has no %s", tid, name)
 }
 
-func dumpHint(err error) string {
+func hint(err error) string {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "reading filters needs root, and a process that nobody traces: try sudo"

@@ -1,0 +1,17 @@
+// Package kernel names the running kernel.
+package kernel
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Release returns what uname(2) calls the release, such as "6.1.0-18-amd64".
+func Release() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(uts.Release[:]), nil
+}

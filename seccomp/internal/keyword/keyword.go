@@ -1,0 +1,76 @@
+// Package keyword lists the names that profiles are written with: capabilities,
+// errnos and architectures. Nothing is computed before it is asked for.
+package keyword
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/sys/capability"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/spelling"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Capabilities returns the CAP_ names, each at the index that is its number
+// (capabilities(7)). The caller must not change the list.
+var Capabilities = sync.OnceValue(func() []string {
+	known := capability.ListKnown()
+	names := make([]string, len(known))
+	for i, c := range known {
+		names[i] = "CAP_" + strings.ToUpper(c.String())
+	}
+	return names
+})
+
+// Errno returns the number of a name of errno(3).
+func Errno(name string) (number uint, ok bool) {
+	switch name { // names that share a number with another
+	case "EWOULDBLOCK":
+		name = "EAGAIN"
+	case "EDEADLOCK":
+		name = "EDEADLK"
+	case "EOPNOTSUPP":
+		name = "ENOTSUP"
+	}
+	i := slices.Index(Errnos(), name)
+	return uint(i + 1), i >= 0
+}
+
+// Errnos lists errno 1 and up; numbers that mean nothing are "".
+func Errnos() []string {
+	names := make([]string, 133) // EHWPOISON, the last one
+	for i := range names {
+		names[i] = unix.ErrnoName(unix.Errno(i + 1))
+	}
+	return names
+}
+
+// Arches lists the architectures as Go calls them, OCIArches their SCMP_ARCH_
+// names. The caller must not change the lists.
+var (
+	Arches    = sync.OnceValue(func() []string { return arches(syscalls.Arch.String) })
+	OCIArches = sync.OnceValue(func() []string { return arches(syscalls.Arch.OCI) })
+)
+
+func arches(name func(syscalls.Arch) string) []string {
+	var names []string
+	for _, a := range syscalls.Arches() {
+		names = append(names, name(a))
+	}
+	return names
+}
+
+// Suggest returns a hint that names the word of a set that is nearest to what was
+// written, or lists a small set; or "".
+func Suggest(word string, set []string) string {
+	if near := spelling.Nearest(word, set); near != "" {
+		return "did you mean " + near + "?"
+	}
+	if len(set) <= 12 {
+		return "there are " + strings.Join(set, ", ")
+	}
+	return ""
+}
