@@ -75,11 +75,6 @@ func dockerLifeFlags() []dockerFlag {
 		dockerToggle("no-healthcheck", "", health, anyValue), // there are none either way
 		dockerValue("log-driver", "", output, "", "none"),
 		dockerValue("log-opt", "", output),
-		dockerValue("attach", "a", "all three streams are attached; redirect what is not wanted, and -i passes standard input on"),
-		dockerToggle("sig-proxy", "", "signals are always passed on; use setsid or nohup to keep them from minirun", "true"),
-		dockerValue("stop-signal", "", "every signal is passed on as it is: kill -SIGNAL minirun's process", ""),
-		dockerValue("stop-timeout", "", "use timeout --kill-after=SECONDS in front of minirun", "0"),
-		dockerValue("cidfile", "", "name the container with --name", ""),
 	}
 }
 

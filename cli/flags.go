@@ -32,6 +32,7 @@ func runFlags() []ucli.Flag {
 	return []ucli.Flag{
 		toggle(topicProcess, "interactive", "i", "pass standard input on"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
+		list(topicProcess, "attach", "a", "pass on `STREAM` only: stdin, stdout, stderr").with(oneOf("stdin", "stdout", "stderr")),
 		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, minirun's own").with(variables),
 		list(topicProcess, "env-file", "", "set the variables that `FILE` lists").with(files()),
 		text(topicProcess, "user", "u", "run as `USER[:GROUP]`, names of the image or numbers").with(userAndGroup),
@@ -39,6 +40,9 @@ func runFlags() []ucli.Flag {
 		text(topicProcess, "workdir", "w", "start in `DIR`, made if it is not there"),
 		text(topicProcess, "entrypoint", "", "run `COMMAND` instead of the image's entry point"),
 		toggle(topicProcess, "init", "", "put a PID 1 in front that passes signals on and reaps"),
+		onByDefault(toggle(topicProcess, "sig-proxy", "", "pass signals on; with =false those that end minirun kill the command")),
+		text(topicProcess, "stop-signal", "", "pass SIGTERM on as `SIGNAL`, not as the image says"),
+		text(topicProcess, "stop-timeout", "", "kill the command if SIGTERM has not ended it after `SECONDS`"),
 		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`").with(ulimits),
 
 		text(topicSecurity, "seccomp", "", "filter system calls by `FILE`, default or unconfined; short for --security-opt seccomp=").with(files("default", "unconfined")),
@@ -82,6 +86,7 @@ func runFlags() []ucli.Flag {
 		text(topicIsolation, "cgroup-parent", "", "make the cgroup in `CGROUP`, for systemd a slice"),
 
 		text(topicImage, "name", "", "call the container `NAME`"),
+		text(topicImage, "cidfile", "", "write the container's ID to `FILE`, which must not exist").with(files()),
 		list(topicImage, "label", "l", "note `KEY=VALUE` on the container"),
 		list(topicImage, "label-file", "", "note what `FILE` lists").with(files()),
 		list(topicImage, "annotation", "", "note `KEY=VALUE` in the runtime's configuration"),
@@ -147,6 +152,12 @@ func fromEnv(f *textFlag, variable string) *textFlag {
 	return f
 }
 
+// onByDefault gives a switch the value true.
+func onByDefault(f *toggleFlag) *toggleFlag {
+	f.Value = true
+	return f
+}
+
 // alias gives a flag one more name.
 func alias(f *textFlag, name string) *textFlag {
 	f.names = append(f.names, name)
@@ -165,7 +176,7 @@ func list(topic, name, short, usage string) *listFlag {
 	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, KeepSpace: true}, all, nil}
 }
 
-func toggle(topic, name, short, usage string) ucli.Flag {
+func toggle(topic, name, short, usage string) *toggleFlag {
 	all := names(name, short)
 	return &toggleFlag{&ucli.BoolFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, DisableDefaultText: true}, all}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -38,12 +39,26 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Lstat(flags.IDFile); err == nil {
+		return &usageError{"--cidfile " + flags.IDFile + ": the file exists", "remove it, unless its container still runs"}
+	}
 	for _, warning := range warnings {
 		a.ui.warn("%s", warning)
 	}
 	o := launcher.Options{
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	if flags.DropStdout {
+		o.Stdout = null
+	}
+	if flags.DropStderr {
+		o.Stderr = null
 	}
 	if err := a.setFilter(c, &o, flags.Seccomp, host.Capabilities, d.Root); err != nil {
 		return err
@@ -60,6 +75,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	o.Signals = merged.Signals
 	return a.launch(d, merged, host, image.Layers, o)
 }
 
@@ -146,12 +162,34 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if o.Spec, err = container.Spec(flags, host, root); err != nil {
 		return err
 	}
-	code, err := container.Run(o)
+	removeID, err := writeID(flags.IDFile, container.ID())
 	if err != nil {
 		return err
+	}
+	code, err := container.Run(o)
+	if err != nil {
+		return errors.Join(err, removeID())
 	}
 	if code != 0 {
 		return status(code)
 	}
 	return nil
+}
+
+// writeID makes the file of --cidfile. It returns how to remove the file, should
+// the container not start, also from another working directory.
+func writeID(file, id string) (remove func() error, err error) {
+	if file == "" {
+		return func() error { return nil }, nil
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, fileError("--cidfile", file, err)
+	}
+	_, err = f.WriteString(id)
+	return func() error { return os.Remove(path) }, errors.Join(err, f.Close())
 }

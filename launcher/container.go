@@ -125,6 +125,9 @@ func (c *Container) makeFolder(parent string) (err error) {
 	return nil
 }
 
+// ID is 12 hexadecimal digits, which no other container has.
+func (c *Container) ID() string { return c.id }
+
 // Dir is the container's own folder, locked until Remove.
 func (c *Container) Dir() string { return c.dir }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/config"
 )
 
 // Options say what to run, and how this process takes part in it.
@@ -13,6 +15,8 @@ type Options struct {
 
 	Interactive bool // -i: pass standard input on
 	Init        bool // --init: a PID 1 that forwards signals and reaps
+
+	Signals config.Signals // what becomes of those that reach the caller
 
 	Filter      []unix.SockFilter // the seccomp program; nil is unconfined
 	FilterFlags uint32            // SECCOMP_FILTER_FLAG_* to install it with

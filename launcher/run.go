@@ -146,7 +146,7 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	if err := streams.started(); err != nil {
 		return 0, errors.Join(err, kill(process))
 	}
-	go sigs.forward(init, streams, stopSignal(o.Spec))
+	go sigs.forward(init, streams, stopSignal(o.Spec), o.Signals)
 	if err := page.run(); err != nil {
 		return 0, errors.Join(runError(process, o, err), kill(process))
 	}
@@ -159,6 +159,9 @@ func (c *Container) start(container *libcontainer.Container, cgroup *ownCgroup, 
 	if streams.interrupts.done() {
 		streams.interrupts.report()
 		sigs.kept = true // the user may not have let go of ^C, and there is something to clean up
+	}
+	if sig := sigs.killedBy.Load(); sig != 0 {
+		return 128 + int(sig), nil
 	}
 	return c.ended(state, err)
 }

@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -29,6 +30,8 @@ type signals struct {
 	ch    chan unix.Signal
 	kept  bool             // stop leaves the signals caught: they do nothing then
 	ended chan unix.Signal // one that asks for the end of a container that has ended
+	// killedBy is the signal that ended the container though it was not passed on, or 0.
+	killedBy atomic.Int32
 }
 
 func catchSignals() (*signals, error) {
@@ -95,11 +98,12 @@ func stopSignal(s *specs.Spec) unix.Signal {
 	return unix.SIGTERM
 }
 
-// forward sends signals on to PID 1, SIGTERM as the signal stop. A change of the
+// forward sends signals on to PID 1, SIGTERM as the signal stop, unless policy says
+// otherwise. A change of the
 // terminal's size is made known by setting the container's. A signal that comes
 // when PID 1 has ended is for the launcher, which may still be waiting for a reader
 // of its output.
-func (s *signals) forward(init *initProcess, streams *streams, stop unix.Signal) {
+func (s *signals) forward(init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) {
 	for sig := range s.ch {
 		passed := sig
 		switch sig {
@@ -112,7 +116,7 @@ func (s *signals) forward(init *initProcess, streams *streams, stop unix.Signal)
 		if sig == unix.SIGINT {
 			streams.interrupts.signal(time.Now())
 		}
-		if err := init.signal(passed); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
+		if err := s.send(init, passed, sig, policy); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
 			s.ended <- sig
 			return
 		}

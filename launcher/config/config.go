@@ -33,6 +33,9 @@ type Config struct {
 	Terminal    bool // a terminal of the container's own
 	Interactive bool // standard input is passed on
 	Init        bool // a PID 1 that forwards signals and reaps
+	DropStdout  bool // standard output goes nowhere
+	DropStderr  bool
+	Signals     Signals
 	Rlimits     []specs.POSIXRlimit
 
 	Capabilities      []string // the bounding set: CAP_ names, sorted
@@ -69,6 +72,7 @@ type Config struct {
 	CgroupParent  string // a path, or with systemd a slice; "" is minirun's choice
 
 	Name        string            // "" is the container's ID
+	IDFile      string            // a file to write the container's ID to, or ""
 	Labels      map[string]string // the user's, which the image's come under
 	Annotations map[string]string
 	StopSignal  string // what asks the command to end, as [ParseSignal] reads it; "" is SIGTERM
@@ -157,13 +161,19 @@ func (p *flagParser) process() error {
 		return refuse("workdir", c.Workdir, "write a path from /", "not an absolute path")
 	}
 	c.Env = p.list("env")
+	if err := p.attach(); err != nil {
+		return err
+	}
+	if err := p.signals(); err != nil {
+		return err
+	}
 	var err error
 	c.Rlimits, err = rlimits(p.list("ulimit"))
 	return err
 }
 
 func (p *flagParser) container() error {
-	p.c.Name = p.value("name")
+	p.c.Name, p.c.IDFile = p.value("name"), p.value("cidfile")
 	if p.c.Name != "" && !isName(p.c.Name) {
 		return refuse("name", p.c.Name, "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
 	}

@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	got, err := Parse(Flags{
-		"tty": {"true"}, "interactive": {"false"}, "user": {"a", "b"}, "entrypoint": {""}, "env": {"A=1"},
+		"tty": {"true"}, "sig-proxy": {"false"}, "stop-timeout": {"2"}, "attach": {"STDERR"}, "interactive": {"false"}, "user": {"a", "b"}, "entrypoint": {""}, "env": {"A=1"},
 		"privileged": {"true"}, "cap-add": {"kill"}, "security-opt": {"no-new-privileges:true", "apparmor=x", "seccomp=f"},
 		"network": {"host"}, "cgroup-manager": {"systemd"}, "label": {"a=b=c", "d"}, "name": {"box.1"},
 		"workdir": {"/w"}, "hostname": {"h"}, "read-only": {"true"}, "device": {"/dev/a/../b:r"},
@@ -36,7 +36,8 @@ func TestParse(t *testing.T) {
 	all := AllCapabilities()
 	slices.Sort(all)
 	want := &Config{
-		Entrypoint: &[]string{}, Env: []string{"A=1"}, User: "b", Workdir: "/w", Terminal: true,
+		Entrypoint: &[]string{}, Env: []string{"A=1"}, User: "b", Workdir: "/w", Terminal: true, DropStdout: true,
+		Signals:      Signals{Keep: true, KillAfter: 2e9, KillAtAll: true},
 		Capabilities: all, NamedCapabilities: []string{"CAP_KILL"}, Privileged: true, NoNewPrivileges: true,
 		AppArmor: "x", Seccomp: "f", ReadOnly: true, ShmSize: 64 << 20, Network: NetworkHost, Hostname: "h",
 		Devices:       []Device{{Flag: "--device /dev/a/../b:r", Host: "/dev/b", Target: "/dev/b", Access: "r"}},
@@ -98,6 +99,10 @@ func TestRefused(t *testing.T) {
 		{"label", "", "a name is missing"},
 		{"label", "=x", "a name is missing"},
 		{"cap-add", "", "unknown capability"},
+		{"stop-signal", "SIGNONE", "is no signal"},
+		{"stop-signal", "65", "is no signal"},
+		{"stop-timeout", "soon", "not a number"},
+		{"attach", "stdxx", "no such stream"},
 		{"annotation", "=x", "a name is missing"},
 		{"ipc", "shared", "no such IPC mode"},
 		{"pid", "container:x", "no such mode"},

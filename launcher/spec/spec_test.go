@@ -162,6 +162,9 @@ func TestMergeRefuses(t *testing.T) {
 	if _, err := Merge(config.Config{Entrypoint: &[]string{}}, Image{Entrypoint: []string{"a"}, Cmd: []string{"b"}}); !errors.Is(err, ErrNoCommand) {
 		t.Errorf("--entrypoint '': %v", err)
 	}
+	if _, err := Merge(config.Config{Args: []string{"true"}}, Image{StopSignal: "SIGNONE"}); err == nil {
+		t.Error("a stop signal that does not exist: no error")
+	}
 	if _, err := Merge(config.Config{Args: []string{"true"}}, Image{WorkingDir: "srv"}); err == nil {
 		t.Error("a relative working directory: no error")
 	}
