@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps demo test test-unit test-integration test-vm test-vagrant test-all \
+.PHONY: help build deps build-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -70,6 +70,19 @@ else
 test-integration: build ## real containers; needs root
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration/...
 endif
+
+race: ## unit tests under the race detector
+	go test -race $$(go list ./... | grep -v /integration)
+
+# The program that integration starts is built to count, too; what a container's
+# init covers is lost, for it ends in an execve(2).
+cover: ## coverage of unit and integration tests together
+	rm -rf build/cover && mkdir -p build/cover/unit build/cover/integration
+	go build -cover -coverpkg=./... -trimpath -ldflags "$(LDFLAGS)" -o build/cover/minirun .
+	go test -cover -coverpkg=./... $$(go list ./... | grep -v /integration) -args -test.gocoverdir=$(CURDIR)/build/cover/unit >/dev/null
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" GOCOVERDIR=$(CURDIR)/build/cover/integration \
+	  MINIRUN_TEST_BINARY=$(CURDIR)/build/cover/minirun go test -count=1 ./integration
+	go tool covdata percent -i=build/cover/unit,build/cover/integration
 
 include integration/vm/vm.mk
 include packaging/packaging.mk
