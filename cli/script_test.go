@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher"
 )
 
@@ -43,6 +44,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("BELL", "--\x1b]0;owned\a")
 			env.Setenv("ROOT", env.WorkDir+"/store")
@@ -51,6 +53,19 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// condition is for `[!root] skip`: what needs root is skipped for other users,
+// but not in CI.
+func condition(name string) (bool, error) {
+	if name != "root" {
+		return false, errors.New("unknown condition " + name)
+	}
+	root := os.Geteuid() == 0
+	if !root && testenv.CI() {
+		return false, errors.New("needs root, which CI should have")
+	}
+	return root, nil
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

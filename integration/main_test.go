@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher"
 )
 
@@ -52,6 +53,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "integration:", err)
 			os.Exit(1)
 		}
+		os.Exit(0)
+	}
+	if os.Geteuid() != 0 && !testenv.CI() {
+		fmt.Fprintln(os.Stderr, "integration: SKIPPED: these tests launch containers, which needs root")
 		os.Exit(0)
 	}
 	if err := setUp(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // hostile are layers that are small when packed. Each writes what would take
@@ -216,6 +218,7 @@ func endlessly(entry func(i int) *tar.Header, w *tar.Writer) error {
 }
 
 func TestUnpackKeepsReserve(t *testing.T) {
+	testenv.Root(t)
 	for name := range greedy {
 		t.Run(name, func(t *testing.T) {
 			command := childCommand(t, "small disk", hostileArguments{name, t.TempDir()})

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // childVariable makes the test binary a child that mounts, or that is to be
@@ -129,6 +131,7 @@ func layerWith(t *testing.T, dir string, files map[string]string) string {
 }
 
 func TestOverlayMount(t *testing.T) {
+	testenv.Root(t)
 	low := layerWith(t, t.TempDir(), map[string]string{"both": "low", "low": "low", "gone": "low"})
 	high := layerWith(t, t.TempDir(), map[string]string{"both": "high"})
 	if err := errors.Join(unix.Mknod(filepath.Join(high, "gone"), unix.S_IFCHR, 0), os.Chmod(high, 0o751|os.ModeSticky), os.Chown(high, 3, 4)); err != nil {
@@ -149,6 +152,7 @@ func TestOverlayMount(t *testing.T) {
 }
 
 func TestOverlayPaths(t *testing.T) {
+	testenv.Root(t)
 	for _, name := range []string{`a:b`, `a,b`, `a\b`, `a b`, `lowerdir=x,upperdir=y`, "new\nline", "é"} {
 		dir := filepath.Join(t.TempDir(), name)
 		layer := layerWith(t, filepath.Join(t.TempDir(), name), map[string]string{"f": "there"})
@@ -164,6 +168,7 @@ func TestOverlayPaths(t *testing.T) {
 
 // Long names, so that the paths would not fit mount(2)'s page.
 func TestOverlayManyLayers(t *testing.T) {
+	testenv.Root(t)
 	var layers []string
 	for i := range maxLayers + 1 {
 		layers = append(layers, layerWith(t, filepath.Join(t.TempDir(), strings.Repeat("long", 30)), map[string]string{
@@ -184,6 +189,7 @@ func TestOverlayManyLayers(t *testing.T) {
 
 // host: has the container's folder in its lower layer, which overlayfs refuses.
 func TestOverlayOfTheHost(t *testing.T) {
+	testenv.Root(t)
 	dir := t.TempDir()
 	out, err := mounted(t, overlayArguments{
 		Overlay: Overlay{Layers: []string{"/"}, Dir: dir},
@@ -201,6 +207,7 @@ func TestOverlayOfTheHost(t *testing.T) {
 }
 
 func TestOverlayOnAnOverlay(t *testing.T) {
+	testenv.Root(t)
 	layer := layerWith(t, t.TempDir(), map[string]string{"f": "there"})
 	out, err := mounted(t, overlayArguments{
 		Overlay: Overlay{Layers: []string{layer}, Dir: t.TempDir()},
@@ -214,6 +221,7 @@ func TestOverlayOnAnOverlay(t *testing.T) {
 }
 
 func TestOverlayErrors(t *testing.T) {
+	testenv.Root(t)
 	dir := t.TempDir()
 	for name, c := range map[string]struct {
 		o    Overlay

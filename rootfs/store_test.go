@@ -21,10 +21,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	archives "github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
+	testenv.Root(t) // layers are unpacked with their owners
 	s, err := OpenStore(filepath.Join(t.TempDir(), "store"))
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -189,10 +190,13 @@ func TestCacheUntrusted(t *testing.T) {
 		"fifo": func(t *testing.T, c *cached) error { return errors.Join(os.Remove(c.file), unix.Mkfifo(c.file, 0o600)) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(name, "foreign") {
+				testenv.Root(t)
+			}
 			c := newCached(t)
 			c.write(t, c.evil(t))
 			if err := plant(t, c); err != nil {
-				t.Fatalf("%v (this test needs root)", err)
+				t.Fatal(err)
 			}
 			c.expect(t, false)
 			c.expect(t, true) // what was there is replaced
@@ -207,10 +211,13 @@ func TestCacheUntrusted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(name, "foreign") {
+				testenv.Root(t)
+			}
 			c := newCached(t)
 			c.write(t, c.evil(t))
 			if err := plant(c); err != nil {
-				t.Fatalf("%v (this test needs root)", err)
+				t.Fatal(err)
 			}
 			c.expect(t, false)
 			c.expect(t, false) // nothing there is ever trusted

@@ -21,6 +21,7 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
@@ -55,6 +56,7 @@ func TestVerdicts(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("compares x86_64, i386 and x32")
 	}
+	testenv.Root(t)
 	sameLibseccomp(t)
 	for name, source := range map[string][]byte{
 		"default": profiles.Default(), "chown": read(t, "../../profiles/chown-audit-control.json"), "every action": []byte(everyAction),
