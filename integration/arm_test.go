@@ -187,6 +187,7 @@ func TestOnlyExecve(t *testing.T) {
 		{"--read-only", "--network", "host", "--ulimit", "nofile=100:100"},
 		{"--cpus", "0.1", "--memory", "64m"},
 		{"--privileged"},
+		{"--pid", "host"},
 		{"-v", "/proc:/proc"},
 	} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
