@@ -129,7 +129,7 @@ var ErrNoCommand = errors.New("no command given, and the image names none")
 // from [Merge].
 func New(c *config.Config, host Host, at Container) *specs.Spec {
 	hostname := c.Hostname
-	if hostname == "" && (c.Network == config.NetworkHost || c.HostUTS) {
+	if hostname == "" && c.Network == config.NetworkHost {
 		hostname = host.Hostname
 	}
 	hostname = cmp.Or(hostname, at.ID)

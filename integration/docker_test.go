@@ -1,0 +1,149 @@
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// asDocker are flags that give the same inside of minirun's containers as of
+// Docker's.
+var asDocker = [...]string{
+	"",
+	"--cap-add SYS_ADMIN --cap-drop CHOWN",
+	"--cap-drop ALL --cap-add KILL -u 1000:1000 --group-add 44",
+	"--security-opt no-new-privileges -u nobody -w /srv -e A=1 -h box",
+	"--security-opt seccomp=unconfined --security-opt systempaths=unconfined",
+	"--read-only --tmpfs /t --tmpfs /t:size=1m,exec --shm-size 1m",
+	"--ulimit nofile=100:200 --ulimit core=0 --oom-score-adj 500",
+	"-v /usr/lib:/x --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777 -v /usr/share:/x/gcc:cached",
+	"--device /dev/null:/dev/nothing:r --device /dev/zero:rw",
+	"--ipc none --domainname dom --sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345",
+	"--ipc host --pid host --uts host",
+	"-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --pids-limit 99",
+	"-m 64m --memory-swap -1 --cpu-quota 5000 --cpu-period 20000",
+}
+
+// inside prints what a container is given, and what it sees of the host.
+const inside = `id; pwd; uname -n; env | sort
+grep -E '^(Cap|NoNewPrivs|Seccomp:|Cpus_allowed_list|Groups)' /proc/self/status
+cat /proc/self/limits /proc/self/oom_score_adj
+ls -l /dev | sed 's/  */ /g' | cut -d ' ' -f 1,3-6,10-
+awk '{ f = NF; while ($f != "-") f--; print "mount", $5, $6, $(f+1) }' /proc/self/mountinfo
+cd /proc/sys; grep . net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range net/ipv4/ip_forward kernel/shmmax kernel/domainname
+cd /sys/fs/cgroup; grep -s . memory.max memory.low memory.swap.max cpu.max cpu.weight pids.max \
+  memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory/memory.memsw.limit_in_bytes \
+  cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares pids/pids.max cpuset/cpuset.cpus
+ls /sys/class/net; cat /etc/hosts`
+
+// TestAsDocker compares what flags give inside with what a dockerd of the test's
+// own gives. Its version's differences are left out by name.
+func TestAsDocker(t *testing.T) {
+	host := startDockerd(t)
+	for _, flags := range asDocker {
+		t.Run(flags, func(t *testing.T) {
+			args := append(strings.Fields(flags), "--network", "none")
+			theirs := outputOf(t, exec.Command("docker", slices.Concat([]string{"-H", host, "run", "--rm", "--cgroupns", "private"}, args, []string{"debian", "sh", "-c", inside})...))
+			ours := outputOf(t, exec.Command(testBed.minirun, slices.Concat([]string{"--root", testBed.root}, args, []string{"debian", "sh", "-c", inside})...))
+			if diff := cmp.Diff(comparableReport(theirs), comparableReport(ours)); diff != "" {
+				t.Errorf("docker -, minirun +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func outputOf(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, &stderr)
+	}
+	return string(out)
+}
+
+var (
+	randomID = regexp.MustCompile(`\b[0-9a-f]{12}\b`)
+	// The mounts of Docker's and minirun's own that are allowed to differ: masked
+	// paths of Docker 28 that 20.10 does not have yet, and Podman's mark.
+	ownMounts = regexp.MustCompile(`^mount (/proc/interrupts|/sys/devices/virtual/powercap|/sys/devices/system/cpu\S*|/run/\.containerenv) `)
+)
+
+// comparableReport is a report without what differs from one container to the next.
+func comparableReport(report string) []string {
+	var lines []string
+	for line := range strings.Lines(randomID.ReplaceAllString(report, "ID")) {
+		line = strings.ReplaceAll(strings.TrimSpace(line), "fe00::0", "fe00::") // before Docker 28
+		line = strings.ReplaceAll(line, "ff00::0", "ff00::")
+		if !ownMounts.MatchString(line) {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// startDockerd starts a dockerd that touches no network of the host's, with the
+// image debian, and returns its address.
+func startDockerd(t *testing.T) (host string) {
+	t.Helper()
+	if _, err := exec.LookPath("dockerd"); err != nil {
+		t.Skip("no dockerd is installed (Debian: docker.io)")
+	}
+	dir := t.TempDir()
+	host = "unix://" + filepath.Join(dir, "sock")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command("dockerd", "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var status error
+	ended := make(chan struct{})
+	go func() {
+		status = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		<-ended
+	})
+	deadline := time.After(time.Minute)
+	for exec.Command("docker", "-H", host, "version").Run() != nil {
+		select {
+		case <-ended:
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("dockerd: %v\n%s", status, text)
+		case <-deadline:
+			t.Fatal("dockerd does not answer")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	pack := exec.Command(testBed.minirun, "--root", testBed.root, "debian", "tar", "-C", "/", "-c", "--one-file-system", ".")
+	load := exec.Command("docker", "-H", host, "import", "-", "debian")
+	if load.Stdin, err = pack.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pack.Start(); err != nil {
+		t.Fatal(err)
+	}
+	outputOf(t, load)
+	if err := pack.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return host
+}
