@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // fileError words an error of reading or writing a file that the user named:
@@ -30,40 +31,28 @@ func fileError(what, file string, err error) *usageError {
 	return e
 }
 
-// writeFile gives a file its content at once or not at all. A file that is there
-// keeps its mode, a symbolic link stays one, and what is not a regular file, as
-// /dev/null, is only written to.
+// writeFile replaces the content of a file at once or not at all. A file that exists
+// keeps its mode and a symbolic link stays one. What is not a regular file, such as
+// /dev/null, is written to.
 func writeFile(file string, data []byte) error {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real
 	}
 	info, err := os.Stat(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		err = writeTo(file, data)
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		err = atomicfile.Write(file, data, 0o666) // the umask decides who may read it
+	}
+	if err != nil {
 		return fileError("write", file, err)
 	}
-	if err == nil && !info.Mode().IsRegular() {
-		if err := writeTo(file, os.O_WRONLY, data); err != nil {
-			return fileError("write", file, err)
-		}
-		return nil
-	}
-	temporary := filepath.Join(filepath.Dir(file), ".minirun-"+rand.Text())
-	err = writeTo(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, data)
-	if err == nil && info != nil {
-		err = os.Chmod(temporary, info.Mode())
-	}
-	if err == nil {
-		err = os.Rename(temporary, file)
-	}
-	if err == nil {
-		return nil
-	}
-	_ = os.Remove(temporary)
-	return fileError("write", file, err)
+	return nil
 }
 
-func writeTo(file string, flags int, data []byte) error {
-	f, err := os.OpenFile(file, flags, 0o666) //nolint:gosec // the umask says who may read it
+func writeTo(file string, data []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}

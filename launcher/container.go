@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -85,7 +86,7 @@ func Create(dirs Dirs, name string, warn func(error)) (*Container, error) {
 		return nil, err
 	}
 	// Held while folders come and go, so that no sweep meets one without its lock.
-	guard, err := lockDir(parent, unix.LOCK_EX)
+	guard, err := flock.Open(parent, unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (c *Container) makeFolder(parent string) (err error) {
 	} else if err != nil {
 		return err
 	}
-	if c.lock, err = lockDir(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if c.lock, err = flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.Join(err, os.Remove(c.dir))
 	}
 	if err := os.Symlink(c.dirs.RunRoot, filepath.Join(c.dir, runRootLink)); err != nil {
@@ -139,26 +140,6 @@ func (c *Container) Remove() {
 	if err != nil {
 		c.warn(fmt.Errorf("remove container %s: %w", c.name, err))
 	}
-}
-
-// lockDir opens a folder and locks it with flock(2); the lock goes with the
-// last copy of the file, thus with the process, however it ends.
-func lockDir(dir string, how int) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, &os.PathError{Op: "flock", Path: dir, Err: err}
-	}
-	return f, nil
 }
 
 // cgroupsPath names the cgroup as the runtime spec wants it: a path, or

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -46,7 +47,7 @@ func (c *Container) sweep(parent string) (swept []*Container) {
 // its launcher lives.
 func (c *Container) takeDead(parent, name string) (*Container, error) {
 	dir := filepath.Join(parent, name)
-	lock, err := lockDir(dir, unix.LOCK_EX|unix.LOCK_NB)
+	lock, err := flock.Open(dir, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

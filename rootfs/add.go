@@ -13,6 +13,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // content is an image on its way into the store.
@@ -239,7 +241,7 @@ func (s *Store) putBlob(data []byte) error {
 	if _, err := s.readBlob(digest); err == nil {
 		return nil
 	}
-	return writeFile(s.blob(digest), data)
+	return atomicfile.WriteSync(s.blob(digest), data, 0o600)
 }
 
 func (a *addition) sizeOf(diffID string) int64 {

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 const (
@@ -73,30 +74,7 @@ func (s *Store) writeIndex(x *index) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(s.path("index.json"), data)
-}
-
-// writeFile makes or replaces a file at once: after a crash it is whole, or as
-// it was before.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.WriteSync(s.path("index.json"), data, 0o600)
 }
 
 // find gives the entry for a name that fits a platform best. For this machine's

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // sizeSuffix is the end of the name of the file beside a layer's folder: the
@@ -28,7 +30,7 @@ func noteLayer(dir string, size int64) error {
 	if tree, err := treeDigest(dir); err == nil {
 		text += " " + tree
 	}
-	return writeFile(dir+sizeSuffix, []byte(text))
+	return atomicfile.WriteSync(dir+sizeSuffix, []byte(text), 0o600)
 }
 
 // layerNote reads what noteLayer has written; tree is "" where it is not known.

@@ -2,12 +2,13 @@ package rootfs
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
+	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -18,34 +19,18 @@ func (s *Store) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_EX); err != nil {
+	if err := flock.Lock(f, unix.LOCK_EX); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return func() { _ = f.Close() }, nil
 }
 
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			if err != nil {
-				return fmt.Errorf("lock %s: %w", f.Name(), err)
-			}
-			return nil
-		}
-	}
-}
-
 // lockShared takes a shared lock on a file or folder of the store, and returns
 // os.ErrNotExist when it was removed meanwhile.
 func lockShared(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := flock.Open(path, unix.LOCK_SH)
 	if err != nil {
-		return nil, err
-	}
-	if err := flock(f, unix.LOCK_SH); err != nil {
-		_ = f.Close()
 		return nil, err
 	}
 	opened, err := f.Stat()
@@ -65,15 +50,7 @@ func lockShared(path string) (*os.File, error) {
 // lockIfFree takes the lock for itself alone. It returns [unix.EWOULDBLOCK] when
 // somebody has it, and any other error when that is not known.
 func lockIfFree(path string) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
+	return flock.Open(path, unix.LOCK_EX|unix.LOCK_NB)
 }
 
 // inUse reports whether somebody runs on the image of this manifest.
@@ -136,7 +113,7 @@ func (s *Store) sweep() {
 		}
 	}
 	for _, dir := range []string{"", "blobs/sha256"} {
-		files, _ := filepath.Glob(s.path(dir, ".new-*"))
+		files, _ := filepath.Glob(s.path(dir, atomicfile.Pattern))
 		for _, file := range files {
 			_ = os.Remove(file)
 		}

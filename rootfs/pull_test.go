@@ -109,21 +109,19 @@ func TestPull(t *testing.T) {
 	}
 	// The tag moves: --pull missing keeps the old, always takes the new.
 	push(t, host+"/me/tool:v1", testImage(t, here, "a", "c"))
-	for policy, want := range map[PullPolicy]string{PullMissing: "a b", PullAlways: "a c"} {
-		if policy == PullAlways {
-			continue
+	for _, c := range []struct {
+		policy PullPolicy
+		want   string
+	}{{"", "a b"}, {PullMissing, "a b"}, {PullNever, "a b"}, {PullAlways, "a c"}, {PullMissing, "a c"}} {
+		got, err := s.Resolve(ctx, host+"/me/tool:v1", ResolveOptions{Pull: c.policy})
+		if err != nil {
+			t.Fatalf("--pull %s: %v", c.policy, err)
 		}
-		got, err := s.Resolve(ctx, host+"/me/tool:v1", ResolveOptions{Pull: policy})
-		if err != nil || filesOf(t, got) != want {
-			t.Errorf("--pull %s: %v", policy, err)
+		if files := filesOf(t, got); files != c.want {
+			t.Errorf("--pull %s: the files are %s; want %s", c.policy, files, c.want)
 		}
 		_ = got.Close()
 	}
-	got, err := s.Resolve(ctx, host+"/me/tool:v1", ResolveOptions{Pull: PullAlways})
-	if err != nil || filesOf(t, got) != "a c" {
-		t.Fatalf("--pull always: %v", err)
-	}
-	_ = got.Close()
 	if _, err := s.Remove(host+"/me/tool:v1", false); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // Store keeps images in a folder:
@@ -50,7 +52,7 @@ func OpenStore(root string) (*Store, error) {
 	if err := s.checkOwner(); err != nil {
 		return nil, err
 	}
-	return s, writeFile(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 
 // checkOwner refuses a store that somebody else could fill: its layers become

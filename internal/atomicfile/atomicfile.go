@@ -1,0 +1,55 @@
+// Package atomicfile writes whole files.
+package atomicfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Pattern matches the names of the temporary files that a killed writer may leave
+// beside its file, as [filepath.Match] does.
+const Pattern = ".new-*"
+
+// Write makes or replaces the file path with rename(2): whoever reads it sees the
+// old content or all of data. After an error the old content remains.
+//
+// A new file has the mode perm, less the umask. A regular file that exists keeps its
+// mode; anything else is replaced, including a symbolic link.
+func Write(path string, data []byte, perm os.FileMode) error {
+	return write(path, data, perm, false)
+}
+
+// WriteSync is Write for a file that must be whole after a power failure as well: it
+// calls fsync(2) before it replaces the file.
+func WriteSync(path string, data []byte, perm os.FileMode) error {
+	return write(path, data, perm, true)
+}
+
+func write(path string, data []byte, perm os.FileMode, sync bool) error {
+	old, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temporary := filepath.Join(filepath.Dir(path), Pattern[:len(Pattern)-1]+rand.Text())
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && old != nil && old.Mode().IsRegular() {
+		err = f.Chmod(old.Mode())
+	}
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary)
+	}
+	return err
+}

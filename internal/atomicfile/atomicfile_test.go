@@ -1,0 +1,66 @@
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWrite(t *testing.T) {
+	before := unix.Umask(0o027)
+	defer unix.Umask(before)
+	for name, c := range map[string]struct {
+		make func(path string) error
+		mode fs.FileMode
+	}{
+		"new":           {func(string) error { return nil }, 0o640},
+		"exists":        {func(p string) error { return errors.Join(os.WriteFile(p, []byte("old"), 0o600), os.Chmod(p, 0o606)) }, 0o606},
+		"symbolic link": {func(p string) error { return os.Symlink("/dev/null", p) }, 0o640},
+	} {
+		for how, write := range map[string]func(string, []byte, os.FileMode) error{"Write": Write, "WriteSync": WriteSync} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				dir := t.TempDir()
+				path := filepath.Join(dir, "file")
+				if err := c.make(path); err != nil {
+					t.Fatal(err)
+				}
+				if err := write(path, []byte("new"), 0o666); err != nil {
+					t.Fatal(err)
+				}
+				info, err := os.Lstat(path)
+				if err != nil || info.Mode() != c.mode {
+					t.Errorf("mode %v, %v; want %v", info.Mode(), err, c.mode)
+				}
+				if data, err := os.ReadFile(path); err != nil || string(data) != "new" {
+					t.Errorf("content %q, %v", data, err)
+				}
+				onlyFile(t, dir)
+			})
+		}
+	}
+}
+
+// The name is taken by a directory, which rename(2) does not replace.
+func TestWriteFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, []byte("new"), 0o600); err == nil {
+		t.Error("a directory was replaced")
+	}
+	onlyFile(t, dir)
+}
+
+func onlyFile(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the directory has %v, %v; want the file alone", entries, err)
+	}
+}
