@@ -117,25 +117,44 @@ func groupHandles(group int, signal unix.Signal) bool {
 
 // handles reports whether a process catches a signal, or blocks it, as those do that
 // wait for it in another way (proc_pid_status(5)); or whether it is in sigwaitinfo(2),
-// where what it waits for does not show as blocked.
+// where what it waits for does not show as blocked. The two are not read at the same
+// moment, so a process that seems to ignore the signal is looked at again.
 func handles(pid int, signal unix.Signal) bool {
-	proc := "/proc/" + strconv.Itoa(pid)
-	call, err := os.ReadFile(proc + "/syscall") // proc_pid_syscall(5)
-	if err != nil || bytes.HasPrefix(call, []byte(strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)+" ")) {
-		return true
+	for range 3 {
+		if waitsForSignals(pid) || catches(pid, signal) {
+			return true
+		}
 	}
-	status, err := os.ReadFile(proc + "/status")
+	return false
+}
+
+// waitsForSignals reports whether a process is in sigwaitinfo(2), or whether that
+// cannot be found out.
+func waitsForSignals(pid int) bool {
+	call, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall") // proc_pid_syscall(5)
+	return err != nil || bytes.HasPrefix(call, []byte(strconv.Itoa(unix.SYS_RT_SIGTIMEDWAIT)+" "))
+}
+
+// catches reports whether a process has a handler for a signal or blocks it, or
+// whether that cannot be found out, as when it has ended.
+func catches(pid int, signal unix.Signal) bool {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return true
 	}
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
-		if name != "SigCgt" && name != "SigBlk" {
-			continue
-		}
-		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-		if err != nil || mask&(1<<(signal-1)) != 0 {
-			return true
+		value = strings.TrimSpace(value)
+		switch name {
+		case "State":
+			if value[0] == 'Z' || value[0] == 'X' {
+				return true
+			}
+		case "SigCgt", "SigBlk":
+			mask, err := strconv.ParseUint(value, 16, 64)
+			if err != nil || mask&(1<<(signal-1)) != 0 {
+				return true
+			}
 		}
 	}
 	return false
