@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
-	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/compile"
 )
 
 func (a *app) doctorCommand() *ucli.Command {
@@ -36,7 +36,7 @@ func (a *app) doctorAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := append(launcher.Checks(), libseccompCheck(seccomp.LibraryVersion()), storeCheck(c))
+	checks := append(launcher.Checks(), libseccompCheck(compile.LibraryVersion()), storeCheck(c))
 	if asJSON {
 		err = writeJSON(a.stdout, checks)
 	} else {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/compile"
 )
 
 // setFilter compiles the named profile for the container's bounding set, or takes
@@ -45,7 +46,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, name string, capab
 	if err != nil {
 		return err
 	}
-	program, hit, err := policy.CompileCached(filepath.Join(root, "cache"))
+	program, hit, err := compile.Cached(filepath.Join(root, "cache"), policy.Target.Arch, policy.Seccomp, policy.RulePosition)
 	if err != nil {
 		return err
 	}
@@ -53,8 +54,8 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, name string, capab
 	if program.Listener {
 		return &usageError{name + ": SCMP_ACT_NOTIFY needs a listener, which this version does not have", "use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
 	}
-	if err := seccomp.CheckLaunch(program); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := compile.CheckLaunch(program); err != nil {
+		return &hintedError{fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides"}
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	return launcher.CheckFilters()

@@ -17,7 +17,7 @@ import (
 // read as it is written is told.
 func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	if name == "default" || name == "builtin" {
-		return seccomp.Parse(seccomp.DefaultName, profiles.Default())
+		return seccomp.Parse(profiles.DefaultName, profiles.Default())
 	}
 	data, err := readProfile(name, "give a file, or default; a launch also takes unconfined")
 	if err != nil && name == "unconfined" { // a launch does not come here with it

@@ -6,7 +6,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 func (a *app) seccompTestCommand() *ucli.Command {
@@ -47,7 +47,7 @@ func (a *app) assertAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	assertions, err := seccomp.ParseAssertions(file, data, t.Arch)
+	assertions, err := analyze.ParseAssertions(file, data, t.Arch)
 	if err != nil {
 		return err
 	}
@@ -55,12 +55,12 @@ func (a *app) assertAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	failures, err := p.Profile.Check(assertions, p.Target)
+	failures, err := analyze.Check(p.Profile, assertions, p.Target)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = writeJSON(a.stdout, map[string]any{"passed": len(assertions) - len(failures), "failures": append([]seccomp.Failure{}, failures...)})
+		err = writeJSON(a.stdout, map[string]any{"passed": len(assertions) - len(failures), "failures": append([]analyze.Failure{}, failures...)})
 	} else {
 		for _, f := range failures {
 			fmt.Fprintln(a.stdout, printable(f.String()))

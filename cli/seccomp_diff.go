@@ -9,6 +9,7 @@ import (
 
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 func (a *app) seccompDiffCommand() *ucli.Command {
@@ -24,7 +25,7 @@ func (a *app) seccompDiffCommand() *ucli.Command {
 // setDifferences are those for one set of capabilities.
 type setDifferences struct {
 	Set         string               `json:"capabilities"`
-	Differences []seccomp.Difference `json:"differences"`
+	Differences []analyze.Difference `json:"differences"`
 }
 
 func (a *app) diffAction(c *ucli.Context) error {
@@ -64,8 +65,8 @@ func (a *app) diffAction(c *ucli.Context) error {
 
 // capabilitySets are the one given and, for every, those in which profiles may
 // do otherwise: each capability that they ask about put in or taken out, all, none.
-func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []seccomp.Column {
-	sets := []seccomp.Column{{Name: "as given", Capabilities: given}}
+func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []analyze.Column {
+	sets := []analyze.Column{{Name: "as given", Capabilities: given}}
 	if !every {
 		return sets
 	}
@@ -76,24 +77,24 @@ func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []s
 	slices.Sort(gates)
 	for _, name := range slices.Compact(gates) {
 		if i := slices.Index(given, name); i >= 0 {
-			sets = append(sets, seccomp.Column{Name: "without " + name, Capabilities: slices.Delete(slices.Clone(given), i, i+1)})
+			sets = append(sets, analyze.Column{Name: "without " + name, Capabilities: slices.Delete(slices.Clone(given), i, i+1)})
 		} else {
-			sets = append(sets, seccomp.Column{Name: "with " + name, Capabilities: append(slices.Clone(given), name)})
+			sets = append(sets, analyze.Column{Name: "with " + name, Capabilities: append(slices.Clone(given), name)})
 		}
 	}
-	return append(sets, seccomp.Column{Name: "ALL", Capabilities: config.AllCapabilities()}, seccomp.Column{Name: "none"})
+	return append(sets, analyze.Column{Name: "ALL", Capabilities: config.AllCapabilities()}, analyze.Column{Name: "none"})
 }
 
 // diffSets compares for each of the capability sets.
 func diffSets(profiles []*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
 	sets := capabilitySets(profiles, t.Capabilities, every)
-	found, err := seccomp.DiffColumns(t, sets, profiles[0], profiles[1])
+	found, err := analyze.DiffColumns(t, sets, profiles[0], profiles[1])
 	if err != nil {
 		return nil, err
 	}
 	var all []setDifferences
 	for i, set := range sets {
-		all = append(all, setDifferences{set.Name, append([]seccomp.Difference{}, found[i]...)})
+		all = append(all, setDifferences{set.Name, append([]analyze.Difference{}, found[i]...)})
 	}
 	return all, nil
 }
@@ -128,7 +129,7 @@ func countDifferences(n int, same bool) string {
 	return fmt.Sprintf("%d differences", n)
 }
 
-func (a *app) writeDifferences(all []seccomp.Difference, nameA, nameB string) error {
+func (a *app) writeDifferences(all []analyze.Difference, nameA, nameB string) error {
 	if len(all) == 0 {
 		return nil
 	}

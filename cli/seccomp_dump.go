@@ -8,7 +8,9 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 	"github.com/minirun/minirun/seccomp/live"
 )
 
@@ -119,7 +121,7 @@ func dumpedFilters(filters []*bpf.Program) []dumpedFilter {
 type comparison struct {
 	Same        bool                 `json:"same"` // one filter is the profile's, to the byte
 	Finding     string               `json:"finding"`
-	Differences []seccomp.Difference `json:"differences"`
+	Differences []analyze.Difference `json:"differences"`
 }
 
 // dumpAgainst ends with status 1 when no filter is the profile's.
@@ -142,8 +144,8 @@ func (a *app) dumpAgainst(pid int, filters []*bpf.Program, p *seccomp.Policy, na
 // compareFilters looks for the profile's filter among those of the process, or
 // compares the only one call by call.
 func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name string) (comparison, error) {
-	found := comparison{Differences: []seccomp.Difference{}}
-	want, err := p.Compile()
+	found := comparison{Differences: []analyze.Difference{}}
+	want, err := compile.Compile(p.Target.Arch, p.Seccomp, p.RulePosition)
 	if err != nil {
 		return found, err
 	}
@@ -162,7 +164,7 @@ func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name str
 		found.Finding = fmt.Sprintf("none of the %d filters is what %s gives", len(filters), name)
 		return found, nil
 	}
-	differences, err := seccomp.DiffProgram(filters[0], p)
+	differences, err := analyze.DiffProgram(filters[0], p)
 	found.Differences = append(found.Differences, differences...)
 	found.Finding = fmt.Sprintf("the filter is not what %s gives, but no verdict differs", name)
 	if n := len(differences); n > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 func (a *app) seccompExplainCommand() *ucli.Command {
@@ -33,7 +34,7 @@ func (a *app) explainAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	explainer, err := p.Explainer()
+	explainer, err := analyze.NewExplainer(p)
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (a *app) explainAction(c *ucli.Context) error {
 	if c.NArg() == 0 {
 		return a.overview(explainer, asJSON)
 	}
-	all := []*seccomp.Explanation{}
+	all := []explanation{}
 	var unknown unknownCalls
 	for _, text := range c.Args().Slice() {
 		some, err := explainText(explainer, text)
@@ -61,18 +62,24 @@ func (a *app) explainAction(c *ucli.Context) error {
 	return nil
 }
 
-func explainText(e *seccomp.Explainer, text string) ([]*seccomp.Explanation, error) {
-	calls, err := seccomp.ParseCalls(text, e.Policy.Target.Arch)
+func explainText(e *analyze.Explainer, text string) ([]explanation, error) {
+	calls, err := analyze.ParseCalls(text, e.Policy.Target.Arch)
 	if err != nil {
 		return nil, err
 	}
-	var all []*seccomp.Explanation
+	var all []explanation
 	for _, call := range calls {
 		x, err := e.Explain(call)
+		var missing *analyze.NoCallError
+		if errors.As(err, &missing) {
+			if arch, ok := missing.Elsewhere(); ok {
+				err = &hintedError{err, fmt.Sprintf("%s has it: --arch %s", arch, arch)}
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, x)
+		all = append(all, inWords(x, e.Policy.Profile.File))
 	}
 	return all, nil
 }
@@ -83,8 +90,8 @@ type unknownCalls []error
 
 // take takes an error that is about a word.
 func (u *unknownCalls) take(err error) bool {
-	var wrong *seccomp.CallError
-	var missing *seccomp.NoCallError
+	var wrong *analyze.CallError
+	var missing *analyze.NoCallError
 	if !errors.As(err, &wrong) && !errors.As(err, &missing) {
 		return false
 	}
@@ -123,7 +130,7 @@ func hintOf(err error) string {
 	return ""
 }
 
-func writeExplanations(w io.Writer, all []*seccomp.Explanation) {
+func writeExplanations(w io.Writer, all []explanation) {
 	for i, x := range all {
 		if i > 0 {
 			fmt.Fprintln(w)
@@ -146,9 +153,9 @@ func (a *app) warnOfIdle(p *seccomp.Profile, added []string) {
 	}
 }
 
-func writeExplanation(w io.Writer, x *seccomp.Explanation) {
+func writeExplanation(w io.Writer, x explanation) {
 	verdict := x.Verdict
-	if verdict == seccomp.Depends {
+	if verdict == analyze.Depends {
 		verdict = "depends on its arguments"
 	}
 	fmt.Fprintf(w, "%s: %s\n", x.Call, verdict)
@@ -170,7 +177,7 @@ func writeExplanation(w io.Writer, x *seccomp.Explanation) {
 		if i == 0 {
 			label = "to allow it"
 		}
-		how := cmp.Or(change.Brief, change.How)
+		how := cmp.Or(change.brief, change.How)
 		if change.When != "" {
 			how += ", when " + change.When
 		}
@@ -185,19 +192,27 @@ func at(rule string) string {
 	return "  (" + printable(rule) + ")"
 }
 
-func (a *app) overview(e *seccomp.Explainer, asJSON bool) error {
+func (a *app) overview(e *analyze.Explainer, asJSON bool) error {
 	groups, err := e.Overview()
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return writeJSON(a.stdout, groups)
+		type group struct {
+			Title string   `json:"title"`
+			Calls []string `json:"calls"`
+		}
+		all := []group{}
+		for _, g := range groups {
+			all = append(all, group{overviewTitle(g), g.Calls})
+		}
+		return writeJSON(a.stdout, all)
 	}
 	for i, g := range groups {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
 		}
-		fmt.Fprintf(a.stdout, "%s (%d)\n  %s\n", g.Title, len(g.Calls), wrapped(strings.Join(g.Calls, " "), 2))
+		fmt.Fprintf(a.stdout, "%s (%d)\n  %s\n", overviewTitle(g), len(g.Calls), wrapped(strings.Join(g.Calls, " "), 2))
 	}
 	return nil
 }

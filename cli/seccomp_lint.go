@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 func (a *app) seccompLintCommand() *ucli.Command {
@@ -37,7 +39,7 @@ func (a *app) lintAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	all := []seccomp.Finding{}
+	all := []analyze.Finding{}
 	for _, file := range files {
 		findings, err := a.lintFile(file, t, c.Bool("fix"))
 		if err != nil {
@@ -48,26 +50,29 @@ func (a *app) lintAction(c *ucli.Context) error {
 	if err := a.writeFindings(all, form); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(all, func(f seccomp.Finding) bool { return f.Severity != seccomp.Info }) {
+	if slices.ContainsFunc(all, func(f analyze.Finding) bool { return f.Severity != analyze.Info }) {
 		return status(1)
 	}
 	return nil
 }
 
 // lintFile gives what is found in a file, with fix what is left of it.
-func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Finding, error) {
+func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]analyze.Finding, error) {
 	if file == "default" {
-		return seccomp.Lint(seccomp.DefaultName, profiles.Default(), t) // there is no file to fix
+		return analyze.Lint(profiles.DefaultName, profiles.Default(), t) // there is no file to fix
 	}
 	data, err := readProfile(file, "give files, or default")
 	if err != nil {
 		return nil, err
 	}
-	findings, err := seccomp.Lint(file, data, t)
+	findings, err := analyze.Lint(file, data, t)
 	if err != nil || !fix {
 		return findings, err
 	}
-	fixed, n, err := seccomp.FixFindings(data, findings)
+	fixed, n, err := analyze.Fix(data, findings)
+	if errors.Is(err, seccomp.ErrYAML) {
+		return nil, &hintedError{err, "make JSON of it by 'minirun seccomp edit --base " + shellWord(file) + "'"}
+	}
 	if err != nil || n == 0 {
 		return findings, err
 	}
@@ -75,10 +80,10 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]seccomp.Findi
 		return nil, err
 	}
 	a.ui.say("%s: %d fixed", file, n)
-	return seccomp.Lint(file, fixed, t)
+	return analyze.Lint(file, fixed, t)
 }
 
-func (a *app) writeFindings(all []seccomp.Finding, form string) error {
+func (a *app) writeFindings(all []analyze.Finding, form string) error {
 	switch form {
 	case "json":
 		return writeJSON(a.stdout, all)
@@ -87,7 +92,7 @@ func (a *app) writeFindings(all []seccomp.Finding, form string) error {
 		if err != nil { // it was removed: the paths stay as they are
 			base = "/"
 		}
-		return writeJSON(a.stdout, seccomp.SARIF(all, base))
+		return writeJSON(a.stdout, analyze.SARIF(all, base))
 	}
 	for _, f := range all {
 		text := fmt.Sprintf("%s: %s: %s [%s]", f.Where, f.Severity, f.Message, f.ID)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/minirun/minirun/cli/matrix"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 func (a *app) seccompMatrixCommand() *ucli.Command {
@@ -44,7 +45,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := seccomp.NewMatrix(t, capabilitySets(profiles, t.Capabilities, true), profiles...)
+	m, err := analyze.NewMatrix(t, capabilitySets(profiles, t.Capabilities, true), profiles...)
 	switch {
 	case err != nil:
 		return err
@@ -86,7 +87,7 @@ func (a *app) matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 
 // writeMatrix lists the calls that capabilities change, or on which two
 // profiles differ: the verdict in the first column, and the others'.
-func (a *app) writeMatrix(m *seccomp.Matrix) error {
+func (a *app) writeMatrix(m *analyze.Matrix) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "CALL\tPROFILE\t%s\tCHANGED\n", strings.ToUpper(m.Columns[0]))
 	for _, row := range m.Rows {
@@ -101,7 +102,7 @@ func (a *app) writeMatrix(m *seccomp.Matrix) error {
 }
 
 // changes are the columns whose verdict is not the first's.
-func changes(columns []string, cells []seccomp.Cell) []string {
+func changes(columns []string, cells []analyze.Cell) []string {
 	var all []string
 	for i, c := range cells {
 		if !c.Same(cells[0]) {

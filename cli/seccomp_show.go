@@ -7,6 +7,7 @@ import (
 
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 )
 
 func (a *app) seccompShowCommand() *ucli.Command {
@@ -47,14 +48,14 @@ func (a *app) show(p *seccomp.Policy, form string) error {
 		_, err = fmt.Fprintf(a.stdout, "%s\n", list)
 		return err
 	case "pfc":
-		code, err := p.PFC()
+		code, err := compile.PFC(p.Target.Arch, p.Seccomp, p.RulePosition)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "# libseccomp %s's own program; minirun's stub, which stands in front of it, is not shown: see --as asm\n%s", seccomp.LibraryVersion(), code)
+		_, err = fmt.Fprintf(a.stdout, "# libseccomp %s's own program; minirun's stub, which stands in front of it, is not shown: see --as asm\n%s", compile.LibraryVersion(), code)
 		return err
 	}
-	program, err := p.Compile()
+	program, err := compile.Compile(p.Target.Arch, p.Seccomp, p.RulePosition)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (a *app) showJSON(p *seccomp.Policy, form string) error {
 	if form != "asm" && form != "bpf" {
 		return &usageError{"--format json: --as " + form + " is text only", "use --as asm or bpf, or json for the flat list"}
 	}
-	program, err := p.Compile()
+	program, err := compile.Compile(p.Target.Arch, p.Seccomp, p.RulePosition)
 	if err != nil {
 		return err
 	}

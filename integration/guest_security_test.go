@@ -17,6 +17,7 @@ import (
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 )
 
 // dockerProfile is as much of Docker's AppArmor profile as shows that it is
@@ -138,14 +139,14 @@ func TestFilterReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(compile(t, profiles.Default(), bounding).Instructions, installedFilter(t, c.pid1)); diff != "" {
+	if diff := cmp.Diff(compiled(t, profiles.Default(), bounding).Instructions, installedFilter(t, c.pid1)); diff != "" {
 		t.Errorf("(-compiled +installed)\n%s", diff)
 	}
 	c.end(t)
 }
 
-// compile gives the program of a profile for a container on this machine.
-func compile(t *testing.T, source []byte, bounding []string) *bpf.Program {
+// compiled is the program of a profile for a container on this machine.
+func compiled(t *testing.T, source []byte, bounding []string) *bpf.Program {
 	t.Helper()
 	profile, err := seccomp.Parse("profile", source)
 	if err != nil {
@@ -159,7 +160,7 @@ func compile(t *testing.T, source []byte, bounding []string) *bpf.Program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := policy.Compile()
+	program, err := compile.Compile(policy.Target.Arch, policy.Seccomp, policy.RulePosition)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,9 @@ import _ "embed"
 //go:embed default.json
 var defaultProfile []byte
 
+// DefaultName is what messages call the default profile.
+const DefaultName = "default.json"
+
 // Default is Docker's default profile, of the version of moby/profiles/seccomp
 // that go.mod names, in the form in which Docker publishes it.
 func Default() []byte { return defaultProfile }

@@ -254,7 +254,7 @@ func TestFormsEditLayout(t *testing.T) {
 	}
 }
 
-// An edit and a remedy find keys in any case, as the profile is read.
+// An edit and a removal find keys in any case, as the profile is read.
 func TestEditKeyCase(t *testing.T) {
 	const source = `{"DefaultAction": "SCMP_ACT_ERRNO", "Syscalls": [{"Names": ["chown", "read"], "Action": "SCMP_ACT_ALLOW"}, {"NAME": "mount", "action": "SCMP_ACT_ALLOW"}, {"Names": [], "action": "SCMP_ACT_ALLOW"}]}`
 	p, err := Parse("p.json", []byte(source))
@@ -269,19 +269,10 @@ func TestEditKeyCase(t *testing.T) {
 	if string(edited) != want {
 		t.Errorf("edited: %s", edited)
 	}
-	fixed, n, err := FixFindings(edited, lint(t, string(edited)))
-	if err != nil || n != 1 || string(fixed) != strings.Replace(want, `, {"Names": [], "action": "SCMP_ACT_ALLOW"}`, "", 1) {
-		t.Errorf("fixed %d: %s, %v", n, fixed, err)
-	}
-}
-
-// YAML is not rewritten: what lint would mend is an error.
-func TestFixYAML(t *testing.T) {
-	source := resourceHead + "spec:\n  defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - names: [read, read]\n    action: SCMP_ACT_ALLOW\n"
-	after, n, err := FixFindings([]byte(source), lint(t, source))
-	var refused *EditError
-	if !errors.As(err, &refused) || refused.Hint() == "" || n != 0 || string(after) != source {
-		t.Errorf("got %d, %v", n, err)
+	places := []Position{mustParse(t, string(edited)).Rules[1].Pos}
+	fixed, err := Remove("p.json", edited, places)
+	if err != nil || string(fixed) != strings.Replace(want, `, {"Names": [], "action": "SCMP_ACT_ALLOW"}`, "", 1) {
+		t.Errorf("fixed: %s, %v", fixed, err)
 	}
 }
 
@@ -328,4 +319,13 @@ func sameValue(a, b *node) bool {
 	})
 	walk(b, func(n *node) { other += fmt.Sprintf("%c %s %d %d\n", n.kind, n.text, len(n.items), len(n.fields)) })
 	return one == other
+}
+
+func mustParse(t *testing.T, source string) *Profile {
+	t.Helper()
+	p, err := Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, source)
+	}
+	return p
 }

@@ -1,4 +1,4 @@
-package seccomp
+package seccomp_test
 
 import (
 	"bytes"
@@ -17,8 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 	"github.com/minirun/minirun/seccomp/internal/bpftest"
+	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -36,11 +39,11 @@ func TestEdit(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		base   string
-		action EditAction
+		action seccomp.EditAction
 		text   string
 		want   string
 	}{
-		{"allow", base, Allow, "mount", `{
+		{"allow", base, seccomp.Allow, "mount", `{
 	"defaultAction": "SCMP_ACT_ERRNO",
 	"syscalls": [
 		{"names": ["chown", "read",  "lchown"], "action": "SCMP_ACT_ALLOW", "comment": "kept"},
@@ -55,7 +58,7 @@ func TestEdit(t *testing.T) {
 	]
 }
 `},
-		{"deny", base, Deny, "@chown", `{
+		{"deny", base, seccomp.Deny, "@chown", `{
 	"defaultAction": "SCMP_ACT_ERRNO",
 	"syscalls": [
 		{"names": ["read"], "action": "SCMP_ACT_ALLOW", "comment": "kept"},
@@ -63,7 +66,7 @@ func TestEdit(t *testing.T) {
 	]
 }
 `},
-		{"gate", base, Gate, "audit_control=write,fchown", `{
+		{"gate", base, seccomp.Gate, "audit_control=write,fchown", `{
 	"defaultAction": "SCMP_ACT_ERRNO",
 	"syscalls": [
 		{"names": ["chown", "read",  "lchown"], "action": "SCMP_ACT_ALLOW", "comment": "kept"},
@@ -83,11 +86,11 @@ func TestEdit(t *testing.T) {
 }
 `},
 		{
-			"deny where all is open", open, Deny, "mount",
+			"deny where all is open", open, seccomp.Deny, "mount",
 			`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO"}]}`,
 		},
 		{
-			"deny where all is open, in lines", "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n", Deny, "mount", `{
+			"deny where all is open, in lines", "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n", seccomp.Deny, "mount", `{
   "defaultAction": "SCMP_ACT_ALLOW",
   "syscalls": [
     {
@@ -101,41 +104,41 @@ func TestEdit(t *testing.T) {
 `,
 		},
 		{
-			"gate where all is open", open, Gate, "SYS_ADMIN=mount",
+			"gate where all is open", open, seccomp.Gate, "SYS_ADMIN=mount",
 			`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]}`,
 		},
 		{
-			"no list", `{"syscalls": null, "defaultAction": "SCMP_ACT_ERRNO"}`, Allow, "mount",
+			"no list", `{"syscalls": null, "defaultAction": "SCMP_ACT_ERRNO"}`, seccomp.Allow, "mount",
 			`{"syscalls": [{"names":["mount"],"action":"SCMP_ACT_ALLOW"}], "defaultAction": "SCMP_ACT_ERRNO"}`,
 		},
 		{
-			"an empty list", "{\n\t\"syscalls\": [\n\t],\n\t\"defaultAction\": \"SCMP_ACT_ERRNO\"\n}", Allow, "mount",
+			"an empty list", "{\n\t\"syscalls\": [\n\t],\n\t\"defaultAction\": \"SCMP_ACT_ERRNO\"\n}", seccomp.Allow, "mount",
 			"{\n\t\"syscalls\": [\n\t\t{\n\t\t\t\"names\": [\n\t\t\t\t\"mount\"\n\t\t\t],\n\t\t\t\"action\": \"SCMP_ACT_ALLOW\"\n\t\t}\n\t],\n\t\"defaultAction\": \"SCMP_ACT_ERRNO\"\n}",
 		},
 		{
-			"the only rule", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, Deny, "mount",
+			"the only rule", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, seccomp.Deny, "mount",
 			`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}`,
 		},
 		{
-			"the only rule, by another", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, Allow, "mount",
+			"the only rule, by another", `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"name": "mount", "action": "SCMP_ACT_LOG"} ]}`, seccomp.Allow, "mount",
 			`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [ {"names":["mount"],"action":"SCMP_ACT_ALLOW"} ]}`,
 		},
 		{
-			"in one line", `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["chown", "write"],"action":"SCMP_ACT_ALLOW"}]}`, Allow, "chown",
+			"in one line", `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["chown", "write"],"action":"SCMP_ACT_ALLOW"}]}`, seccomp.Allow, "chown",
 			`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},{"names":["write"],"action":"SCMP_ACT_ALLOW"},{"names":["chown"],"action":"SCMP_ACT_ALLOW"}]}`,
 		},
-		{"allow where all is open", open, Allow, "mount", open},
+		{"allow where all is open", open, seccomp.Allow, "mount", open},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := Parse("base.json", []byte(tt.base))
+			p, err := seccomp.Parse("base.json", []byte(tt.base))
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := ParseEdit(tt.action, tt.text)
+			e, err := seccomp.ParseEdit(tt.action, tt.text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := p.Edit([]Edit{e})
+			got, err := p.Edit([]seccomp.Edit{e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +151,7 @@ func TestEdit(t *testing.T) {
 
 // Denying every call of the default profile leaves no name, whatever the order.
 func TestEditRemovesAll(t *testing.T) {
-	p, err := Parse("default.json", profiles.Default())
+	p, err := seccomp.Parse("default.json", profiles.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,11 +163,11 @@ func TestEditRemovesAll(t *testing.T) {
 			}
 		}
 	}
-	got, err := p.Edit([]Edit{{Action: Deny, Names: all}})
+	got, err := p.Edit([]seccomp.Edit{{Action: seccomp.Deny, Names: all}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := Parse("edited.json", got)
+	q, err := seccomp.Parse("edited.json", got)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,26 +178,26 @@ func TestEditRemovesAll(t *testing.T) {
 
 func TestParseEditRefused(t *testing.T) {
 	for _, tt := range []struct {
-		action EditAction
+		action seccomp.EditAction
 		text   string
 		hint   string
 	}{
-		{Allow, "chwon", "did you mean chown?"},
-		{Allow, "@chwon", "did you mean @chown?"},
-		{Gate, "chown", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"},
-		{Gate, "CAP_AUDIT_CONTRL=chown", "did you mean CAP_AUDIT_CONTROL?"},
+		{seccomp.Allow, "chwon", "did you mean chown?"},
+		{seccomp.Allow, "@chwon", "did you mean @chown?"},
+		{seccomp.Gate, "chown", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"},
+		{seccomp.Gate, "CAP_AUDIT_CONTRL=chown", "did you mean CAP_AUDIT_CONTROL?"},
 	} {
-		_, err := ParseEdit(tt.action, tt.text)
-		var e *EditError
+		_, err := seccomp.ParseEdit(tt.action, tt.text)
+		var e *seccomp.EditError
 		if !errors.As(err, &e) || e.Hint() != tt.hint {
 			t.Errorf("%s %s: got %v (%+v)", tt.action, tt.text, err, e)
 		}
 	}
-	p, err := Parse("base.json", profiles.Default())
+	p, err := seccomp.Parse("base.json", profiles.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Edit([]Edit{{Action: Allow, Names: []string{"mount"}}, {Action: Deny, Names: []string{"mount"}}}); err == nil {
+	if _, err := p.Edit([]seccomp.Edit{{Action: seccomp.Allow, Names: []string{"mount"}}, {Action: seccomp.Deny, Names: []string{"mount"}}}); err == nil {
 		t.Error("mount was both allowed and denied")
 	}
 }
@@ -230,11 +233,11 @@ func TestEditVerdicts(t *testing.T) {
 	for range 300 {
 		source := randomEditable(r)
 		before := mustParse(t, source)
-		var edits []Edit
+		var edits []seccomp.Edit
 		names := r.Perm(len(editable))
-		for i, action := range []EditAction{Allow, Deny, Gate}[:1+r.IntN(3)] {
-			e := Edit{Action: action, Names: []string{editable[names[2*i]], editable[names[2*i+1]]}}
-			if action == Gate {
+		for i, action := range []seccomp.EditAction{seccomp.Allow, seccomp.Deny, seccomp.Gate}[:1+r.IntN(3)] {
+			e := seccomp.Edit{Action: action, Names: []string{editable[names[2*i]], editable[names[2*i+1]]}}
+			if action == seccomp.Gate {
 				e.Capability = "CAP_SYS_ADMIN"
 			}
 			edits = append(edits, e)
@@ -245,7 +248,7 @@ func TestEditVerdicts(t *testing.T) {
 		}
 		after := mustParse(t, string(text))
 		for _, caps := range [][]string{nil, {"CAP_CHOWN"}, {"CAP_CHOWN", "CAP_SYS_ADMIN"}} {
-			checkEdited(t, before, after, edits, Target{caps, syscalls.AMD64, Kernel{6, 18}})
+			checkEdited(t, before, after, edits, seccomp.Target{Capabilities: caps, Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 18}})
 		}
 		checkKept(t, before, after, edits)
 		if t.Failed() {
@@ -257,29 +260,32 @@ func TestEditVerdicts(t *testing.T) {
 // checkEdited wants the verdicts that the edits ask for, and else those from
 // before: but above the largest number that either profile names, where a call may
 // have become newer than the profile, or known to it.
-func checkEdited(t *testing.T, before, after *Profile, edits []Edit, target Target) {
+func checkEdited(t *testing.T, before, after *seccomp.Profile, edits []seccomp.Edit, target seccomp.Target) {
 	t.Helper()
-	verdicts := func(p *Profile) (*judge, func(bpf.Call) bpf.Verdict) {
-		policy := resolved(t, p, target)
-		program, err := policy.Compile()
+	verdicts := func(p *seccomp.Profile) (*seccomptest.Judge, func(bpf.Call) bpf.Verdict) {
+		policy, err := p.Resolve(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return newJudge(policy.Seccomp, target.Arch), func(c bpf.Call) bpf.Verdict { return bpftest.Interpret(t, program, c) }
+		program, err := compile.Compile(policy.Target.Arch, policy.Seccomp, policy.RulePosition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seccomptest.NewJudge(policy.Seccomp, target.Arch), func(c bpf.Call) bpf.Verdict { return bpftest.Interpret(t, program, c) }
 	}
 	ja, was := verdicts(before)
 	jb, is := verdicts(after)
-	horizon := min(ja.largest[target.Arch], jb.largest[target.Arch])
+	horizon := min(ja.Largest[target.Arch], jb.Largest[target.Arch])
 	const enosys = bpf.Verdict(unix.SECCOMP_RET_ERRNO) | bpf.Verdict(unix.ENOSYS)
-	for _, c := range slices.Concat(ja.calls(target.Arch), jb.calls(target.Arch)) {
+	for _, c := range slices.Concat(ja.Calls(target.Arch), jb.Calls(target.Arch)) {
 		name, _ := syscalls.NameOf(target.Arch, c.Nr)
 		a, b := was(c), is(c)
-		i := slices.IndexFunc(edits, func(e Edit) bool { return slices.Contains(e.Names, name) })
+		i := slices.IndexFunc(edits, func(e seccomp.Edit) bool { return slices.Contains(e.Names, name) })
 		switch {
 		case i < 0 && a != b && (c.Nr <= horizon || a != enosys && b != enosys):
 			t.Errorf("%s%#x with %v was %s, and is %s", name, c.Args, target.Capabilities, a, b)
 		case i < 0:
-		case edits[i].Action == Allow || edits[i].Action == Gate && slices.Contains(target.Capabilities, edits[i].Capability):
+		case edits[i].Action == seccomp.Allow || edits[i].Action == seccomp.Gate && slices.Contains(target.Capabilities, edits[i].Capability):
 			if b != unix.SECCOMP_RET_ALLOW {
 				t.Errorf("%s%#x with %v is %s", name, c.Args, target.Capabilities, b)
 			}
@@ -291,9 +297,9 @@ func checkEdited(t *testing.T, before, after *Profile, edits []Edit, target Targ
 
 // checkKept wants the old rules without the names, in their order, with their
 // comments, in front of the new ones.
-func checkKept(t *testing.T, before, after *Profile, edits []Edit) {
+func checkKept(t *testing.T, before, after *seccomp.Profile, edits []seccomp.Edit) {
 	t.Helper()
-	plain := func(r Rule) string {
+	plain := func(r seccomp.Rule) string {
 		text := fmt.Sprint(r.Action, r.Comment, len(r.Args))
 		for _, n := range slices.Concat(r.Names, r.Includes.Caps, r.Excludes.Caps) {
 			text += " " + n.Value
@@ -302,8 +308,8 @@ func checkKept(t *testing.T, before, after *Profile, edits []Edit) {
 	}
 	want, got := []string{}, []string{}
 	for _, r := range before.Rules {
-		r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n Name) bool {
-			return slices.ContainsFunc(edits, func(e Edit) bool { return slices.Contains(e.Names, n.Value) })
+		r.Names = slices.DeleteFunc(slices.Clone(r.Names), func(n seccomp.Name) bool {
+			return slices.ContainsFunc(edits, func(e seccomp.Edit) bool { return slices.Contains(e.Names, n.Value) })
 		})
 		if len(r.Names) > 0 {
 			want = append(want, plain(r))
@@ -325,28 +331,28 @@ func checkKept(t *testing.T, before, after *Profile, edits []Edit) {
 
 // Whatever the layout, an edit of a profile is a profile, with all else kept.
 func FuzzEdit(f *testing.F) {
-	for _, source := range seeds(f) {
+	for _, source := range seccomptest.Sources(f) {
 		if len(source) < 2000 { // go test spends its time on making a long one smaller
 			f.Add(string(source), uint8(0), "chown,read", "CAP_CHOWN=clone,@mount")
 		}
 	}
 	f.Add("{\"syscalls\":null\n,\"defaultAction\":\"SCMP_ACT_LOG\"}", uint8(1), "read", "SYS_ADMIN=write")
 	f.Fuzz(func(t *testing.T, source string, action uint8, names, gate string) {
-		before, err := Parse("p.json", []byte(source))
+		before, err := seccomp.Parse("p.json", []byte(source))
 		if err != nil {
 			return
 		}
-		one, err := ParseEdit([]EditAction{Allow, Deny}[action%2], names)
+		one, err := seccomp.ParseEdit([]seccomp.EditAction{seccomp.Allow, seccomp.Deny}[action%2], names)
 		if err != nil {
 			return
 		}
-		other, err := ParseEdit(Gate, gate)
+		other, err := seccomp.ParseEdit(seccomp.Gate, gate)
 		if err != nil {
 			return
 		}
-		edits := []Edit{one, other}
+		edits := []seccomp.Edit{one, other}
 		text, err := before.Edit(edits)
-		var twice *EditError
+		var twice *seccomp.EditError
 		if errors.As(err, &twice) {
 			return
 		}
@@ -368,7 +374,7 @@ func TestGuideRecipe(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {
 		t.Skip("needs jq")
 	}
-	base, err := Parse(DefaultName, profiles.Default())
+	base, err := seccomp.Parse(profiles.DefaultName, profiles.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,12 +399,12 @@ func TestGuideRecipe(t *testing.T) {
 		t.Fatalf("%d profiles for %d calls", len(lines), len(names))
 	}
 	for i, line := range lines {
-		p, err := Parse("first.json", line)
+		p, err := seccomp.Parse("first.json", line)
 		if err != nil {
 			t.Errorf("%s: %v", names[i], err)
 			continue
 		}
-		policy, err := p.Resolve(amd64)
+		policy, err := p.Resolve(seccomp.Target{Capabilities: []string{"CAP_CHOWN", "CAP_KILL"}, Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,4 +419,13 @@ func TestGuideRecipe(t *testing.T) {
 func quotedList(names []string) string {
 	text, _ := json.Marshal(names)
 	return string(text)
+}
+
+func mustParse(t *testing.T, source string) *seccomp.Profile {
+	t.Helper()
+	p, err := seccomp.Parse("p.json", []byte(source))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, source)
+	}
+	return p
 }

@@ -4,15 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -455,26 +453,8 @@ func TestParseErrno(t *testing.T) {
 	}
 }
 
-// seeds are the profiles that the fuzz target starts from: ours and the fixtures.
-func seeds(t testing.TB) map[string][]byte {
-	t.Helper()
-	all := map[string][]byte{"default": profiles.Default()}
-	files, err := filepath.Glob("testdata/profiles/*.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[strings.TrimSuffix(filepath.Base(file), ".json")] = data
-	}
-	return all
-}
-
 func FuzzParse(f *testing.F) {
-	for _, data := range seeds(f) {
+	for _, data := range seccomptest.Sources(f) {
 		f.Add(string(data))
 	}
 	for _, s := range []string{"", "{", "{}", "null", rule(`{"names": [1], "args": [{"index": 9}]}`), "{\"\\u0000\": \"\xff\"}"} {

@@ -1,12 +1,23 @@
-// Package seccomp reads Docker's seccomp profiles, resolves them for a
-// container, compiles them, and explains what they do. Its verdicts are
-// Docker's; its complaints and explanations name the line.
+// Package seccomp reads, resolves and edits seccomp profiles: in Docker's format, as the
+// linux.seccomp of a bundle's config.json, and as Kubernetes' SeccompProfile.
 //
-// Nothing here needs privileges, and nothing installs a filter.
+// [Parse] is strict: it refuses what Docker ignores silently, and every error has a
+// position. [Profile.Resolve] returns the same list of rules as Docker's own resolver
+// (github.com/moby/profiles/seccomp) for the same capabilities, architecture and kernel,
+// and says for each rule why it is in the list or not. [Profile.Edit] changes the text
+// of a profile and keeps the rest of it to the byte.
+//
+// Package compile makes a program of the list, package analyze answers what it does.
+//
+// Nothing here needs a privilege or cgo, and nothing installs a filter. A Profile and a
+// Policy are not changed after they have been made, so they may be used at the same time.
+//
+// The API is not stable before version 1.
 package seccomp
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,6 +76,11 @@ type Rule struct {
 	Excludes  Filter
 }
 
+// HasName reports whether the rule names a system call.
+func (r *Rule) HasName(call string) bool {
+	return slices.ContainsFunc(r.Names, func(n Name) bool { return n.Value == call })
+}
+
 // Arg is a condition on an argument.
 type Arg struct {
 	Pos      Position
@@ -100,4 +116,18 @@ func ParseKernel(text string) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("kernel version %q is not of the form X.Y, such as 4.8", text)
 	}
 	return Kernel{int(x), int(y)}, nil
+}
+
+// Gates returns the capabilities that any rule of the profile asks about, sorted.
+func (p *Profile) Gates() []string {
+	var all []string
+	for i := range p.Rules {
+		for _, n := range slices.Concat(p.Rules[i].Includes.Caps, p.Rules[i].Excludes.Caps) {
+			if !slices.Contains(all, n.Value) {
+				all = append(all, n.Value)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }

@@ -21,6 +21,9 @@ type Policy struct {
 	Decisions []Decision
 }
 
+// RulePosition returns where the rule stands that Seccomp.Syscalls[i] comes from.
+func (p *Policy) RulePosition(i int) Position { return p.Profile.Rules[p.Origin[i]].Pos }
+
 // Decision says whether a rule is there for a target, and why not.
 type Decision struct {
 	Kept   bool

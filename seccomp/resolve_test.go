@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,45 +17,15 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
+	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// capabilitySets are none, all, Docker's defaults, each alone, all but each, and
-// random ones: the first are the random ones, so that a few are a fair sample.
-func capabilitySets() [][]string {
-	all := keyword.Capabilities()
-	random := rand.New(rand.NewPCG(3, 1))
-	var sets [][]string
-	for i := range 160 {
-		var set []string
-		for _, c := range all {
-			if random.IntN(160) < i {
-				set = append(set, c)
-			}
-		}
-		sets = append(sets, set)
-	}
-	random.Shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
-	sets = append(sets, []string{}, all, dockerDefaults())
-	for i, c := range all {
-		sets = append(sets, []string{c}, slices.Delete(slices.Clone(all), i, i+1))
-	}
-	return sets
-}
-
-func dockerDefaults() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-		"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
-	}
-}
 
 // parsed are the default profile and the fixtures.
 func parsed(t testing.TB) map[string]*Profile {
 	t.Helper()
 	all := map[string]*Profile{}
-	for name, source := range seeds(t) {
+	for name, source := range seccomptest.Sources(t) {
 		p, err := Parse(name+".json", source)
 		if err != nil {
 			t.Fatal(err)
@@ -101,7 +70,7 @@ func difference(want, got string) string {
 // Docker's own resolver, in this process, for this machine.
 func TestResolveAsDockerHere(t *testing.T) {
 	for name, p := range parsed(t) {
-		for _, set := range capabilitySets() {
+		for _, set := range seccomptest.CapabilitySets() {
 			spec := &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: set}}}
 			list, err := moby.LoadProfile(string(p.Source), spec)
 			if err != nil {
@@ -133,7 +102,7 @@ var kernels = []string{"3.10", "4.7", "4.8", "5.15", "6.18"}
 // Docker's resolver again, on other architectures and, since the emulator can
 // feign uname(2), other kernels. It needs qemu-user.
 func TestResolveAsDockerElsewhere(t *testing.T) {
-	profiles, sets := parsed(t), capabilitySets()
+	profiles, sets := parsed(t), seccomptest.CapabilitySets()
 	for _, m := range machines {
 		t.Run(m.goarch, func(t *testing.T) {
 			t.Parallel()
@@ -211,7 +180,7 @@ func TestResolveAsDescribed(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, set := range capabilitySets()[:20] {
+				for _, set := range seccomptest.CapabilitySets()[:20] {
 					list := naiveResolve(t, p.Source, naiveHost{set, arch.String(), specs.Arch(arch.OCI()), kernel})
 					if want, got := text(t, list), flat(t, p, Target{set, arch, version}); got != want {
 						t.Fatalf("%s on %s, Linux %s, with %v (-described +minirun):\n%s", name, arch, kernel, set, difference(want, got))
@@ -262,7 +231,7 @@ func TestDecisions(t *testing.T) {
 // Origin leads from each call of the flat list to its rule.
 func TestOrigin(t *testing.T) {
 	for name, p := range parsed(t) {
-		policy, err := p.Resolve(Target{dockerDefaults(), syscalls.AMD64, Kernel{6, 18}})
+		policy, err := p.Resolve(Target{seccomptest.DockerDefaults(), syscalls.AMD64, Kernel{6, 18}})
 		if err != nil {
 			t.Fatal(err)
 		}

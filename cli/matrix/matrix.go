@@ -11,7 +11,7 @@ import (
 	"html/template"
 	"io"
 
-	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 var (
@@ -28,7 +28,7 @@ var (
 type data struct {
 	Profiles []string       `json:"profiles"`
 	Columns  []string       `json:"columns"`
-	Kinds    []seccomp.Cell `json:"kinds"`
+	Kinds    []analyze.Cell `json:"kinds"`
 	Rows     []row          `json:"rows"`
 }
 
@@ -41,7 +41,7 @@ type row struct {
 }
 
 // Write writes the page. Text of the profiles, whoever wrote them, stays text.
-func Write(w io.Writer, m *seccomp.Matrix) error {
+func Write(w io.Writer, m *analyze.Matrix) error {
 	t, err := template.New("matrix").Parse(page)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func hash(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-func intern(m *seccomp.Matrix) data {
+func intern(m *analyze.Matrix) data {
 	d := data{Profiles: m.Profiles, Columns: m.Columns}
 	numbers := map[string]int{}
 	for _, r := range m.Rows {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -26,7 +27,7 @@ const gated = `{
 	]
 }`
 
-func newMatrix(t *testing.T, sources map[string]string, names ...string) *seccomp.Matrix {
+func newMatrix(t *testing.T, sources map[string]string, names ...string) *analyze.Matrix {
 	t.Helper()
 	var all []*seccomp.Profile
 	for _, name := range names {
@@ -36,26 +37,26 @@ func newMatrix(t *testing.T, sources map[string]string, names ...string) *seccom
 		}
 		all = append(all, p)
 	}
-	columns := []seccomp.Column{{Name: "none"}, {Name: "with CAP_AUDIT_CONTROL", Capabilities: []string{"CAP_AUDIT_CONTROL"}}}
-	m, err := seccomp.NewMatrix(seccomp.Target{Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 1}}, columns, all...)
+	columns := []analyze.Column{{Name: "none"}, {Name: "with CAP_AUDIT_CONTROL", Capabilities: []string{"CAP_AUDIT_CONTROL"}}}
+	m, err := analyze.NewMatrix(seccomp.Target{Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 1}}, columns, all...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-func page1(t *testing.T) *seccomp.Matrix {
+func page1(t *testing.T) *analyze.Matrix {
 	t.Helper()
 	return newMatrix(t, map[string]string{"gated.json": gated}, "gated.json")
 }
 
-func page2(t *testing.T) *seccomp.Matrix {
+func page2(t *testing.T) *analyze.Matrix {
 	t.Helper()
 	sources := map[string]string{"default.json": string(profiles.Default()), "gated.json": gated}
 	return newMatrix(t, sources, "default.json", "gated.json")
 }
 
-func html(t *testing.T, m *seccomp.Matrix) string {
+func html(t *testing.T, m *analyze.Matrix) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := Write(&b, m); err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
 )
 
 // tab is the page, open in a headless Chromium.
@@ -35,7 +35,7 @@ type tab struct {
 
 // open shows a page. When the test ends, the page has asked for nothing but
 // itself, and no script of it has failed or was refused.
-func open(t *testing.T, m *seccomp.Matrix) *tab {
+func open(t *testing.T, m *analyze.Matrix) *tab {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "matrix.html")
 	if err := os.WriteFile(file, []byte(html(t, m)), 0o644); err != nil {
@@ -119,14 +119,14 @@ func (p *tab) visible() []string {
 
 // Every cell shows the matrix's verdict, in words for who does not see it.
 func TestCells(t *testing.T) {
-	for name, m := range map[string]*seccomp.Matrix{"one profile": page1(t), "two profiles": page2(t)} {
+	for name, m := range map[string]*analyze.Matrix{"one profile": page1(t), "two profiles": page2(t)} {
 		t.Run(name, func(t *testing.T) {
 			var want []string
 			for _, r := range m.Rows {
 				for c := range m.Columns {
 					line := fmt.Sprintf("%s %d %s", r.Call, r.Number, m.Columns[c])
 					for _, cells := range r.Cells {
-						line += " " + strings.Replace(cells[c].Verdict, seccomp.Depends, "depends on arguments", 1)
+						line += " " + strings.Replace(cells[c].Verdict, analyze.Depends, "depends on arguments", 1)
 					}
 					if len(r.Differs) > 0 && r.Differs[c] {
 						line += " the profiles differ"

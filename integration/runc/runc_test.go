@@ -26,6 +26,7 @@ import (
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 	"github.com/minirun/minirun/seccomp/live"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -107,7 +108,7 @@ func compare(t *testing.T, profile *seccomp.Profile, capabilities []string, tooN
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := policy.Compile()
+	program, err := compile.Compile(policy.Target.Arch, policy.Seccomp, policy.RulePosition)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,8 +245,8 @@ func sameLibseccomp(t *testing.T) {
 	if err != nil {
 		t.Fatalf("runc --version: %v (the package runc has it)", err)
 	}
-	if want := "libseccomp: " + seccomp.LibraryVersion(); !strings.Contains(string(out), want) {
-		t.Fatalf("this runc was built with another libseccomp than minirun (%s): %s", seccomp.LibraryVersion(), out)
+	if want := "libseccomp: " + compile.LibraryVersion(); !strings.Contains(string(out), want) {
+		t.Fatalf("this runc was built with another libseccomp than minirun (%s): %s", compile.LibraryVersion(), out)
 	}
 }
 

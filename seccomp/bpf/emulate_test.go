@@ -2,16 +2,15 @@ package bpf_test
 
 import (
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
 	"github.com/minirun/minirun/seccomp/internal/bpftest"
+	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -51,14 +50,7 @@ func TestEmulateRandomPrograms(t *testing.T) {
 // compiled is the program of a test profile for a container with Docker's capabilities.
 func compiled(t testing.TB, name string, arch syscalls.Arch) *bpf.Program {
 	t.Helper()
-	source := profiles.Default()
-	if name != "default" {
-		var err error
-		if source, err = os.ReadFile(filepath.Join("..", "testdata", "profiles", name+".json")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p, err := seccomp.Parse(name+".json", source)
+	p, err := seccomp.Parse(name+".json", seccomptest.Sources(t)[name])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +58,7 @@ func compiled(t testing.TB, name string, arch syscalls.Arch) *bpf.Program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := policy.Compile()
+	program, err := compile.Compile(policy.Target.Arch, policy.Seccomp, policy.RulePosition)
 	if err != nil {
 		t.Fatal(err)
 	}
