@@ -141,11 +141,15 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	container, err := launcher.Create(d, flags.Name, a.ui.warning)
+	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
 	if err != nil {
 		return err
 	}
-	defer container.Remove()
+	defer func() {
+		if err := container.Delete(); err != nil {
+			a.ui.warning(err)
+		}
+	}()
 	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {

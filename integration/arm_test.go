@@ -66,11 +66,15 @@ func launchChild() error {
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	c, err := launcher.Create(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, u.Name, func(err error) { fmt.Fprintln(os.Stderr, "warning:", err) })
+	c, err := launcher.New(launcher.Dirs{Root: u.Root, RunRoot: u.RunRoot}, u.Name, launcher.OwnerLauncher, func(err error) { fmt.Fprintln(os.Stderr, "warning:", err) })
 	if err != nil {
 		return err
 	}
-	defer c.Remove()
+	defer func() {
+		if err := c.Delete(); err != nil {
+			fmt.Fprintln(os.Stderr, "warning:", err)
+		}
+	}()
 	overlay := rootfs.Overlay{Layers: image.Layers, Dir: c.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 // cannot be undone, or be done twice, in the tests' own process.
 const childVariable = "MINIRUN_INTEGRATION_CHILD"
 
-var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild}
+var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
 
 func child(t *testing.T, name string) *exec.Cmd {
 	t.Helper()

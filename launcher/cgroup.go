@@ -109,10 +109,10 @@ func (c *ownCgroup) remove() error {
 // config says Rootless and sets no limits.
 const noCgroup = "/proc/none"
 
-// newContainer is libcontainer.Create for a container whose cgroup is not
+// loadContainer is libcontainer.Create for a container whose cgroup is not
 // libcontainer's. Create finds out the cgroup's folders by itself; Load takes those
 // that it finds in the state.
-func newContainer(root, id string, config *configs.Config) (_ *libcontainer.Container, err error) {
+func loadContainer(root, id string, config *configs.Config) (_ *libcontainer.Container, err error) {
 	if err := validate.Validate(config); err != nil {
 		return nil, err
 	}

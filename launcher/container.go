@@ -18,36 +18,30 @@ import (
 	"github.com/minirun/minirun/internal/removeall"
 )
 
-// Dirs are where containers are kept while they run.
+// Dirs are where containers are kept.
 type Dirs struct {
-	Root    string // ROOT/containers/NAME: the container's folder, on disk
+	Root    string // ROOT/containers/NAME: the container's directory, on disk
 	RunRoot string // RUNROOT/NAME: libcontainer's state
 }
 
-// Container is a name, a locked folder, and later a cgroup and processes.
+// Container is a container of this machine: one that this process makes ([New]), or
+// one that exists already ([Open]).
+//
+//	New ─► creating ─ Create ─► created ─ Start ─► running ─ its PID 1 ends ─► stopped
+//
+// Kill and the end of its owner lead from created or running to stopped, and Delete
+// ends all of them but running. What a container's status does not allow is a
+// [StateError].
+//
+// A Container is for one goroutine, but Kill and State can be called at any time.
 type Container struct {
-	dirs Dirs
-	name string // of folder, state and cgroup
-	id   string // 12 hexadecimal digits, the host name when there is no other
-	dir  string
-	lock *os.File
-	warn func(error)
-	// systemd says who keeps the cgroup; the file systemdMark tells a sweep.
-	systemd bool
-	// cgroupParent is the cgroup or slice to make the cgroup in, or "".
-	cgroupParent string
+	dir   string
+	lock  *os.File // held while the container is its launcher's, or is changed
+	state State    // as far as this process knows; see State
+	warn  func(error)
+
+	launched *launched // what the process that created it holds
 }
-
-// systemdMark is the file in a container's folder that says that its cgroup is
-// a systemd scope.
-const systemdMark = "systemd-scope"
-
-// cgroupParentFile is the file in a container's folder that has its cgroupParent.
-const cgroupParentFile = "cgroup-parent"
-
-// runRootLink is the link in a container's folder to the RunRoot that it was
-// started with: a sweep may come with another.
-const runRootLink = "run-root"
 
 // PrivateMounts gives the calling thread a mount namespace of its own whose
 // mounts nobody else sees and which goes away with the thread. Mounts that the
@@ -68,38 +62,47 @@ func PrivateMounts() error {
 	return nil
 }
 
-// Create makes and locks the folder of a new container. An empty name gets a
-// random one. A name that a running container has is an [Error].
+// New makes and locks the directory of a new container. An empty name gets a
+// random one. A name that another container has is an [Error] that wraps [ErrNameInUse].
 //
 // What launchers that were killed have left is removed as well, whatever its name.
 // What cannot be removed is passed to warn and does not keep the new container from
-// starting; so is what Remove cannot remove.
-func Create(dirs Dirs, name string, warn func(error)) (*Container, error) {
-	c := &Container{dirs: dirs, name: name, id: randomID(), warn: warn}
+// starting; so is what can be done only in part later.
+func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
+	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
-		c.name = c.id
-	} else if ok, _ := regexp.MatchString(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`, name); !ok {
-		return nil, &Error{Op: "--name " + name, Err: errors.New("invalid container name"), Help: "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+"}
+		c.state.Name = c.state.ID
+	} else if !isName(name) {
+		return nil, &Error{Op: "--name " + name, Err: errors.New("invalid container name"), Help: "a name is " + namePattern}
 	}
 	parent := filepath.Join(dirs.Root, "containers")
 	if err := os.MkdirAll(parent, 0o711); err != nil {
 		return nil, err
 	}
-	// Held while folders come and go, so that no sweep meets one without its lock.
+	// Held while directories come and go, so that no sweep meets one without its lock.
 	guard, err := flock.Open(parent, unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
-	swept := c.sweep(parent)
-	err = c.makeFolder(parent)
+	swept := sweep(parent, dirs.RunRoot, warn)
+	err = c.makeDir(parent)
 	guard.Close()
 	for _, dead := range swept {
-		dead.Remove() // this may take its time, so no other start waits for it
+		if err := dead.removeDir(); err != nil { // this may take its time, so no other start waits for it
+			warn(err)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+const namePattern = `[a-zA-Z0-9][a-zA-Z0-9_.-]+`
+
+func isName(name string) bool {
+	ok, _ := regexp.MatchString("^"+namePattern+"$", name)
+	return ok
 }
 
 func randomID() string {
@@ -108,47 +111,71 @@ func randomID() string {
 	return hex.EncodeToString(id)
 }
 
-// makeFolder makes and locks the container's folder.
-func (c *Container) makeFolder(parent string) (err error) {
-	c.dir = filepath.Join(parent, c.name)
+// makeDir makes and locks the container's directory.
+func (c *Container) makeDir(parent string) (err error) {
+	c.dir = filepath.Join(parent, c.state.Name)
 	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
-		return &Error{Op: "--name " + c.name, Err: errors.New("the name is in use by a running container"), Help: "choose another name, or end that container"}
+		return &Error{Op: "--name " + c.state.Name, Err: ErrNameInUse, Help: "choose another name, or end that container"}
 	} else if err != nil {
 		return err
 	}
 	if c.lock, err = flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.Join(err, os.Remove(c.dir))
 	}
-	if err := os.Symlink(c.dirs.RunRoot, filepath.Join(c.dir, runRootLink)); err != nil {
-		c.Remove()
-		return err
+	if err := c.state.save(c.dir); err != nil {
+		return errors.Join(err, c.removeDir())
 	}
 	return nil
 }
 
-// ID is 12 hexadecimal digits, which no other container has.
-func (c *Container) ID() string { return c.id }
+// Open finds a container by its name. A container that does not exist is an error
+// that wraps [os.ErrNotExist].
+func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
+	if !isName(name) {
+		return nil, fmt.Errorf("container %s: %w", name, os.ErrNotExist)
+	}
+	c := &Container{dir: filepath.Join(dirs.Root, "containers", name), warn: warn}
+	var err error
+	if c.state, err = readState(c.dir); err != nil {
+		return nil, fmt.Errorf("container %s: %w", name, err)
+	}
+	return c, nil
+}
 
-// Dir is the container's own folder, locked until Remove.
+// ID is 12 hexadecimal digits, which no other container has.
+func (c *Container) ID() string { return c.state.ID }
+
+// Dir is the container's own directory, for what the caller keeps for it.
 func (c *Container) Dir() string { return c.dir }
 
-// Remove removes the folder. The caller has unmounted what it mounted there. What
-// cannot be removed is passed to warn, and is left to the next Create.
-func (c *Container) Remove() {
+// State reads what is known of the container now. After Delete the error wraps
+// [os.ErrNotExist].
+func (c *Container) State() (State, error) {
+	s, err := readState(c.dir)
+	if err != nil {
+		return s, fmt.Errorf("container %s: %w", c.state.Name, err)
+	}
+	return s, nil
+}
+
+// removeDir removes the directory, and gives up the lock.
+func (c *Container) removeDir() error {
 	err := removeall.Remove(c.dir)
 	c.lock.Close()
+	c.lock = nil
 	if err != nil {
-		c.warn(fmt.Errorf("remove container %s: %w", c.name, err))
+		return fmt.Errorf("remove container %s: %w", c.state.Name, err)
 	}
+	return nil
 }
 
 // cgroupsPath names the cgroup as the runtime spec wants it: a path, or
 // SLICE:PREFIX:NAME for systemd.
 func (c *Container) cgroupsPath() string {
-	if c.systemd {
-		return cmp.Or(c.cgroupParent, defaultSlice) + ":minirun:" + c.name
+	if c.state.Systemd {
+		return cmp.Or(c.state.CgroupParent, defaultSlice) + ":minirun:" + c.state.Name
 	}
-	return path.Join("/", c.cgroupParent, "minirun-"+c.name) // no folder above it: none stays behind
+	return path.Join("/", c.state.CgroupParent, "minirun-"+c.state.Name) // no directory above it: none stays behind
 }
 
 // defaultSlice is where systemd keeps services.
@@ -156,9 +183,9 @@ const defaultSlice = "system.slice"
 
 // cgroup is the same cgroup as cgroups.Manager wants it.
 func (c *Container) cgroup() *cgroups.Cgroup {
-	cg := &cgroups.Cgroup{Resources: &cgroups.Resources{}, Systemd: c.systemd}
-	if c.systemd {
-		cg.Parent, cg.ScopePrefix, cg.Name = cmp.Or(c.cgroupParent, defaultSlice), "minirun", c.name
+	cg := &cgroups.Cgroup{Resources: &cgroups.Resources{}, Systemd: c.state.Systemd}
+	if c.state.Systemd {
+		cg.Parent, cg.ScopePrefix, cg.Name = cmp.Or(c.state.CgroupParent, defaultSlice), "minirun", c.state.Name
 	} else {
 		cg.Path = c.cgroupsPath()
 	}

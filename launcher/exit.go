@@ -42,6 +42,9 @@ func (e *Error) ExitCode() int {
 
 // asError is an error of a step, which may say of itself which one.
 func asError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return err

@@ -52,8 +52,10 @@ func Init() {
 	if err := restoreFileLimit(); err != nil {
 		fatal("restore the limit on open files", err)
 	}
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		fatal("set the parent-death signal", err)
+	if C.page.outlives == 0 {
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+			fatal("set the parent-death signal", err)
+		}
 	}
 	if errno := C.arm_start(); errno != 0 {
 		fatal("start the arming thread", unix.Errno(errno))

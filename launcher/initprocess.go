@@ -21,6 +21,10 @@ func openInit(process *libcontainer.Process) (*initProcess, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openPID(pid)
+}
+
+func openPID(pid int) (*initProcess, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)

@@ -99,6 +99,14 @@ func (p *initPage) files(others ...*os.File) []*os.File {
 	return files
 }
 
+// outlives tells init, which has not been started, whether to live on when this
+// process ends.
+func (p *initPage) outlives(yes bool) {
+	if yes {
+		p.shared.outlives = 1
+	}
+}
+
 func (p *initPage) Close() error {
 	var err error
 	if p.mem != nil {
@@ -164,9 +172,14 @@ type execError struct {
 
 func (e *execError) Error() string { return fmt.Sprintf("exec %s: %v", e.path, e.errno) }
 
-// waitParked returns once init is ready for its filter and its command.
+// waitParked returns once init is in its cgroups, and ready for its filter and its
+// command.
 func (p *initPage) waitParked() error {
-	return p.wait("container init does not get ready", p.patience, func() bool { return p.state() == C.PAGE_PARKED })
+	err := p.wait("container init does not get ready", p.patience, func() bool { return p.state() == C.PAGE_PARKED })
+	if err == nil && !p.joined() {
+		return errors.New("its init did not join its cgroups")
+	}
+	return err
 }
 
 // arm has all threads of a parked init put under the program.

@@ -52,6 +52,7 @@ struct init_page {
 	int32_t forked;   // PID of the child in which init went on to join; 0 if there was none
 	uint32_t args;    // arguments in strings, after the cgroups
 	uint32_t env;     // NAME=VALUE in strings, after the arguments
+	uint32_t outlives; // 1: init does not end with the launcher
 	uint32_t strings; // offset of all these texts, each with a NUL at its end
 	char path[4096];  // what execve(2) could not run, when step is STEP_EXEC; PATH_MAX
 	struct sock_filter program[];

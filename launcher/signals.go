@@ -62,6 +62,19 @@ func (s *signals) read(r *os.File) {
 	}
 }
 
+// outcome is what a launch ends with: status and err, unless a signal or ^C has ended
+// the container without being passed on.
+func (s *signals) outcome(i *interrupts, status int, err error) (int, error) {
+	if i.done() {
+		i.report()
+		s.kept = true // the user may not have let go of ^C, and there is something to clean up
+	}
+	if sig := s.killedBy.Load(); sig != 0 {
+		return 128 + int(sig), nil
+	}
+	return status, err
+}
+
 // stop gives the signals back to whom they had. The pipe stays open: on another
 // thread the handler may still be at it, and must not write to what has got its
 // number next.

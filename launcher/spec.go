@@ -3,7 +3,6 @@ package launcher
 import (
 	"errors"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -11,20 +10,15 @@ import (
 	"github.com/minirun/minirun/launcher/spec"
 )
 
-// Spec describes the container for [Container.Run]: c comes from [spec.Merge],
+// Spec describes the container for [Container.Create]. flags come from [spec.Merge],
 // host from [Inspect], and root is the root file system, in which the user is
 // looked up. Host directories of -v that do not exist are made here, as nothing
 // is left to be refused.
 func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*specs.Spec, error) {
-	if flags.CgroupManager == config.CgroupManagerSystemd {
-		c.systemd = true
-		if err := os.WriteFile(filepath.Join(c.dir, systemdMark), nil, 0o644); err != nil {
-			return nil, err
-		}
-	}
-	if flags.CgroupParent != "" {
-		c.cgroupParent = flags.CgroupParent
-		if err := os.WriteFile(filepath.Join(c.dir, cgroupParentFile), []byte(c.cgroupParent), 0o600); err != nil {
+	c.state.Systemd = flags.CgroupManager == config.CgroupManagerSystemd
+	c.state.CgroupParent = flags.CgroupParent
+	if c.state.Systemd || c.state.CgroupParent != "" { // a sweep must know before there is a cgroup
+		if err := c.state.save(c.dir); err != nil {
 			return nil, err
 		}
 	}
@@ -40,7 +34,7 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 		return nil, err
 	}
 	s := spec.New(flags, host, spec.Container{
-		ID: c.id, Root: root, CgroupsPath: c.cgroupsPath(),
+		ID: c.state.ID, Root: root, CgroupsPath: c.cgroupsPath(),
 		User: specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid), AdditionalGids: groups}, Home: u.Home,
 	})
 	return s, injectCDI(s, flags.CDIDevices)

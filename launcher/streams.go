@@ -26,13 +26,19 @@ type streams struct {
 	interrupts *interrupts
 }
 
-// attach gives the process its ends. After it close must be called.
-func attach(process *libcontainer.Process, o *Options) (*streams, error) {
+// attach gives the process its ends. After it close must be called. A container that
+// outlives this process gets the files themselves, since nobody would pass data on.
+func attach(process *libcontainer.Process, o *Options, owner Owner) (*streams, error) {
 	s := &streams{o: o}
 	var err error
-	if o.Spec.Process.Terminal {
+	switch {
+	case owner == OwnerNobody && o.Spec.Process.Terminal:
+		err = &Error{Op: "attach a terminal", Err: errors.New("the container outlives the process that would serve it")}
+	case owner == OwnerNobody:
+		s.attachFiles(process)
+	case o.Spec.Process.Terminal:
 		err = s.attachTerminal(process)
-	} else {
+	default:
 		err = s.attachPipes(process)
 	}
 	if err != nil {
@@ -40,6 +46,19 @@ func attach(process *libcontainer.Process, o *Options) (*streams, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// attachFiles is for files that may be nil: libcontainer opens /dev/null for those.
+func (s *streams) attachFiles(process *libcontainer.Process) {
+	if s.o.Interactive && s.o.Stdin != nil {
+		process.Stdin = s.o.Stdin
+	}
+	if s.o.Stdout != nil {
+		process.Stdout = s.o.Stdout
+	}
+	if s.o.Stderr != nil {
+		process.Stderr = s.o.Stderr
+	}
 }
 
 func (s *streams) attachPipes(process *libcontainer.Process) error {

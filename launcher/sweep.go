@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,23 +17,25 @@ import (
 )
 
 // sweep ends the containers whose launcher no longer holds its lock, and frees their
-// names. It returns what is left of them: folders, which the caller removes. What
-// fails is passed to warn; the sweep goes on with the next container.
+// names. It returns what is left of them: directories, which the caller removes. What
+// fails is passed to warn; the sweep goes on with the next container. Containers that
+// are nobody's stay.
 //
-// The caller holds the lock of parent.
-func (c *Container) sweep(parent string) (swept []*Container) {
+// The caller holds the lock of parent. A directory that does not say where its
+// libcontainer state is has it in runRoot.
+func sweep(parent, runRoot string, warn func(error)) (swept []*Container) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
-		c.warn(fmt.Errorf("look for containers of killed launchers: %w", err))
+		warn(fmt.Errorf("look for containers of killed launchers: %w", err))
 	}
 	for _, entry := range entries {
-		dead, err := c.takeDead(parent, entry.Name())
+		dead, err := takeDead(parent, entry.Name(), runRoot)
 		if err == nil && dead != nil {
 			err = dead.end()
 		}
 		switch {
 		case err != nil:
-			c.warn(fmt.Errorf("remove container %s of a killed launcher: %w", entry.Name(), err))
+			warn(fmt.Errorf("remove container %s of a killed launcher: %w", entry.Name(), err))
 			if dead != nil {
 				dead.lock.Close()
 			}
@@ -43,9 +46,9 @@ func (c *Container) sweep(parent string) (swept []*Container) {
 	return swept
 }
 
-// takeDead locks the folder of a container and returns the container, or nil if
-// its launcher lives.
-func (c *Container) takeDead(parent, name string) (*Container, error) {
+// takeDead locks the directory of a container and returns the container, or nil if
+// its launcher lives, or it has none and is whole.
+func takeDead(parent, name, runRoot string) (*Container, error) {
 	dir := filepath.Join(parent, name)
 	lock, err := flock.Open(dir, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
@@ -54,21 +57,18 @@ func (c *Container) takeDead(parent, name string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	dead := &Container{dirs: c.dirs, name: name, dir: dir, lock: lock, warn: c.warn}
-	if runRoot, err := os.Readlink(filepath.Join(dir, runRootLink)); err == nil {
-		dead.dirs.RunRoot = runRoot
+	state, _ := readState(dir) // a launcher killed while it made the directory has written none
+	if state.Owner == OwnerNobody && state.Status != StatusCreating {
+		lock.Close()
+		return nil, nil
 	}
-	if parent, err := os.ReadFile(filepath.Join(dir, cgroupParentFile)); err == nil {
-		dead.cgroupParent = string(parent)
-	}
-	if _, err := os.Stat(filepath.Join(dir, systemdMark)); err == nil {
-		dead.systemd = true
-	}
-	return dead, nil
+	state.Name, state.RunRoot = name, cmp.Or(state.RunRoot, runRoot)
+	return &Container{dir: dir, lock: lock, state: state}, nil
 }
 
-// end kills the processes that outlived their launcher, removes the cgroup and the
-// state, and gives the folder a name that no other container can have.
+// end kills the processes of a container that this process did not create, removes
+// the cgroup and libcontainer's state, and gives the directory a name that no other
+// container can have.
 func (c *Container) end() error {
 	cm, err := manager.New(c.cgroup())
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *Container) end() error {
 	if err := cm.Destroy(); err != nil {
 		return err
 	}
-	if err := removeall.Remove(filepath.Join(c.dirs.RunRoot, c.name)); err != nil {
+	if err := removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name)); err != nil {
 		return err
 	}
 	dir := filepath.Join(filepath.Dir(c.dir), "."+randomID())

@@ -14,7 +14,7 @@ import (
 
 // A container that cannot be removed is a warning at every start, not the end of
 // all starts; those beside it are removed.
-func TestCreateDespiteWhatIsLeft(t *testing.T) {
+func TestNewDespiteWhatIsLeft(t *testing.T) {
 	testenv.Root(t)
 	runtime.LockOSThread() // the mounts go with the thread
 	if err := PrivateMounts(); err != nil {
@@ -47,7 +47,7 @@ func TestCreateDespiteWhatIsLeft(t *testing.T) {
 	}
 	for range 2 {
 		var warnings []string
-		c, err := Create(dirs, "new", func(err error) { warnings = append(warnings, err.Error()) })
+		c, err := New(dirs, "new", OwnerLauncher, func(err error) { warnings = append(warnings, err.Error()) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,40 +57,48 @@ func TestCreateDespiteWhatIsLeft(t *testing.T) {
 		if left := names(); len(left) != 2 { // new, and what was stuck, whose name is free again
 			t.Errorf("the folders are %q", left)
 		}
-		c.Remove()
+		if err := c.Delete(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := unix.Unmount(filepath.Join(folders, names()[0], "upper"), 0); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Create(dirs, "stuck", func(err error) { t.Error(err) })
+	c, err := New(dirs, "stuck", OwnerLauncher, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if left := names(); len(left) != 1 {
 		t.Errorf("the folders are %q", left)
 	}
-	c.Remove()
+	if err := c.Delete(); err != nil {
+		t.Fatal(err)
+	}
 	if left := names(); len(left) != 0 {
 		t.Errorf("the folders are %q", left)
 	}
 }
 
 // A running container keeps its name.
-func TestCreateTwice(t *testing.T) {
+func TestNewTwice(t *testing.T) {
 	testenv.Root(t)
 	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
 	warn := func(err error) { t.Error(err) }
-	first, err := Create(dirs, "same", warn)
+	first, err := New(dirs, "same", OwnerLauncher, warn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(dirs, "same", warn); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := New(dirs, "same", OwnerLauncher, warn); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v", err)
 	}
-	first.Remove()
-	second, err := Create(dirs, "same", warn)
+	if err := first.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := New(dirs, "same", OwnerLauncher, warn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second.Remove()
+	if err := second.Delete(); err != nil {
+		t.Fatal(err)
+	}
 }

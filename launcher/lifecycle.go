@@ -1,0 +1,366 @@
+package launcher
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/flock"
+)
+
+// ErrNameInUse says that a container of that name exists.
+var ErrNameInUse = errors.New("the name is in use by a running container")
+
+// ErrOwned says that a container's launcher, which alone may delete it, is alive.
+var ErrOwned = errors.New("it belongs to a launcher that is running")
+
+// StateError says that a container's status does not allow what was asked for.
+type StateError struct {
+	Op     string // such as "start"
+	Name   string
+	Status Status
+}
+
+func (e *StateError) Error() string {
+	return fmt.Sprintf("%s container %s: it is %s", e.Op, e.Name, e.Status)
+}
+
+// launched is what the process that created a container holds of it.
+type launched struct {
+	o         Options
+	container *libcontainer.Container
+	cgroup    *ownCgroup // nil where systemd keeps it
+	process   *libcontainer.Process
+	page      *initPage
+	streams   *streams
+	init      *initProcess // nil until it has been started
+	guard     *guard
+	hooks     []hook           // what is done while init is parked, in this order
+	ended     *os.ProcessState // init's, when it has been waited for
+	discarded bool
+}
+
+// hook is a step of a start that needs init to wait for it.
+type hook struct {
+	op string // what it does, for an error
+	do func() error
+}
+
+// Create makes the container's cgroup and its init, which sets up everything from
+// inside and then waits for [Container.Start]. The calling thread has mounts of its
+// own ([PrivateMounts]), among them the spec's root. When Create fails nothing is left
+// but the directory, and the error is an [Error] with the status to end with.
+func (c *Container) Create(o Options) error {
+	if c.lock == nil || c.launched != nil {
+		return c.refuse("create")
+	}
+	if err := c.mountEtc(o.Spec); err != nil {
+		return err
+	}
+	l := &launched{o: o}
+	c.launched = l
+	err := c.create(l)
+	if err != nil {
+		c.discard()
+		return err
+	}
+	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), o.Spec.Root.Path
+	err = c.state.save(c.dir)
+	if err != nil {
+		c.discard()
+		return err
+	}
+	if c.state.Owner == OwnerNobody {
+		c.unlock()
+	}
+	return nil
+}
+
+func (c *Container) create(l *launched) (err error) {
+	if l.container, l.cgroup, err = c.newContainer(l.o.Spec); err != nil {
+		return err
+	}
+	if err := c.startInit(l); err != nil {
+		return err
+	}
+	if l.init, err = openInit(l.process); err != nil {
+		return err
+	}
+	if err := c.state.identify(l.init.pid); err != nil {
+		return err
+	}
+	if c.state.Owner == OwnerLauncher {
+		if l.guard, err = startGuard(l.init); err != nil {
+			return &Error{Op: "start the container's guard", Err: err}
+		}
+	}
+	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
+	l.hooks = []hook{
+		{"set the cgroup's limits", l.limit},
+		{"arm the seccomp filter", l.arm},
+		{"take over the container's streams", l.streams.started},
+	}
+	return asError("start container", l.page.waitParked())
+}
+
+// startInit starts init with what it is to become.
+func (c *Container) startInit(l *launched) error {
+	command, passed := l.o.Spec.Process.Args, []*os.File(nil)
+	args := command
+	if l.o.Init {
+		reaper, err := newReaper()
+		if err != nil {
+			return err
+		}
+		defer reaper.Close()
+		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, reaper)
+	}
+	var err error
+	l.page, err = newInitPage(len(l.o.Filter), l.cgroup.dirs(), args, l.o.Spec.Process.Env)
+	if err != nil {
+		return &Error{Op: "run " + command[0], Err: err}
+	}
+	l.page.outlives(c.state.Owner == OwnerNobody)
+	l.process = newLibcontainerProcess(l.o.Spec, args, l.page.files(passed...))
+	if l.streams, err = attach(l.process, &l.o, c.state.Owner); err != nil {
+		return err
+	}
+	err = l.container.Start(l.process)
+	l.page.started()
+	if err != nil {
+		l.process = nil
+		return cmp.Or(l.page.failure(), startError(command[0], err))
+	}
+	return nil
+}
+
+// limit puts a parked init under its limits.
+func (l *launched) limit() error {
+	err := l.cgroup.limit()
+	if err != nil {
+		return &Error{Op: "set the cgroup's limits", Err: err, Help: "see --memory, --cpus and --pids-limit; 'minirun doctor' lists this machine's controllers"}
+	}
+	return nil
+}
+
+// arm puts a parked init under its filter.
+func (l *launched) arm() error {
+	if l.o.Filter == nil {
+		return nil
+	}
+	return l.page.arm(l.o.Filter, l.o.FilterFlags)
+}
+
+// Start has a created container's init become its command. It returns when that is
+// so. When it fails the container has stopped, and the error is an [Error] with the
+// status to end with. Only the process that created the container can start it.
+func (c *Container) Start() error {
+	l := c.launched
+	if l == nil || c.state.Status != StatusCreated {
+		return c.refuse("start")
+	}
+	for _, h := range l.hooks {
+		if err := h.do(); err != nil {
+			return errors.Join(asError(h.op, err), c.stop())
+		}
+	}
+	c.state.Status = StatusRunning
+	if err := c.state.save(c.dir); err != nil {
+		return errors.Join(err, c.stop())
+	}
+	if err := l.page.run(); err != nil {
+		return errors.Join(l.runError(err), c.stop())
+	}
+	return nil
+}
+
+// runError is why an init that was let go did not become the command.
+func (l *launched) runError(err error) error {
+	var failed *execError
+	if !errors.As(err, &failed) {
+		return asError("start container", err)
+	}
+	return execFailed(l.o.Spec.Process, l.init.pid, failed)
+}
+
+// Wait waits for the end of the container's PID 1, and until all its output has been
+// passed on. The status is the command's own, or 128+n when signal n ended it. Only
+// the process that created the container can wait for it.
+func (c *Container) Wait() (status int, err error) { return c.wait(nil) }
+
+// wait is Wait, which stop ends while output is being passed on.
+func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
+	l := c.launched
+	if l == nil || l.process == nil {
+		return 0, c.refuse("wait for")
+	}
+	if l.ended == nil {
+		state, err := l.process.Wait()
+		if state == nil {
+			return 0, fmt.Errorf("wait for the container: %w", err)
+		}
+		l.ended, c.state.Status = state, StatusStopped
+	}
+	lost := l.streams.drain(stop)
+	l.streams.close()
+	status := exitStatus(l.ended)
+	if lost != nil && status != 0 {
+		c.warn(lost) // the command's own status says more
+		return status, nil
+	}
+	return status, lost
+}
+
+// Kill sends a signal to the container's PID 1: to that process and to no other, even
+// when its number has been given away again.
+func (c *Container) Kill(sig unix.Signal) error {
+	s, err := c.State()
+	if err != nil {
+		return err
+	}
+	stopped := &StateError{"signal", s.Name, StatusStopped}
+	if s.Status != StatusCreated && s.Status != StatusRunning {
+		stopped.Status = s.Status
+		return stopped
+	}
+	init, err := s.open()
+	if err == nil {
+		defer init.pidfd.Close()
+		err = init.signal(sig)
+	}
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return stopped
+	case err != nil:
+		return fmt.Errorf("signal container %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Delete removes a container that does not run: what processes are left, the cgroup,
+// libcontainer's state and the directory. The caller has unmounted what it mounted
+// there. To delete what has been deleted already is no error. A container whose launcher is alive is deleted by that alone: [ErrOwned].
+func (c *Container) Delete() error {
+	if c.lock == nil {
+		found, err := c.relock()
+		if err != nil || !found {
+			return err
+		}
+	}
+	if c.launched != nil {
+		if c.status() == StatusRunning {
+			return c.refuse("delete")
+		}
+		c.discard()
+	}
+	return c.removeDir()
+}
+
+// relock takes the lock of a container that is not this process's, and ends what is
+// left of it. It reports false when the container does not exist any more.
+func (c *Container) relock() (found bool, err error) {
+	parent, err := flock.Open(filepath.Dir(c.dir), unix.LOCK_EX) // see New
+	if err != nil {
+		return false, err
+	}
+	defer parent.Close()
+	lock, err := flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return false, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, fmt.Errorf("delete container %s: %w", c.state.Name, ErrOwned)
+	case err != nil:
+		return false, err
+	}
+	c.lock = lock
+	now, err := readState(c.dir)
+	switch {
+	case err != nil:
+	case now.ID != c.state.ID: // another container has got the name
+		c.unlock()
+		return false, nil
+	case c.launched != nil:
+	case now.Status == StatusRunning:
+		err = c.refuse("delete")
+	default:
+		err = c.end()
+	}
+	if err != nil {
+		c.unlock()
+	}
+	return true, err
+}
+
+func (c *Container) unlock() {
+	c.lock.Close()
+	c.lock = nil
+}
+
+// status is the container's, for the process that created it.
+func (c *Container) status() Status {
+	if c.state.PID != 0 && !c.state.alive() {
+		return StatusStopped
+	}
+	return c.state.Status
+}
+
+func (c *Container) refuse(op string) error {
+	status := c.state.Status
+	if s, err := readState(c.dir); err == nil {
+		status = s.Status
+	}
+	return &StateError{op, c.state.Name, status}
+}
+
+// stop ends an init that is not to go on.
+func (c *Container) stop() error {
+	l := c.launched
+	if l.process == nil || l.ended != nil {
+		return nil
+	}
+	if err := l.process.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	state, err := l.process.Wait()
+	if state != nil {
+		l.ended, c.state.Status = state, StatusStopped
+		return nil
+	}
+	return err
+}
+
+// discard gives up all that this process holds of a container and removes what it has
+// made, except for the directory. What cannot be removed is a warning.
+func (c *Container) discard() {
+	l := c.launched
+	if l.discarded {
+		return
+	}
+	l.discarded = true
+	err := c.stop()
+	if l.guard != nil {
+		l.guard.stop()
+	}
+	if l.init != nil {
+		l.init.pidfd.Close()
+	}
+	if l.streams != nil {
+		l.streams.close()
+	}
+	if l.page != nil {
+		l.page.Close()
+	}
+	if l.container != nil {
+		err = errors.Join(err, l.cgroup.kill(l.o.Spec), l.container.Destroy(), l.cgroup.remove())
+	}
+	if err != nil {
+		c.warn(fmt.Errorf("remove container %s: %w", c.state.Name, err))
+	}
+}

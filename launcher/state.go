@@ -1,0 +1,152 @@
+package launcher
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
+)
+
+// Owner says whose a container is.
+type Owner string
+
+const (
+	// OwnerLauncher is the process that made the container and waits for it. When that
+	// process ends, however it does, so does the container: by init's parent-death signal
+	// and by a guard. The lock on the container's directory goes with the process, and the
+	// next launch removes what is left.
+	OwnerLauncher Owner = "launcher"
+	// OwnerNobody is for a container that outlives the process that made it. It stays
+	// until it is deleted, by whatever process.
+	OwnerNobody Owner = "nobody"
+)
+
+// Status is that of the OCI runtime specification (runtime.md, State).
+type Status string
+
+const (
+	StatusCreating Status = "creating" // it has a name and a directory
+	StatusCreated  Status = "created"  // its init waits to become the command
+	StatusRunning  Status = "running"  // its init has been told to become the command
+	StatusStopped  Status = "stopped"  // its PID 1 has ended
+)
+
+// State is what any process can know of a container. It is kept in the container's
+// directory, as JSON.
+type State struct {
+	Name    string    `json:"name"`
+	ID      string    `json:"id"` // 12 hexadecimal digits
+	Owner   Owner     `json:"owner"`
+	Status  Status    `json:"status"`
+	Created time.Time `json:"created"` // when its init was ready
+
+	// PID 1 as the host numbers it. A number is used again: together with the time at
+	// which the process started, and the boot in which it did, it stands for one process.
+	PID       int    `json:"pid,omitempty"`
+	StartTime uint64 `json:"startTime,omitempty"` // in ticks since boot: proc_pid_stat(5)
+	Boot      string `json:"boot,omitempty"`      // random(4), boot_id
+
+	Root         string `json:"root,omitempty"`         // the root file system, in a mount namespace of the container's own
+	RunRoot      string `json:"runRoot"`                // where libcontainer's state is
+	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
+	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
+}
+
+const stateFile = "state.json"
+
+// save writes the state for others to read. A reader sees the old state or the new one.
+func (s *State) save(dir string) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, stateFile), data, 0o600)
+}
+
+// readState reads the state in a container's directory, and finds out whether PID 1
+// is still alive.
+func readState(dir string) (State, error) {
+	var s State
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
+	}
+	if s.PID != 0 && !s.alive() {
+		s.Status = StatusStopped
+	}
+	return s, nil
+}
+
+// identify notes which process PID 1 is.
+func (s *State) identify(pid int) error {
+	start, _, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	s.PID, s.StartTime, s.Boot = pid, start, boot
+	return nil
+}
+
+// alive reports whether PID 1 has not ended.
+func (s *State) alive() bool {
+	boot, err := bootID()
+	if err != nil || boot != s.Boot {
+		return false
+	}
+	start, ended, err := startTime(s.PID)
+	return err == nil && start == s.StartTime && !ended
+}
+
+// open opens PID 1. The error is ESRCH when it has ended. The process is looked at
+// after it has been opened, so that it is the one that was meant.
+func (s *State) open() (*initProcess, error) {
+	if s.PID == 0 {
+		return nil, unix.ESRCH
+	}
+	init, err := openPID(s.PID)
+	if err != nil {
+		return nil, err
+	}
+	if !s.alive() {
+		init.pidfd.Close()
+		return nil, unix.ESRCH
+	}
+	return init, nil
+}
+
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(id)), err
+}
+
+// startTime returns when a process started, in ticks since boot, and whether it has
+// ended and only waits to be reaped (proc_pid_stat(5)).
+func startTime(pid int) (ticks uint64, ended bool, err error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false, err
+	}
+	// The name, the second field, may have spaces and parentheses in it.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	const state, start = 0, 19 // the third field and the 22nd
+	if len(fields) <= start {
+		return 0, false, errors.New("/proc/PID/stat has too few fields")
+	}
+	ticks, err = strconv.ParseUint(string(fields[start]), 10, 64)
+	return ticks, bytes.ContainsAny(fields[state], "ZX"), err
+}
