@@ -52,10 +52,10 @@ func (a *app) main(args []string) error {
 	return withUsage(arranged.verb, app.Run(append([]string{app.Name}, arranged.args...)))
 }
 
-// newApp describes the command line to cli v2. [arrange] has told flags from
-// words by then, so what is left to cli v2 is to hold their values and to find
-// the verb. Its own help is off: it takes -h, and the words help and h, which
-// here are a host name and images.
+// newApp describes the command line to cli v2, which only holds the flags' values
+// and finds the verb: [arrange] has separated flags and arguments before. cli v2's
+// own help is off, since it takes -h, and the words help and h, which are a host
+// name and images here.
 func (a *app) newApp() *ucli.App {
 	ucli.HelpFlag = nil
 	app := &ucli.App{
@@ -88,7 +88,7 @@ func (a *app) newApp() *ucli.App {
 	return app
 }
 
-// prepare sets what all commands have in common.
+// prepare sets what all commands share.
 func prepare(commands []*ucli.Command) {
 	for _, c := range commands {
 		c.HideHelp = true
@@ -109,7 +109,7 @@ func (a *app) runCommand() *ucli.Command {
 	}
 }
 
-// helpCommand is for the list of verbs: [arrange] answers it.
+// helpCommand only puts help in the list of verbs: [arrange] answers it.
 func helpCommand() *ucli.Command {
 	return &ucli.Command{Name: "help", Usage: "show help", ArgsUsage: "[VERB]"}
 }
@@ -119,7 +119,7 @@ func (a *app) versionCommand() *ucli.Command {
 		Name:  "version",
 		Usage: "print the version",
 		Action: func(c *ucli.Context) error {
-			if err := words(c, 0, 0); err != nil {
+			if err := checkArgs(c, 0, 0); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(a.stdout, "minirun %s %s/%s %s\n", versionText(), runtime.GOOS, runtime.GOARCH, runtime.Version())
@@ -138,7 +138,7 @@ func versionText() string {
 	return "(devel)"
 }
 
-// before takes the global flags.
+// before applies the global flags.
 func (a *app) before(c *ucli.Context) error {
 	logrus.SetOutput(a.ui)
 	logrus.SetFormatter(logFormatter{a.ui})
@@ -149,8 +149,9 @@ func (a *app) before(c *ucli.Context) error {
 	return nil
 }
 
-// dirs are the folders that minirun keeps things in: for root those of the
-// system, for others those of the XDG base directory specification.
+// dirs returns the directories of the store and of the running containers: the
+// flags', or those of the system for root, and those of the XDG Base Directory
+// Specification for others.
 func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	d := launcher.Dirs{Root: c.String("root"), RunRoot: c.String("run-root")}
 	var err error
@@ -170,7 +171,7 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	return d, err
 }
 
-// absolute returns the path that a flag gives, made absolute.
+// absolute returns the path of a flag as an absolute one.
 func absolute(flag, path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil { // getwd(2) fails
@@ -203,15 +204,15 @@ func defaultRunRoot() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("minirun-%d", os.Geteuid()))
 }
 
-// interrupted is the end that SIGINT or SIGTERM asked for.
+// interrupted is the error of work that SIGINT or SIGTERM ended.
 type interrupted syscall.Signal
 
 func (i interrupted) Error() string { return "interrupted by " + unix.SignalName(syscall.Signal(i)) }
 func (i interrupted) ExitCode() int { return 128 + int(i) }
 
-// interruptible gives a context that SIGINT, SIGTERM and SIGHUP cancel, with an
-// [interrupted] as its cause. Work under it ends and cleans up. After stop the
-// signals have their former meaning.
+// interruptible returns a context that SIGINT, SIGTERM and SIGHUP cancel, with an
+// [interrupted] as its cause, so that the work can clean up. After stop the signals
+// have their default effect again.
 func interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -229,8 +230,8 @@ func interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// causeOf is the signal that ended the work under ctx, if there was one and the
-// work failed: how it failed then is of no interest. Else it is err itself.
+// causeOf returns the signal that ended the work under ctx, if there was one and the
+// work failed, and else err.
 func causeOf(ctx context.Context, err error) error {
 	var i interrupted
 	if err != nil && errors.As(context.Cause(ctx), &i) {
@@ -239,13 +240,13 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// status is an end whose reason has been told already: a container's own, or
-// what `seccomp diff` and the like have found.
+// status is an exit status without a message: a container's own, or that of a
+// verb which has printed its findings, such as `seccomp diff`.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// exitCode tells the user of err and gives the status to end with.
+// exitCode prints err and returns the status to exit with.
 func (a *app) exitCode(err error) int {
 	if err == nil {
 		return 0

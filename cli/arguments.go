@@ -12,20 +12,21 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// usageError is a command line that means nothing.
+// usageError reports an invalid command line.
 type usageError struct{ message, hint string }
 
 func (e *usageError) Error() string { return e.message }
 func (e *usageError) Hint() string  { return e.hint }
 func (e *usageError) ExitCode() int { return 125 }
 
-// onUsageError words what remains for cli v2 to complain of: a flag's value.
+// onUsageError rewords the errors that cli v2 still finds, in flags' values.
 func onUsageError(_ *ucli.Context, err error, _ bool) error {
 	return &usageError{message: strings.TrimSuffix(err.Error(), ": parse error")}
 }
 
-// words checks how many words follow a verb's flags; most < 0 is no limit.
-func words(c *ucli.Context, least, most int) error {
+// checkArgs returns an error unless a verb has from least to most arguments; a
+// negative most is no limit.
+func checkArgs(c *ucli.Context, least, most int) error {
 	name := c.Command.Name
 	if parent := c.Lineage()[1]; parent.Command != nil && parent.Command.Name == "seccomp" {
 		name = "seccomp " + name
@@ -40,8 +41,8 @@ func words(c *ucli.Context, least, most int) error {
 	return nil
 }
 
-// misplacedFlag gives a command that was not found the hint that it looks like a
-// flag: those of minirun come before IMAGE.
+// misplacedFlag adds a hint to the error of a command that was not found and looks
+// like a flag: minirun's flags come before IMAGE.
 func misplacedFlag(words []string, err error) error {
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) && coded.ExitCode() == 127 && len(words) > 1 && strings.HasPrefix(words[1], "-") {
@@ -51,30 +52,30 @@ func misplacedFlag(words []string, err error) error {
 }
 
 // arranged is a command line in the one form that cli v2 reads as `docker run`
-// would: [GLOBAL FLAGS] VERB [FLAGS] -- [WORD...], each flag as --NAME=VALUE.
+// would: [GLOBAL FLAGS] VERB [FLAGS] -- [ARG...], each flag as --NAME=VALUE.
 type arranged struct {
 	args []string
 	verb *ucli.Command   // the last of the verb and its subcommands
-	help []*ucli.Command // --help was asked for this: the verb and its subcommands, none for minirun itself
+	help []*ucli.Command // what --help was given for: the verb and its subcommands, empty for minirun itself; nil without --help
 }
 
 // arranger reads a command line.
 type arranger struct {
 	global   []ucli.Flag
 	path     []*ucli.Command
-	globals  []string // what was given of the global flags
+	globals  []string // the global flags that were given
 	verb     []string // the verb and its subcommands
-	flags    []string // what was given of the verb's flags
+	flags    []string // the verb's flags that were given
 	misplace string   // the first flag of run that came before a verb
 	help     bool
 }
 
 // arrange reads args as Docker does, which cli v2 alone would not: short flags
 // bundle (-it) and carry values (-m512m), --env A=1 and -e B=2 mix, flags of a
-// launch end at IMAGE, those of other verbs may follow its words, and after
-// `--` there are words only. Without a verb it is a launch.
+// launch end at IMAGE, flags of other verbs may follow arguments, and nothing
+// after `--` is a flag. Without a verb it is a launch.
 func arrange(app *ucli.App, args []string) (*arranged, error) {
-	if len(args) == 1 && args[0] == "--version" { // what people type before they have read anything
+	if len(args) == 1 && args[0] == "--version" { // it works with most programs
 		args = []string{"version"}
 	}
 	a := &arranger{global: app.Flags}
@@ -121,8 +122,8 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 	return &arranged{args: append(out, rest...), verb: a.path[len(a.path)-1]}, nil
 }
 
-// withUsage gives an error about a flag's value, which begins with the flag, a
-// hint that says what the flag takes, unless it has a better one.
+// withUsage adds a hint that says what the flag takes to an error that starts with
+// a flag, unless it has a hint already.
 func withUsage(verb *ucli.Command, err error) error {
 	var hinter interface{ Hint() string }
 	if err == nil || errors.As(err, &hinter) && hinter.Hint() != "" {
@@ -138,7 +139,7 @@ func withUsage(verb *ucli.Command, err error) error {
 	return err
 }
 
-// hintedError is an error with a hint of the command line's.
+// hintedError adds a hint to an error.
 type hintedError struct {
 	error
 	hint string
@@ -171,12 +172,12 @@ func helpFor(app *ucli.App, words []string) (*arranged, error) {
 	return &arranged{help: path}, nil
 }
 
-// readVerb reads what follows a verb and returns its words.
+// readVerb reads what follows a verb and returns its arguments.
 func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error) {
 	a.path, a.verb = append(a.path, verb), append(a.verb, verb.Name)
 	rest, ended, err := a.flagsUntilWord(args, verb)
 	if len(rest) == 0 && len(verb.Subcommands) > 0 {
-		a.help = true // `minirun seccomp` alone asks what there is
+		a.help = true // `minirun seccomp` alone shows its commands
 	}
 	if err != nil || a.help || len(rest) == 0 {
 		return rest, err
@@ -202,8 +203,8 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 	return append(found, rest...), nil
 }
 
-// flagsUntilWord takes the flags that args begin with. It returns what follows,
-// and whether a `--` ended them.
+// flagsUntilWord reads the flags that args start with. It returns the rest, and
+// whether a `--` ended the flags.
 func (a *arranger) flagsUntilWord(args []string, verb *ucli.Command) (rest []string, ended bool, err error) {
 	for len(args) > 0 {
 		arg := args[0]
@@ -227,7 +228,7 @@ func (a *arranger) flagsUntilWord(args []string, verb *ucli.Command) (rest []str
 	return nil, false, nil
 }
 
-// long takes --NAME, --NAME=VALUE or --NAME VALUE.
+// long reads --NAME, --NAME=VALUE or --NAME VALUE.
 func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
 	name, value, hasValue := strings.Cut(args[0][2:], "=")
 	f := a.lookup(verb, name)
@@ -243,10 +244,10 @@ func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
 	} else if !hasValue {
 		value = "true"
 	}
-	return args, a.give(f, value)
+	return args, a.add(f, value)
 }
 
-// short takes a bundle: -it, -it=false, -m512m, -m=512m, -m 512m, -itm 512m.
+// short reads a bundle: -it, -it=false, -m512m, -m=512m, -m 512m, -itm 512m.
 func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 	bundle := args[0][1:]
 	args = args[1:]
@@ -261,17 +262,17 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 		case f == nil || name == "c" && bundle != "" && a.lookup(verb, name+bundle) != nil: // -cap-add is no weight of -c
 			return nil, a.unknownShort(verb, name, "-"+name+bundle)
 		case strings.HasPrefix(bundle, "="):
-			return args, a.give(f, bundle[1:])
+			return args, a.add(f, bundle[1:])
 		case !takesValue(f):
-			if err := a.give(f, "true"); err != nil {
+			if err := a.add(f, "true"); err != nil {
 				return nil, err
 			}
 		case bundle != "":
-			return args, a.give(f, bundle)
+			return args, a.add(f, bundle)
 		case len(args) == 0:
 			return nil, missingValue(f, "-"+name)
 		default:
-			return args[1:], a.give(f, args[0])
+			return args[1:], a.add(f, args[0])
 		}
 	}
 	return args, nil
@@ -286,8 +287,8 @@ func missingValue(f ucli.Flag, given string) error {
 	return e
 }
 
-// lookup returns a flag of the verb's, a global one or, for run, one that only
-// Docker has; else nil.
+// lookup returns the verb's flag of that name, or the global one, or, for run, one
+// that only Docker has, or nil.
 func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 	for _, flags := range [][]ucli.Flag{verb.Flags, a.global} {
 		for _, f := range flags {
@@ -306,8 +307,8 @@ func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 	return nil
 }
 
-// give notes a flag under its first name, if its value is of the flag's type.
-func (a *arranger) give(f ucli.Flag, value string) error {
+// add records a flag under its first name, if its value is of the flag's type.
+func (a *arranger) add(f ucli.Flag, value string) error {
 	if err := checkType(f, value); err != nil {
 		return err
 	}
@@ -326,8 +327,8 @@ func (a *arranger) give(f ucli.Flag, value string) error {
 	return nil
 }
 
-// checkType returns an error for a value that is not of the flag's type, which
-// cli v2 would word in its own way.
+// checkType returns an error for a value that is not of the flag's type, so that
+// cli v2 does not meet it, whose message means little to a user.
 func checkType(f ucli.Flag, value string) error {
 	given := "--" + f.Names()[0] + " " + value
 	switch f := f.(type) {
@@ -335,7 +336,7 @@ func checkType(f ucli.Flag, value string) error {
 		return f.check(value)
 	case *toggleFlag:
 		if _, err := strconv.ParseBool(value); err != nil {
-			return &usageError{given + ": not a truth value", "write true or false"}
+			return &usageError{given + ": neither true nor false", "write true or false"}
 		}
 	}
 	return nil
@@ -359,8 +360,8 @@ func (a *arranger) unknownFlag(verb *ucli.Command, flag string) error {
 	return e
 }
 
-// unknownShort returns the error for a short flag that does not exist, which is
-// often a long one with one dash.
+// unknownShort returns the error for a short flag that does not exist. It may be a
+// long one with one dash.
 func (a *arranger) unknownShort(verb *ucli.Command, name, given string) error {
 	if long := strings.TrimLeft(given, "-"); len(long) > 1 {
 		if a.lookup(verb, long) != nil {

@@ -25,7 +25,7 @@ func (a *app) completionCommand() *ucli.Command {
 		Description: `To try it:       source <(minirun completion bash)
 'make install' puts the scripts where the shells look for them.`,
 		Action: func(c *ucli.Context) error {
-			if err := words(c, 1, 1); err != nil {
+			if err := checkArgs(c, 1, 1); err != nil {
 				return err
 			}
 			shell := c.Args().First()
@@ -109,7 +109,7 @@ func (k *completer) complete(words []string) {
 	}
 }
 
-// flagsEnded tells that no more flags of minirun's can come.
+// flagsEnded reports whether no more flags of minirun can come.
 func (k *completer) flagsEnded() bool {
 	return k.bare || k.verb != nil && k.verb.Name == "run" && len(k.words) > 0
 }
@@ -132,7 +132,7 @@ func (k *completer) take(word string) {
 	k.words = append(k.words, word)
 }
 
-// wanting gives the flag of word that takes the next word as its value.
+// wanting returns the flag of word that takes the next word as its value, or nil.
 func (k *completer) wanting(word string) ucli.Flag {
 	if dir, ok := strings.CutPrefix(word, "--root="); ok {
 		k.root = dir
@@ -190,8 +190,8 @@ func (k *completer) flagNames() {
 	k.candidate("", "--help", "show help")
 }
 
-// candidate prints one, if the word may become it; before is what the word has
-// that candidates lack.
+// candidate prints a candidate that starts with the word; before is the part of the
+// word that the candidates leave out.
 func (k *completer) candidate(before, text, usage string) {
 	if !strings.HasPrefix(before+text, k.word) {
 		return
@@ -203,7 +203,8 @@ func (k *completer) candidate(before, text, usage string) {
 	k.out.WriteByte('\n')
 }
 
-// files asks the shell for files; before is what the word has in front of one.
+// files asks the shell to complete files; before is the part of the word in front
+// of the file.
 func (k *completer) files(before string) {
 	k.out.WriteString(":files")
 	if before != "" {
@@ -212,7 +213,7 @@ func (k *completer) files(before string) {
 	k.out.WriteByte('\n')
 }
 
-// wordsOf completes a word that is no flag.
+// wordsOf completes a word that is not a flag.
 func (k *completer) wordsOf(verb *ucli.Command) {
 	switch {
 	case verb == nil:

@@ -12,8 +12,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// completion offers candidates for the text value that is being typed; before
-// is what its word has in front of it, as in --NAME=.
+// completion offers candidates for the value that is being typed; before is the
+// part of its word in front of it, such as --NAME=.
 type completion func(k *completer, before, value string)
 
 // oneOf offers fixed words.
@@ -35,8 +35,8 @@ func files(choices ...string) completion {
 	}
 }
 
-// capabilities offers them with CAP_ and, once another letter is typed, without,
-// in the case that is typed.
+// capabilities offers capabilities with CAP_ or, once another letter is typed,
+// without, in the case that is typed.
 func capabilities(k *completer, before, value string) {
 	for _, name := range append(config.AllCapabilities(), "ALL") {
 		k.capability(before, value, name, "")
@@ -84,8 +84,8 @@ func securityOption(k *completer, before, value string) {
 	oneOf("seccomp=", "apparmor=", "no-new-privileges")(k, before, value)
 }
 
-// volume completes HOST:CONTAINER:OPTIONS. The image is not known yet, so the
-// paths of the host stand in for its own: -v /srv:/srv is what is often meant.
+// volume completes HOST:CONTAINER:OPTIONS. The image is not known yet, so
+// CONTAINER is completed with paths of the host: -v /srv:/srv is common.
 func volume(k *completer, before, value string) {
 	host, rest, found := strings.Cut(value, ":")
 	if !found {
@@ -134,7 +134,7 @@ func userAndGroup(k *completer, before, value string) {
 
 func groups(k *completer, before, _ string) { k.names(before, "/etc/group") }
 
-// names offers the first fields of a file as passwd(5).
+// names offers the first fields of a file in the format of passwd(5).
 func (k *completer) names(before, file string) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -178,7 +178,8 @@ func (k *completer) processes() {
 	}
 }
 
-// imageArgument completes an IMAGE: names of the store, and what else may be one.
+// imageArgument completes an IMAGE: names of the store, files, and the prefixes of
+// other kinds of images.
 func (k *completer) imageArgument() {
 	k.images()
 	for _, prefix := range []string{"dir:", "oci:", "docker-archive:", "oci-archive:"} {
@@ -193,7 +194,8 @@ func (k *completer) imageArgument() {
 	}
 }
 
-// store returns the image store, nil where there is none: completion makes none.
+// store returns the image store, or nil if it does not exist: completion does not
+// make one.
 func (k *completer) store() *rootfs.Store {
 	if k.root == "" {
 		k.root, _ = defaultRoot()
@@ -249,8 +251,8 @@ func (k *completer) commandArgument() {
 	k.list(image, from, dir, name, false)
 }
 
-// list offers the entries of a directory of the image, those with names that a
-// shell would read otherwise excepted.
+// list offers the entries of a directory of the image, except those whose names
+// the shell would read as something else.
 func (k *completer) list(image *rootfs.Image, dir, before, prefix string, commands bool) {
 	entries, err := image.List(dir, prefix)
 	if err != nil {
@@ -283,7 +285,8 @@ func pathOf(env []string) []string {
 	return slices.DeleteFunc(strings.Split(dirs, ":"), func(dir string) bool { return dir == "" })
 }
 
-// image returns the image of the command line if it is there; nothing is fetched.
+// image returns the image of the command line if it is in the store; nothing is
+// fetched.
 func (k *completer) image() *rootfs.Image {
 	ref := k.words[0]
 	if dir, ok := strings.CutPrefix(ref, "dir:"); ok {

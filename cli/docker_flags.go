@@ -12,8 +12,8 @@ type dockerFlag struct {
 
 	name, short string
 	toggle      bool     // takes no value
-	idle        []string // the values that ask for what minirun does anyway, anyValue for all; they are accepted
-	instead     string   // what to do when another is given
+	idle        []string // the values that change nothing, anyValue for all; they are accepted
+	instead     string   // what to do instead of giving another value
 }
 
 const anyValue = "*"
@@ -22,7 +22,7 @@ func (f *dockerFlag) Names() []string  { return []string{f.name} }
 func (f *dockerFlag) TakesValue() bool { return !f.toggle }
 func (f *dockerFlag) GetUsage() string { return "" }
 
-// check returns an error unless value asks for what minirun does anyway.
+// check returns an error unless value changes nothing.
 func (f *dockerFlag) check(value string) error {
 	if slices.Contains(f.idle, value) || slices.Contains(f.idle, anyValue) {
 		return nil
@@ -30,8 +30,7 @@ func (f *dockerFlag) check(value string) error {
 	return &usageError{"--" + f.name + ": minirun does not have this flag of docker run", f.instead}
 }
 
-// dockerFlagNamed returns the flag of that name, long or short, or nil. A flag
-// that minirun has is looked up before this.
+// dockerFlagNamed returns the flag of that name, long or short, or nil.
 func dockerFlagNamed(name string) *dockerFlag {
 	for _, f := range dockerFlags() {
 		if f.name == name || f.short == name && name != "" {
@@ -41,9 +40,9 @@ func dockerFlagNamed(name string) *dockerFlag {
 	return nil
 }
 
-// dockerFlags returns those of Docker 28.2 and, at the end of each
-// group, its hidden ones. A test compares them with `docker run --help`. It is
-// a function, since a table would cost time at each start.
+// dockerFlags returns the flags of Docker 28.2 that minirun does not have, at the
+// end of each group its hidden ones. A test compares them with `docker run --help`.
+// It is a function, since a table would cost time at each start.
 func dockerFlags() []dockerFlag {
 	return slices.Concat(dockerLifeFlags(), dockerNetworkFlags(), dockerLimitFlags(), dockerOtherFlags())
 }
@@ -72,7 +71,7 @@ func dockerLifeFlags() []dockerFlag {
 		dockerValue("health-start-interval", "", health, "0", "0s"),
 		dockerValue("health-start-period", "", health, "0", "0s"),
 		dockerValue("health-timeout", "", health, "0", "0s"),
-		dockerToggle("no-healthcheck", "", health, anyValue), // there are none either way
+		dockerToggle("no-healthcheck", "", health, anyValue), // no container has one
 		dockerValue("log-driver", "", output, "", "none"),
 		dockerValue("log-opt", "", output),
 	}

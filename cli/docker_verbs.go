@@ -8,15 +8,15 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// notAnImage returns an error for a first word that was hardly meant as an
-// image: a verb of docker's, or one of minirun's misspelt. What such a name
-// finds in a registry would run as root.
+// notAnImage returns an error for a first word that was hardly meant as an image:
+// a verb of docker's, or a misspelt one of minirun's. An image that a registry has
+// by such a name would run as root.
 func notAnImage(app *ucli.App, word string) error {
 	run := "'minirun run " + word + "' runs an image of that name"
 	if instead := dockerVerb(word); instead != "" {
 		return &usageError{"minirun has no verb " + word, instead + "  (" + run + ")"}
 	}
-	if word == "docker" { // one edit more than a typing mistake away from doctor, and a well-known image
+	if word == "docker" { // a well-known image, though its name is near doctor
 		return nil
 	}
 	var verbs []string
@@ -32,9 +32,8 @@ func notAnImage(app *ucli.App, word string) error {
 }
 
 // dockerVerb returns what to do instead of a command of docker's client 28.2
-// that minirun does not have, or "". `node` is missing: it is an image that
-// people run far more often than they manage a swarm. A test compares them with
-// `docker --help`.
+// that minirun does not have, or "". `node` is not listed, since more people run
+// the image node than manage a swarm. A test compares the verbs with `docker --help`.
 func dockerVerb(word string) string {
 	switch word {
 	case "ps", "top", "stats", "container":
@@ -56,21 +55,21 @@ func dockerVerb(word string) string {
 	case "port", "network":
 		return "a container has no network of its own: --network none or host"
 	case "build", "builder", "buildx", "compose", "bake":
-		return "minirun builds no images but Debian's: 'minirun bootstrap', or pull what another tool has built"
+		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "load", "import":
-		return "'minirun pull FILE' reads a tarball, also of docker save"
+		return "'minirun pull FILE' reads a tarball, also one that docker save wrote"
 	case "push", "tag", "save", "history":
 		return "minirun only runs images; skopeo copies and inspects them"
 	case "image":
 		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
 	case "inspect", "manifest", "trust":
-		return "'minirun images --format json' prints what is known of images"
+		return "'minirun images --format json' describes images"
 	case "search", "login", "logout":
 		return "minirun reads the credentials that 'docker login' or 'skopeo login' has stored"
 	case "info", "system", "events":
 		return "there is no daemon; 'minirun doctor' checks this machine"
 	case "context", "plugin", "checkpoint", "swarm", "service", "stack", "secret", "config":
-		return "there is no daemon, and nothing like that"
+		return "there is no daemon, so there are none of these"
 	}
 	return ""
 }

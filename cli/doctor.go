@@ -20,16 +20,16 @@ func (a *app) doctorCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "doctor",
 		Usage: "check that this machine has what a launch needs",
-		Description: `For each requirement: ok, or what is missing and how to fix it. The exit status is 0
-when containers can be launched and 1 when something required is missing. A warning
-is about something that a launch can do without.`,
+		Description: `Prints ok for each requirement, or what is missing and how to fix it. The exit
+status is 0 if containers can be launched, and 1 if something required is missing. A
+warning is about something that a launch can do without.`,
 		Flags:  []ucli.Flag{formatFlag()},
 		Action: a.doctorAction,
 	}
 }
 
 func (a *app) doctorAction(c *ucli.Context) error {
-	if err := words(c, 0, 0); err != nil {
+	if err := checkArgs(c, 0, 0); err != nil {
 		return err
 	}
 	asJSON, err := wantsJSON(c)
@@ -71,19 +71,19 @@ func (a *app) writeChecks(w io.Writer, checks []launcher.Check) error {
 	return nil
 }
 
-// libseccompCheck judges the version of the library that compiles profiles.
+// libseccompCheck checks the version of the library that compiles profiles.
 func libseccompCheck(version string) launcher.Check {
 	check := launcher.Check{Name: "libseccomp", Status: launcher.CheckOK, Detail: version + " compiles profiles"}
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major < 2 || major == 2 && minor < 5 {
 		check.Status = launcher.CheckWarning
-		check.Detail += "; profiles with SCMP_ACT_NOTIFY cannot be looked at with it"
+		check.Detail += "; it cannot compile profiles with SCMP_ACT_NOTIFY"
 		check.Fix = "install libseccomp 2.5 or later"
 	}
 	return check
 }
 
-// storeCheck looks at the directory of images and containers, and does not make it.
+// storeCheck checks the directory of images and containers, and does not make it.
 func storeCheck(c *ucli.Context) launcher.Check {
 	check := launcher.Check{Name: "store", Status: launcher.CheckOK}
 	d, err := dirs(c)

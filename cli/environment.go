@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// environmentFlags gives the variables of --env-file and --env, in this order
-// and as NAME=VALUE. A name alone takes minirun's own value, if it has one.
+// environmentFlags returns the variables of --env-file and --env, in this order, as
+// NAME=VALUE. A name alone has minirun's own value, or is left out if it has none.
 func environmentFlags(files, flags []string) ([]string, error) {
 	var env []string
 	for _, file := range files {
@@ -32,7 +32,7 @@ func environmentFlags(files, flags []string) ([]string, error) {
 	return env, nil
 }
 
-// labelFiles gives the labels of --label-file as KEY=VALUE.
+// labelFiles returns the labels of --label-file as KEY=VALUE.
 func labelFiles(files []string) ([]string, error) {
 	var labels []string
 	for _, file := range files {
@@ -53,8 +53,8 @@ func pairsFile(flag, what, file string) ([]string, error) {
 	return parsePairs(what, file, data)
 }
 
-// parsePairs reads Docker's format: a NAME=VALUE or a NAME a line, blank lines
-// and lines that begin with # left out, quotes kept as they are.
+// parsePairs reads Docker's format: NAME=VALUE or NAME on each line. Blank lines
+// and lines that start with # are skipped, and quotes are part of the value.
 func parsePairs(what, file string, data []byte) ([]string, error) {
 	var pairs []string
 	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
@@ -75,7 +75,7 @@ func parsePairs(what, file string, data []byte) ([]string, error) {
 			wrong = fmt.Sprintf("%s %q contains white space", what, name)
 		}
 		if wrong != "" {
-			return nil, &usageError{fmt.Sprintf("%s:%d: %s", file, n, wrong), "write NAME=VALUE, a line each"}
+			return nil, &usageError{fmt.Sprintf("%s:%d: %s", file, n, wrong), "write one NAME=VALUE on each line"}
 		}
 		pairs = append(pairs, line)
 	}

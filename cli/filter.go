@@ -12,8 +12,8 @@ import (
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
-// setFilter compiles the named profile for the container's bounding set, or takes
-// the program from the cache.
+// setFilter sets the filter of o to the named profile, edited as the flags say and
+// compiled for the capabilities, or to the program of an earlier start.
 func (a *app) setFilter(c *ucli.Context, o *launcher.Options, name string, capabilities []string, root string) error {
 	changes, err := edits(c, "seccomp-")
 	if err != nil {

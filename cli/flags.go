@@ -18,87 +18,87 @@ const (
 
 var topics = [...]string{topicProcess, topicSecurity, topicFiles, topicIsolation, topicImage, topicEverywhere}
 
-// globalFlags are those that every verb takes, before it or after it.
+// globalFlags returns the flags that every verb takes, before or after it.
 func globalFlags() []ucli.Flag {
 	return []ucli.Flag{
 		fromEnv(text(topicEverywhere, "root", "", "keep images and containers in `DIR` (root: /var/lib/minirun; else $XDG_DATA_HOME/minirun)"), "MINIRUN_ROOT").with(files()),
 		fromEnv(text(topicEverywhere, "run-root", "", "keep the state of running containers in `DIR` (root: /run/minirun; else $XDG_RUNTIME_DIR/minirun)"), "MINIRUN_RUN_ROOT").with(files()),
-		toggle(topicEverywhere, "debug", "D", "say what minirun does, on standard error"),
+		toggle(topicEverywhere, "debug", "D", "log what minirun does to standard error"),
 	}
 }
 
-// runFlags are those of a launch, spelled as `docker run` does.
+// runFlags returns the flags of a launch, spelled as those of `docker run`.
 func runFlags() []ucli.Flag {
 	return []ucli.Flag{
-		toggle(topicProcess, "interactive", "i", "pass standard input on"),
+		toggle(topicProcess, "interactive", "i", "pass on standard input"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
-		list(topicProcess, "attach", "a", "pass on `STREAM` only: stdin, stdout, stderr").with(oneOf("stdin", "stdout", "stderr")),
-		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, minirun's own").with(variables),
+		list(topicProcess, "attach", "a", "pass on only `STREAM`: stdin, stdout or stderr").with(oneOf("stdin", "stdout", "stderr")),
+		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, to minirun's own").with(variables),
 		list(topicProcess, "env-file", "", "set the variables that `FILE` lists").with(files()),
 		text(topicProcess, "user", "u", "run as `USER[:GROUP]`, names of the image or numbers").with(userAndGroup),
 		list(topicProcess, "group-add", "", "join `GROUP` too").with(groups),
-		text(topicProcess, "workdir", "w", "start in `DIR`, made if it is not there"),
+		text(topicProcess, "workdir", "w", "start in `DIR`, which is made if it does not exist"),
 		text(topicProcess, "entrypoint", "", "run `COMMAND` instead of the image's entry point"),
-		toggle(topicProcess, "init", "", "put a PID 1 in front that passes signals on and reaps"),
-		onByDefault(toggle(topicProcess, "sig-proxy", "", "pass signals on; with =false those that end minirun kill the command")),
-		text(topicProcess, "stop-signal", "", "pass SIGTERM on as `SIGNAL`, not as the image says"),
+		toggle(topicProcess, "init", "", "run an init process that forwards signals and reaps processes"),
+		onByDefault(toggle(topicProcess, "sig-proxy", "", "pass on signals; with =false those that end minirun kill the command")),
+		text(topicProcess, "stop-signal", "", "pass on SIGTERM as `SIGNAL` instead of the image's stop signal"),
 		text(topicProcess, "stop-timeout", "", "kill the command if SIGTERM has not ended it after `SECONDS`"),
 		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`").with(ulimits),
 
-		text(topicSecurity, "seccomp", "", "filter system calls by `FILE`, default or unconfined; short for --security-opt seccomp=").with(files("default", "unconfined")),
-		list(topicSecurity, "seccomp-allow", "", "let the profile allow `NAMES`: system calls and @groups, with commas between").with(callNames),
-		list(topicSecurity, "seccomp-deny", "", "let the profile deny `NAMES`").with(callNames),
-		list(topicSecurity, "seccomp-gate", "", "let the profile allow names for a capability only, `CAP=NAMES`").with(gates),
+		text(topicSecurity, "seccomp", "", "filter system calls with profile `FILE`, default or unconfined; short for --security-opt seccomp=").with(files("default", "unconfined")),
+		list(topicSecurity, "seccomp-allow", "", "change the profile to allow `NAMES`: system calls and @groups, separated by commas").with(callNames),
+		list(topicSecurity, "seccomp-deny", "", "change the profile to deny `NAMES`").with(callNames),
+		list(topicSecurity, "seccomp-gate", "", "change the profile to allow names only with a capability, `CAP=NAMES`").with(gates),
 		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL").with(capabilities),
 		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL").with(capabilities),
-		list(topicSecurity, "security-opt", "", "`OPTION` is seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined").with(securityOption),
-		toggle(topicSecurity, "privileged", "", "all capabilities, all devices, no filter, nothing masked"),
+		list(topicSecurity, "security-opt", "", "set `OPTION`: seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined").with(securityOption),
+		toggle(topicSecurity, "privileged", "", "give all capabilities and devices, no filter, no masked or read-only paths"),
 
-		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`, options being ro, rw and the like").with(volume),
+		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`; options are ro, rw and others").with(volume),
 		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=...").with(mountSpec),
-		list(topicFiles, "tmpfs", "", "put an empty tmpfs at `DIR[:OPTIONS]`"),
+		list(topicFiles, "tmpfs", "", "mount an empty tmpfs at `DIR[:OPTIONS]`"),
 		toggle(topicFiles, "read-only", "", "make the root file system read-only"),
-		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`, to those of a directory, or to one of CDI, VENDOR/CLASS=NAME").with(files()),
-		list(topicFiles, "device-cgroup-rule", "", "allow devices by numbers, `RULE`: 'c 10:* rw'"),
-		text(topicFiles, "gpus", "", "give access to GPUs by CDI, `GPUS` being all, how many, or device=NAME").with(oneOf("all")),
-		text(topicFiles, "shm-size", "", "let /dev/shm grow to `SIZE`, not 64m"),
+		list(topicFiles, "device", "", "give access to device `HOST[:CONTAINER[:rwm]]`, to those in a directory, or to a CDI device, VENDOR/CLASS=NAME").with(files()),
+		list(topicFiles, "device-cgroup-rule", "", "allow devices by number, `RULE`: 'c 10:* rw'"),
+		text(topicFiles, "gpus", "", "give access to GPUs by CDI; `GPUS` is all, a number, or device=NAME").with(oneOf("all")),
+		text(topicFiles, "shm-size", "", "limit /dev/shm to `SIZE` instead of 64m"),
 
-		alias(choice(topicIsolation, "network", "none", "`NETWORK` is none, that is a loopback device only, or host; --net for short").with(oneOf(config.Networks()...)), "net"),
-		text(topicIsolation, "ipc", "", "share memory and messages with nobody, `MODE` private or none, or with the host: host").with(oneOf(config.IPCs()...)),
-		text(topicIsolation, "pid", "", "see the processes of the host with `MODE` host").with(oneOf("host")),
-		text(topicIsolation, "uts", "", "have the host's name with `MODE` host").with(oneOf("host")),
-		text(topicIsolation, "cgroupns", "", "see the cgroups of the host with `MODE` host, or private").with(oneOf("private", "host")),
-		text(topicIsolation, "hostname", "h", "name the container's host `NAME`"),
-		text(topicIsolation, "domainname", "", "name its NIS domain `NAME`"),
+		alias(choice(topicIsolation, "network", "none", "use `NETWORK`: none, which has only a loopback device, or host; --net for short").with(oneOf(config.Networks()...)), "net"),
+		text(topicIsolation, "ipc", "", "use the IPC namespace and /dev/shm of `MODE`: private, none (no /dev/shm) or host").with(oneOf(config.IPCs()...)),
+		text(topicIsolation, "pid", "", "share the host's processes if `MODE` is host").with(oneOf("host")),
+		text(topicIsolation, "uts", "", "share the host's name if `MODE` is host").with(oneOf("host")),
+		text(topicIsolation, "cgroupns", "", "use the cgroup namespace of `MODE`: private or host").with(oneOf("private", "host")),
+		text(topicIsolation, "hostname", "h", "set the container's host name to `NAME`"),
+		text(topicIsolation, "domainname", "", "set its NIS domain name to `NAME`"),
 		list(topicIsolation, "sysctl", "", "set a kernel parameter of the container's namespaces, `NAME=VALUE`"),
 		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
 		text(topicIsolation, "memory-swap", "", "limit memory and swap together to `SIZE`; -1 is no limit"),
-		text(topicIsolation, "memory-reservation", "", "leave the container `SIZE` when memory is short"),
-		text(topicIsolation, "oom-score-adj", "", "be killed earlier when memory is short, or later: `NUMBER` from -1000 to 1000"),
+		text(topicIsolation, "memory-reservation", "", "keep `SIZE` for the container when memory is short"),
+		text(topicIsolation, "oom-score-adj", "", "adjust how early it is killed when memory is short: `NUMBER` from -1000 to 1000"),
 		text(topicIsolation, "cpus", "", "limit processor time to `NUMBER` processors: 1.5"),
-		text(topicIsolation, "cpu-quota", "", "limit processor time to `MICROSECONDS` of each period"),
-		text(topicIsolation, "cpu-period", "", "let a period have `MICROSECONDS`, not 100000"),
-		text(topicIsolation, "cpu-shares", "c", "weigh `NUMBER` against the 1024 of others when processors are short"),
-		text(topicIsolation, "cpuset-cpus", "", "run on processors `LIST`: 0-2,4"),
-		text(topicIsolation, "cpuset-mems", "", "use memory of nodes `LIST`"),
+		text(topicIsolation, "cpu-quota", "", "limit processor time to `MICROSECONDS` in each period"),
+		text(topicIsolation, "cpu-period", "", "set the period to `MICROSECONDS` instead of 100000"),
+		text(topicIsolation, "cpu-shares", "c", "set the weight when processors are short to `NUMBER`; others have 1024"),
+		text(topicIsolation, "cpuset-cpus", "", "run only on processors `LIST`: 0-2,4"),
+		text(topicIsolation, "cpuset-mems", "", "use only memory of nodes `LIST`"),
 		text(topicIsolation, "pids-limit", "", "limit processes and threads to `NUMBER`; -1 is no limit"),
-		choice(topicIsolation, "cgroup-manager", "cgroupfs", "let `MANAGER` make the cgroup: cgroupfs or systemd").with(oneOf(config.CgroupManagers()...)),
-		text(topicIsolation, "cgroup-parent", "", "make the cgroup in `CGROUP`, for systemd a slice"),
+		choice(topicIsolation, "cgroup-manager", "cgroupfs", "make the cgroup with `MANAGER`: cgroupfs or systemd").with(oneOf(config.CgroupManagers()...)),
+		text(topicIsolation, "cgroup-parent", "", "make the cgroup in `CGROUP`, with systemd a slice"),
 
-		text(topicImage, "name", "", "call the container `NAME`"),
+		text(topicImage, "name", "", "name the container `NAME`"),
 		text(topicImage, "cidfile", "", "write the container's ID to `FILE`, which must not exist").with(files()),
-		list(topicImage, "label", "l", "note `KEY=VALUE` on the container"),
-		list(topicImage, "label-file", "", "note what `FILE` lists").with(files()),
-		list(topicImage, "annotation", "", "note `KEY=VALUE` in the runtime's configuration"),
+		list(topicImage, "label", "l", "set a label of the container, `KEY=VALUE`"),
+		list(topicImage, "label-file", "", "set the labels that `FILE` lists").with(files()),
+		list(topicImage, "annotation", "", "set an annotation of the runtime's configuration, `KEY=VALUE`"),
 		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
-		text(topicImage, "platform", "", "take the image for `OS/ARCH[/VARIANT]`").with(platforms),
-		toggle(topicImage, "quiet", "q", "no progress of a pull"),
-		toggle(topicImage, "rm", "", "accepted, and always so: a container's root goes when it ends"),
+		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
+		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
+		toggle(topicImage, "rm", "", "accepted; a container's root is always removed when it ends"),
 	}
 }
 
-// Flags that know their names: those of urfave/cli work them out with a regular
-// expression whenever it looks for one, a thousand times at a start.
+// Flags that store their names: those of urfave/cli compute them with a regular
+// expression at each look-up, of which there are a thousand at a start.
 type (
 	textFlag struct {
 		*ucli.StringFlag
@@ -146,19 +146,19 @@ func text(topic, name, short, usage string) *textFlag {
 	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage}, all, nil}
 }
 
-// fromEnv lets an environment variable stand in for a flag that is not given.
+// fromEnv sets the environment variable that a flag is read from if it is not given.
 func fromEnv(f *textFlag, variable string) *textFlag {
 	f.EnvVars = []string{variable}
 	return f
 }
 
-// onByDefault gives a switch the value true.
+// onByDefault sets a switch that is not given to true.
 func onByDefault(f *toggleFlag) *toggleFlag {
 	f.Value = true
 	return f
 }
 
-// alias gives a flag one more name.
+// alias adds a name to a flag.
 func alias(f *textFlag, name string) *textFlag {
 	f.names = append(f.names, name)
 	f.Aliases = f.names[1:]

@@ -7,7 +7,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// formatFlag is how a verb that lists is asked for JSON.
+// formatFlag is --format of a verb that lists something.
 func formatFlag() ucli.Flag {
 	return choice("", "format", "text", "print `FORMAT`: text or json").with(oneOf("text", "json"))
 }
@@ -23,7 +23,7 @@ func wantsJSON(c *ucli.Context) (bool, error) {
 	}
 }
 
-// writeJSON writes v for programs, and for people who look at it.
+// writeJSON writes v as indented JSON.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

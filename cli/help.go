@@ -8,7 +8,8 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// writeHelp writes the help of the command at path, none being minirun itself.
+// writeHelp writes the help of the command at path, which is empty for minirun
+// itself.
 func writeHelp(w io.Writer, app *ucli.App, path []*ucli.Command) error {
 	var b strings.Builder
 	if len(path) == 0 {
@@ -30,19 +31,19 @@ Usage:
   minirun -it debian bash
   minirun --cap-add CAP_AUDIT_CONTROL --seccomp custom.json debian bash
 
-IMAGE is a name of 'minirun images', a registry's reference, a root file system
-(dir:PATH, or a tarball), an archive (docker-archive:FILE, oci-archive:FILE), an
-OCI layout (oci:DIR), or host: for this machine's own root, copy-on-write. What
-a container writes is gone when it ends. Its network is none unless you say
-otherwise: --network host gives it this machine's.
+IMAGE is a name that 'minirun images' lists, a reference to a registry, a root file
+system (dir:PATH, or a tarball), an archive (docker-archive:FILE,
+oci-archive:FILE), an OCI layout (oci:DIR), or host: for this machine's own root,
+copy-on-write. What a container writes is gone when it ends. It has no network
+unless --network host shares this machine's.
 
 Verbs ('minirun help VERB' shows more; 'minirun run pull' runs an image called pull):
 `)
 	commandTable(b, app.Commands)
 	flagTable(b, append(runFlags(), app.Flags...))
 	b.WriteString(`
-Exit status: the command's own; 125 minirun failed, 126 the command cannot be
-invoked, 127 it was not found, 128+n signal n ended it.
+Exit status: the command's own; 125 if minirun failed, 126 if the command cannot be
+invoked, 127 if it was not found, 128+n if signal n ended it.
 `)
 }
 
@@ -103,7 +104,8 @@ func flagTable(b *strings.Builder, flags []ucli.Flag) {
 	}
 }
 
-// Texts of flags begin at usageColumn, counted from 0, and end before lineWidth.
+// Usage texts of flags start at usageColumn, counted from 0, and end before
+// lineWidth.
 const (
 	usageColumn = 33
 	lineWidth   = 100
@@ -112,7 +114,7 @@ const (
 func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	value, usage := placeholder(f)
 	names := "      --" + f.Names()[0]
-	if all := f.Names(); len(all) > 1 {
+	if all := f.Names(); len(all) > 1 && len(all[1]) == 1 {
 		names = "  -" + all[1] + ", --" + all[0]
 	}
 	if value != "" {
@@ -129,7 +131,7 @@ func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	b.WriteString(wrapped(usage, usageColumn) + "\n")
 }
 
-// wrapped breaks a text that begins at column into lines that all do.
+// wrapped breaks a text that starts at column into lines that start there too.
 func wrapped(text string, column int) string {
 	var b strings.Builder
 	at := column
@@ -149,7 +151,8 @@ func wrapped(text string, column int) string {
 	return b.String()
 }
 
-// placeholder takes the value's name, in backquotes, out of a flag's usage.
+// placeholder returns the name of a flag's value, which its usage has in backquotes,
+// and the usage without these.
 func placeholder(f ucli.DocGenerationFlag) (value, usage string) {
 	usage = f.GetUsage()
 	before, rest, found := strings.Cut(usage, "`")

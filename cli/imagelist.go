@@ -24,21 +24,22 @@ func (a *app) imagesCommand() *ucli.Command {
 		Name:      "images",
 		Usage:     "list the images of the store",
 		ArgsUsage: "[NAME[:TAG]]",
-		Description: `With NAME only images of that name are listed; * and ? stand for any characters but /.
-A TEMPLATE is Go's, with .Name .Repository .Tag .ID .Digest .Platform .CreatedAt
-.CreatedSince .Size and .Labels; 'table TEMPLATE' prints a heading too.`,
+		Description: `With NAME only images of that name are listed; * and ? match any characters except /.
+A template is one of Go's text/template, with the fields .Name .Repository .Tag .ID
+.Digest .Platform .CreatedAt .CreatedSince .Size and .Labels; 'table TEMPLATE' prints
+a heading too.`,
 		Flags: []ucli.Flag{
 			choice("", "format", "text", "print `FORMAT`: text, json or a template such as '{{.Name}}'").with(oneOf("text", "json")),
-			toggle("", "quiet", "q", "print the images' IDs only, each once"),
+			toggle("", "quiet", "q", "print only the images' IDs, each once"),
 			toggle("", "no-trunc", "", "print whole IDs"),
-			toggle("", "all", "a", "accepted, and always so: the store has no images that are not listed"),
+			toggle("", "all", "a", "accepted; all images are always listed"),
 		},
 		Action: a.imagesAction,
 	}
 }
 
 func (a *app) imagesAction(c *ucli.Context) error {
-	if err := words(c, 0, 1); err != nil {
+	if err := checkArgs(c, 0, 1); err != nil {
 		return err
 	}
 	list := imageList{now: time.Now(), whole: c.Bool("no-trunc")}
@@ -62,13 +63,13 @@ func (a *app) imagesAction(c *ucli.Context) error {
 	for _, image := range images {
 		if image.Problem != "" {
 			a.ui.warn("image %s cannot be used: %s", familiar(image.Name), image.Problem)
-			a.ui.hint("'minirun pull " + familiar(image.Name) + "' mends it, 'minirun rmi " + familiar(image.Name) + "' removes it")
+			a.ui.hint("'minirun pull " + familiar(image.Name) + "' fixes it, 'minirun rmi " + familiar(image.Name) + "' removes it")
 		}
 	}
 	return write(a.stdout, images)
 }
 
-// imagesNamed picks the images that a pattern names as `docker images` does: by
+// imagesNamed returns the images that a pattern matches as with `docker images`: by
 // their repository, or by repository and tag. A file may be named by any path to it.
 func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo, error) {
 	if strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../") {
@@ -80,7 +81,7 @@ func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo,
 	}
 	pattern = familiar(pattern)
 	if _, err := path.Match(pattern, ""); err != nil {
-		return nil, &usageError{"images " + pattern + ": " + err.Error(), "* and ? stand for any characters, [abc] for one of them"}
+		return nil, &usageError{"images " + pattern + ": " + err.Error(), "* matches any characters, ? one, and [abc] one of those"}
 	}
 	return slices.DeleteFunc(images, func(image rootfs.ImageInfo) bool {
 		name := familiar(image.Name)
@@ -91,7 +92,7 @@ func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo,
 	}), nil
 }
 
-// splitTag takes a name apart. A file, and what has a digest, has no tag.
+// splitTag splits a name. A file, and a name with a digest, has no tag.
 func splitTag(name string) (repository, tag string) {
 	if repository, _, ok := strings.Cut(name, "@"); ok {
 		return repository, ""
@@ -108,7 +109,7 @@ type imageList struct {
 	whole bool // IDs are not shortened
 }
 
-// imageRow is what a template can name, with the fields of `docker images`.
+// imageRow has the fields that a template can use, named as those of `docker images`.
 type imageRow struct {
 	Name, Repository, Tag, ID, Digest, Platform, CreatedAt, CreatedSince, Size string
 
@@ -133,7 +134,7 @@ func (l imageList) row(image rootfs.ImageInfo) imageRow {
 
 const imageTable = "table {{.Name}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}"
 
-// writer gives what writes the list as --format and --quiet ask for it.
+// writer returns the function that writes the list as --format and --quiet say.
 func (l imageList) writer(format string, quiet bool) (func(io.Writer, []rootfs.ImageInfo) error, error) {
 	switch {
 	case format == "json":
@@ -146,7 +147,7 @@ func (l imageList) writer(format string, quiet bool) (func(io.Writer, []rootfs.I
 		return nil, &usageError{"--format " + format + ": unknown format", "use text, json or a template such as '{{.Name}}'"}
 	}
 	format, heading := strings.CutPrefix(format, "table ")
-	// As with Docker, \t and \n of the shell's quotes are a tab and a line's end.
+	// As with Docker, the two characters \t are a tab, and \n a newline.
 	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
 	parsed, err := template.New("").Funcs(template.FuncMap{"json": jsonText}).Parse(format + "\n")
 	if err == nil {
@@ -193,7 +194,7 @@ func (l imageList) writeIDs(w io.Writer, images []rootfs.ImageInfo) error {
 	return nil
 }
 
-// jsonText is v as JSON on one line.
+// jsonText returns v as JSON on one line.
 func jsonText(v any) (string, error) {
 	data, err := json.Marshal(v)
 	return string(data), err

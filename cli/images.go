@@ -18,24 +18,24 @@ func (a *app) pullCommand() *ucli.Command {
 		Name:      "pull",
 		Usage:     "fetch an image from its registry into the store",
 		ArgsUsage: "IMAGE",
-		Description: `Prints the image's full name. Credentials are those of 'docker login'. What an
-interrupted pull has fetched is removed.`,
+		Description: `Prints the image's full name. Credentials are those of 'docker login'. An
+interrupted pull leaves nothing.`,
 		Flags: []ucli.Flag{
-			text("", "platform", "", "take the image for `OS/ARCH[/VARIANT]`").with(platforms),
-			toggle("", "quiet", "q", "no progress"),
+			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
+			toggle("", "quiet", "q", "show no progress"),
 		},
 		Action: a.pullAction,
 	}
 }
 
 func (a *app) pullAction(c *ucli.Context) error {
-	if err := words(c, 1, 1); err != nil {
+	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
-		tell, done := a.progress(c.Args().First(), c.Bool("quiet"))
+		report, done := a.progress(c.Args().First(), c.Bool("quiet"))
 		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
-			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: tell, Warn: a.warned,
+			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Warn: a.warned,
 		})
 		done(err)
 		if err != nil {
@@ -51,18 +51,18 @@ func (a *app) rmiCommand() *ucli.Command {
 		Name:      "rmi",
 		Usage:     "remove images from the store",
 		ArgsUsage: "IMAGE...",
-		Description: `Layers that no other image has go with it. An image that a container runs on stays.
-An ID removes all names of the image; when they are of several repositories, only
-with --force.`,
+		Description: `Layers that no other image has are removed too. An image that a container uses is
+kept. An ID removes all names of the image; --force is needed if they are of several
+repositories.`,
 		Flags: []ucli.Flag{
-			toggle("", "force", "f", "remove all names of an image, and do not mind an image that is not there"),
+			toggle("", "force", "f", "remove an ID with names of several repositories, and only warn about an image that does not exist"),
 		},
 		Action: a.rmiAction,
 	}
 }
 
 func (a *app) rmiAction(c *ucli.Context) error {
-	if err := words(c, 1, -1); err != nil {
+	if err := checkArgs(c, 1, -1); err != nil {
 		return err
 	}
 	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
@@ -83,8 +83,8 @@ func (a *app) rmiAction(c *ucli.Context) error {
 			}
 		}
 		if kept != nil {
-			a.ui.warn("layers that nothing needs stay in the store: %v", kept)
-			a.ui.hint("pull the image again, or remove it; the next removal then frees them")
+			a.ui.warn("unused layers stay in the store: %v", kept)
+			a.ui.hint("pull that image again, or remove it; the next 'minirun rmi' then frees them")
 		}
 		return errors.Join(failed...)
 	})
@@ -109,17 +109,17 @@ func (a *app) bootstrapCommand() *ucli.Command {
 		Usage:     "make an image from a distribution's packages, without a registry",
 		ArgsUsage: "debian[:SUITE]",
 		Description: `Builds the image with mmdebstrap from the package mirrors that this machine's apt
-uses, and prints its name. SUITE is bookworm where none is given.`,
+uses, and prints its name. SUITE is bookworm by default.`,
 		Flags: []ucli.Flag{
 			list("", "include", "", "install `PACKAGE` too"),
-			toggle("", "quiet", "q", "no progress"),
+			toggle("", "quiet", "q", "show no progress"),
 		},
 		Action: a.bootstrapAction,
 	}
 }
 
 func (a *app) bootstrapAction(c *ucli.Context) error {
-	if err := words(c, 1, 1); err != nil {
+	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {

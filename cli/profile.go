@@ -13,8 +13,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// loadProfile reads and parses a profile: a file, or "default". What of it is not
-// read as it is written is told.
+// loadProfile reads and parses a profile: a file, or "default". It prints a warning
+// about what the parser ignored.
 func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	if name == "default" || name == "builtin" {
 		return seccomp.Parse(profiles.DefaultName, profiles.Default())
@@ -34,7 +34,7 @@ func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	return profile, nil
 }
 
-// warnOfRemarks tells the first remark; the others are lint's.
+// warnOfRemarks prints the first remark; lint prints them all.
 func (a *app) warnOfRemarks(p *seccomp.Profile) {
 	switch n := len(p.Remarks); n {
 	case 0:
@@ -45,8 +45,8 @@ func (a *app) warnOfRemarks(p *seccomp.Profile) {
 	}
 }
 
-// readProfile reads a file, and of one that is too large to be a profile just what
-// shows that it is.
+// readProfile reads a file, but no more than shows that it is too large for a
+// profile.
 func readProfile(name, hint string) ([]byte, error) {
 	if name == "" {
 		return nil, &usageError{"seccomp profile: the name is empty", hint}
@@ -67,26 +67,27 @@ func readProfile(name, hint string) ([]byte, error) {
 	return data, nil
 }
 
-// targetFlags say for which container and machine a profile is looked at.
+// targetFlags returns the flags that say for which container and machine a profile
+// is resolved.
 func targetFlags() []ucli.Flag {
 	return []ucli.Flag{
-		list("", "cap-add", "", "as if the container had capability `CAP`, or ALL").with(capabilities),
-		list("", "cap-drop", "", "as if the container had not `CAP`, or ALL").with(capabilities),
-		text("", "arch", "", "on `ARCH`, as amd64 or arm64; else this machine's").with(oneOf("amd64", "arm64", "riscv64", "ppc64le", "s390x")),
-		text("", "kernel", "", "on Linux `X.Y`; else this machine's"),
+		list("", "cap-add", "", "for a container with capability `CAP`, or ALL").with(capabilities),
+		list("", "cap-drop", "", "for a container without `CAP`, or ALL").with(capabilities),
+		text("", "arch", "", "for `ARCH`, such as amd64 or arm64, instead of this machine's").with(oneOf("amd64", "arm64", "riscv64", "ppc64le", "s390x")),
+		text("", "kernel", "", "for Linux `X.Y` instead of this machine's"),
 	}
 }
 
 func profileFlag() ucli.Flag {
-	return choice("", "profile", "default", "look at the profile in `FILE`, or at Docker's default one").with(files("default"))
+	return choice("", "profile", "default", "read the profile in `FILE`, or Docker's default one").with(files("default"))
 }
 
-// firstProfileFlag is profileFlag for verbs that want profiles as words.
+// firstProfileFlag is profileFlag for verbs whose arguments are profiles.
 func firstProfileFlag() ucli.Flag {
 	return text("", "profile", "", "profile to read first, before the arguments: `FILE` or default").with(files("default"))
 }
 
-// profileNames are the profiles of a verb that takes them as words; that of
+// profileNames returns the profiles of a verb whose arguments are profiles; that of
 // --profile comes first.
 func profileNames(c *ucli.Context) []string {
 	if c.IsSet("profile") {
@@ -108,7 +109,7 @@ func target(c *ucli.Context) (seccomp.Target, error) {
 	if name := c.String("arch"); c.IsSet("arch") {
 		arch, ok := syscalls.ParseArch(name)
 		if !ok {
-			return t, &usageError{"--arch " + name + ": unknown architecture", "use amd64, arm64, s390x, ppc64le, riscv64 or the like"}
+			return t, &usageError{"--arch " + name + ": unknown architecture", "use amd64, arm64, s390x, ppc64le, riscv64 or another GOARCH"}
 		}
 		t.Arch = arch
 	}
@@ -133,7 +134,7 @@ func (a *app) policy(c *ucli.Context) (*seccomp.Policy, error) {
 	return profile.Resolve(t)
 }
 
-// edits reads the flags of seccomp edit, which on a launch have a prefix.
+// edits reads the flags of seccomp edit, which have a prefix in a launch.
 func edits(c *ucli.Context, prefix string) ([]seccomp.Edit, error) {
 	var all []seccomp.Edit
 	for _, action := range []seccomp.EditAction{seccomp.Deny, seccomp.Allow, seccomp.Gate} {

@@ -12,12 +12,11 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// redraw is how often a bar is drawn anew at most.
+// redraw is the shortest time between two redraws of a bar.
 const redraw = 50 * time.Millisecond
 
-// progress tells how the fetching of an image goes: with one bar for all its
-// layers on a terminal, with a line for each layer elsewhere, and with a line at
-// the end.
+// progress shows how an image is fetched: on a terminal with one bar for all layers,
+// else with a line for each layer, and with a line at the end.
 type progress struct {
 	ui     *ui
 	image  string
@@ -28,17 +27,17 @@ type progress struct {
 	drawn  time.Time
 }
 
-// progress gives what rootfs tells its steps to, and what is to be called with
-// the outcome. Both do nothing when quiet.
-func (a *app) progress(image string, quiet bool) (tell rootfs.Progress, done func(error)) {
+// progress returns a function for the events of rootfs, nil if quiet, and one to call
+// with the outcome.
+func (a *app) progress(image string, quiet bool) (report rootfs.Progress, done func(error)) {
 	if quiet {
 		return nil, func(error) {}
 	}
 	p := &progress{ui: a.ui, image: printable(image), now: time.Now, layers: map[string]rootfs.Event{}}
-	return p.tell, p.done
+	return p.report, p.done
 }
 
-func (p *progress) tell(e rootfs.Event) {
+func (p *progress) report(e rootfs.Event) {
 	if p.start.IsZero() {
 		p.start = p.now()
 	}
@@ -64,7 +63,7 @@ func (p *progress) line(e rootfs.Event) {
 	}
 }
 
-// shortLayer is the part of a digest that Docker shows, or a layer's number.
+// shortLayer returns the part of a digest that Docker shows, or a layer's number.
 func shortLayer(layer string) string {
 	if strings.Contains(layer, ":") {
 		return shortID(layer)
@@ -72,7 +71,7 @@ func shortLayer(layer string) string {
 	return layer
 }
 
-// done takes the bar away. When something was fetched it says how much.
+// done removes the bar, and prints how much was fetched, if anything was.
 func (p *progress) done(err error) {
 	if p.ui.terminal {
 		p.ui.bar("")
@@ -88,8 +87,8 @@ func (p *progress) done(err error) {
 	p.ui.say("%s %s: %s in %.1f s", verb, p.image, units.HumanSize(float64(s.read)), p.now().Sub(p.start).Seconds())
 }
 
-// sums are of all layers: bytes read, bytes read or found in the store, and bytes
-// there are, as far as is known.
+// sums are the bytes of all layers: those read now, those read or found in the
+// store, and all as far as is known.
 type sums struct {
 	read, done, total int64
 	finished          int
@@ -111,7 +110,7 @@ func (p *progress) sum() sums {
 	return s
 }
 
-// text is `pull debian [====>    ] 12MB/48MB, 10MB/s, 4s left, 1 of 3 layers`,
+// text returns `pull debian [====>    ] 12MB/48MB, 10MB/s, 4s left, 1 of 3 layers`,
 // or as much of it as fits the columns.
 func (p *progress) text(columns int) string {
 	verb := "pull"
@@ -121,7 +120,7 @@ func (p *progress) text(columns int) string {
 	s := p.sum()
 	label := verb + " " + p.image
 	size := fmt.Sprintf("%s/%s", units.HumanSize(float64(s.done)), units.HumanSize(float64(s.total)))
-	if s.total == s.done { // how much is to come is not known
+	if s.total == s.done { // the size of the rest is not known
 		size = units.HumanSize(float64(s.done))
 	}
 	rate, left := p.rate(s)
@@ -145,7 +144,7 @@ func (p *progress) text(columns int) string {
 	)
 }
 
-// rate is `, 10MB/s` and `, 4s left`, either of them empty when not known.
+// rate returns `, 10MB/s` and `, 4s left`, each empty if it is not known.
 func (p *progress) rate(s sums) (rate, left string) {
 	seconds := p.now().Sub(p.start).Seconds()
 	if seconds < 0.2 || s.read == 0 {
@@ -159,7 +158,7 @@ func (p *progress) rate(s sums) (rate, left string) {
 	return rate, left
 }
 
-// fitting is the first text that fits the columns, or the last.
+// fitting returns the first text that fits the columns, or the last.
 func fitting(columns int, texts ...string) string {
 	for _, text := range texts {
 		if utf8.RuneCountInString(text) <= columns {
@@ -169,7 +168,7 @@ func fitting(columns int, texts ...string) string {
 	return texts[len(texts)-1]
 }
 
-// gauge is a bar of so many columns.
+// gauge returns a bar of that many columns.
 func gauge(done, total int64, columns int) string {
 	full := int(min(done, total) * int64(columns) / total)
 	bar := strings.Repeat("=", full)

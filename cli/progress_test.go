@@ -34,8 +34,8 @@ func TestProgressWidths(t *testing.T) {
 	for _, image := range []string{"debian", "/home/somebody/images/a-rather-long-name.tar.gz", "registry.example.com:5000/größe/tool:v1"} {
 		for width := 8; width < 200; width++ {
 			p, _ := newTestProgress(image, true, width)
-			p.tell(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
-			p.tell(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
+			p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
+			p.report(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
 			got := p.ui.drawn
 			if utf8.RuneCountInString(got) >= width || !utf8.ValidString(got) {
 				t.Errorf("%d columns: %q", width, got)
@@ -52,8 +52,8 @@ func TestProgressWidths(t *testing.T) {
 
 func TestProgressOnTerminal(t *testing.T) {
 	p, out := newTestProgress("debian", true, 120)
-	p.tell(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 12e6, Total: 48e6})
-	p.tell(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
+	p.report(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 12e6, Total: 48e6})
+	p.report(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
 	if want := "pull debian [======>                 ] 13MB/49MB, 3MB/s, 12s left, 1 of 2 layers"; p.ui.drawn != want {
 		t.Errorf("%q, want %q", p.ui.drawn, want)
 	}
@@ -65,16 +65,16 @@ func TestProgressOnTerminal(t *testing.T) {
 
 func TestProgressWithoutTerminal(t *testing.T) {
 	p, out := newTestProgress("./root.tar", false, 80)
-	p.tell(rootfs.Event{Layer: someLayer, Status: "unpacking", Total: 48e6})
-	p.tell(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
-	p.tell(rootfs.Event{Layer: someLayer, Status: "done", Done: 48e6, Total: 48e6})
-	p.tell(rootfs.Event{Layer: "2", Status: "exists"})
+	p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Total: 48e6})
+	p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
+	p.report(rootfs.Event{Layer: someLayer, Status: "done", Done: 48e6, Total: 48e6})
+	p.report(rootfs.Event{Layer: "2", Status: "exists"})
 	p.done(nil)
 	if want := "layer 0123456789ab: 48MB\nlayer 2: already in the store\nunpacked ./root.tar: 48MB in 1.0 s\n"; out.String() != want {
 		t.Errorf("%q, want %q", out, want)
 	}
 	p, out = newTestProgress("./root.tar", false, 80)
-	p.tell(rootfs.Event{Layer: someLayer, Status: "unpacking", Total: 48e6})
+	p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Total: 48e6})
 	p.done(errors.New("it went wrong"))
 	if out.Len() > 0 {
 		t.Errorf("after an error: %q", out)

@@ -17,8 +17,8 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// runAction runs a command in a new container. What can be refused is refused
-// before anything is made: flags, then the profile, then the image.
+// runAction runs a command in a new container. It refuses what it can before it
+// makes anything: first the flags, then the profile, then the image.
 func (a *app) runAction(c *ucli.Context) error {
 	launcher.Prime()
 	d, err := dirs(c)
@@ -96,7 +96,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 		}
 	}
 	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate"} {
-		delete(given, name) // those that are not the container's
+		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
 		return nil, &usageError{"--pull " + c.String("pull") + ": no such policy", "use always, missing or never"}
@@ -117,7 +117,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 	return flags, err
 }
 
-// findImage looks the image up, and pulls it when it is to be.
+// findImage looks the image up, and pulls it if --pull says so.
 func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	store, err := rootfs.OpenStore(root)
 	if err != nil {
@@ -125,17 +125,17 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	tell, done := a.progress(c.Args().First(), c.Bool("quiet"))
+	report, done := a.progress(c.Args().First(), c.Bool("quiet"))
 	image, err := store.Resolve(ctx, c.Args().First(), rootfs.ResolveOptions{
-		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: tell, Warn: a.warned,
+		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: report, Warn: a.warned,
 	})
 	done(err)
 	return image, causeOf(ctx, err)
 }
 
-// launch mounts the image's layers in a mount namespace of this thread's own
-// and runs the container on them. When it returns nothing of it is left, or the
-// user has been warned of what is.
+// launch mounts the image's layers in a mount namespace of this thread and runs the
+// container on them. When it returns nothing is left of the container, or a warning
+// says what is.
 func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options) error {
 	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
 	if err := launcher.PrivateMounts(); err != nil {
@@ -180,8 +180,8 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	return nil
 }
 
-// writeID makes the file of --cidfile. It returns how to remove the file, should
-// the container not start, also from another working directory.
+// writeID writes the file of --cidfile. remove removes it if the container does not
+// start, also from another working directory.
 func writeID(file, id string) (remove func() error, err error) {
 	if file == "" {
 		return func() error { return nil }, nil

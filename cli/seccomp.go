@@ -2,7 +2,7 @@ package cli
 
 import ucli "github.com/urfave/cli/v2"
 
-// seccompCommand has the verbs for people who write profiles. But for dump they
+// seccompCommand has the verbs for people who write profiles. All except for dump
 // work without root.
 func (a *app) seccompCommand() *ucli.Command {
 	return &ucli.Command{

@@ -14,24 +14,24 @@ func (a *app) seccompTestCommand() *ucli.Command {
 		Name:      "test",
 		Usage:     "check a profile against a file of assertions",
 		ArgsUsage: "FILE",
-		Description: `FILE has an assertion a line; what follows a # is a comment:
+		Description: `FILE has one assertion on each line; a # starts a comment:
 
   allow chown with CAP_AUDIT_CONTROL
   deny ptrace,@module
   deny EPERM mount without CAP_SYS_ADMIN
   allow socket(AF_INET) on arm64
 
-The verbs are allow, deny, kill, log, notify, trace and trap. A line holds for all
-arguments that it does not give: this is proved. Ends with status 1 when one does
-not hold.`,
+The verbs are allow, deny, kill, log, notify, trace and trap. Omitted arguments match
+any value: an assertion is proved for all of them. Exits with status 1 if one does not
+hold.`,
 		Flags:  append(targetFlags(), profileFlag(), formatFlag()),
 		Action: a.assertAction,
 	}
 }
 
-// assertAction ends with status 1 when an assertion does not hold.
+// assertAction returns status 1 if an assertion does not hold.
 func (a *app) assertAction(c *ucli.Context) error {
-	if err := words(c, 1, 1); err != nil {
+	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
 	asJSON, err := wantsJSON(c)

@@ -15,14 +15,14 @@ import (
 func (a *app) seccompDiffCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "diff",
-		Usage:     "list the calls that two profiles treat differently; ends with status 1 if there are any",
+		Usage:     "list the calls on which two profiles differ; exits with status 1 if there are any",
 		ArgsUsage: "PROFILE PROFILE",
-		Flags:     append(targetFlags(), firstProfileFlag(), toggle("", "all-caps", "", "for each capability that either profile asks about, added or dropped alone, and for all and none"), formatFlag()),
+		Flags:     append(targetFlags(), firstProfileFlag(), toggle("", "all-caps", "", "compare for each capability that a profile asks about, added or dropped alone, for all and for none"), formatFlag()),
 		Action:    a.diffAction,
 	}
 }
 
-// setDifferences are those for one set of capabilities.
+// setDifferences are the differences for one set of capabilities.
 type setDifferences struct {
 	Set         string               `json:"capabilities"`
 	Differences []analyze.Difference `json:"differences"`
@@ -31,7 +31,7 @@ type setDifferences struct {
 func (a *app) diffAction(c *ucli.Context) error {
 	names := profileNames(c)
 	given := len(names) - c.NArg() // by --profile
-	if err := words(c, 2-given, 2-given); err != nil {
+	if err := checkArgs(c, 2-given, 2-given); err != nil {
 		return err
 	}
 	asJSON, err := wantsJSON(c)
@@ -63,8 +63,9 @@ func (a *app) diffAction(c *ucli.Context) error {
 	return err
 }
 
-// capabilitySets are the one given and, for every, those in which profiles may
-// do otherwise: each capability that they ask about put in or taken out, all, none.
+// capabilitySets returns the given set and, if every is true, those for which the
+// profiles may differ from it: with each capability that they ask about added or
+// dropped, with all and with none.
 func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []analyze.Column {
 	sets := []analyze.Column{{Name: "as given", Capabilities: given}}
 	if !every {
@@ -85,7 +86,7 @@ func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []a
 	return append(sets, analyze.Column{Name: "ALL", Capabilities: config.AllCapabilities()}, analyze.Column{Name: "none"})
 }
 
-// diffSets compares for each of the capability sets.
+// diffSets compares two profiles for each of the capability sets.
 func diffSets(profiles []*seccomp.Profile, t seccomp.Target, every bool) ([]setDifferences, error) {
 	sets := capabilitySets(profiles, t.Capabilities, every)
 	found, err := analyze.DiffColumns(t, sets, profiles[0], profiles[1])
@@ -145,7 +146,7 @@ func (a *app) writeDifferences(all []analyze.Difference, nameA, nameB string) er
 	return w.Flush()
 }
 
-// decided is a verdict and the rule that it comes from.
+// decided returns a verdict and the rule that decides it, as text.
 func decided(verdict, rule string) string {
 	if rule == "" {
 		return verdict

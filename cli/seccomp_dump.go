@@ -17,18 +17,18 @@ import (
 func (a *app) seccompDumpCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "dump",
-		Usage:     "print the filters of a live process, as the kernel has them; needs root",
+		Usage:     "print the filters of a running process as the kernel has them; needs root",
 		ArgsUsage: "PID",
-		Description: `--against compares them with what a profile gives for a container with the process's
-own bounding set, or the one that --cap-add and --cap-drop say. It ends with
-status 1 when the profile gives another filter.`,
-		Flags:  append(targetFlags(), text("", "against", "", "compare them with what the profile in `FILE` gives, or default").with(files("default")), formatFlag()),
+		Description: `--against compares them with the filter of a profile, for a container with the
+process's own bounding set or the one that --cap-add and --cap-drop give. It exits
+with status 1 if the filters differ.`,
+		Flags:  append(targetFlags(), text("", "against", "", "compare with the filter of the profile in `FILE`, or default").with(files("default")), formatFlag()),
 		Action: a.dumpAction,
 	}
 }
 
 func (a *app) dumpAction(c *ucli.Context) error {
-	if err := words(c, 1, 1); err != nil {
+	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
 	asJSON, err := wantsJSON(c)
@@ -57,7 +57,7 @@ func (a *app) dumpAction(c *ucli.Context) error {
 	return a.writeFilters(pid, filters)
 }
 
-// dumpPolicy is what the profile of --against comes to for the process.
+// dumpPolicy resolves the profile of --against for the process.
 func (a *app) dumpPolicy(c *ucli.Context, pid int) (*seccomp.Policy, error) {
 	profile, err := a.loadProfile(c.String("against"))
 	if err != nil {
@@ -92,7 +92,7 @@ func (a *app) writeFilters(pid int, filters []*bpf.Program) error {
 	return nil
 }
 
-// dumpedFilter is a filter as JSON has it: struct sock_filter, and the text.
+// dumpedFilter is a filter in JSON: its struct sock_filter, and as text.
 type dumpedFilter struct {
 	Instructions []dumpedInstruction `json:"instructions"`
 	Text         string              `json:"text"`
@@ -117,14 +117,14 @@ func dumpedFilters(filters []*bpf.Program) []dumpedFilter {
 	return all
 }
 
-// comparison is what --against finds.
+// comparison is the result of --against.
 type comparison struct {
 	Same        bool                 `json:"same"` // one filter is the profile's, to the byte
 	Finding     string               `json:"finding"`
 	Differences []analyze.Difference `json:"differences"`
 }
 
-// dumpAgainst ends with status 1 when no filter is the profile's.
+// dumpAgainst returns status 1 if no filter is the profile's.
 func (a *app) dumpAgainst(pid int, filters []*bpf.Program, p *seccomp.Policy, name string, asJSON bool) error {
 	found, err := compareFilters(pid, filters, p, printable(name))
 	if err != nil {

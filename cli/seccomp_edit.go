@@ -12,20 +12,20 @@ func (a *app) seccompEditCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "edit",
 		Usage: "print a profile that allows, denies or gates other calls",
-		Description: `Each call is first taken out of every rule that names it; all else stays as it is,
-comments included. The profile goes to standard output:
+		Description: `Each call is first removed from every rule that names it; everything else stays,
+comments included. The profile is written to standard output:
 
   minirun seccomp edit --gate CAP_AUDIT_CONTROL=@chown --deny ptrace > custom.json
 
 ` + wrapped("The groups are "+strings.Join(syscalls.Groups(), ", ")+".", 0),
 		Flags: []ucli.Flag{
-			choice("", "base", "default", "begin with the profile in `FILE`, or with Docker's default one").with(files("default")),
-			list("", "allow", "", "let `NAMES` through: system calls and @groups, with commas between").with(callNames),
+			choice("", "base", "default", "edit the profile in `FILE`, or Docker's default one").with(files("default")),
+			list("", "allow", "", "allow `NAMES`: system calls and @groups, separated by commas").with(callNames),
 			list("", "deny", "", "deny `NAMES`").with(callNames),
-			list("", "gate", "", "let names through with a capability only, `CAP=NAMES`").with(gates),
+			list("", "gate", "", "allow names only with a capability, `CAP=NAMES`").with(gates),
 		},
 		Action: func(c *ucli.Context) error {
-			if err := words(c, 0, 0); err != nil {
+			if err := checkArgs(c, 0, 0); err != nil {
 				return err
 			}
 			profile, err := a.loadProfile(c.String("base"))

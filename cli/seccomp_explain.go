@@ -18,7 +18,7 @@ import (
 func (a *app) seccompExplainCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "explain",
-		Usage:     "say what becomes of system calls, which rule decides, and what would change it",
+		Usage:     "print the verdict on system calls, the rule that decides, and what would change it",
 		ArgsUsage: "[CALL[(ARGUMENT,...)]|@GROUP]...",
 		Flags:     append(targetFlags(), profileFlag(), formatFlag()),
 		Action:    a.explainAction,
@@ -46,7 +46,7 @@ func (a *app) explainAction(c *ucli.Context) error {
 	var unknown unknownCalls
 	for _, text := range c.Args().Slice() {
 		some, err := explainText(explainer, text)
-		if err != nil && !unknown.take(err) {
+		if err != nil && !unknown.add(err) {
 			return err
 		}
 		all = append(all, some...)
@@ -84,12 +84,12 @@ func explainText(e *analyze.Explainer, text string) ([]explanation, error) {
 	return all, nil
 }
 
-// unknownCalls are the errors of words that are no calls; the others have been
+// unknownCalls are the errors of arguments that are not calls; the others have been
 // explained.
 type unknownCalls []error
 
-// take takes an error that is about a word.
-func (u *unknownCalls) take(err error) bool {
+// add adds an error that is about one argument, and reports whether it is one.
+func (u *unknownCalls) add(err error) bool {
 	var wrong *analyze.CallError
 	var missing *analyze.NoCallError
 	if !errors.As(err, &wrong) && !errors.As(err, &missing) {
@@ -101,7 +101,7 @@ func (u *unknownCalls) take(err error) bool {
 
 func (u unknownCalls) Error() string { return strings.Join(u.Lines(), "\n") }
 
-// Lines has a line for each; of several each has its own hint.
+// Lines returns a line for each error, with its hint if there are several.
 func (u unknownCalls) Lines() []string {
 	var all []string
 	for _, err := range u {
@@ -114,7 +114,7 @@ func (u unknownCalls) Lines() []string {
 	return all
 }
 
-// Hint is that of the only one.
+// Hint returns the hint of a single error.
 func (u unknownCalls) Hint() string {
 	if len(u) > 1 {
 		return ""
@@ -139,7 +139,7 @@ func writeExplanations(w io.Writer, all []explanation) {
 	}
 }
 
-// warnOfIdle names the capabilities that were added and that no rule asks about.
+// warnOfIdle prints a warning about each added capability that no rule asks about.
 func (a *app) warnOfIdle(p *seccomp.Profile, added []string) {
 	names, err := config.BoundingSet(added, []string{"ALL"}, false)
 	if err != nil || slices.ContainsFunc(added, func(n string) bool { return strings.EqualFold(n, "ALL") }) {

@@ -16,11 +16,11 @@ import (
 func (a *app) seccompLintCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "lint",
-		Usage:     "find what is wrong with profiles and what may surprise; ends with status 1 on errors and warnings",
+		Usage:     "find mistakes and surprises in profiles; exits with status 1 on errors and warnings",
 		ArgsUsage: "FILE|default...",
 		Flags: append(targetFlags(), firstProfileFlag(),
 			choice("", "format", "text", "print `FORMAT`: text, json or sarif").with(oneOf("text", "json", "sarif")),
-			toggle("", "fix", "", "apply the safe remedies to the files"),
+			toggle("", "fix", "", "apply the safe fixes to the files"),
 		),
 		Action: a.lintAction,
 	}
@@ -29,7 +29,7 @@ func (a *app) seccompLintCommand() *ucli.Command {
 func (a *app) lintAction(c *ucli.Context) error {
 	files := profileNames(c)
 	if len(files) == 0 {
-		return words(c, 1, -1)
+		return checkArgs(c, 1, -1)
 	}
 	form := c.String("format")
 	if !slices.Contains([]string{"text", "json", "sarif"}, form) {
@@ -56,7 +56,7 @@ func (a *app) lintAction(c *ucli.Context) error {
 	return nil
 }
 
-// lintFile gives what is found in a file, with fix what is left of it.
+// lintFile returns the findings in a file; with fix, those that remain.
 func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]analyze.Finding, error) {
 	if file == "default" {
 		return analyze.Lint(profiles.DefaultName, profiles.Default(), t) // there is no file to fix
@@ -89,7 +89,7 @@ func (a *app) writeFindings(all []analyze.Finding, form string) error {
 		return writeJSON(a.stdout, all)
 	case "sarif":
 		base, err := os.Getwd()
-		if err != nil { // it was removed: the paths stay as they are
+		if err != nil { // the directory was removed: the paths stay as they are
 			base = "/"
 		}
 		return writeJSON(a.stdout, analyze.SARIF(all, base))

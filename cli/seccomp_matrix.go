@@ -17,10 +17,10 @@ import (
 func (a *app) seccompMatrixCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "matrix",
-		Usage:     "show what every capability changes, as a page for a browser or as text; of two profiles side by side",
+		Usage:     "show what each capability changes, as text or as a page for a browser; two profiles side by side",
 		ArgsUsage: "[PROFILE [PROFILE]]",
 		Flags: append(targetFlags(), profileFlag(),
-			text("", "output", "o", "write the page to `FILE.html`, or - for standard output; else the list of what capabilities change is printed").with(files("-")), formatFlag()),
+			text("", "output", "o", "write a page to `FILE.html`, or - for standard output, instead of text").with(files("-")), formatFlag()),
 		Action: a.matrixAction,
 	}
 }
@@ -33,7 +33,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 	file := c.String("output")
 	switch {
 	case c.IsSet("output") && file == "":
-		return &usageError{"--output: a file is missing", "give a name, or - for standard output"}
+		return &usageError{"--output: a file name is missing", "give a name, or - for standard output"}
 	case c.IsSet("output") && asJSON:
 		return &usageError{"--output writes a page of HTML, not JSON", "leave out one of --output and --format json"}
 	}
@@ -65,14 +65,14 @@ func (a *app) matrixAction(c *ucli.Context) error {
 	return writeFile(file, page.Bytes())
 }
 
-// matrixProfiles are those of --profile and of the words.
+// matrixProfiles reads the profiles of --profile and of the arguments.
 func (a *app) matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 	names := profileNames(c)
 	if len(names) == 0 {
 		names = []string{c.String("profile")}
 	}
 	if len(names) > 2 {
-		return nil, &usageError{"seccomp matrix: more than two profiles", "give one, or two to see side by side"}
+		return nil, &usageError{"seccomp matrix: more than two profiles", "give one profile, or two to compare"}
 	}
 	var all []*seccomp.Profile
 	for _, name := range names {
@@ -85,8 +85,8 @@ func (a *app) matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 	return all, nil
 }
 
-// writeMatrix lists the calls that capabilities change, or on which two
-// profiles differ: the verdict in the first column, and the others'.
+// writeMatrix lists the calls whose verdict a capability changes, or on which two
+// profiles differ, with the verdict in the first column and the changes.
 func (a *app) writeMatrix(m *analyze.Matrix) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "CALL\tPROFILE\t%s\tCHANGED\n", strings.ToUpper(m.Columns[0]))
@@ -101,7 +101,7 @@ func (a *app) writeMatrix(m *analyze.Matrix) error {
 	return w.Flush()
 }
 
-// changes are the columns whose verdict is not the first's.
+// changes returns the columns whose verdict differs from the first one's.
 func changes(columns []string, cells []analyze.Cell) []string {
 	var all []string
 	for i, c := range cells {

@@ -13,13 +13,13 @@ import (
 func (a *app) seccompShowCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "show",
-		Usage: "print what a profile comes to for a container: the flat list, or the program",
+		Usage: "print a profile resolved for one container: the flat list, or the program",
 		Flags: append(targetFlags(), profileFlag(),
-			choice("", "as", "json", "print `FORM`: json, fit for a bundle's config.json or a Kubernetes localhost profile; bpf, the program itself; asm, readable; c, an array; pfc, libseccomp's pseudo code").with(oneOf("json", "bpf", "asm", "c", "pfc")),
+			choice("", "as", "json", "print `FORM`: json, for a bundle's config.json or a Localhost profile of Kubernetes; bpf, the program; asm, its disassembly; c, an array; pfc, libseccomp's pseudo code").with(oneOf("json", "bpf", "asm", "c", "pfc")),
 			formatFlag(),
 		),
 		Action: func(c *ucli.Context) error {
-			if err := words(c, 0, 0); err != nil {
+			if err := checkArgs(c, 0, 0); err != nil {
 				return err
 			}
 			asJSON, err := wantsJSON(c)
@@ -52,7 +52,7 @@ func (a *app) show(p *seccomp.Policy, form string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "# libseccomp %s's own program; minirun's stub, which stands in front of it, is not shown: see --as asm\n%s", compile.LibraryVersion(), code)
+		_, err = fmt.Fprintf(a.stdout, "# the program of libseccomp %s, without minirun's stub in front of it; --as asm shows both\n%s", compile.LibraryVersion(), code)
 		return err
 	}
 	program, err := compile.Compile(p.Target.Arch, p.Seccomp, p.RulePosition)

@@ -9,7 +9,8 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// withStore gives f the store, and a context that SIGINT and the like cancel.
+// withStore calls f with the store, and a context that SIGINT, SIGTERM and SIGHUP
+// cancel.
 func withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
 	store, err := openStore(c)
 	if err != nil {
@@ -28,16 +29,16 @@ func openStore(c *ucli.Context) (*rootfs.Store, error) {
 	return rootfs.OpenStore(d.Root)
 }
 
-// warned passes on a warning of rootfs.
+// warned prints a warning of rootfs.
 func (a *app) warned(text string) { a.ui.warn("%s", text) }
 
-// familiar is an image's name as one types it.
+// familiar returns an image's name without docker.io/ and library/.
 func familiar(name string) string {
 	name = strings.TrimPrefix(name, "docker.io/")
 	return strings.TrimPrefix(name, "library/")
 }
 
-// shortID is the part of an image's ID that Docker shows.
+// shortID returns the part of an image's ID that Docker shows.
 func shortID(id string) string {
 	_, hex, _ := strings.Cut(id, ":")
 	return hex[:min(12, len(hex))]

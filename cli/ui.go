@@ -19,7 +19,7 @@ import (
 	"golang.org/x/term"
 )
 
-// ui is the one voice of minirun: lines on standard error, all in the same form.
+// ui prints to standard error, in lines of one form:
 //
 //	minirun: WHAT: WHY
 //	minirun: warning: WHAT
@@ -30,7 +30,7 @@ type ui struct {
 	terminal bool
 	colour   bool
 	width    func() int
-	drawn    string // the bar that stands on the terminal's last line
+	drawn    string // the bar on the terminal's last line
 }
 
 func newUI(f *os.File) *ui {
@@ -46,7 +46,7 @@ func newUI(f *os.File) *ui {
 	return u
 }
 
-// isTerminal tells a terminal that can move its cursor.
+// isTerminal reports whether f is a terminal that can move its cursor.
 func isTerminal(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
@@ -60,9 +60,9 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// error prints err, a line for each of the errors that it lists, and its hints.
+// error prints err, with a line for each of the errors that it joins, and its hint.
 func (u *ui) error(err error) {
-	var lines interface{ Lines() []string } // many complaints in one error
+	var lines interface{ Lines() []string } // several problems in one error
 	var all []string
 	if errors.As(err, &lines) {
 		all = lines.Lines()
@@ -80,8 +80,8 @@ func (u *ui) error(err error) {
 	u.hintOf(err)
 }
 
-// listed gives the errors that errors.Join has put together. It looks at err
-// itself only: what wraps a list tells it in its own words.
+// listed returns the errors that errors.Join has joined into err. An error that
+// wraps joined errors is not taken apart: it has its own text.
 func listed(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || !strings.Contains(err.Error(), "\n") {
@@ -94,12 +94,12 @@ func listed(err error) []error {
 	return all
 }
 
-// warn prints what the user should know though the work goes on.
+// warn prints a warning.
 func (u *ui) warn(format string, args ...any) {
 	u.line(yellow, "minirun: warning:", fmt.Sprintf(format, args...))
 }
 
-// warning prints a warning about an error that the work goes on after.
+// warning prints an error that does not end the work as a warning.
 func (u *ui) warning(err error) {
 	for _, e := range listed(err) {
 		u.warn("%v", e)
@@ -116,8 +116,8 @@ func (u *ui) hintOf(err error) {
 	u.hint(errnoHint(err))
 }
 
-// errnoHint returns what helps against the state that the machine is in, for
-// the errors of system calls that can meet any step.
+// errnoHint returns a hint for the errors of system calls that can occur anywhere
+// and depend on the state of the machine.
 func errnoHint(err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {
@@ -132,7 +132,7 @@ func errnoHint(err error) string {
 		return "raise the limit on open files: ulimit -n 1024"
 	case syscall.EACCES, syscall.EPERM:
 		if os.Geteuid() != 0 {
-			return "try it with sudo"
+			return "run it with sudo"
 		}
 	case syscall.ENOMEM:
 		return "free some memory"
@@ -142,14 +142,14 @@ func errnoHint(err error) string {
 	return ""
 }
 
-// hint prints what the user can do, if there is something.
+// hint prints what the user can do, unless text is empty.
 func (u *ui) hint(text string) {
 	if text != "" {
 		u.line(cyan, "hint:", text)
 	}
 }
 
-// say prints what is going on.
+// say prints a line.
 func (u *ui) say(format string, args ...any) {
 	u.line("", "", fmt.Sprintf(format, args...))
 }
@@ -159,13 +159,13 @@ func (u *ui) line(colour, label, text string) {
 	if label != "" {
 		text = u.paint(colour, label) + " " + text
 	}
-	_, _ = u.Write([]byte(text + "\n")) // nobody is left to be told
+	_, _ = u.Write([]byte(text + "\n")) // standard error is gone; there is nowhere to report that
 }
 
-// clearLine puts the cursor to the line's start and the line to nothing.
+// clearLine moves the cursor to column 0 and clears the line.
 const clearLine = "\r\x1b[K"
 
-// Write prints whole lines above the bar.
+// Write writes whole lines, above the bar.
 func (u *ui) Write(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -176,7 +176,7 @@ func (u *ui) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// bar draws text on the last line in place of what bar has drawn before.
+// bar draws text on the last line in place of the last bar.
 func (u *ui) bar(text string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -189,7 +189,7 @@ func (u *ui) bar(text string) {
 	}
 }
 
-// lines is a writer that prints each line that is written to it.
+// lines is a writer that prints whole lines with say.
 type lines struct {
 	ui   *ui
 	rest []byte
@@ -200,7 +200,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	for {
 		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
 		if !found && len(l.rest) > maxLine {
-			line, found = l.rest, true // a line without an end
+			line, found = l.rest, true // too long to wait for its end
 		}
 		if !found {
 			return len(p), nil
@@ -217,14 +217,14 @@ func (u *ui) paint(colour, text string) string {
 	return colour + text + plain
 }
 
-// Errors quote what a stranger wrote, which may be of any length and number.
+// Errors quote untrusted text, which can be of any length.
 const (
 	maxLines = 100  // of one error
 	maxLine  = 2000 // bytes, before printable
 )
 
-// shortened leaves out the middle of a text that is too long for a line: its begin
-// says what was to be done, its end why that did not work.
+// shortened leaves out the middle of a text that is too long for a line: its start
+// says what failed, its end why.
 func shortened(text string) string {
 	if len(text) <= maxLine {
 		return text
@@ -239,8 +239,8 @@ func shortened(text string) string {
 	return fmt.Sprintf("%s[... %d bytes ...]%s", text[:head], tail-head, text[tail:])
 }
 
-// printable is text on one line with all that could command a terminal made
-// visible: messages quote names and files that strangers wrote.
+// printable returns text on one line, with control characters and others that do
+// not print as escapes, since messages quote untrusted names and files.
 func printable(text string) string {
 	clean := func(r rune) bool { return r != utf8.RuneError && unicode.IsPrint(r) }
 	if strings.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
@@ -259,7 +259,7 @@ func printable(text string) string {
 	return b.String()
 }
 
-// logFormatter gives logrus, which libcontainer logs to, minirun's voice.
+// logFormatter formats what libcontainer logs by logrus as minirun's own lines.
 type logFormatter struct{ ui *ui }
 
 func (f logFormatter) Format(e *logrus.Entry) ([]byte, error) {
@@ -271,7 +271,7 @@ func (f logFormatter) Format(e *logrus.Entry) ([]byte, error) {
 	return []byte(f.ui.paint(yellow, "minirun: "+label+":") + " " + printable(shortened(text)) + "\n"), nil
 }
 
-// end prints a last line that had no end.
+// end prints a last line that did not end with a newline.
 func (l *lines) end() {
 	if len(l.rest) > 0 {
 		l.ui.say("%s", l.rest)

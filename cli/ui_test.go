@@ -73,8 +73,8 @@ func TestPipeIsPlain(t *testing.T) {
 	}
 	defer r.Close()
 	a := &app{ui: newUI(w)}
-	tell, done := a.progress("debian", false)
-	tell(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 1, Total: 2})
+	report, done := a.progress("debian", false)
+	report(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 1, Total: 2})
 	done(errors.New("interrupted"))
 	a.ui.warn("careful")
 	w.Close()
