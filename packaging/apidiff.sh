@@ -9,7 +9,7 @@ trap 'git worktree remove --force "$tree"' EXIT
 git worktree add --quiet --detach "$tree" "$base"
 for package in $(go list ./seccomp/...); do
     dir=${package#github.com/minirun/minirun/}
-    case $package in */gen | */oracle) continue ;; esac
+    case $package in */gen | */oracle | */internal/*) continue ;; esac
     if ! [ -d "$tree/$dir" ]; then
         printf '%s\n  new\n' "$package"
         continue
@@ -17,4 +17,8 @@ for package in $(go list ./seccomp/...); do
     (cd "$tree" && go tool -modfile="$OLDPWD/tools/go.mod" apidiff -w "$tree/base.api" "$package")
     changes=$(go tool -modfile=tools/go.mod apidiff "$tree/base.api" "$package")
     [ -z "$changes" ] || printf '%s\n%s\n' "$package" "$changes"
+done
+for package in $(cd "$tree" && go list ./seccomp/...); do
+    case $package in */gen | */oracle | */internal/*) continue ;; esac
+    [ -d "${package#github.com/minirun/minirun/}" ] || printf '%s\n  removed\n' "$package"
 done

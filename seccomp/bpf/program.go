@@ -3,7 +3,15 @@
 // seccomp_data, compute, jump forward, and return a verdict. Any filter will do:
 // one that this module compiled, or one that was read from a live process.
 //
-// Nothing here needs privileges or cgo.
+// What a [Walker] says is exact for every filter that seccomp(2) takes, or a
+// [IntricateError]: never a guess. The [Emulator] shares no code with it. Neither knows
+// what the kernel does with a verdict afterwards, or other filters of the process.
+//
+// Nothing here needs a privilege or cgo. A Program must not be changed while a Walker or
+// an Emulator of it is in use; these two and Verdict may be used at the same time, a
+// [Solver] with its Scopes and Sets only by one goroutine.
+//
+// The API is not stable before version 1.
 package bpf
 
 import (

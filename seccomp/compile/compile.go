@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"os"
 	"slices"
@@ -34,7 +35,13 @@ type compiler struct {
 // newCompiler refuses lists that the parser of profiles would not let through.
 func newCompiler(arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) (*compiler, error) {
 	c := &compiler{arch, list, origin}
+	if e := list.DefaultErrnoRet; e != nil && *e > math.MaxUint16 { // SECCOMP_RET_DATA
+		return nil, fmt.Errorf("default errno %d: a filter returns 16 bits", *e)
+	}
 	for i, s := range list.Syscalls {
+		if s.ErrnoRet != nil && *s.ErrnoRet > math.MaxUint16 { // SECCOMP_RET_DATA
+			return nil, &seccomp.Problem{Pos: c.position(i), Message: fmt.Sprintf("errno %d: a filter returns 16 bits", *s.ErrnoRet)}
+		}
 		for _, a := range s.Args {
 			switch {
 			case a.Index >= 6:

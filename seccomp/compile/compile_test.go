@@ -189,3 +189,39 @@ func compiled(t testing.TB, p *seccomp.Profile) (*seccomp.Policy, *bpf.Program) 
 	}
 	return policy, program
 }
+
+// A list that no profile was resolved to, such as a bundle's, compiles to the same
+// program; what the parser of profiles would refuse is refused with its place in the list.
+func TestCompileList(t *testing.T) {
+	for name, p := range parsed(t) {
+		policy, want := compiled(t, p)
+		got, err := Compile(syscalls.AMD64, policy.Seccomp, nil)
+		if err != nil || !slices.Equal(got.Instructions, want.Instructions) {
+			t.Errorf("%s: another program without origins (%v)", name, err)
+		}
+	}
+	equal := []specs.LinuxSeccompArg{{Index: 0, Op: specs.OpEqualTo}}
+	for _, tt := range []struct {
+		rule   specs.LinuxSyscall
+		reason string
+	}{
+		{specs.LinuxSyscall{Names: []string{"mseal"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Index: 6, Op: specs.OpEqualTo}}}, "syscalls[1]: argument index 6"},
+		{specs.LinuxSyscall{Names: []string{"mseal"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Op: "SCMP_CMP_ABOUT"}}}, `syscalls[1]: unknown operator "SCMP_CMP_ABOUT"`},
+		{specs.LinuxSyscall{Names: []string{"read"}, Action: "SCMP_ACT_MAYBE", Args: equal}, `syscalls[1]: read: unknown action "SCMP_ACT_MAYBE"`},
+		{specs.LinuxSyscall{Action: "SCMP_ACT_MAYBE"}, `unknown action "SCMP_ACT_MAYBE"`},
+		{specs.LinuxSyscall{Names: []string{"read"}, Action: specs.ActErrno, ErrnoRet: errno(1 << 16)}, "syscalls[1]: errno 65536"},
+	} {
+		list := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"write"}, Action: specs.ActLog}, tt.rule}}
+		for what, f := range map[string]func() error{
+			"Compile": func() error { _, err := Compile(syscalls.AMD64, list, nil); return err },
+			"Cached":  func() error { _, _, err := Cached(t.TempDir(), syscalls.AMD64, list, nil); return err },
+			"PFC":     func() error { _, err := PFC(syscalls.AMD64, list, nil); return err },
+		} {
+			if err := f(); err == nil || !strings.Contains(err.Error(), tt.reason) {
+				t.Errorf("%s %+v: %v, want %s", what, tt.rule, err, tt.reason)
+			}
+		}
+	}
+}
+
+func errno(v uint) *uint { return &v }

@@ -6,12 +6,12 @@
 // libseccomp, with two exceptions. A call that the list names and libseccomp is too old
 // to know gets the action of its rule, not the default. A call with more than 32 bits
 // in an argument that a rule compares and that the kernel reads as an int gets the
-// default action: runc's filter compares 64 bits, so that such a call bypasses the
+// default action: runc's filter compares 64 bits, so that such a call can bypass the
 // rule. Like runc, the stub returns ENOSYS for calls with a larger number than all that
 // the list names, unless the default action lets calls through.
 //
 // Which program comes out is not guaranteed beyond that: it depends on the version of
-// libseccomp, and may change with this package. libseccomp up to 2.5.5 gives wrong
+// libseccomp, and may change with this package. libseccomp 2.5.4 gives wrong
 // branches for some lists with several conditions on one call; package analyze shows
 // what a program does.
 //

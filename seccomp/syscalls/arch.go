@@ -4,6 +4,10 @@
 //
 // The tables are those of Linux 7.2, which contain all of 6.18, and for the
 // 31-bit programs of s390 those of Linux 6.1 with the later calls of s390x; see gen.
+// A newer kernel may have calls that no table has. Nothing here needs a privilege, and
+// all functions may be called at the same time.
+//
+// The API is not stable before version 1.
 package syscalls
 
 import "runtime"
