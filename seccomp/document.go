@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// form is whose format a profile is written in.
+// form is the format that a profile is written in.
 type form int
 
 const (
@@ -16,16 +16,16 @@ const (
 )
 
 // MaxSize is the largest file that is read as a profile, in bytes: ten times the
-// largest that is known, and what lint looks at in seconds.
+// largest known one, and small enough for lint to finish in seconds.
 const MaxSize = 384 << 10
 
-// theProfile is what messages call the object that is the profile.
+// theProfile names the object that is the profile, in messages.
 const theProfile = "the profile"
 
-// document is a file that has a profile in it.
+// document is a file that contains a profile.
 type document struct {
 	form form
-	root *node // the file, or what of a YAML file belongs to the resource
+	root *node // the file, or the part of a YAML file that is the resource
 	body *node // the profile
 	yaml bool
 }
@@ -39,7 +39,7 @@ func readDocument(file string, data []byte) (*document, error) {
 	return nil, p.problems
 }
 
-// document finds the profile in a file by the file's content. It is nil when there
+// document finds the profile in a file by the file's content. It returns nil when there
 // is none, after a complaint.
 func (p *parser) document(data []byte) *document {
 	switch {
@@ -72,7 +72,7 @@ func (p *parser) document(data []byte) *document {
 }
 
 // isYAML reports whether a file is the manifest of a Kubernetes resource in YAML:
-// some line begins with one of the two keys that every resource has.
+// some line starts with one of the two keys that every resource has.
 func isYAML(data []byte) bool {
 	return !strings.HasPrefix(strings.TrimSpace(string(data)), "{") && (hasLine(data, "apiVersion:") || hasLine(data, "kind:"))
 }
@@ -88,10 +88,10 @@ func jsonHint(data []byte) string {
 	return ""
 }
 
-// bundle is the profile of a config.json.
+// bundle returns the profile of a config.json.
 func (p *parser) bundle(root *node) *document {
-	linux := p.only(root, "linux")
-	seccomp := p.only(linux, "seccomp")
+	linux := p.unique(root, "linux")
+	seccomp := p.unique(linux, "seccomp")
 	if seccomp == nil || seccomp.kind == 'n' {
 		p.complain(root, "say --seccomp unconfined if that is what you want", "the configuration has no linux.seccomp: its container has no filter")
 		return nil
@@ -99,9 +99,9 @@ func (p *parser) bundle(root *node) *document {
 	return &document{form: bundleForm, root: root, body: seccomp}
 }
 
-// only is the value of a key, nil when there is none. Which of two counts is for
-// each reader to choose, so there may be one.
-func (p *parser) only(n *node, key string) *node {
+// unique returns the value of a key, or nil without the key. It complains of a second
+// one, since readers differ in which of the two counts.
+func (p *parser) unique(n *node, key string) *node {
 	if n == nil {
 		return nil
 	}
@@ -117,16 +117,16 @@ func (p *parser) only(n *node, key string) *node {
 // operator is the API group of the security profiles operator.
 const operator = "security-profiles-operator.x-k8s.io/"
 
-// resource is the only SeccompProfile among some resources.
+// resource returns the only SeccompProfile among some resources.
 func (p *parser) resource(roots []*node, yaml bool) *document {
 	var found []*node
 	var kinds, names []string
 	for _, root := range resources(roots) {
-		kind := root.word("kind")
+		kind := root.stringMember("kind")
 		kinds = append(kinds, fmt.Sprintf("%q", kind))
-		if kind == "SeccompProfile" && strings.HasPrefix(root.word("apiVersion"), operator) {
+		if kind == "SeccompProfile" && strings.HasPrefix(root.stringMember("apiVersion"), operator) {
 			found = append(found, root)
-			names = append(names, fmt.Sprintf("%q", root.member("metadata").word("name")))
+			names = append(names, fmt.Sprintf("%q", root.member("metadata").stringMember("name")))
 		}
 	}
 	switch {
@@ -137,7 +137,7 @@ func (p *parser) resource(roots []*node, yaml bool) *document {
 		p.complain(found[1], "put the one that is meant in a file of its own", "the file has %d SeccompProfiles: %s", len(found), strings.Join(names, ", "))
 		return nil
 	}
-	spec := p.only(found[0], "spec")
+	spec := p.unique(found[0], "spec")
 	if spec == nil {
 		p.complain(found[0], "", "the SeccompProfile has no spec")
 		return nil
@@ -145,11 +145,11 @@ func (p *parser) resource(roots []*node, yaml bool) *document {
 	return &document{form: resourceForm, root: found[0], body: spec, yaml: yaml}
 }
 
-// resources are the given ones, of lists the items.
+// resources returns the given ones, with lists replaced by their items.
 func resources(roots []*node) []*node {
 	var all []*node
 	for _, root := range roots {
-		if kind := root.word("kind"); kind != "List" && kind != "SeccompProfileList" {
+		if kind := root.stringMember("kind"); kind != "List" && kind != "SeccompProfileList" {
 			all = append(all, root)
 		} else if items := root.member("items"); items != nil {
 			all = append(all, items.items...)

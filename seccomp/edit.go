@@ -14,10 +14,10 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// EditAction is what an edit does with its calls.
+// EditAction says what an edit does with its calls.
 type EditAction string
 
-// The edits, by the names of their flags.
+// The actions, by the names of the flags for them.
 const (
 	Allow EditAction = "allow" // let the calls through
 	Deny  EditAction = "deny"  // leave them to the default action, or refuse them where that lets calls through
@@ -31,7 +31,7 @@ type Edit struct {
 	Names      []string // calls
 }
 
-// EditError is an edit that means nothing.
+// EditError reports an edit that is not possible.
 type EditError struct{ Text, Message, Fix string }
 
 func (e *EditError) Error() string { return e.Text + ": " + e.Message }
@@ -39,8 +39,8 @@ func (e *EditError) Error() string { return e.Text + ": " + e.Message }
 // Hint says what to do, or is empty.
 func (e *EditError) Hint() string { return e.Fix }
 
-// ParseEdit reads what a flag was given: calls and @groups with commas between,
-// for Gate with CAPABILITY= in front. An error is an [EditError].
+// ParseEdit reads an edit as people write it: calls and @groups separated by commas, for
+// Gate after CAPABILITY=. The error is an [*EditError].
 func ParseEdit(action EditAction, text string) (Edit, error) {
 	e := Edit{Action: action}
 	names := text
@@ -51,7 +51,7 @@ func ParseEdit(action EditAction, text string) (Edit, error) {
 			return e, &EditError{fmt.Sprintf("%q", text), "a capability is missing", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"}
 		}
 		e.Capability = strings.ToUpper(strings.TrimSpace(e.Capability))
-		if !strings.HasPrefix(e.Capability, "CAP_") { // as --cap-add takes it
+		if !strings.HasPrefix(e.Capability, "CAP_") { // it may be omitted, as in docker run --cap-add
 			e.Capability = "CAP_" + e.Capability
 		}
 		if !slices.Contains(keyword.Capabilities(), e.Capability) {
@@ -72,7 +72,7 @@ func ParseEdit(action EditAction, text string) (Edit, error) {
 	return e, nil
 }
 
-// expand gives a group's calls, or the one call.
+// expand returns the calls of a group, or the one call.
 func expand(name string) ([]string, error) {
 	if calls, ok := syscalls.Group(name); ok {
 		return calls, nil
@@ -89,20 +89,20 @@ func expand(name string) ([]string, error) {
 	return nil, &EditError{fmt.Sprintf("%q", name), "no such system call or group", hint}
 }
 
-// Edit changes the profile's text and gives the new one. Each call of an edit is
-// first taken out of every rule that names it, and a rule that then names none
-// is taken out whole; a new rule, where one is needed, goes behind the last. All
-// else stays as it is, to the byte, but that a resource in YAML becomes one in JSON.
-// A call in two edits is an [EditError].
+// Edit returns the profile's text with some changes. Each call of an edit is first
+// removed from every rule that names it, and a rule that is left without names is removed
+// too; a new rule, where one is needed, is added at the end. All else stays to the byte,
+// except that a resource in YAML becomes one in JSON. A call in two edits is an
+// [*EditError].
 //
-// The verdicts of other calls stay too, but for those that are newer than all calls
-// which the profile names: which these are may change, as the largest may.
+// The verdicts on other calls stay, except on calls newer than every call that the
+// profile names: which calls these are depends on the newest.
 func (p *Profile) Edit(edits []Edit) ([]byte, error) {
 	var seen []string
 	for _, e := range edits {
 		for _, name := range e.Names {
 			if slices.Contains(seen, name) {
-				return nil, &EditError{name, "named by two edits", "say once what is to be done with it"}
+				return nil, &EditError{name, "named by two edits", "name it in one edit"}
 			}
 			seen = append(seen, name)
 		}
@@ -122,7 +122,7 @@ func (p *Profile) Edit(edits []Edit) ([]byte, error) {
 	return source, nil
 }
 
-// asJSON is the profile's text; of a resource in YAML the same one in JSON.
+// asJSON returns the profile's text, converted to JSON for a resource in YAML.
 func (p *Profile) asJSON() ([]byte, error) {
 	d, err := readDocument(p.File, p.Source)
 	if err != nil || !d.yaml {
@@ -148,7 +148,7 @@ type editedFilter struct {
 	Caps []string `json:"caps"`
 }
 
-// newRule is the rule that an edit adds, or nil when the default action does.
+// newRule returns the rule that an edit adds, or nil when the default action suffices.
 func (p *Profile) newRule(e Edit) *editedRule {
 	open := actions.Passes(p.DefaultAction)
 	switch {
@@ -195,13 +195,13 @@ func (p *Profile) applyEdit(source []byte, e Edit) ([]byte, error) {
 	return splice(source, rules, kept), nil
 }
 
-// element is a part of a list or object and what stands in front of it.
+// element is a part of a list or object and the text between it and the one before.
 type element struct{ separator, text []byte }
 
 // span is where a part of a list or object is.
 type span struct{ begin, end int }
 
-// parts are the items of a list, or the members of an object.
+// parts returns the items of a list, or the members of an object.
 func (n *node) parts() []span {
 	var all []span
 	for _, item := range n.items {
@@ -213,7 +213,7 @@ func (n *node) parts() []span {
 	return all
 }
 
-// splice gives the source with other parts in a list or object that is not empty.
+// splice returns the source with other parts in a list or object that is not empty.
 func splice(source []byte, n *node, kept []element) []byte {
 	out := slices.Clone(source[:n.offset+1])
 	parts := n.parts()
@@ -230,7 +230,7 @@ func splice(source []byte, n *node, kept []element) []byte {
 	return append(out, source[parts[len(parts)-1].end:]...)
 }
 
-// separator is what stands in front of a part; the first has that of the last.
+// separator returns the text before a part; for the first, that before the last.
 func (n *node) separator(source []byte, i int) []byte {
 	parts := n.parts()
 	if i == 0 {
@@ -245,15 +245,15 @@ func (n *node) separator(source []byte, i int) []byte {
 // layout is how a source is written.
 type layout struct {
 	oneLine bool
-	unit    string // that a level is set in by
-	keys    string // that the profile's keys are set in by
+	unit    string // the indentation of a level
+	keys    string // the indentation of the profile's keys
 }
 
 func layoutOf(source []byte, d *document) layout {
 	return layout{oneLine: !bytes.ContainsRune(bytes.TrimSpace(source), '\n'), unit: indent(source, d.root), keys: indent(source, d.body)}
 }
 
-// lastSeparator is how a list's items are set apart: as its last two are.
+// lastSeparator returns the text between the last two items of a list.
 func (l layout) lastSeparator(source []byte, list *node) []byte {
 	if n := len(list.items); n > 1 {
 		return list.separator(source, n-1)
@@ -264,7 +264,7 @@ func (l layout) lastSeparator(source []byte, list *node) []byte {
 	return []byte(",\n" + l.keys + l.unit)
 }
 
-// withoutNames is a rule's text without some of its names; remains is false
+// withoutNames returns a rule's text without some of its names; remains is false
 // when it has no other.
 func withoutNames(source []byte, rule *node, names []string) (text []byte, remains bool) {
 	text = source[rule.offset:rule.end]
@@ -288,7 +288,7 @@ func withoutNames(source []byte, rule *node, names []string) (text []byte, remai
 	return whole[rule.offset:], true
 }
 
-// indent is what the source sets an object's first key in by.
+// indent returns the indentation of an object's first key.
 func indent(source []byte, object *node) string {
 	if len(object.fields) == 0 {
 		return "\t"
@@ -301,7 +301,7 @@ func indent(source []byte, object *node) string {
 	return string(line)
 }
 
-// format writes the rule as the source is written: in lines, or in one.
+// format writes the rule in the layout of the source: in lines, or in one.
 func (r *editedRule) format(l layout) ([]byte, error) {
 	if l.oneLine {
 		return json.Marshal(r)
@@ -309,8 +309,8 @@ func (r *editedRule) format(l layout) ([]byte, error) {
 	return json.MarshalIndent(r, l.keys+l.unit, l.unit)
 }
 
-// addSyscalls gives a profile without rules its first one. It may have no list of
-// them, or an empty one, or null.
+// addSyscalls adds the first rule to a profile, whose list of rules may be missing,
+// empty or null.
 func addSyscalls(source []byte, d *document, rules *node, add *editedRule) ([]byte, error) {
 	if add == nil {
 		return source, nil
@@ -328,7 +328,7 @@ func addSyscalls(source []byte, d *document, rules *node, add *editedRule) ([]by
 	if rules != nil {
 		begin, end = rules.offset, rules.end
 	} else {
-		begin = d.body.fields[len(d.body.fields)-1].value.end // a profile has a defaultAction at least
+		begin = d.body.fields[len(d.body.fields)-1].value.end // a profile has at least a defaultAction
 		end, list = begin, separator+`"syscalls": `+list
 	}
 	return slices.Concat(source[:begin], []byte(list), source[end:]), nil

@@ -6,9 +6,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// FlatList is the policy as JSON for a bundle's config.json. An empty list of
-// flags is there, since a runtime takes its absence for SPEC_ALLOW, and the
-// spec's own type leaves it out.
+// FlatList returns the policy as JSON for a bundle's config.json. It keeps an empty list
+// of flags, which the specification's own type omits: without the list a runtime sets
+// SPEC_ALLOW.
 func (p *Policy) FlatList() ([]byte, error) {
 	type list struct {
 		*specs.LinuxSeccomp

@@ -10,11 +10,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// node is a JSON value and where it stands.
+// node is a JSON value and its place.
 type node struct {
 	kind   jsontext.Kind // one of n f t " 0 { [
 	offset int           // of its first byte
-	end    int           // behind its last byte
+	end    int           // after its last byte
 	text   string        // of a string its value, of a number its literal
 	fields []field
 	items  []*node
@@ -26,7 +26,7 @@ type field struct {
 	value *node
 }
 
-// syntaxError is where data stops to be JSON.
+// syntaxError says where data stops to be JSON.
 type syntaxError struct {
 	offset int
 	err    error
@@ -59,8 +59,8 @@ type jsonReader struct {
 	dec  *jsontext.Decoder
 }
 
-// skipped is the offset of the next token: the decoder tells only where the
-// last one ended.
+// skipped returns the offset of the next token: the decoder knows only where the last
+// one ended.
 func (r *jsonReader) skipped(offset int) int {
 	for ; offset < len(r.data); offset++ {
 		switch r.data[offset] {
@@ -129,8 +129,8 @@ func (r *jsonReader) value(depth int) (*node, *syntaxError) {
 // has reports whether an object has a key.
 func (n *node) has(key string) bool { return n.member(key) != nil }
 
-// member is the value of an object's key, in any case when there is none in its
-// own, or nil.
+// member returns the value of an object's key, or of the same key in another case, or
+// nil.
 func (n *node) member(key string) *node {
 	if n == nil {
 		return nil
@@ -145,8 +145,8 @@ func (n *node) member(key string) *node {
 	return n.fields[i].value
 }
 
-// word is the value of an object's key when that is a string, or "".
-func (n *node) word(key string) string {
+// stringMember returns the value of an object's key if it is a string, or "".
+func (n *node) stringMember(key string) string {
 	if value := n.member(key); value != nil && value.kind == '"' {
 		return value.text
 	}

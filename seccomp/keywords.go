@@ -8,8 +8,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// The words of the format. What a set is for is a profile's own business:
-// SCMP_ACT_KILL is an old name for SCMP_ACT_KILL_THREAD.
+// The keywords of the format. SCMP_ACT_KILL is an old name for SCMP_ACT_KILL_THREAD.
 var (
 	actionNames = []string{
 		"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
@@ -28,12 +27,12 @@ var (
 // the flat list of the OCI runtime specification, knows none of them.
 var dockerKeys = []string{"archMap", "defaultErrno", "errno", "excludes", "includes", "name"}
 
-// noteKeys are keys that authors give to comments.
+// noteKeys are keys that authors use for comments.
 var noteKeys = []string{"$comment", "$schema", "comment", "comments", "description", "note", "notes"}
 
-// wordHint is didYouMean for the words of the format, which people write without
-// their prefix, or as another tool names the same thing.
-func wordHint(word string, set []string) string {
+// keywordHint is [keyword.Suggest] for the keywords of the format, which people write
+// without their prefix, or as another tool names the same thing.
+func keywordHint(word string, set []string) string {
 	for _, prefix := range [...]string{"", "CAP_", "SCMP_ACT_", "SCMP_CMP_", "SCMP_ARCH_", "SECCOMP_FILTER_FLAG_"} {
 		if full := prefix + strings.ToUpper(word); slices.Contains(set, full) {
 			return "did you mean " + full + "?"

@@ -16,12 +16,13 @@ import (
 
 // Parse reads a profile: a file as Docker and Podman read it, a bundle's
 // config.json, of which linux.seccomp is the profile, or a SeccompProfile of
-// Kubernetes' security profiles operator in YAML or JSON. Which of them a file is
-// its content says, not its name.
+// Kubernetes' security profiles operator in YAML or JSON. The content of a file decides
+// which of them it is, not its name, which is used in positions only.
 //
-// It is strict: a key that Docker skips silently, although it may have been meant
-// to restrict something, is an error. The error is [Problems], all that there are:
-// a file that is not JSON has one, since nothing that follows can be read.
+// Parse is strict: a key that Docker ignores silently, although it may have been meant
+// to restrict something, is an error. The error is [Problems], all that it finds: a file
+// that is not JSON has one, since the rest cannot be read. data must not be changed
+// afterwards, and may be untrusted: a file above [MaxSize] is an error.
 func Parse(file string, data []byte) (*Profile, error) {
 	p := newParser(file, data)
 	if d := p.document(data); d != nil {
@@ -50,9 +51,8 @@ func (p *parser) complain(n *node, hint, format string, args ...any) {
 	p.problems = append(p.problems, &Problem{p.lines.at(n.offset), fmt.Sprintf(format, args...), hint})
 }
 
-// object calls read for each member of an object by its key, and complains of
-// keys that are unknown or there twice. It reports whether n is an object; null
-// is not, and no problem.
+// object calls read for each member of an object by its key, and complains of unknown
+// and duplicate keys. It reports whether n is an object; null is not, and no problem.
 func (p *parser) object(n *node, what string, read map[string]func(*node)) bool {
 	if n.kind == 'n' {
 		return false
@@ -79,8 +79,8 @@ func (p *parser) object(n *node, what string, read map[string]func(*node)) bool 
 	return true
 }
 
-// key is the key that a name stands for: Docker, which is written in Go, reads
-// known keys in upper and lower case alike.
+// key returns the key that a name stands for: Docker, which is written in Go, reads
+// known keys in any case.
 func (p *parser) key(name *node, read map[string]func(*node)) string {
 	key := name.text
 	if read[key] != nil || p.form != dockerForm {
@@ -95,8 +95,8 @@ func (p *parser) key(name *node, read map[string]func(*node)) string {
 	return key
 }
 
-// unknown passes over what is plainly a note, with a warning, and complains of
-// every other key: its author may have meant it to restrict something.
+// unknown ignores what is plainly a note, with a warning, and complains of every other
+// key: its author may have meant it to restrict something.
 func (p *parser) unknown(f field, what string, known []string) {
 	key := f.name.text
 	near := spelling.Nearest(key, known)
@@ -131,30 +131,30 @@ func (p *parser) text(n *node, what string) Name {
 	return Name{n.text, p.lines.at(n.offset)}
 }
 
-// word is a text that is one of a set.
-func (p *parser) word(n *node, what string, set []string) Name {
+// keyword reads a string that must be one of a set.
+func (p *parser) keyword(n *node, what string, set []string) Name {
 	name := p.text(n, what)
 	if n.kind == '"' && !slices.Contains(set, name.Value) {
-		p.complain(n, wordHint(name.Value, set), "unknown %s %q", what, name.Value)
+		p.complain(n, keywordHint(name.Value, set), "unknown %s %q", what, name.Value)
 	}
 	return name
 }
 
-func (p *parser) words(n *node, what string, set []string) []Name {
+func (p *parser) keywords(n *node, what string, set []string) []Name {
 	names := []Name{}
-	p.list(n, what+" list", func(item *node) { names = append(names, p.word(item, what, set)) })
+	p.list(n, what+" list", func(item *node) { names = append(names, p.keyword(item, what, set)) })
 	return names
 }
 
-// number is a whole number from 0 to most.
-func (p *parser) number(n *node, what string, most uint64) uint64 {
+// number reads a whole number from 0 to limit.
+func (p *parser) number(n *node, what string, limit uint64) uint64 {
 	if n.kind != '0' {
 		p.complain(n, "", "%s must be a number", what)
 		return 0
 	}
 	v, err := strconv.ParseUint(n.text, 10, 64)
-	if err != nil || v > most {
-		p.complain(n, "", "%s %s is not a whole number from 0 to %d", what, n.text, most)
+	if err != nil || v > limit {
+		p.complain(n, "", "%s %s is not a whole number from 0 to %d", what, n.text, limit)
 	}
 	return v
 }
@@ -164,14 +164,14 @@ func (p *parser) readProfile(root *node) {
 	var architectures, archMap, defaultErrno *node
 	read := map[string]func(*node){
 		"defaultAction": func(n *node) {
-			name := p.word(n, "action", actionNames)
+			name := p.keyword(n, "action", actionNames)
 			pr.DefaultAction, pr.DefaultActionPos = specs.LinuxSeccompAction(name.Value), name.Pos
 		},
 		"defaultErrnoRet": func(n *node) { pr.DefaultErrnoRet = p.errno(n, "defaultErrnoRet") },
 		"defaultErrno":    func(n *node) { defaultErrno = n },
 		"architectures": func(n *node) {
 			architectures = n
-			pr.Architectures = p.words(n, "architecture", keyword.OCIArches())
+			pr.Architectures = p.keywords(n, "architecture", keyword.OCIArches())
 		},
 		"archMap": func(n *node) {
 			archMap = n
@@ -179,7 +179,7 @@ func (p *parser) readProfile(root *node) {
 		},
 		"flags": func(n *node) {
 			if n.kind != 'n' {
-				pr.Flags = p.words(n, "flag", filterFlags)
+				pr.Flags = p.keywords(n, "flag", filterFlags)
 			}
 		},
 		"listenerPath":     func(n *node) { pr.ListenerPath = p.text(n, "listenerPath").Value },
@@ -209,7 +209,7 @@ func (p *parser) readProfile(root *node) {
 	}
 }
 
-// base refuses a resource that is to be joined with another one.
+// base refuses a resource that extends another one.
 func (p *parser) base(n *node) {
 	if name := p.text(n, "baseProfileName"); name.Value != "" {
 		p.complain(n, "copy the rules of that profile into this one, and remove baseProfileName", "baseProfileName %q: the operator adds the rules of that profile, which are not in this file", name.Value)
@@ -219,8 +219,8 @@ func (p *parser) base(n *node) {
 func (p *parser) readArchMap(n *node) {
 	var m ArchMap
 	p.object(n, "an element of archMap", map[string]func(*node){
-		"architecture":     func(n *node) { m.Architecture = p.word(n, "architecture", keyword.OCIArches()) },
-		"subArchitectures": func(n *node) { m.SubArchitectures = p.words(n, "architecture", keyword.OCIArches()) },
+		"architecture":     func(n *node) { m.Architecture = p.keyword(n, "architecture", keyword.OCIArches()) },
+		"subArchitectures": func(n *node) { m.SubArchitectures = p.keywords(n, "architecture", keyword.OCIArches()) },
 	})
 	p.profile.ArchMap = append(p.profile.ArchMap, m)
 }
@@ -235,7 +235,7 @@ func (p *parser) readRule(n *node) {
 		},
 		"name": func(n *node) { name = n },
 		"action": func(n *node) {
-			action := p.word(n, "action", actionNames)
+			action := p.keyword(n, "action", actionNames)
 			r.Action, r.ActionPos = specs.LinuxSeccompAction(action.Value), action.Pos
 		},
 		"errnoRet": func(n *node) { r.ErrnoRet = p.errno(n, "errnoRet") },
@@ -267,8 +267,8 @@ func (p *parser) readRule(n *node) {
 	p.profile.Rules = append(p.profile.Rules, r)
 }
 
-// callName is any word: whether there is such a call is lint's concern, since a
-// profile may name calls of kernels to come.
+// callName reads any name: a profile may name calls of future kernels, so lint checks
+// whether the call exists.
 func (p *parser) callName(n *node) Name {
 	name := p.text(n, "a system call's name")
 	if n.kind == '"' && name.Value == "" {
@@ -283,7 +283,7 @@ func (p *parser) readArg(n *node, r *Rule) {
 		"index":    func(n *node) { a.Index = uint(p.number(n, "argument index", 5)) },
 		"value":    func(n *node) { a.Value = p.number(n, "value", 1<<64-1) },
 		"valueTwo": func(n *node) { a.ValueTwo = p.number(n, "valueTwo", 1<<64-1) },
-		"op":       func(n *node) { a.Op = specs.LinuxSeccompOperator(p.word(n, "operator", operators).Value) },
+		"op":       func(n *node) { a.Op = specs.LinuxSeccompOperator(p.keyword(n, "operator", operators).Value) },
 	})
 	switch {
 	case !ok && n.kind == 'n':
@@ -296,8 +296,8 @@ func (p *parser) readArg(n *node, r *Rule) {
 
 func (p *parser) readFilter(n *node, what string, f *Filter) {
 	p.object(n, what, map[string]func(*node){
-		"caps":   func(n *node) { f.Caps = p.words(n, "capability", keyword.Capabilities()) },
-		"arches": func(n *node) { f.Arches = p.words(n, "architecture", keyword.Arches()) },
+		"caps":   func(n *node) { f.Caps = p.keywords(n, "capability", keyword.Capabilities()) },
+		"arches": func(n *node) { f.Arches = p.keywords(n, "architecture", keyword.Arches()) },
 		"minKernel": func(n *node) {
 			f.MinKernel = p.text(n, "minKernel")
 			if _, err := ParseKernel(f.MinKernel.Value); err != nil && n.kind == '"' {
@@ -315,8 +315,8 @@ func (p *parser) errno(n *node, what string) *uint {
 	return &v
 }
 
-// errnoByName takes Podman's errno or defaultErrno into account, which may stand
-// beside the number when both mean the same.
+// errnoByName takes Podman's errno or defaultErrno into account, which may accompany the
+// number when both mean the same.
 func (p *parser) errnoByName(number *uint, n *node) *uint {
 	if n == nil || n.kind == 'n' {
 		return number

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Position is a place in a profile. Line and column begin at 1; a column counts
-// bytes. The zero Position is nowhere.
+// Position is a place in a profile. Line and column start at 1; a column counts
+// bytes. A Position without a line is the file as a whole.
 type Position struct {
 	File         string
 	Line, Column int
@@ -27,7 +27,7 @@ type lines struct {
 	data   []byte
 	starts []int // offset of the first byte of each line
 
-	characters map[int][]int // of lines that were asked for: where in the line each character begins
+	characters map[int][]int // by line, computed when needed: the offset in the line of each character
 }
 
 func newLines(file string, data []byte) *lines {
@@ -45,7 +45,7 @@ func (l *lines) at(offset int) Position {
 	return Position{File: l.file, Line: line, Column: offset - l.starts[line-1] + 1}
 }
 
-// Problem is one complaint about a profile.
+// Problem is one error in a profile.
 type Problem struct {
 	Pos     Position
 	Message string
@@ -57,12 +57,12 @@ func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Message }
 // Hint says what to do, or is empty.
 func (p *Problem) Hint() string { return p.Fix }
 
-// Problems are all that is wrong with a profile, in the order of the file.
+// Problems are all errors in a profile, in the order of the file.
 type Problems []*Problem
 
 func (p Problems) Error() string { return strings.Join(p.Lines(), "\n") }
 
-// Lines gives a line for each problem. With several each carries its own hint.
+// Lines returns a line for each problem. When there are several, each has its own hint.
 func (p Problems) Lines() []string {
 	all := make([]string, len(p))
 	for i, problem := range p {
@@ -74,7 +74,7 @@ func (p Problems) Lines() []string {
 	return all
 }
 
-// Hint is that of the only problem, or empty.
+// Hint returns the hint of the only problem, or "".
 func (p Problems) Hint() string {
 	if len(p) == 1 {
 		return p[0].Fix

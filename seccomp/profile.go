@@ -24,10 +24,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Profile is a parsed profile: the file's content, rule by rule, with the places
-// where it stands. Its form is the one that moby/profiles/seccomp documents, with
-// the names for errno that Podman adds; a profile in another form, see [Parse], has
-// fewer of the fields.
+// Profile is a parsed profile: the content of the file, rule by rule, with positions.
+// Its fields are those that moby/profiles/seccomp documents, with the names for errno
+// that Podman adds; a profile in another format, see [Parse], has fewer of them.
 type Profile struct {
 	File   string // its name in messages
 	Source []byte
@@ -37,21 +36,21 @@ type Profile struct {
 	DefaultErrnoRet  *uint
 	Architectures    []Name
 	ArchMap          []ArchMap
-	Flags            []Name // nil: there is no such field; else what the field lists
+	Flags            []Name // nil when the profile has no such field
 	ListenerPath     string
 	ListenerMetadata string
 	Rules            []Rule
 
-	Remarks []*Remark // on keys that are not read as they are written
+	Remarks []*Remark // about keys that are ignored, or read in another case
 }
 
-// Remark is a complaint about a profile that can be used all the same.
+// Remark is a warning about a profile that can be used.
 type Remark struct {
 	Problem
-	ID string // of LintRules
+	ID string // of the kind, unknown-key or key-case
 }
 
-// Name is a word of a profile.
+// Name is a string in a profile.
 type Name struct {
 	Value string
 	Pos   Position
@@ -90,14 +89,14 @@ type Arg struct {
 	Op       specs.LinuxSeccompOperator
 }
 
-// Filter says for which containers and hosts a rule is there.
+// Filter says to which containers and hosts a rule applies.
 type Filter struct {
 	Caps      []Name
 	Arches    []Name
 	MinKernel Name // "X.Y", or ""
 }
 
-// Kernel is a version of Linux as far as profiles look at it.
+// Kernel is a version of Linux, as precise as profiles have it.
 type Kernel struct{ Major, Minor int }
 
 func (k Kernel) String() string { return fmt.Sprintf("%d.%d", k.Major, k.Minor) }
@@ -107,7 +106,7 @@ func (k Kernel) AtLeast(m Kernel) bool {
 	return k.Major > m.Major || k.Major == m.Major && k.Minor >= m.Minor
 }
 
-// ParseKernel reads "X.Y". Each part is at most 255, and 0.0 is none.
+// ParseKernel reads "X.Y". Each part is at most 255, and 0.0 is an error.
 func ParseKernel(text string) (Kernel, error) {
 	major, minor, found := strings.Cut(text, ".")
 	x, errX := strconv.ParseUint(major, 10, 8)

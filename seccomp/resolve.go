@@ -7,15 +7,15 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Policy is what a profile comes to for a target.
+// Policy is a profile resolved for a target.
 type Policy struct {
 	Profile *Profile
 	Target  Target
 
-	// Seccomp is the flat form of the OCI runtime spec: the rules that are there
-	// for this target, in the profile's order, as moby's resolver gives them.
+	// Seccomp is the flat form of the OCI runtime specification: the rules that apply
+	// to this target, in the profile's order, as moby's resolver returns them.
 	Seccomp *specs.LinuxSeccomp
-	// Origin gives for each of Seccomp.Syscalls the rule of the profile.
+	// Origin has for each of Seccomp.Syscalls the index of its rule in Profile.Rules.
 	Origin []int
 	// Decisions has one for each rule of the profile.
 	Decisions []Decision
@@ -24,11 +24,11 @@ type Policy struct {
 // RulePosition returns where the rule stands that Seccomp.Syscalls[i] comes from.
 func (p *Policy) RulePosition(i int) Position { return p.Profile.Rules[p.Origin[i]].Pos }
 
-// Decision says whether a rule is there for a target, and why not.
+// Decision says whether a rule applies to a target, and why not.
 type Decision struct {
 	Kept   bool
 	Reason Reason
-	By     Name // the word of the profile that decided; zero when Kept
+	By     Name // the architecture, capability or kernel that decided; zero when Kept
 }
 
 // Reason is the kind of condition that left a rule out.
@@ -46,10 +46,11 @@ const (
 	MissingKernel  Reason = "includes.minKernel"
 )
 
-// Resolve leaves out the rules that are not for the target. A rule is out when
-// its excludes name the architecture, any of the capabilities, or a kernel that
-// the target has; it is in when its includes name the architecture, all of its
-// capabilities are there, and the kernel is recent enough. Excludes come first.
+// Resolve returns the rules that apply to a target. A rule does not apply when its
+// excludes list the architecture, any of the capabilities, or a minKernel that the target
+// has reached. Otherwise it applies when its includes list the architecture or none, the
+// target has all of their capabilities, and the kernel has reached their minKernel. Two
+// calls with equal arguments return equal policies.
 func (p *Profile) Resolve(t Target) (*Policy, error) {
 	flat := &specs.LinuxSeccomp{
 		DefaultAction:    p.DefaultAction,
@@ -80,8 +81,8 @@ func (p *Profile) Resolve(t Target) (*Policy, error) {
 	return policy, nil
 }
 
-// architectures are those that the profile lists, or the ones that its archMap
-// has for the target's.
+// architectures returns those that the profile lists, or those that its archMap has for
+// the target's.
 func (p *Profile) architectures(t Target) []specs.Arch {
 	var arches []specs.Arch
 	for _, a := range p.Architectures {
@@ -130,17 +131,17 @@ func (r *Rule) decide(t Target) (Decision, error) {
 	return Decision{Kept: true}, nil
 }
 
-// kernel reports whether the target's kernel is at least minKernel; without
-// one it gives what the filter would be without the field.
+// kernel reports whether the target's kernel is at least minKernel, and returns without
+// when the filter has no minKernel.
 func (f *Filter) kernel(t Target, without bool) (bool, error) {
 	if f.MinKernel.Value == "" {
 		return without, nil
 	}
-	least, err := ParseKernel(f.MinKernel.Value)
+	required, err := ParseKernel(f.MinKernel.Value)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", f.MinKernel.Pos, err)
 	}
-	return t.Kernel.AtLeast(least), nil
+	return t.Kernel.AtLeast(required), nil
 }
 
 func (r *Rule) flat() specs.LinuxSyscall {

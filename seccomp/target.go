@@ -8,14 +8,14 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Target is what a profile is resolved for.
+// Target is the container and the machine that a profile is resolved for.
 type Target struct {
 	Capabilities []string      // the container's bounding set, CAP_ names
 	Arch         syscalls.Arch // the kernel's
 	Kernel       Kernel
 }
 
-// HostTarget is a container with these capabilities on this machine.
+// HostTarget returns the target for a container with these capabilities on this machine.
 func HostTarget(capabilities []string) (Target, error) {
 	arch, ok := syscalls.ParseArch(runtime.GOARCH)
 	if !ok {
@@ -25,7 +25,7 @@ func HostTarget(capabilities []string) (Target, error) {
 	return Target{Capabilities: capabilities, Arch: arch, Kernel: kernel}, err
 }
 
-// hostKernel reads the version that uname(2) gives.
+// hostKernel returns the version that uname(2) reports.
 func hostKernel() (Kernel, error) {
 	var k Kernel
 	release, err := kernel.Release()

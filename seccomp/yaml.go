@@ -13,12 +13,11 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxNodes is how many values a YAML file may have, those that aliases repeat
-// counted every time.
+// maxNodes is how many values a YAML file may have. Aliased values count each time.
 const maxNodes = 100_000
 
 // parseYAML reads the documents of a file, at least one. It keeps duplicate keys. An
-// alias is a copy of what its anchor has, with the positions there.
+// alias is a copy of the value of its anchor, with the positions there.
 func parseYAML(l *lines, data []byte) ([]*node, *syntaxError) {
 	file, err := yaml.ParseBytes(data, 0, yaml.AllowDuplicateMapKey())
 	if err != nil {
@@ -42,7 +41,7 @@ func parseYAML(l *lines, data []byte) ([]*node, *syntaxError) {
 	return roots, nil
 }
 
-// yamlError is the library's error with its place.
+// yamlError converts the library's error to one with its place.
 func yamlError(l *lines, err error) *syntaxError {
 	var at interface {
 		GetMessage() string
@@ -54,7 +53,7 @@ func yamlError(l *lines, err error) *syntaxError {
 	return &syntaxError{0, err}
 }
 
-// offset is where a token stands, in bytes: the library counts characters.
+// offset returns the place of a token in bytes: the library counts characters.
 func (l *lines) offset(t *token.Token) int {
 	line := min(max(t.Position.Line, 1), len(l.starts))
 	begin, end := l.starts[line-1], len(l.data)
@@ -175,5 +174,5 @@ func (r *yamlReader) scalar(n ast.Node) (*node, *syntaxError) {
 	case *ast.InfinityNode, *ast.NanNode:
 		return r.node(n, '"', n.GetToken().Value), nil // JSON has no such number
 	}
-	return r.fail(n.GetToken(), "%s: such things are not read", strings.ToLower(n.Type().String()))
+	return r.fail(n.GetToken(), "%s: not supported in a profile", strings.ToLower(n.Type().String()))
 }

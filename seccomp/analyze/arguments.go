@@ -17,9 +17,9 @@ import (
 // `clone(CLONE_NEWUSER|SIGCHLD)`, `ioctl(0, TIOCSTI)`.
 type CallPattern struct {
 	Name  string
-	Arch  syscalls.Arch // whose constants Args were written with; zero: those that most have
+	Arch  syscalls.Arch // whose constants Args were written with; 0: those of most architectures
 	Args  [6]uint64
-	Given int // how many arguments were written; the others are anything
+	Given int // how many arguments were written; the others may have any value
 }
 
 func (c CallPattern) String() string {
@@ -33,8 +33,8 @@ func (c CallPattern) String() string {
 	return c.Name + "(" + strings.Join(args, ", ") + ")"
 }
 
-// Call is the pattern as a filter on the architecture sees it, with 0 for
-// arguments that were not given. It is false when the architecture has no such call.
+// Call returns the pattern as a filter on the architecture sees it, with 0 for omitted
+// arguments. ok is false when the architecture does not have the call.
 func (c CallPattern) Call(a syscalls.Arch) (bpf.Call, bool) {
 	return bpf.NewCall(a, c.Name, c.Args[:]...)
 }
@@ -42,7 +42,7 @@ func (c CallPattern) Call(a syscalls.Arch) (bpf.Call, bool) {
 // CallError says why a text is not a call.
 type CallError struct {
 	Text, Message, Fix string
-	Offset             int // of what is wrong, in bytes
+	Offset             int // of the error in Text, in bytes
 }
 
 func (e *CallError) Error() string {
@@ -97,8 +97,8 @@ func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 
 // ParseCall reads NAME or NAME(ARGUMENT, ...). An argument is a sum of words
 // joined by |, each a number in Go's notation, a negative one, or a constant
-// that goes with the call on the architecture (see [syscalls.Constant]). An error is
-// a [CallError].
+// that goes with the call on the architecture (see [syscalls.Constant]). The error
+// is a [*CallError].
 func ParseCall(text string, arch syscalls.Arch) (CallPattern, error) {
 	fail := func(offset int, hint, format string, args ...any) (CallPattern, error) {
 		return CallPattern{}, &CallError{Text: text, Message: fmt.Sprintf(format, args...), Fix: hint, Offset: offset}
@@ -137,7 +137,7 @@ func ParseCall(text string, arch syscalls.Arch) (CallPattern, error) {
 	return c, nil
 }
 
-// begin is where a word begins behind its space.
+// begin returns the offset of the first character that is not space.
 func begin(text string) int { return len(text) - len(strings.TrimLeft(text, " \t")) }
 
 func parseWord(arch syscalls.Arch, call string, index int, word string) (uint64, *CallError) {
@@ -152,11 +152,11 @@ func parseWord(arch syscalls.Arch, call string, index int, word string) (uint64,
 	case errors.Is(err, strconv.ErrRange):
 		return 0, &CallError{Message: word + " does not fit in 64 bits"}
 	case err == nil && syscalls.Int32Args(call)&(1<<index) != 0 && n >= math.MinInt32:
-		return uint64(uint32(n)), nil // what the kernel reads, and C passes
+		return uint64(uint32(n)), nil // as the kernel reads it and C passes it
 	case err == nil:
 		return uint64(n), nil
 	}
-	return 0, &CallError{Message: fmt.Sprintf("%q is no number, and no constant that goes with argument %d", word, index), Fix: constantHint(arch, call, index, word)}
+	return 0, &CallError{Message: fmt.Sprintf("%q is not a number, and not a constant of argument %d", word, index), Fix: constantHint(arch, call, index, word)}
 }
 
 func groupHint(name string) string {
@@ -188,7 +188,7 @@ func callHint(name string) string {
 func constantHint(arch syscalls.Arch, call string, index int, word string) string {
 	for other := range 6 {
 		if _, ok := syscalls.Constant(arch, call, other, word); ok {
-			return fmt.Sprintf("on %s it goes with argument %d", arch, other)
+			return fmt.Sprintf("on %s it is a constant of argument %d", arch, other)
 		}
 	}
 	known := syscalls.Constants(arch, call, index)

@@ -76,16 +76,16 @@ func TestParseCallErrors(t *testing.T) {
 		{"chown(1^", "chown(1: the arguments do not end with )", "write NAME(ARGUMENT, ...)"},
 		{"chown(1)^x", "chown(1)x: the arguments do not end with )", "write NAME(ARGUMENT, ...)"},
 		{"chown((1)^)", "chown((1)): the arguments do not end with )", "write NAME(ARGUMENT, ...)"},
-		{"chown(1,^)", `chown(1,): "" is no number, and no constant that goes with argument 1`, "write a number"},
-		{"chown(^,)", `chown(,): "" is no number, and no constant that goes with argument 0`, "write a number"},
-		{"chown(1|^)", `chown(1|): "" is no number, and no constant that goes with argument 0`, "write a number"},
-		{"chown(1, ^one)", `chown(1, one): "one" is no number, and no constant that goes with argument 1`, "write a number"},
+		{"chown(1,^)", `chown(1,): "" is not a number, and not a constant of argument 1`, "write a number"},
+		{"chown(^,)", `chown(,): "" is not a number, and not a constant of argument 0`, "write a number"},
+		{"chown(1|^)", `chown(1|): "" is not a number, and not a constant of argument 0`, "write a number"},
+		{"chown(1, ^one)", `chown(1, one): "one" is not a number, and not a constant of argument 1`, "write a number"},
 		{"read(1,2,3,4,5,6, ^7)", "read(1,2,3,4,5,6, 7): too many arguments", "a system call has six at most"},
 		{"read(^18446744073709551616)", "read(18446744073709551616): 18446744073709551616 does not fit in 64 bits", ""},
 		{"read(^-9223372036854775809)", "read(-9223372036854775809): -9223372036854775809 does not fit in 64 bits", ""},
-		{"socket(^AF_VSOK)", `socket(AF_VSOK): "AF_VSOK" is no number, and no constant that goes with argument 0`, "did you mean AF_VSOCK?"},
-		{"socket(0, SOCK_STREAM | ^sock_cloexec)", `socket(0, SOCK_STREAM | sock_cloexec): "sock_cloexec" is no number, and no constant that goes with argument 1`, "did you mean SOCK_CLOEXEC?"},
-		{"socket(0, ^AF_INET)", `socket(0, AF_INET): "AF_INET" is no number, and no constant that goes with argument 1`, "on amd64 it goes with argument 0"},
+		{"socket(^AF_VSOK)", `socket(AF_VSOK): "AF_VSOK" is not a number, and not a constant of argument 0`, "did you mean AF_VSOCK?"},
+		{"socket(0, SOCK_STREAM | ^sock_cloexec)", `socket(0, SOCK_STREAM | sock_cloexec): "sock_cloexec" is not a number, and not a constant of argument 1`, "did you mean SOCK_CLOEXEC?"},
+		{"socket(0, ^AF_INET)", `socket(0, AF_INET): "AF_INET" is not a number, and not a constant of argument 1`, "on amd64 it is a constant of argument 0"},
 	} {
 		before, after, _ := strings.Cut(tt.text, "^")
 		_, err := ParseCall(before+after, syscalls.AMD64)
@@ -144,8 +144,8 @@ func TestParseCallArch(t *testing.T) {
 		arch syscalls.Arch
 		hint string
 	}{
-		"clone(CLONE_NEWUSER)":    {syscalls.S390X, "on s390x it goes with argument 1"},
-		"clone(0, CLONE_NEWUSER)": {syscalls.AMD64, "on amd64 it goes with argument 0"},
+		"clone(CLONE_NEWUSER)":    {syscalls.S390X, "on s390x it is a constant of argument 1"},
+		"clone(0, CLONE_NEWUSER)": {syscalls.AMD64, "on amd64 it is a constant of argument 0"},
 		"mmap(0, 0, PROT_EXEC)":   {syscalls.S390X, "write a number"},
 	} {
 		_, err := ParseCall(text, tt.arch)

@@ -15,7 +15,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Assertion is a line of a test file: what a profile is to do with a call.
+// Assertion is a line of a test file: what a profile should do with a call.
 //
 //	allow chown with CAP_AUDIT_CONTROL
 //	deny chown
@@ -25,10 +25,9 @@ import (
 //	allow socket(AF_INET) on arm64      # a comment
 //
 // The verbs are allow, deny (any errno, or the one named), kill, log, notify,
-// trace and trap. Calls and @groups have commas between. Omitted arguments
-// match any value. The container has Docker's
-// default capabilities, and what with and without, lists with commas between,
-// add and take away; ALL is all of them.
+// trace and trap. Calls and @groups are separated by commas. Omitted arguments
+// match any value. with and without, lists separated by commas, add capabilities to
+// those of the target and remove them; ALL is all of them.
 type Assertion struct {
 	Pos     seccomp.Position
 	Verb    string
@@ -39,8 +38,8 @@ type Assertion struct {
 	Arch    syscalls.Arch // 0 is the machine's
 }
 
-// AssertedCall is one call of an assertion. One that came with a group need not
-// exist on the architecture.
+// AssertedCall is one call of an assertion. A call of a group need not exist on the
+// architecture.
 type AssertedCall struct {
 	CallPattern
 	Grouped bool
@@ -48,9 +47,8 @@ type AssertedCall struct {
 
 var verbs = []string{"allow", "deny", "kill", "log", "notify", "trace", "trap"}
 
-// ParseAssertions reads a test file. Lines that name no architecture are about the
-// given one. The error is
-// [seccomp.Problems], all of them.
+// ParseAssertions reads a test file. Lines that name no architecture are about arch.
+// The error is [seccomp.Problems], all that it finds.
 func ParseAssertions(file string, data []byte, arch syscalls.Arch) ([]Assertion, error) {
 	var all []Assertion
 	var problems seccomp.Problems
@@ -79,7 +77,7 @@ type assertionReader struct {
 	file string
 	line int
 	text string
-	at   int // of what is to be read
+	at   int // offset of the rest
 	arch syscalls.Arch
 }
 
@@ -250,7 +248,7 @@ func (r *assertionReader) capabilities(text string, at int) ([]string, *seccomp.
 	return caps, nil
 }
 
-// Failure is an assertion that does not hold, and the first call for which.
+// Failure is an assertion that does not hold, and the first call that shows it.
 type Failure struct {
 	Assertion Assertion `json:"-"`
 	Where     string    `json:"where"`
@@ -258,7 +256,7 @@ type Failure struct {
 	Want      string    `json:"want"`
 	Got       string    `json:"got"`
 	Because   string    `json:"because,omitempty"`
-	Rule      string    `json:"rule,omitempty"` // FILE:LINE:COLUMN of what decides
+	Rule      string    `json:"rule,omitempty"` // FILE:LINE:COLUMN of the rule that decides
 }
 
 func (f Failure) String() string {
@@ -338,10 +336,10 @@ func (a Assertion) failure(c CallPattern, got string) *Failure {
 	return &Failure{Assertion: a, Where: a.Pos.String(), Call: c.String(), Want: want, Got: got}
 }
 
-// checkCall finds the least call whose verdict is another, whatever the arguments
-// that the pattern does not give. When there is none, this is proved. To allow a
-// call is to allow what the kernel reads of its arguments: more bits are denied
-// where rules compare them, and programs do not pass them.
+// checkCall finds the least call with another verdict, for all values of omitted
+// arguments. Finding none is a proof. An "allow" is about the bits of an argument that
+// the kernel reads: more are denied where rules compare them, and programs do not pass
+// them.
 func (a Assertion) checkCall(e *Explainer, c CallPattern) (f *Failure, err error) {
 	err = e.ask(e.Policy.Target.Arch, c, a.Verb == "allow", func(scope *bpf.Scope, outcomes []bpf.Outcome) error {
 		wrong := scope.None()
@@ -358,7 +356,7 @@ func (a Assertion) checkCall(e *Explainer, c CallPattern) (f *Failure, err error
 		least := wrong.Least()
 		v, err := e.emu.Run(least)
 		if err != nil || a.holds(v) {
-			return errors.Join(err, fmt.Errorf("%+v is said not to be %s, and is: this is a bug of minirun", least, a.Verb))
+			return errors.Join(err, fmt.Errorf("%+v: the proof says that it is not %s, the emulator that it is: this is a bug", least, a.Verb))
 		}
 		witness := CallPattern{Name: c.Name, Arch: e.Policy.Target.Arch, Args: least.Args, Given: arguments}
 		f = a.failure(witness, v.String())

@@ -33,8 +33,8 @@ func DiffColumns(t seccomp.Target, columns []Column, a, b *seccomp.Profile) ([][
 }
 
 // eachColumn calls f for t with the capabilities of each column, for several at the
-// same time: to compile Docker's profile takes libseccomp some 20 ms. The error is
-// that of the first column that has one. The first column comes before the others,
+// same time: libseccomp needs some 20 ms to compile Docker's profile. The error is that
+// of the first column that has one. The first column comes before the others,
 // since libseccomp keeps what it finds out about the machine in global variables.
 func eachColumn(t seccomp.Target, columns []Column, f func(i int, t seccomp.Target) error) error {
 	failed := make([]error, len(columns))

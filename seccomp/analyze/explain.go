@@ -75,15 +75,15 @@ type Explanation struct {
 	Call     string   `json:"call"`
 	Arch     string   `json:"arch"`
 	Number   uint32   `json:"number"`
-	Verdict  string   `json:"verdict"` // or "DEPENDS" when arguments decide that were not given
+	Verdict  string   `json:"verdict"` // or [Depends]
 	Because  string   `json:"because"`
-	Rule     string   `json:"rule,omitempty"` // FILE:LINE:COLUMN of what decides
+	Rule     string   `json:"rule,omitempty"` // FILE:LINE:COLUMN of the rule or default action that decides
 	Comment  string   `json:"comment,omitempty"`
 	Cases    []Case   `json:"cases,omitempty"`
 	Remedies []Remedy `json:"-"` // what would let a denied call through
 }
 
-// Case is one of the verdicts of a call whose arguments decide.
+// Case is one of the verdicts on a call whose arguments decide.
 type Case struct {
 	When    string   `json:"when"`
 	Verdict string   `json:"verdict"`
@@ -91,10 +91,10 @@ type Case struct {
 	Brief   string   `json:"-"` // When in few words, or ""
 
 	passes bool
-	other  bool // it is for what no condition meets
+	other  bool // for the calls that meet no condition
 }
 
-// Depends is the verdict of a call that its arguments decide.
+// Depends stands for the verdict on a call when its omitted arguments decide.
 const Depends = "DEPENDS"
 
 // Run returns the program's verdict on a call whose omitted arguments are 0.
@@ -119,7 +119,7 @@ func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 	return x, err
 }
 
-// verdict is Explain without Changes; passes reports whether the call gets through with
+// verdict is Explain without Remedies; passes reports whether the call gets through with
 // all arguments.
 func (e *Explainer) verdict(c CallPattern) (x *Explanation, passes bool, err error) {
 	arch := e.Policy.Target.Arch
@@ -249,8 +249,8 @@ func (e *Explainer) multiplexedRule(c CallPattern, v bpf.Verdict) *seccomp.Rule 
 	return nil
 }
 
-// truncated reports whether a call passes more bits than the kernel reads in an
-// argument that decides.
+// truncated reports whether an argument that decides has more bits than the kernel
+// reads.
 func (e *Explainer) truncated(c CallPattern) bool {
 	if unconditional(e.Policy, c.Name) {
 		return false
@@ -271,7 +271,7 @@ func isDefault(p *seccomp.Policy, s specs.LinuxSyscall) bool {
 	return actions.Same(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 }
 
-// cases lists what the arguments that were not given decide: one case for all
+// cases lists what the omitted arguments decide: one case for all
 // conditions of rules with the same verdict, and one for what no such condition
 // covers. The program says which calls get a verdict; a condition is in a case
 // when some call that meets it does.

@@ -18,7 +18,7 @@ import (
 // Severity says how much a finding matters.
 type Severity string
 
-// The severities, worst first. Info is what a careful author may well want.
+// The severities, worst first. Info is for what may well be intended.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
