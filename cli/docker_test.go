@@ -62,6 +62,22 @@ func TestFlagsOfDocker(t *testing.T) {
 	}
 }
 
+// What minirun has is not also in the list of what it does not have, where nobody
+// would find the entry.
+func TestFlagsOfDockerAreNotShadowed(t *testing.T) {
+	app := testApp()
+	run := app.Command("run")
+	for _, f := range dockerFlags() {
+		for _, own := range slices.Concat(run.Flags, app.Flags) {
+			for _, name := range own.Names() {
+				if name == f.name || name == f.short {
+					t.Errorf("--%s is one of minirun's own flags", f.name)
+				}
+			}
+		}
+	}
+}
+
 // A flag that only Docker has is accepted with the value that Docker gives it
 // by itself. With another it is an error that says what to do instead.
 func TestFlagsOfDockerAlone(t *testing.T) {

@@ -63,7 +63,7 @@ func runFlags() []ucli.Flag {
 		text(topicFiles, "gpus", "", "give access to GPUs by CDI; `GPUS` is all, a number, or device=NAME").with(oneOf("all")),
 		text(topicFiles, "shm-size", "", "limit /dev/shm to `SIZE` instead of 64m"),
 
-		alias(choice(topicIsolation, "network", "none", "use `NETWORK`: none, which has only a loopback device, or host; --net for short").with(oneOf(config.Networks()...)), "net"),
+		alias(list(topicIsolation, "network", "", "use `NETWORK`: none, which has only a loopback device, or host; --net for short (default: none)").with(oneOf(config.Networks()...)), "net"),
 		text(topicIsolation, "ipc", "", "use the IPC namespace and /dev/shm of `MODE`: private, none (no /dev/shm) or host").with(oneOf(config.IPCs()...)),
 		text(topicIsolation, "pid", "", "share the host's processes if `MODE` is host").with(oneOf("host")),
 		text(topicIsolation, "uts", "", "share the host's name if `MODE` is host").with(oneOf("host")),
@@ -159,7 +159,7 @@ func onByDefault(f *toggleFlag) *toggleFlag {
 }
 
 // alias adds a name to a flag.
-func alias(f *textFlag, name string) *textFlag {
+func alias(f *listFlag, name string) *listFlag {
 	f.names = append(f.names, name)
 	f.Aliases = f.names[1:]
 	return f

@@ -27,6 +27,9 @@ func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 		return nil, err
 	}
 	profile, err := seccomp.Parse(name, data)
+	if err != nil && hintOf(err) == "" {
+		return nil, &hintedError{err, "'minirun seccomp edit' prints Docker's default profile, as an example of the format"}
+	}
 	if err != nil {
 		return nil, err
 	}

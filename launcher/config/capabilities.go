@@ -31,14 +31,14 @@ var defaultCapabilities = [...]string{
 	"CAP_SYS_CHROOT",
 }
 
-// BoundingSet gives the capabilities that `docker run` gives for the same
-// --cap-add, --cap-drop and --privileged, as sorted CAP_ names. Names are taken
-// in either case and with or without CAP_; ALL stands for every capability.
+// BoundingSet returns the capabilities that `docker run` gives for the same
+// --cap-add, --cap-drop and --privileged, as sorted CAP_ names. Names can be in
+// either case and with or without CAP_; ALL means every capability.
 //
 //   - privileged: all of them, whatever add and drop say;
 //   - add ALL: all but drop;
 //   - drop ALL: add alone;
-//   - else: the defaults without drop, and add. What is in both is added.
+//   - else: the defaults without drop, and add. A capability in both is added.
 //
 // An unknown name is an [Error] with a suggestion.
 func BoundingSet(add, drop []string, privileged bool) ([]string, error) {
@@ -65,7 +65,7 @@ func BoundingSet(add, drop []string, privileged bool) ([]string, error) {
 	return slices.Compact(set), nil
 }
 
-// AllCapabilities are the capabilities that this version knows, as CAP_ names
+// AllCapabilities returns the capabilities that this version knows, as CAP_ names
 // in the order of linux/capability.h.
 func AllCapabilities() []string {
 	known := capability.ListKnown()
@@ -76,12 +76,12 @@ func AllCapabilities() []string {
 	return names
 }
 
-// capabilityNames brings what a user typed to CAP_ names; all reports whether
-// ALL was among it.
+// capabilityNames returns the CAP_ names of what a user typed; all reports whether
+// ALL is among it.
 func capabilityNames(flag string, typed []string) (names []string, all bool, err error) {
 	known := AllCapabilities()
 	for _, t := range typed {
-		name := strings.ToUpper(strings.TrimSpace(t))
+		name := strings.ToUpper(t)
 		if name == "ALL" {
 			all = true
 			continue
@@ -107,7 +107,7 @@ func unknownCapability(flag, typed, name string, known []string) error {
 	return e
 }
 
-// CapabilityName is the name of a capability as capabilities(7) has it.
+// CapabilityName returns the name of a capability in capabilities(7).
 func CapabilityName(c capability.Cap) string {
 	return "CAP_" + strings.ToUpper(c.String())
 }

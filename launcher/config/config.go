@@ -1,30 +1,31 @@
 // Package config turns the flags of a launch, which are spelled as those of
 // `docker run`, into typed values.
 //
-// Nothing here touches the machine: [Parse] reads no file except for the working
-// directory's name, which a relative path needs, and changes nothing. What a
-// value means on this host (a device's number, whether a capability can be
-// given) is package launcher's to find out, with [Config] in hand.
+// Nothing here touches the machine: [Parse] reads nothing except the working
+// directory's name, for relative paths, and changes nothing. Package launcher finds
+// out what the values of a [Config] mean on this host: a device's number, or whether
+// a capability can be given.
 package config
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Flags are the flags that were given, by their long names without dashes, each
 // with its values in the order of the command line. A switch has the values
-// "true" and "false". Of a flag that takes one value the last one counts.
+// "true" and "false". The last value of a flag that takes one counts.
 type Flags map[string][]string
 
-// Config is what the flags of a launch say. Its zero values are what holds
-// where nothing was said, except for those that [Parse] fills in.
+// Config has the values of the flags of a launch. Flags that were not given leave
+// zero values, except for those that [Parse] fills in.
 type Config struct {
 	Args       []string  // the command and its arguments, without the entry point; empty is the image's
-	Entrypoint *[]string // takes the place of the image's entry point and command; nil is the image's
+	Entrypoint *[]string // replaces the image's entry point and command; nil is the image's
 	Env        []string  // NAME=VALUE, later ones win
 	User       string    // [USER|UID][:GROUP|:GID]
 	Groups     []string  // further groups, names or numbers
@@ -46,7 +47,7 @@ type Config struct {
 	Seccomp           string // a profile's file, "default" or "unconfined"
 
 	Mounts  []Mount  // parents before children
-	Volumes []string // the image's, as [spec.Merge] fills them in: absolute paths, parents before children
+	Volumes []string // anonymous volumes: absolute paths; [spec.Merge] adds the image's, and sorts parents before children
 	Devices []Device
 	// DeviceRules are further devices that the container may use, by their numbers.
 	DeviceRules []DeviceRule
@@ -54,7 +55,7 @@ type Config struct {
 	ReadOnly    bool  // the root file system is read-only
 	ShmSize     int64 // bytes of /dev/shm
 	// Unmasked is --security-opt systempaths=unconfined: no path of /proc and /sys is
-	// hidden or read-only.
+	// masked or read-only.
 	Unmasked bool
 
 	Network    Network
@@ -73,9 +74,9 @@ type Config struct {
 
 	Name        string            // "" is the container's ID
 	IDFile      string            // a file to write the container's ID to, or ""
-	Labels      map[string]string // the user's, which the image's come under
+	Labels      map[string]string // the user's, which override the image's
 	Annotations map[string]string
-	StopSignal  string // what asks the command to end, as [ParseSignal] reads it; "" is SIGTERM
+	StopSignal  string // the signal that asks the command to end, as [ParseSignal] reads it; "" is SIGTERM
 }
 
 // Error is a flag that is refused. Its text is `OP: WHY`.
@@ -88,10 +89,10 @@ type Error struct {
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint says what the user can do, or is empty.
+// Hint returns what the user can do, or "".
 func (e *Error) Hint() string { return e.Help }
 
-// refuse makes an [Error] of a flag's value.
+// refuse returns an [Error] about a flag's value.
 func refuse(flag, value, help, format string, args ...any) error {
 	return &Error{Op: "--" + flag + " " + value, Err: fmt.Errorf(format, args...), Help: help}
 }
@@ -116,20 +117,20 @@ func Parse(flags Flags) (*Config, error) {
 	return c, nil
 }
 
-// flagParser reads flags into c, and notes which it has looked at.
+// flagParser reads flags into c, and records which it has read.
 type flagParser struct {
 	flags Flags
 	seen  map[string]bool
 	c     *Config
 }
 
-// list gives all values of a flag.
+// list returns all values of a flag.
 func (p *flagParser) list(name string) []string {
 	p.seen[name] = true
 	return p.flags[name]
 }
 
-// text gives the last value of a flag, and whether it was given.
+// text returns the last value of a flag, and whether it was given.
 func (p *flagParser) text(name string) (string, bool) {
 	values := p.list(name)
 	if len(values) == 0 {
@@ -138,7 +139,7 @@ func (p *flagParser) text(name string) (string, bool) {
 	return values[len(values)-1], true
 }
 
-// value is text without a difference between "" and not given.
+// value returns the last value of a flag, or "" if it was not given.
 func (p *flagParser) value(name string) string {
 	value, _ := p.text(name)
 	return value
@@ -173,9 +174,18 @@ func (p *flagParser) process() error {
 }
 
 func (p *flagParser) container() error {
-	p.c.Name, p.c.IDFile = p.value("name"), p.value("cidfile")
-	if p.c.Name != "" && !isName(p.c.Name) {
-		return refuse("name", p.c.Name, "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
+	p.c.Name, p.c.IDFile = strings.TrimPrefix(p.value("name"), "/"), p.value("cidfile") // Docker's own names start with /
+	switch {
+	case p.value("name") != "" && !isName(p.c.Name):
+		return refuse("name", p.value("name"), "a name is [a-zA-Z0-9][a-zA-Z0-9_.-]+", "invalid container name")
+	case len(p.c.Name) > maxName:
+		return refuse("name", p.c.Name, "choose a shorter name", "longer than %d bytes", maxName)
+	}
+	for _, text := range p.list("label") {
+		key, _, _ := strings.Cut(text, "=")
+		if strings.ContainsFunc(strings.TrimLeftFunc(key, unicode.IsSpace), unicode.IsSpace) {
+			return refuse("label", text, "write KEY=VALUE", "the key contains white space")
+		}
 	}
 	if err := p.pairs("label", p.c.Labels); err != nil {
 		return err
@@ -183,7 +193,11 @@ func (p *flagParser) container() error {
 	return p.pairs("annotation", p.c.Annotations)
 }
 
-// pairs reads a flag's KEY=VALUE into a map, of which the last of a key counts.
+// maxName is the greatest length of a container's name: it is part of the names of
+// a directory and a cgroup, which have at most 255 bytes.
+const maxName = 200
+
+// pairs reads a flag's KEY=VALUE into a map. The last value of a key counts.
 func (p *flagParser) pairs(flag string, to map[string]string) error {
 	for _, text := range p.list(flag) {
 		key, value, _ := strings.Cut(text, "=")

@@ -64,6 +64,12 @@ func TestNamespaces(t *testing.T) {
 	if c, err = Parse(Flags{"ipc": {""}, "pid": {""}, "uts": {""}, "cgroupns": {""}}); err != nil || c.IPC != IPCPrivate || c.HostPID || c.HostUTS || c.HostCgroup {
 		t.Errorf("got %+v, %v", c, err)
 	}
+	if c, err = Parse(Flags{"ipc": {"shareable"}, "cgroupns": {"private"}}); err != nil || c.IPC != IPCPrivate || c.HostCgroup {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err = Parse(Flags{"name": {"/box"}, "label": {" a=b c"}}); err != nil || c.Name != "box" || c.Labels[" a"] != "b c" {
+		t.Errorf("got %+v, %v", c, err)
+	}
 }
 
 func TestSeccomp(t *testing.T) {
@@ -96,6 +102,14 @@ func TestRefused(t *testing.T) {
 		{"name", "x", "invalid container name"},
 		{"name", "-ab", "invalid container name"},
 		{"name", "a/b", "invalid container name"},
+		{"name", "//ab", "invalid container name"},
+		{"name", "/", "invalid container name"},
+		{"name", strings.Repeat("a", 201), "longer than 200 bytes"},
+		{"label", "a b=c", "contains white space"},
+		{"label", "a\t=c", "contains white space"},
+		{"cap-add", " SYS_ADMIN", "unknown capability"},
+		{"pid", "private", "no such mode"},
+		{"uts", "private", "no such mode"},
 		{"label", "", "a name is missing"},
 		{"label", "=x", "a name is missing"},
 		{"cap-add", "", "unknown capability"},
@@ -118,12 +132,13 @@ func TestRefused(t *testing.T) {
 	} {
 		refused(t, Flags{tt.flag: {tt.value}}, tt.want)
 	}
+	refused(t, Flags{"network": {"none", "none"}}, "a container has one network")
 	refused(t, Flags{"uts": {"host"}, "hostname": {"x"}}, "the names are the host's")
 	refused(t, Flags{"uts": {"host"}, "domainname": {"x"}}, "the names are the host's")
 	refused(t, Flags{"network": {"host"}, "sysctl": {"net.ipv4.ip_forward=1"}}, "the network is the host's")
 	refused(t, Flags{"ipc": {"host"}, "sysctl": {"kernel.shmmax=1"}}, "IPC is the host's")
 	refused(t, Flags{"cgroup-manager": {"systemd"}, "cgroup-parent": {"/a"}}, "not a slice")
-	refused(t, Flags{"seccomp": {"a"}, "security-opt": {"seccomp=b"}}, "--seccomp a says otherwise")
+	refused(t, Flags{"seccomp": {"a"}, "security-opt": {"seccomp=b"}}, "--seccomp a names another profile")
 }
 
 // FuzzParse looks for a value that makes Parse panic, or that it takes without
@@ -136,6 +151,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("tmpfs", "/x:size=1m,mode=700")
 	f.Add("device", "/dev/a:/dev/b:rwm")
 	f.Add("cpus", "1/2")
+	f.Add("cpus", "1e-1")
+	f.Add("volume", "/a")
 	f.Add("ulimit", "nofile=100:-1")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		c, err := Parse(Flags{name: {value}})

@@ -10,12 +10,12 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/parser"
 )
 
-// Device is one --device: a node of the host's, or a directory of nodes, and
-// where and how the container has it.
+// Device is one --device: a node of the host, or a directory of nodes, its place in
+// the container, and what the container may do with it.
 type Device struct {
 	Flag   string // as it was typed, for messages
-	Host   string // an absolute path of the host's
-	Target string // an absolute path of the container's, cleaned
+	Host   string // an absolute path on the host
+	Target string // an absolute path in the container, cleaned
 	Access string // of r, w and m (mknod)
 }
 
@@ -26,7 +26,7 @@ type DeviceRule struct {
 	Access       string // of r, w and m (mknod)
 }
 
-// CDIDevice is a device that a description of the Container Device Interface names.
+// CDIDevice is a device of the Container Device Interface.
 type CDIDevice struct {
 	Flag string // as it was typed, for messages
 	Name string // VENDOR/CLASS=NAME
@@ -56,7 +56,7 @@ func (p *flagParser) devices() error {
 	if text, given := p.text("gpus"); given {
 		names, err := gpus(text)
 		if err != nil {
-			return refuse("gpus", text, "write all, how many, or device=NAME,...", "%w", err)
+			return refuse("gpus", text, "write all, a number, or device=NAME,...", "%w", err)
 		}
 		for _, name := range names {
 			c.CDIDevices = append(c.CDIDevices, CDIDevice{"--gpus " + text, name})
@@ -70,18 +70,23 @@ func parseDevice(text string) (Device, error) {
 	parts := strings.Split(text, ":")
 	d := Device{Flag: "--device " + text, Host: parts[0], Target: parts[0], Access: "rwm"}
 	switch {
-	case len(parts) == 2 && isAccess(parts[1]):
+	case len(parts) == 2 && isMode(parts[1]):
 		d.Access = parts[1]
 	case len(parts) == 2:
 		d.Target = parts[1]
 	case len(parts) == 3:
 		d.Target, d.Access = parts[1], parts[2]
 	}
-	if len(parts) > 3 || !isAccess(d.Access) || !path.IsAbs(d.Host) || !path.IsAbs(d.Target) {
+	if len(parts) > 3 || !isMode(d.Access) || !path.IsAbs(d.Host) || !path.IsAbs(d.Target) {
 		return d, refuse("device", text, "write HOST[:CONTAINER[:rwm]], for example /dev/fuse, or VENDOR/CLASS=NAME", "not a device")
 	}
 	d.Host, d.Target = path.Clean(d.Host), path.Clean(d.Target)
 	return d, nil
+}
+
+// isMode reports whether text is what --device takes: some of r, w and m, each once.
+func isMode(text string) bool {
+	return isAccess(text) && strings.Count(text, "r") < 2 && strings.Count(text, "w") < 2 && strings.Count(text, "m") < 2
 }
 
 func isAccess(text string) bool {
@@ -112,9 +117,9 @@ func deviceNumber(text string) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// gpus reads --gpus as names of CDI, which is how NVIDIA's and AMD's tools
-// describe their devices: all, a number, or device=NAME,... with quotes around a
-// list, and driver=.
+// gpus reads --gpus: all, a number, or device=NAME,... with quotes around a list,
+// and driver=. It returns names of CDI, with which NVIDIA's and AMD's tools describe
+// their devices.
 func gpus(text string) ([]string, error) {
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
@@ -135,7 +140,7 @@ func gpus(text string) ([]string, error) {
 			names = strings.Split(value, ",")
 		case key == "driver" && (value == "nvidia" || value == "amd"):
 			kind = value + ".com/gpu"
-		case key == "capabilities" || key == "options": // of NVIDIA's hook, which CDI does without
+		case key == "capabilities" || key == "options": // for NVIDIA's hook, which CDI does not use
 		default:
 			return nil, fmt.Errorf("unknown %q", field)
 		}
@@ -151,7 +156,7 @@ func gpus(text string) ([]string, error) {
 	return devices, nil
 }
 
-// gpuNumbers gives the names of that many devices: their numbers.
+// gpuNumbers returns the names of that many devices, which are their numbers.
 func gpuNumbers(count string) ([]string, error) {
 	if count == "all" || count == "-1" {
 		return []string{"all"}, nil

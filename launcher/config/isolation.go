@@ -23,7 +23,7 @@ func Networks() []string { return []string{string(NetworkNone), string(NetworkHo
 type IPC string
 
 const (
-	IPCPrivate IPC = "private" // its own; the default
+	IPCPrivate IPC = "private" // its own; the default. Docker's "shareable" is the same here
 	IPCNone    IPC = "none"    // its own, and no /dev/shm
 	IPCHost    IPC = "host"    // the host's
 )
@@ -44,13 +44,13 @@ func CgroupManagers() []string {
 	return []string{string(CgroupManagerCgroupfs), string(CgroupManagerSystemd)}
 }
 
-// choose reads a flag that takes one of a few values, the first being the
-// default.
-func choose[T ~string](p *flagParser, flag, what string, values []string) (T, error) {
+// choose reads a flag that takes one of a few values; initial is for a flag that is
+// not given or, except for --network, empty.
+func choose[T ~string](p *flagParser, flag, what string, initial T, values []string) (T, error) {
 	value, given := p.text(flag)
 	switch {
 	case !given || value == "" && flag != "network":
-		return T(values[0]), nil
+		return initial, nil
 	case slices.Contains(values, value):
 		return T(value), nil
 	}
@@ -59,10 +59,13 @@ func choose[T ~string](p *flagParser, flag, what string, values []string) (T, er
 
 func (p *flagParser) isolation() (err error) {
 	c := p.c
-	if c.Network, err = choose[Network](p, "network", "network", Networks()); err != nil {
+	if c.Network, err = choose(p, "network", "network", NetworkNone, Networks()); err != nil {
 		return err
 	}
-	if c.CgroupManager, err = choose[CgroupManager](p, "cgroup-manager", "manager", CgroupManagers()); err != nil {
+	if all := p.list("network"); len(all) > 1 {
+		return refuse("network", all[1], "give --network once", "a container has one network")
+	}
+	if c.CgroupManager, err = choose(p, "cgroup-manager", "manager", CgroupManagerCgroupfs, CgroupManagers()); err != nil {
 		return err
 	}
 	if err := p.namespaces(); err != nil {
@@ -74,23 +77,25 @@ func (p *flagParser) isolation() (err error) {
 	return p.limits()
 }
 
-// namespaces reads which namespaces are the host's, and what is set in those
-// that are not.
+// namespaces reads which namespaces are the host's, and the values for those that
+// are not.
 func (p *flagParser) namespaces() (err error) {
 	c := p.c
-	if c.IPC, err = choose[IPC](p, "ipc", "IPC mode", IPCs()); err != nil {
+	if p.value("ipc") == "shareable" { // with containers of --ipc container:NAME, of which there are none
+		c.IPC = IPCPrivate
+	} else if c.IPC, err = choose(p, "ipc", "IPC mode", IPCPrivate, IPCs()); err != nil {
 		return err
 	}
 	for _, ns := range []struct {
-		flag    string
-		private []string // values that mean the container's own
-		host    *bool
+		flag   string
+		values []string
+		host   *bool
 	}{
-		{"pid", []string{"private"}, &c.HostPID},
-		{"uts", []string{"private"}, &c.HostUTS},
-		{"cgroupns", []string{"private"}, &c.HostCgroup},
+		{"pid", []string{"host"}, &c.HostPID},
+		{"uts", []string{"host"}, &c.HostUTS},
+		{"cgroupns", []string{"private", "host"}, &c.HostCgroup},
 	} {
-		mode, err := choose[string](p, ns.flag, "mode", append(ns.private, "host"))
+		mode, err := choose(p, ns.flag, "mode", "", ns.values)
 		if err != nil {
 			return err
 		}
@@ -119,7 +124,7 @@ func (p *flagParser) sysctls() error {
 		}
 		switch of := sysctlNamespace(name); {
 		case of == "":
-			return refuse("sysctl", text, "those that a container can set are net.*, fs.mqueue.* and those of System V IPC", "it is not of a namespace")
+			return refuse("sysctl", text, "a container can set net.*, fs.mqueue.* and those of System V IPC", "it is not of a namespace")
 		case of == "net" && p.c.Network == NetworkHost:
 			return refuse("sysctl", text, "set it on the host with sysctl(8)", "the network is the host's")
 		case of == "ipc" && p.c.IPC == IPCHost:
@@ -130,8 +135,8 @@ func (p *flagParser) sysctls() error {
 	return nil
 }
 
-// sysctlNamespace says which namespace a sysctl belongs to, "net" or "ipc", or
-// "" for all that are the whole machine's.
+// sysctlNamespace returns the namespace that a sysctl belongs to, "net" or "ipc", or
+// "" if it belongs to the whole machine.
 func sysctlNamespace(name string) string {
 	switch name {
 	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
@@ -187,7 +192,7 @@ func (p *flagParser) security() (err error) {
 		}
 	}
 	if given && c.Seccomp != seccomp {
-		return refuse("security-opt", "seccomp="+c.Seccomp, "give one of the two", "--seccomp %s says otherwise", seccomp)
+		return refuse("security-opt", "seccomp="+c.Seccomp, "give one of the two", "--seccomp %s names another profile", seccomp)
 	}
 	return nil
 }

@@ -16,15 +16,18 @@ import (
 // defaultShmSize is Docker's.
 const defaultShmSize = 64 << 20
 
-// minMemory is Docker's lower bound: with less, the container's init cannot start.
+// minMemory is Docker's lower bound: a container's init cannot start with less.
 const minMemory = 6 << 20
 
-// minFiles is a lower bound of the soft limit on open files, which holds while
+// minFiles is the lower bound of the soft limit on open files, which applies while
 // init still mounts: it needs about 30.
 const minFiles = 64
 
-// rlimits reads --ulimit NAME=SOFT[:HARD]; a soft limit alone is the hard one
-// too, and the last of a name counts.
+// maxPids is the kernel's PID_MAX_LIMIT (linux/threads.h).
+const maxPids = 4 << 20
+
+// rlimits reads --ulimit NAME=SOFT[:HARD]. A soft limit alone is the hard one too,
+// and the last limit of a name counts.
 func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 	var limits []specs.POSIXRlimit
 	for _, text := range ulimits {
@@ -50,7 +53,7 @@ func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 type Limits struct {
 	Memory            int64  // bytes
 	MemorySwap        int64  // bytes of memory and swap together; -1 is no limit, 0 twice the memory
-	MemoryReservation int64  // bytes that reclaim leaves the container
+	MemoryReservation int64  // bytes that the container keeps when memory is short
 	CPUs              int64  // billionths of a processor's time
 	CPUPeriod         int64  // microseconds
 	CPUQuota          int64  // microseconds in each period
@@ -60,8 +63,8 @@ type Limits struct {
 	Pids              int64  // processes and threads; -1 is no limit too
 }
 
-// limits reads the flags that become limits of the cgroup. As with Docker 0 is
-// no limit.
+// limits reads the flags that become limits of the cgroup. As with Docker, 0 is no
+// limit.
 func (p *flagParser) limits() (err error) {
 	l := &p.c.Limits
 	if err := p.memory(l); err != nil {
@@ -71,8 +74,12 @@ func (p *flagParser) limits() (err error) {
 		return err
 	}
 	if text, given := p.text("pids-limit"); given {
-		if l.Pids, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return refuse("pids-limit", text, "write how many processes and threads; -1 is no limit", "not a number")
+		const help = "write how many processes and threads; -1 is no limit"
+		if l.Pids, err = strconv.ParseInt(text, 0, 64); err != nil {
+			return refuse("pids-limit", text, help, "not a number")
+		}
+		if l.Pids > maxPids {
+			return refuse("pids-limit", text, help, "more than the %d that Linux can have", maxPids)
 		}
 	}
 	oom, err := p.number("oom-score-adj", -1000, 1000)
@@ -96,13 +103,13 @@ func (p *flagParser) memory(l *Limits) (err error) {
 	const help = "write a number and b, k, m or g, for example 512m"
 	switch {
 	case l.Memory != 0 && l.Memory < minMemory:
-		return refuse("memory", p.value("memory"), help, "less than the least that can be used, 6m")
+		return refuse("memory", p.value("memory"), help, "less than the minimum, 6m")
 	case l.MemorySwap > 0 && l.Memory == 0:
-		return refuse("memory-swap", swap, "give --memory too", "it is a limit to memory and swap together")
+		return refuse("memory-swap", swap, "give --memory too", "it limits memory and swap together")
 	case l.MemorySwap > 0 && l.MemorySwap < l.Memory:
-		return refuse("memory-swap", swap, "it is a limit to memory and swap together; -1 is no limit", "less than --memory")
+		return refuse("memory-swap", swap, "it limits memory and swap together; -1 is no limit", "less than --memory")
 	case l.MemoryReservation != 0 && l.MemoryReservation < minMemory:
-		return refuse("memory-reservation", p.value("memory-reservation"), help, "less than the least that can be used, 6m")
+		return refuse("memory-reservation", p.value("memory-reservation"), help, "less than the minimum, 6m")
 	case l.Memory != 0 && l.MemoryReservation > l.Memory:
 		return refuse("memory-reservation", p.value("memory-reservation"), "", "more than --memory")
 	}
@@ -119,7 +126,10 @@ func (p *flagParser) processors(l *Limits) (err error) {
 		return err
 	}
 	if l.CPUQuota, err = p.number("cpu-quota", 1000, math.MaxInt64); err != nil {
-		return err
+		if n, wrong := strconv.ParseInt(p.value("cpu-quota"), 0, 64); wrong != nil || n > 0 {
+			return err
+		}
+		l.CPUQuota = 0 // as with Docker, a negative quota is no limit
 	}
 	if l.CPUShares, err = p.number("cpu-shares", 2, 262_144); err != nil {
 		return err
@@ -134,13 +144,14 @@ func (p *flagParser) processors(l *Limits) (err error) {
 	return err
 }
 
-// number reads a flag whose value is 0, as when it is not given, or within bounds.
+// number reads a flag whose value is 0, as if it were not given, or within bounds.
+// As with Docker it can be octal, hexadecimal or binary, in Go's notation.
 func (p *flagParser) number(flag string, from, to int64) (int64, error) {
 	text, given := p.text(flag)
 	if !given {
 		return 0, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(text, 0, 64)
 	switch {
 	case err != nil:
 		return 0, refuse(flag, text, "", "not a number")
@@ -180,7 +191,7 @@ func ParseSet(text string) (map[int]bool, error) {
 	return set, nil
 }
 
-// size reads a flag whose value is a number of bytes, 0 where it is not given.
+// size reads a flag whose value is a number of bytes, 0 if it is not given.
 func (p *flagParser) size(flag, example string) (int64, error) {
 	text, given := p.text(flag)
 	if !given {
@@ -204,11 +215,15 @@ func bytes(text string) (int64, error) {
 	return size, nil
 }
 
-// nanoCPUs reads --cpus: a number of processors, such as 1.5 or 1/2, in
-// billionths.
+// nanoCPUs reads --cpus in billionths: a number of processors in Go's notation for
+// rational numbers, such as 1.5, 1/2 or 1e-1.
 func nanoCPUs(text string) (int64, error) {
-	const help = "write how many processors' time, for example 0.5"
-	if len(text) > 32 || strings.Trim(text, "+-.0123456789/") != "" { // no exponents, which may be huge
+	const help = "write a number of processors, for example 0.5"
+	exponent := 0 // its length
+	if i := strings.LastIndexAny(text, "eEpP"); i >= 0 {
+		exponent = len(text) - i - 1
+	}
+	if len(text) > 32 || exponent > 3 { // the number would be huge
 		return 0, refuse("cpus", text, help, "not a number")
 	}
 	cpus, ok := new(big.Rat).SetString(text)

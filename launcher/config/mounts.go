@@ -11,24 +11,24 @@ import (
 	"strings"
 )
 
-// MountType says what a mount shows.
+// MountType is the type of a [Mount].
 type MountType string
 
 const (
-	Bind  MountType = "bind"  // a directory or file of the host's
-	Tmpfs MountType = "tmpfs" // an empty file system in memory
+	Bind   MountType = "bind"   // a directory or file of the host
+	Tmpfs  MountType = "tmpfs"  // an empty file system in memory
+	volume MountType = "volume" // an anonymous volume, which becomes one of [Config.Volumes]
 )
 
-// Recursion is what bind-recursive= names: whether a bind mount brings along
-// what is mounted below its source, and whether a read-only one makes that
-// read-only too.
+// Recursion is what bind-recursive= names: whether a bind mount includes the mounts
+// below its source, and whether a read-only one makes them read-only too.
 type Recursion string
 
 const (
-	RecursionEnabled  Recursion = "enabled"  // along, and read-only where the kernel can (Linux 5.12); the default
-	RecursionDisabled Recursion = "disabled" // not along
-	RecursionWritable Recursion = "writable" // along, and left writable
-	RecursionReadOnly Recursion = "readonly" // along and read-only, or an error
+	RecursionEnabled  Recursion = "enabled"  // included, and read-only if the kernel can do it (Linux 5.12); the default
+	RecursionDisabled Recursion = "disabled" // not included
+	RecursionWritable Recursion = "writable" // included, and writable
+	RecursionReadOnly Recursion = "readonly" // included and read-only, or an error
 )
 
 // Recursions lists the values of bind-recursive=.
@@ -40,8 +40,8 @@ func Recursions() []string {
 type Mount struct {
 	Flag        string // as it was typed, for messages
 	Type        MountType
-	Source      string // of a bind mount: an absolute path of the host's
-	Target      string // an absolute path of the container's, cleaned
+	Source      string // of a bind mount: an absolute path on the host
+	Target      string // an absolute path in the container, cleaned
 	Create      bool   // a missing Source becomes a directory
 	ReadOnly    bool
 	Recursion   Recursion // of a bind mount
@@ -66,7 +66,11 @@ func (p *flagParser) files() (err error) {
 		flag  string
 		parse func(string) (Mount, error)
 	}{{"volume", parseVolume}, {"mount", parseMount}, {"tmpfs", parseTmpfs}} {
-		for _, text := range p.list(group.flag) {
+		all := p.list(group.flag)
+		for i, text := range all {
+			if group.flag == "volume" && slices.Contains(all[:i], text) {
+				continue // as with Docker, which refuses a mount twice only if it is spelled in two ways
+			}
 			m, err := group.parse(text)
 			m.Flag = "--" + group.flag + " " + text
 			if err == nil {
@@ -84,6 +88,31 @@ func (p *flagParser) files() (err error) {
 	slices.SortStableFunc(c.Mounts, func(a, b Mount) int {
 		return strings.Count(a.Target, "/") - strings.Count(b.Target, "/")
 	})
+	return p.takeVolumes()
+}
+
+// takeVolumes moves the anonymous volumes from the mounts to the volumes. These are
+// directories of the root, so a mount above one would hide it.
+func (p *flagParser) takeVolumes() error {
+	c := p.c
+	above := []string{"/proc", "/sys", "/dev"}
+	for _, m := range c.Mounts {
+		if m.Type != volume {
+			above = append(above, m.Target)
+		}
+	}
+	for _, v := range c.Mounts {
+		if v.Type != volume {
+			continue
+		}
+		for _, target := range above {
+			if strings.HasPrefix(v.Target+"/", target+"/") {
+				return &Error{Op: v.Flag, Err: fmt.Errorf("it would be hidden by the mount at %s", target), Help: "use --tmpfs " + v.Target}
+			}
+		}
+		c.Volumes = append(c.Volumes, v.Target)
+	}
+	c.Mounts = slices.DeleteFunc(c.Mounts, func(m Mount) bool { return m.Type == volume })
 	return nil
 }
 
@@ -105,7 +134,7 @@ func (p *flagParser) addMount(m Mount) error {
 	return nil
 }
 
-// bind gives a bind mount with Docker's defaults.
+// bind returns a bind mount with Docker's defaults.
 func bind(source, target string) (Mount, error) {
 	target, err := containerPath(target)
 	return Mount{
@@ -121,11 +150,16 @@ func containerPath(p string) (string, error) {
 	return path.Clean(p), nil
 }
 
-// parseVolume reads -v HOST:CONTAINER[:OPTIONS].
+// parseVolume reads -v [HOST:]CONTAINER[:OPTIONS]; without HOST it is an anonymous
+// volume.
 func parseVolume(text string) (Mount, error) {
 	parts := strings.Split(text, ":")
+	if len(parts) == 1 && strings.HasPrefix(text, "/") {
+		target, err := containerPath(text)
+		return Mount{Type: volume, Target: target}, err
+	}
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" {
-		return Mount{}, refuse("volume", text, "minirun keeps no volumes; give a host path, or --tmpfs CONTAINER", "not HOST:CONTAINER[:OPTIONS]")
+		return Mount{}, refuse("volume", text, "write HOST:CONTAINER[:OPTIONS], for example ./data:/data", "not HOST:CONTAINER[:OPTIONS]")
 	}
 	source := parts[0]
 	if strings.HasPrefix(source, ".") {
@@ -151,8 +185,8 @@ func parseVolume(text string) (Mount, error) {
 
 const propagations = "[r]private, [r]slave"
 
-// setPropagation refuses [r]shared: minirun makes its mounts where the host does
-// not see them, so none of the container's can reach the host.
+// setPropagation refuses [r]shared: minirun mounts in a namespace that the host does
+// not see, so the container's mounts cannot reach the host.
 func setPropagation(m *Mount, text string) error {
 	switch text {
 	case "slave", "rslave", "private", "rprivate":
@@ -164,7 +198,7 @@ func setPropagation(m *Mount, text string) error {
 	return fmt.Errorf("unknown option %q; use ro, rw, %s", text, propagations)
 }
 
-// volumeOptions reads the options of -v, of which there may be one of a kind.
+// volumeOptions reads the options of -v. There can be one of each kind.
 func volumeOptions(m *Mount, text string) error {
 	seen := map[string]string{}
 	for _, option := range strings.Split(text, ",") {
@@ -172,12 +206,12 @@ func volumeOptions(m *Mount, text string) error {
 		switch option {
 		case "ro", "rw":
 			kind, m.ReadOnly = "access", option == "ro"
-		case "z", "Z": // SELinux labels are Docker's to set where it is told to (--selinux-enabled)
+		case "z", "Z": // labels of SELinux, which Docker sets only with dockerd --selinux-enabled
 			kind = "label"
 		case "delegated", "cached", "consistent": // of Docker Desktop's shared folders
 			kind = "consistency"
 		case "nocopy":
-			return errors.New("nocopy is for volumes, and this is a bind mount")
+			return errors.New("nocopy is for volumes; this is a bind mount")
 		default:
 			kind = "propagation"
 			if err := setPropagation(m, option); err != nil {
@@ -192,8 +226,8 @@ func volumeOptions(m *Mount, text string) error {
 	return nil
 }
 
-// parseMount reads --mount type=bind,source=S,target=T[,...] and
-// type=tmpfs,target=T[,...].
+// parseMount reads --mount type=bind,source=S,target=T[,...],
+// type=tmpfs,target=T[,...] and, for an anonymous volume, type=volume,target=T.
 func parseMount(text string) (Mount, error) {
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
@@ -220,10 +254,12 @@ func parseMount(text string) (Mount, error) {
 		m, err = bindFields(values)
 	case Tmpfs:
 		m, err = tmpfsFields(values)
+	case volume:
+		m, err = volumeFields(values)
 	default:
-		return m, fmt.Errorf("type %q: minirun mounts bind and tmpfs", values["type"])
+		return m, fmt.Errorf("unknown type %q; use bind, tmpfs or volume", values["type"])
 	}
-	for _, field := range fields { // not values, whose order is any
+	for _, field := range fields { // not values, which have no order
 		key, _, _ := strings.Cut(field, "=")
 		if key = mountKey(strings.ToLower(key)); err == nil && !mountKeys(m.Type, key) {
 			err = fmt.Errorf("unexpected key %q for type=%s", key, m.Type)
@@ -255,6 +291,24 @@ func mountKeys(t MountType, key string) bool {
 		return t == Tmpfs
 	}
 	return false
+}
+
+// volumeFields reads an anonymous volume.
+func volumeFields(values map[string]string) (Mount, error) {
+	target, err := containerPath(values["target"])
+	m := Mount{Type: volume, Target: target}
+	switch {
+	case err != nil:
+		return m, err
+	case values["source"] != "":
+		return m, &Error{
+			Op: "--mount source=" + values["source"], Err: errors.New("minirun has no named volumes"),
+			Help: "bind a directory: type=bind,source=HOST,target=" + target,
+		}
+	case values["readonly"] != "":
+		return m, errors.New("a volume that is empty and ends with the container cannot be read-only")
+	}
+	return m, nil
 }
 
 func bindFields(values map[string]string) (Mount, error) {
@@ -359,6 +413,9 @@ func parseTmpfs(text string) (Mount, error) {
 		if !isTmpfsOption(option) {
 			return m, fmt.Errorf("unknown option %q; see tmpfs(5)", option)
 		}
+		if name, value, found := strings.Cut(option, "="); found && !isTmpfsValue(name, value) {
+			return m, fmt.Errorf("invalid value in %q; see tmpfs(5)", option)
+		}
 		opposite := strings.TrimPrefix(option, "no")
 		if opposite == option {
 			opposite = "no" + option
@@ -383,4 +440,23 @@ func isTmpfsOption(option string) bool {
 		return value != ""
 	}
 	return false
+}
+
+// isTmpfsValue reports whether the kernel takes the value of an option
+// (mm/shmem.c, shmem_parse_one).
+func isTmpfsValue(name, value string) bool {
+	var err error
+	switch name {
+	case "size", "nr_inodes", "nr_blocks":
+		number := value
+		if last := value[len(value)-1]; strings.ContainsRune("kKmMgGtTpPeE", rune(last)) || last == '%' && name == "size" {
+			number = value[:len(value)-1]
+		}
+		_, err = strconv.ParseUint(number, 0, 64)
+	case "mode":
+		_, err = strconv.ParseUint(value, 8, 32)
+	case "uid", "gid":
+		_, err = strconv.ParseUint(value, 0, 32)
+	}
+	return err == nil
 }

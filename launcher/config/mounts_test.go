@@ -67,8 +67,9 @@ func TestMountsRefused(t *testing.T) {
 		flag, value, want string
 	}{
 		{"volume", "data:/x", `"data" is not a path`},
-		{"volume", "/x", "not HOST:CONTAINER"},
+		{"volume", "x", "not HOST:CONTAINER"},
 		{"volume", "", "not HOST:CONTAINER"},
+		{"volume", "/..", "cannot be /"},
 		{"volume", "/h:x", "not absolute"},
 		{"volume", "/h:/", "cannot be /"},
 		{"volume", "/h:/x:rx", `unknown option "rx"`},
@@ -80,7 +81,10 @@ func TestMountsRefused(t *testing.T) {
 		{"volume", "/h:/x:nocopy", "nocopy is for volumes"},
 		{"mount", "", "not a list of KEY=VALUE"},
 		{"mount", "type=bind,src=/h", "target is required"},
-		{"mount", "src=a,dst=/x", `type "volume"`},
+		{"mount", "src=a,dst=/x", "no named volumes"},
+		{"mount", "type=npipe,dst=/x", `unknown type "npipe"`},
+		{"mount", "type=volume,dst=/x,ro", "cannot be read-only"},
+		{"mount", "dst=/x,tmpfs-size=1m", `unexpected key "tmpfs-size"`},
 		{"mount", "bind,src=/h,dst=/x", `"bind" is not KEY=VALUE`},
 		{"mount", "type=bind,src=h,dst=/x", `"h" is not an absolute path`},
 		{"mount", "type=tmpfs,dst=/x,frob=1", `unexpected key "frob"`},
@@ -99,9 +103,14 @@ func TestMountsRefused(t *testing.T) {
 		{"tmpfs", "", "not absolute"},
 		{"tmpfs", "/x:frob", `unknown option "frob"`},
 		{"tmpfs", "/x:size=", `unknown option "size="`},
+		{"tmpfs", "/x:size=x", `invalid value in "size=x"`},
+		{"tmpfs", "/x:nr_inodes=50%", "invalid value"},
+		{"tmpfs", "/x:mode=9", "invalid value"},
+		{"tmpfs", "/x:uid=root", "invalid value"},
 		{"device", "null", "not a device"},
 		{"device", "", "not a device"},
 		{"device", "/dev/null:/x:rwx", "not a device"},
+		{"device", "/dev/null:/x:rr", "not a device"},
 		{"device", "/dev/null:x", "not a device"},
 		{"device-cgroup-rule", "x", "not TYPE MAJOR:MINOR ACCESS"},
 		{"device-cgroup-rule", "c 1:3 x", "not TYPE"},
@@ -118,6 +127,20 @@ func TestMountsRefused(t *testing.T) {
 	}
 	refused(t, Flags{"volume": {"/h:/x", "/h:/x/"}}, "duplicate mount point /x")
 	refused(t, Flags{"volume": {"/h:/x"}, "tmpfs": {"/x"}}, "duplicate mount point /x")
+	refused(t, Flags{"volume": {"/h:/x", "/x/y"}}, "hidden by the mount at /x")
+	refused(t, Flags{"volume": {"/dev/x"}}, "hidden by the mount at /dev")
+}
+
+// Volumes without a source are a container's own directories. A -v that is given
+// twice counts once.
+func TestVolumes(t *testing.T) {
+	c, err := Parse(Flags{"volume": {"/a", "/h:/x", "/a", "/h:/x"}, "mount": {"type=volume,dst=/b", "dst=/c/../d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"/a", "/b", "/d"}, c.Volumes); diff != "" || len(c.Mounts) != 1 {
+		t.Error(diff, c.Mounts)
+	}
 }
 
 // refused wants an [Error] that says so.

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Real-time signals as glibc numbers them: it keeps the first two for itself.
+// Real-time signals as glibc numbers them: it uses the first two itself.
 const (
 	rtMin = 34
 	rtMax = 64
@@ -33,8 +33,8 @@ func ParseSignal(text string) (unix.Signal, error) {
 	return unix.Signal(number), nil
 }
 
-// offset reads what follows RTMIN or RTMAX: nothing, or the sign and a number. For
-// anything else it returns a number that is out of range.
+// offset reads the text after RTMIN or RTMAX: nothing, or the sign and a number. It
+// returns a number that is out of range for anything else.
 func offset(text string, sign byte) int {
 	if text == "" {
 		return 0

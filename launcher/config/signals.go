@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Signals says what becomes of the signals that reach minirun. Its zero value
-// passes all on.
+// Signals says which signals minirun passes on to the container. The zero value
+// passes on all.
 type Signals struct {
-	Keep      bool          // none is passed on, and one that asks for minirun's end ends the container
-	KillAfter time.Duration // if SIGTERM has not ended the container by then, SIGKILL does
-	KillAtAll bool          // whether KillAfter holds
+	Keep      bool          // none is passed on, and one that would end minirun ends the container
+	KillAfter time.Duration // how long after SIGTERM SIGKILL follows
+	KillAtAll bool          // whether KillAfter applies
 }
 
 func (p *flagParser) signals() error {
@@ -25,16 +25,16 @@ func (p *flagParser) signals() error {
 		}
 	}
 	if text, given := p.text("stop-timeout"); given {
-		seconds, err := strconv.ParseInt(text, 10, 32)
+		seconds, err := strconv.ParseInt(text, 0, 32)
 		if err != nil {
-			return refuse("stop-timeout", text, "write how many seconds; -1 is no limit", "not a number")
+			return refuse("stop-timeout", text, "write a number of seconds; -1 is no limit", "not a number")
 		}
 		s.KillAtAll, s.KillAfter = seconds >= 0, time.Duration(seconds)*time.Second
 	}
 	return nil
 }
 
-// attach reads -a, which names the streams that are not to be left out.
+// attach reads -a, which names the streams that are passed on.
 func (p *flagParser) attach() error {
 	names := p.list("attach")
 	for i, name := range names {

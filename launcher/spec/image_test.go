@@ -14,12 +14,12 @@ func TestMergeImage(t *testing.T) {
 		Cmd: []string{"sh"}, StopSignal: "SIGQUIT", Labels: map[string]string{"org.systemd.property.CPUWeight": "1", "a": "image", "maker": "somebody"},
 		Volumes: []string{"/data", "/data/sub/", "/own", "/tmp/../twice", "/twice"},
 	}
-	flags := config.Config{Mounts: []config.Mount{{Target: "/own"}}, Labels: map[string]string{"a": "b"}}
+	flags := config.Config{Mounts: []config.Mount{{Target: "/own"}}, Volumes: []string{"/flag"}, Labels: map[string]string{"a": "b"}}
 	c, err := Merge(flags, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"/data", "/data/sub", "/twice"}, c.Volumes); diff != "" {
+	if diff := cmp.Diff([]string{"/data", "/data/sub", "/flag", "/twice"}, c.Volumes); diff != "" {
 		t.Error(diff)
 	}
 	want := map[string]string{"a": "b", "maker": "somebody", StopSignalKey: "SIGQUIT"}

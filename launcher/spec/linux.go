@@ -8,8 +8,8 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// maskedPaths and readonlyPaths hide or freeze what /proc and /sys tell of the
-// host and let be changed of it (moby/oci/defaults.go).
+// maskedPaths and readonlyPaths keep the container from reading and changing the
+// host through /proc and /sys (moby/oci/defaults.go).
 var (
 	maskedPaths = [...]string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -51,7 +51,7 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 	return l
 }
 
-// number gives a device's number, or nil for any.
+// number returns a device's number, or nil for any.
 func number(n int64) *int64 {
 	if n < 0 {
 		return nil
@@ -59,7 +59,7 @@ func number(n int64) *int64 {
 	return &n
 }
 
-// namespaces lists those that the container has of its own.
+// namespaces returns the namespaces that are the container's own.
 func namespaces(c *config.Config) []specs.LinuxNamespace {
 	var own []specs.LinuxNamespace
 	for _, ns := range []struct {
@@ -83,8 +83,8 @@ func namespaces(c *config.Config) []specs.LinuxNamespace {
 // cpuPeriod is the kernel's default CFS period in microseconds.
 const cpuPeriod = 100_000
 
-// resources turns the limits into the spec's. The first device rule is for all
-// devices: none, or with --privileged any.
+// resources returns the limits of the cgroup. The first device rule is about all
+// devices: it denies them, or allows them with --privileged.
 func resources(c *config.Config, host Host) *specs.LinuxResources {
 	r := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: c.Privileged, Access: "rwm"}},
@@ -115,8 +115,8 @@ func resources(c *config.Config, host Host) *specs.LinuxResources {
 	return r
 }
 
-// memory gives the limits of memory, or nil where there are none. Without another
-// limit as much swap can be used as memory, which is Docker's default.
+// memory returns the limits of memory, or nil if there are none. Docker's default is
+// that as much swap can be used as memory.
 func memory(l config.Limits, host Host) *specs.LinuxMemory {
 	var m specs.LinuxMemory
 	if l.Memory != 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// mounts gives the container's mounts, parents before children. A mount of the
-// user's replaces the default one at its place.
+// mounts returns the container's mounts, parents before children. A mount of the
+// flags replaces the default one at its place.
 func mounts(c *config.Config, host Host) []specs.Mount {
 	all := slices.DeleteFunc(defaultMounts(c), func(m specs.Mount) bool {
 		return m.Destination == shmDir && c.IPC == config.IPCNone ||
@@ -25,7 +25,8 @@ func mounts(c *config.Config, host Host) []specs.Mount {
 // shmDir is where POSIX shared memory is (shm_overview(7)).
 const shmDir = "/dev/shm"
 
-// defaultMounts are the ones that Docker gives every container (moby/oci/defaults.go).
+// defaultMounts returns the mounts that Docker gives every container
+// (moby/oci/defaults.go).
 func defaultMounts(c *config.Config) []specs.Mount {
 	access := "ro"
 	if c.Privileged {
@@ -60,9 +61,8 @@ func userMount(m config.Mount, host Host) specs.Mount {
 	return specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: options}
 }
 
-// readOnly gives the option of a read-only bind mount: rro is for all that is
-// mounted below it too. As with Docker it is so without being asked for, on a
-// kernel that can.
+// readOnly returns the option of a read-only bind mount: rro makes the mounts below
+// it read-only too. As with Docker that is the default on a kernel that can do it.
 func readOnly(r config.Recursion, can bool) string {
 	if r == config.RecursionReadOnly || r == config.RecursionEnabled && can {
 		return "rro"

@@ -1,6 +1,6 @@
-// Package spec turns what the flags of a launch and an image's configuration say
-// into an OCI runtime specification. It is pure: what depends on the host or on
-// the container's files comes in as a value.
+// Package spec turns the flags of a launch and an image's configuration into an OCI
+// runtime specification. It is pure: everything that depends on the host or on the
+// container's files is an argument.
 package spec
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// Image is what an image says about how to run it: the part of the OCI image
-// configuration (image-spec, config.md) that a launch needs.
+// Image is the part of an OCI image configuration (image-spec, config.md) that says
+// how to run the image.
 type Image struct {
 	Entrypoint, Cmd, Env         []string
 	User, WorkingDir, StopSignal string
@@ -26,33 +26,33 @@ type Image struct {
 	Volumes                      []string // sorted paths
 }
 
-// Host is what a spec depends on of the machine that it is for.
+// Host has the properties of the machine that a spec depends on.
 type Host struct {
 	Hostname     string   // the host's own
-	Capabilities []string // the bounding set, as far as it can be given
+	Capabilities []string // the bounding set, without what cannot be given
 	AppArmor     string   // the profile to confine with, or ""
 	SwapLimit    bool     // the kernel counts swap
 	RecursiveRO  bool     // mount_setattr(2) makes mounts read-only recursively (Linux 5.12)
 	Devices      []Device // the nodes of --device, or with --privileged of /dev
 }
 
-// Device is a device node, and what the container may do with it.
+// Device is a device node and the access of the container to it.
 type Device struct {
 	specs.LinuxDevice
 	Access string
 }
 
-// Container is what a spec needs to know of the container that it is for.
+// Container has the properties of the container that a spec depends on.
 type Container struct {
-	ID          string // its name and, without another, its host name
+	ID          string // its name and, unless another is set, its host name
 	Root        string // the root file system, an absolute path
 	CgroupsPath string
 	User        specs.User
-	Home        string // of User; HOME where nothing else sets it
+	Home        string // of User: HOME unless something else sets it
 }
 
-// Merge fills in what the image says and the flags do not. The result has a
-// command, or Merge returns an error: ErrNoCommand.
+// Merge fills in from the image what the flags leave out. It returns [ErrNoCommand]
+// if neither has a command.
 func Merge(c config.Config, image Image) (*config.Config, error) {
 	switch {
 	case c.Entrypoint != nil:
@@ -85,9 +85,9 @@ func Merge(c config.Config, image Image) (*config.Config, error) {
 	return &c, nil
 }
 
-// labels are the image's, with the user's on top. They become annotations, and
-// libcontainer takes those that begin with org.systemd.property. for properties of
-// the container's systemd unit: those an image does not set.
+// labels returns the image's labels, overridden by the user's. They become
+// annotations, and libcontainer sets properties of the container's systemd unit from
+// those that start with org.systemd.property.; an image must not do that.
 func labels(image Image, own map[string]string) map[string]string {
 	all := maps.Clone(image.Labels)
 	if all == nil {
@@ -98,10 +98,10 @@ func labels(image Image, own map[string]string) map[string]string {
 	return all
 }
 
-// volumes are the image's, except for those that a mount of the flags takes the
-// place of.
+// volumes returns the flags' volumes and the image's, except for those that a mount
+// of the flags replaces.
 func volumes(c *config.Config, image Image) ([]string, error) {
-	var all []string
+	all := slices.Clone(c.Volumes)
 	for _, volume := range image.Volumes {
 		target := path.Clean(volume)
 		switch {
@@ -121,12 +121,12 @@ func volumes(c *config.Config, image Image) ([]string, error) {
 // (image-spec, conversion.md).
 const StopSignalKey = "org.opencontainers.image.stopSignal"
 
-// ErrNoCommand says that neither the flags nor the image name a command.
+// ErrNoCommand is the error if neither the flags nor the image name a command.
 var ErrNoCommand = errors.New("no command given, and the image names none")
 
-// New describes the container: what `docker run` hands to its runtime for the
-// same flags, without the seccomp filter, which minirun installs itself. c comes
-// from [Merge].
+// New returns the specification that `docker run` gives to its runtime for the same
+// flags, without the seccomp filter, which minirun installs itself. c comes from
+// [Merge].
 func New(c *config.Config, host Host, at Container) *specs.Spec {
 	hostname := c.Hostname
 	if hostname == "" && c.Network == config.NetworkHost {
@@ -179,9 +179,9 @@ func process(c *config.Config, host Host, at Container, hostname string) *specs.
 	return p
 }
 
-// capabilities are Docker's: the whole bounding set for root, none for another
-// user, who gets from it what a set-uid or file capability grants; inheritable
-// and ambient always empty.
+// capabilities returns what Docker gives: root has the whole bounding set, and
+// another user has none of it until a set-user-ID bit or a file capability grants it.
+// Inheritable and ambient are always empty.
 func capabilities(bounding []string, uid uint32) *specs.LinuxCapabilities {
 	caps := &specs.LinuxCapabilities{Bounding: bounding}
 	if uid == 0 {
@@ -190,12 +190,12 @@ func capabilities(bounding []string, uid uint32) *specs.LinuxCapabilities {
 	return caps
 }
 
-// defaultPath is the PATH of a container whose image sets none, as Docker's.
+// defaultPath is Docker's PATH for a container whose image sets none.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// environment is the container's: Docker's PATH, HOSTNAME, TERM and HOME, then
-// the image's and the user's on top. As with Docker, an entry without = is left
-// out, and takes an earlier one of its name with it.
+// environment returns the container's environment: Docker's PATH, HOSTNAME, TERM and
+// HOME, overridden by the image's and then the user's variables. As with Docker, an
+// entry without = removes an earlier one of its name.
 func environment(c *config.Config, hostname, home string) []string {
 	env := []string{defaultPath, "HOSTNAME=" + hostname}
 	if c.Terminal {
