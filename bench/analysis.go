@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// analyses are commands that people wait for: each compiles profiles for several
-// sets of capabilities, and looks at every call with all arguments.
+// analyses are the commands that take longest: each compiles profiles for several
+// sets of capabilities, and analyzes every call for all arguments.
 func (l *lab) analyses() [][]string {
 	mine := l.path("mine.json")
 	return [][]string{
@@ -23,8 +23,8 @@ func (l *lab) analyses() [][]string {
 	}
 }
 
-// analyze prints the absolute times of the analyses, since they have no peer; when old
-// is another build of minirun, its times too, and the ratio to them.
+// analyze prints the absolute times of the analyses, since they have no peer. If old
+// is another build of minirun, it prints that one's times too, and the ratios.
 func (l *lab) analyze(old string, rounds int) error {
 	gated, err := exec.Command(l.minirun, "seccomp", "edit", "--gate", "CAP_AUDIT_CONTROL=@chown").Output()
 	if err != nil {
@@ -65,7 +65,7 @@ func (l *lab) analyze(old string, rounds int) error {
 	return w.Flush()
 }
 
-// timed appends the time of one run. Status 1 is an answer: there are differences.
+// timed appends the time of one run. Status 1 is not a failure: there are differences.
 func timed(times []time.Duration, program string, args []string) ([]time.Duration, error) {
 	begin := time.Now()
 	err := exec.Command(program, args...).Run()

@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// lab is what the peers need: one root file system, unpacked, a bundle around
-// it, and minirun's filter as a file. It is all in one folder.
+// lab is a directory with everything that the peers need: one unpacked root file
+// system, a bundle around it, and minirun's filter as a file.
 type lab struct {
 	minirun, image string
 	dir            string
@@ -56,8 +56,8 @@ func (l *lab) close() {
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
 
-// unpackRoot lets minirun itself write the image's files out, so that every
-// peer starts from the same root.
+// unpackRoot unpacks the image's files with minirun itself, so that every peer starts
+// from the same root.
 func (l *lab) unpackRoot() error {
 	root := l.path("rootfs")
 	if err := os.Mkdir(root, 0o755); err != nil {
@@ -76,8 +76,8 @@ func (l *lab) unpackRoot() error {
 	return errors.Join(untar.Run(), tar.Wait())
 }
 
-// writeBundle makes an OCI bundle of the container that minirun starts, and that
-// dockerd would have runc start for `docker run --network none`.
+// writeBundle writes an OCI bundle of the container that minirun starts, which is
+// also the one that runc starts for `docker run --network none`.
 func (l *lab) writeBundle() error {
 	flat, err := os.ReadFile(l.path("seccomp.json"))
 	if err != nil {
@@ -133,7 +133,7 @@ func (l *lab) writeBundle() error {
 	return os.WriteFile(l.path("config.json"), data, 0o600)
 }
 
-// etcMounts binds files of the lab's over those of /etc that are a container's own.
+// etcMounts binds files of the lab over those of /etc that each container has of its own.
 func (l *lab) etcMounts() ([]specs.Mount, error) {
 	var mounts []specs.Mount
 	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
@@ -150,7 +150,7 @@ func (l *lab) etcMounts() ([]specs.Mount, error) {
 // benchImage is the name of the image that podman and docker import.
 const benchImage = "minirun-bench:latest"
 
-// peers lists minirun first.
+// peers returns the ways to start a container, minirun first.
 func (l *lab) peers() []*peer {
 	oci := func(name string) *peer {
 		return &peer{name: name, command: func() *exec.Cmd {

@@ -1,16 +1,16 @@
-// Bench launches /bin/true by minirun and by its peers, in turn within one run, each
-// on a machine at rest and under the same seccomp filter, and prints the medians and
-// minirun's ratio to each. Ratios are what to quote: the absolute times are this
-// machine's, now. Then it prints what memory minirun takes to pull some tarballs,
-// of which two are made to take much.
+// Bench launches /bin/true with minirun and with its peers, in turn within one run,
+// each on an idle machine and under the same seccomp filter, and prints the medians
+// and minirun's ratio to each. Quote the ratios: absolute times depend on the machine
+// and its load. Then it prints the memory that minirun needs to pull some tarballs, two
+// of which are made to need much.
 //
 //	bench -minirun PATH -image NAME [-n ROUNDS] [-old PATH] [-analysis]
 //
-// Then it times what people wait for while they write a profile, beside an older build
-// of minirun if one is given; -analysis leaves the launches out, and needs no root.
+// Last it times the analyses of profiles, beside an older build of minirun if one is
+// given; -analysis does only that, and needs no root.
 //
-// Needs root. A peer that is not installed, or that cannot start a container
-// here, is listed with the reason and takes no part.
+// Needs root. A peer that is not installed, or that cannot start a container here, is
+// listed with the reason and skipped.
 package main
 
 import (
@@ -50,7 +50,7 @@ func bench(minirun, image, old string, rounds int, only bool) error {
 		defer func() { _ = os.RemoveAll(dir) }()
 		return (&lab{minirun: minirun, dir: dir}).analyze(old, rounds)
 	}
-	// A signal ends the program being measured; what set-up made is removed by the defers.
+	// A signal ends the program being measured; the deferred functions clean up.
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 
@@ -75,7 +75,7 @@ func launches(lab *lab, rounds int, interrupted <-chan os.Signal) error {
 		peers = append(peers, p)
 	}
 	for round := range rounds {
-		for i := range peers { // another one begins every round
+		for i := range peers { // each round starts with another one
 			p := peers[(i+round)%len(peers)]
 			if err := p.measure(); err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
@@ -120,8 +120,8 @@ func (p *peer) start() error {
 	return nil
 }
 
-// settle is how long the kernel, and a daemon, may still clear away the container of
-// the peer before: each start is measured as it is on a machine at rest.
+// settle is the time for the kernel, and a daemon, to remove the previous peer's
+// container, so that each start is measured on an idle machine.
 const settle = 50 * time.Millisecond
 
 func (p *peer) measure() error {
@@ -141,7 +141,7 @@ func (p *peer) measure() error {
 	return nil
 }
 
-// report prints a row a peer; the first one is what the others are compared with.
+// report prints a row for each peer, and compares the first one with the others.
 func report(peers []*peer) error {
 	if len(peers) == 0 {
 		return errors.New("nothing could be measured")
@@ -156,8 +156,8 @@ func report(peers []*peer) error {
 	return w.Flush()
 }
 
-// ratio is the median of the ratios round by round: a drift of the machine's
-// speed meets both sides of each.
+// ratio returns the median of the ratios of each round: a drift of the machine's speed
+// affects both sides of a ratio.
 func ratio(a, b []time.Duration) float64 {
 	ratios := make([]float64, len(a))
 	for i := range a {

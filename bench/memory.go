@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 )
 
-// tarballs are what the memory of a pull is measured with.
+// tarballs are the images whose pull is measured.
 var tarballs = []struct {
 	name  string
 	write func(w *tar.Writer) error
@@ -33,7 +33,7 @@ var tarballs = []struct {
 	{"50000 empty files", func(w *tar.Writer) error {
 		return headers(w, 50000, func(i int) *tar.Header { return &tar.Header{Name: fmt.Sprint("dir/file", i), Mode: 0o644} })
 	}},
-	{"1000 folders, each with a header of 1 MiB", func(w *tar.Writer) error {
+	{"1000 directories, each with a header of 1 MiB", func(w *tar.Writer) error {
 		comment := map[string]string{"comment": strings.Repeat("x", 1<<20-1024)}
 		return headers(w, 1000, func(i int) *tar.Header {
 			return &tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(i), Mode: 0o755, PAXRecords: comment}
@@ -50,7 +50,7 @@ func headers(w *tar.Writer, count int, header func(i int) *tar.Header) error {
 	return nil
 }
 
-// reportMemory prints the most memory that minirun takes to pull each tarball.
+// reportMemory prints minirun's peak memory for the pull of each tarball.
 func (l *lab) reportMemory() error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\npull of a tarball of\tpacked MiB\tpeak memory MiB\t")

@@ -23,8 +23,8 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// underProgram is a launch past all that the command line checks before: whatever
-// the program is, it goes to the arming thread.
+// underProgram is a launch without the checks of the command line: any program
+// reaches the arming thread.
 type underProgram struct {
 	Name    string
 	Program []unix.SockFilter
@@ -91,8 +91,8 @@ func launchChild() error {
 	return errors.Join(err, overlay.Unmount())
 }
 
-// runUnder has a child launch `touch` under a program. It wants that to fail with
-// one of the messages, and the command never to run.
+// runUnder has a child launch `touch` under a program. The launch must fail with one
+// of the messages, and the command must not run.
 func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
 	t.Helper()
 	name, volume := containerName(t), t.TempDir()
@@ -114,8 +114,7 @@ func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
 	wantNothingOf(t, name)
 }
 
-// A program that the kernel refuses is never run without: the command does not
-// start, and nothing is left.
+// If the kernel refuses a program, the command does not start, and nothing is left.
 func TestArmingFails(t *testing.T) {
 	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
 	for name, program := range map[string][]unix.SockFilter{
@@ -131,8 +130,8 @@ func TestArmingFails(t *testing.T) {
 	}
 }
 
-// Under a program that kills for every call the command's execve is the first: it
-// ends as a command that its filter kills, and nothing hangs.
+// Under a program that kills on every call the first call is the command's execve: the
+// launch ends like a command that its filter kills, and nothing hangs.
 func TestArmingKills(t *testing.T) {
 	for range 10 {
 		runUnder(t, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS}}, "status 159")
@@ -151,9 +150,9 @@ var exitProgram = []byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x0
 	"\x00\x10\x00\x00\x00\x00\x00\x00" +
 	"\xb8\x3c\x00\x00\x00\x31\xff\x0f\x05")
 
-// startedUnder launches a program that makes no call but exit, under a profile that
-// lets through that and execve, and does the action for every other call. futex_waitv
-// moves the horizon: none gets ENOSYS instead.
+// startedUnder launches a program that makes no call except exit, under a profile that
+// allows exit and execve, and takes the action for every other call. It names
+// futex_waitv so that newer calls do not get ENOSYS instead.
 func startedUnder(t *testing.T, action string, errno int, flags ...string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -178,7 +177,7 @@ func startedUnder(t *testing.T, action string, errno int, flags ...string) {
 	}
 }
 
-// A start makes no call but execve once the filter is there, whatever it is like.
+// After the filter is installed a start makes no call except execve, whatever its flags.
 func TestOnlyExecve(t *testing.T) {
 	requires(t, amd64)
 	for _, flags := range [][]string{
@@ -195,7 +194,7 @@ func TestOnlyExecve(t *testing.T) {
 		{"-v", "/proc:/proc"},
 	} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
-			for range 5 { // what threads do differs from start to start
+			for range 5 { // threads behave differently from start to start
 				startedUnder(t, "SCMP_ACT_KILL_PROCESS", 0, flags...)
 			}
 		})
@@ -255,7 +254,7 @@ func confinedChild() error {
 	return unix.Exec(os.Getenv("PROGRAM"), os.Args, os.Environ())
 }
 
-// Without seccomp filters there is no start, but an explanation.
+// A kernel without seccomp filters starts nothing, and the error says why.
 func TestNoSeccomp(t *testing.T) {
 	name := containerName(t)
 	cmd := confined(t, unix.SYS_SECCOMP, "--name", name, "debian", "true")

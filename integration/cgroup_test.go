@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hierarchies are the folders of all that the host has mounted of cgroups.
+// hierarchies returns the directories of the cgroup hierarchies that the host has mounted.
 func hierarchies(t *testing.T) []string {
 	t.Helper()
 	if exists("/sys/fs/cgroup/cgroup.procs") {
@@ -52,7 +52,7 @@ func TestJoinsCgroups(t *testing.T) {
 	}
 }
 
-// As with runc the container may use every processor, whatever the launcher may.
+// As with runc the container may use every processor, even if the launcher may not.
 func TestProcessors(t *testing.T) {
 	want, err := exec.Command("getconf", "_NPROCESSORS_ONLN").Output()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// minirun prepares a run with a runtime folder of the test's own.
+// minirun prepares a run with a runtime directory of the test's own.
 func minirun(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(testBed.minirun, args...)
@@ -25,13 +25,14 @@ func minirun(t *testing.T, args ...string) *exec.Cmd {
 type launched struct {
 	*exec.Cmd
 	name   string
-	state  string // its folder below the runtime folder
+	state  string // its directory below the runtime directory
 	stderr bytes.Buffer
 	// pid1 is the container's PID 1, as the host numbers it.
 	pid1 int
 }
 
-// containerName is one that no other test has, nor another user of this machine.
+// containerName returns a name that neither another test nor another user of this
+// machine has.
 func containerName(t *testing.T) string {
 	t.Helper()
 	return strings.ToLower(strings.NewReplacer("/", "-", " ", "-", "#", "").Replace(t.Name())) + "-" + strconv.Itoa(os.Getpid())
@@ -55,7 +56,7 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = l.Process.Kill() // it has ended, when all went well
+		_ = l.Process.Kill() // it has ended, if all went well
 		_ = l.Wait()
 	})
 	said := make([]byte, len("ready"))
@@ -114,13 +115,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// gone reports whether no process has the number, not even a dead one.
+// gone reports whether no process has the number, not even a zombie.
 func gone(pid int) bool {
 	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
 	return os.IsNotExist(err)
 }
 
-// wantNothingOf is for starts that fail.
+// wantNothingOf checks that a start that failed left nothing.
 func wantNothingOf(t *testing.T, name string) {
 	t.Helper()
 	if left := of(name); len(left) > 0 {
@@ -128,7 +129,7 @@ func wantNothingOf(t *testing.T, name string) {
 	}
 }
 
-// of lists what leftovers knows of one container.
+// of returns the leftovers of one container.
 func of(name string) []string {
 	var own []string
 	for _, l := range leftovers() {

@@ -14,8 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// asDocker are flags that give the same inside of minirun's containers as of
-// Docker's.
+// asDocker are flags with which minirun's containers look the same inside as Docker's.
 var asDocker = [...]string{
 	"",
 	"--cap-add SYS_ADMIN --cap-drop CHOWN",
@@ -44,8 +43,8 @@ cd /sys/fs/cgroup; grep -s . memory.max memory.low memory.swap.max cpu.max cpu.w
   cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares pids/pids.max cpuset/cpuset.cpus
 ls /sys/class/net; cat /etc/hosts`
 
-// TestAsDocker compares what flags give inside with what a dockerd of the test's
-// own gives. Its version's differences are left out by name.
+// TestAsDocker compares the inside of containers with that of containers of a dockerd
+// that the test starts. Differences of dockerd's version are left out by name.
 func TestAsDocker(t *testing.T) {
 	host := startDockerd(t)
 	for _, flags := range asDocker {
@@ -78,7 +77,7 @@ var (
 	ownMounts = regexp.MustCompile(`^mount (/proc/interrupts|/sys/devices/virtual/powercap|/sys/devices/system/cpu\S*|/run/\.containerenv) `)
 )
 
-// comparableReport is a report without what differs from one container to the next.
+// comparableReport returns a report without what differs from container to container.
 func comparableReport(report string) []string {
 	var lines []string
 	for line := range strings.Lines(randomID.ReplaceAllString(report, "ID")) {

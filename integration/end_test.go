@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A launcher's end, whatever it is, leaves nothing of its container.
+// However a launcher ends, nothing is left of its container.
 
 func TestEndBySignal(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -34,8 +34,8 @@ func TestEndBySignal(t *testing.T) {
 	}
 }
 
-// PID 1 has no default for signals, so SIGTERM does nothing to a sleep, as
-// under Docker; with --init the sleep is not PID 1 and dies of it.
+// Signals have no default action for PID 1, so SIGTERM does not end a sleep, as with
+// Docker; with --init the sleep is not PID 1, and ends.
 func TestTerminatePID1(t *testing.T) {
 	c := launch(t, nil, "perl", "-e", `$SIG{USR1} = sub { print "usr1\n"; exit 9 }; $| = 1; print "ready\n"; sleep 1 while 1`)
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
@@ -118,8 +118,8 @@ func TestKilledLauncher(t *testing.T) {
 	}
 }
 
-// The guard holds nothing of the user's, cannot be reached by way of the terminal
-// or the launcher's process group, and goes with the container.
+// The guard has none of the user's descriptors, gets no signals from the terminal or for
+// the launcher's process group, and ends with the container.
 func TestGuard(t *testing.T) {
 	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
 	guard := guardOf(t, c.Process.Pid)

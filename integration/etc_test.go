@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A kernel that cannot mount as a launch does is told of, and nothing is left.
+// A kernel that lacks a mount call of a launch is an error, and nothing is left.
 func TestOldMounts(t *testing.T) {
 	for what, test := range map[string]struct {
 		call  int
@@ -31,7 +31,7 @@ func TestOldMounts(t *testing.T) {
 	}
 }
 
-// An image with a folder where a container's own file goes.
+// An image can have a directory in the place of a container's own file.
 func TestFolderForFile(t *testing.T) {
 	image, name := t.TempDir(), containerName(t)
 	if err := os.MkdirAll(filepath.Join(image, "etc/hosts"), 0o755); err != nil {

@@ -27,13 +27,13 @@ func TestExecFails(t *testing.T) {
 		content string
 		mode    os.FileMode
 		status  int
-		want    string // after the line's begin
+		want    string // after the start of the line
 	}{
 		"crlf":        {"#!/bin/sh\r\necho hi\r\n", 0o755, 127, "no such file or directory\nhint: the interpreter /bin/sh^M does not exist: the file has CRLF line ends\n"},
 		"gone":        {"#!/no/such -x\n", 0o755, 127, "no such file or directory\nhint: the interpreter /no/such does not exist in the container\n"},
 		"relative":    {"#! sh\n", 0o755, 127, "no such file or directory\nhint: its interpreter sh is not an absolute path\n"},
 		"nameless":    {"#!\n", 0o755, 126, "exec format error\nhint: its first line, #!, names no interpreter\n"},
-		"folder":      {"#!/etc\n", 0o755, 126, "permission denied\nhint: the interpreter /etc may not be executed\n"},
+		"directory":   {"#!/etc\n", 0o755, 126, "permission denied\nhint: the interpreter /etc may not be executed\n"},
 		"text":        {"echo hi\n", 0o755, 126, "exec format error\nhint: a script begins with a line that names its interpreter, such as #!/bin/sh; or run it as: sh FILE\n"},
 		"empty":       {"", 0o755, 126, "exec format error\nhint: the file is empty\n"},
 		"zeroes":      {"\x00\x00\x00\x00", 0o755, 126, "exec format error\nhint: the file is neither a program of this machine nor a script\n"},
@@ -62,8 +62,8 @@ func TestExecFails(t *testing.T) {
 	}
 }
 
-// The hint does not wait for what is no regular file, nor read what a link of the
-// container's leads to outside of it.
+// The hint does not wait for a file that is not regular, and does not follow a link out
+// of the container.
 func TestExecFailsHostile(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{"fifo": "#!/x/pipe\n", "link": "#!/x/out\n"} {
@@ -93,8 +93,8 @@ func TestExecFailsHostile(t *testing.T) {
 	}
 }
 
-// Nothing of the host's reaches a command: no descriptor, no signal that minirun's
-// caller ignores or blocks.
+// A command gets no descriptor of the host, and no signal that minirun's caller ignores
+// or blocks.
 func TestExecClean(t *testing.T) {
 	// By the shell alone: as PID 1 it would have descriptors of a pipe or a redirection.
 	const script = `n=0; while [ $n -lt 256 ]; do [ -L /proc/1/fd/$n ] && printf "$n "; n=$((n+1)); done; grep -E "^Sig(Pnd|Blk|Ign)" /proc/self/status`
@@ -110,7 +110,7 @@ func TestExecClean(t *testing.T) {
 	}
 }
 
-// A working directory by way of a descriptor of init's is none of the host's
+// A working directory through a descriptor of init is not one of the host
 // (CVE-2024-21626).
 func TestExecDirectory(t *testing.T) {
 	for fd := 3; fd < 16; fd++ {

@@ -29,7 +29,7 @@ func (l *launched) cgroupFile(t *testing.T, name string) string {
 	return ""
 }
 
-// end kills the container, which takes everything with it.
+// end kills the container and everything in it.
 func (l *launched) end(t *testing.T) {
 	t.Helper()
 	if err := syscall.Kill(l.pid1, syscall.SIGKILL); err != nil {
@@ -39,7 +39,7 @@ func (l *launched) end(t *testing.T) {
 	wantNothing(t, l)
 }
 
-// limits are what --memory 64m --pids-limit 20 --cpus 0.5 is in files.
+// limits are the cgroup files of --memory 64m --pids-limit 20 --cpus 0.5.
 var limits = map[feature]map[string]string{
 	cgroup1: {
 		"memory/memory.limit_in_bytes": "67108864",
@@ -132,7 +132,7 @@ func TestBusyLoop(t *testing.T) {
 	}
 }
 
-// A cgroup namespace makes the container's cgroup the root of what it sees.
+// In its cgroup namespace the container sees its own cgroup as the root.
 func TestCgroupNamespace(t *testing.T) {
 	requires(t, cgroup2)
 	out, err := minirun(t, "--memory", "64m", "debian", "cat", "/proc/self/cgroup", "/sys/fs/cgroup/memory.max").Output()
@@ -145,7 +145,7 @@ func TestCgroupNamespace(t *testing.T) {
 	}
 }
 
-// What a killed launcher leaves with systemd the next start removes, too.
+// The next start also removes what a killed launcher left with systemd.
 func TestKilledLauncherWithSystemd(t *testing.T) {
 	requires(t, systemd)
 	c := launch(t, []string{"--cgroup-manager", "systemd"}, "sh", "-c", "sleep 1000 & echo ready; wait")

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// feature is what a machine may have or lack. Tests choose by it, never by the
-// place that they run in.
+// feature is something that a machine may have or lack. Tests depend on features, not
+// on where they run.
 type feature string
 
 const (
@@ -26,10 +26,10 @@ const (
 	readableFilter feature = "filters that ptrace(2) reads back" // CONFIG_CHECKPOINT_RESTORE
 )
 
-// requires skips the test on a machine that lacks a feature. MINIRUN_REQUIRE, set
-// in a guest, names the version of cgroups that the machine has, and says that it
-// has all else: there only what needs the other version is skipped, and the test
-// fails for any other lack. `make test-all` fails when a test ran on no machine.
+// requires skips the test on a machine that lacks a feature. In a guest
+// MINIRUN_REQUIRE names the version of cgroups that the machine has, and says that it
+// has everything else: only tests for the other version are skipped there, and others
+// fail if a feature is missing. `make test-all` fails if a test ran on no machine.
 func requires(t *testing.T, features ...feature) {
 	t.Helper()
 	required := feature(os.Getenv("MINIRUN_REQUIRE"))
@@ -70,7 +70,7 @@ func (f feature) present(t *testing.T) bool {
 	case amd64:
 		return runtime.GOARCH == "amd64"
 	case readableFilter:
-		return exists("/proc/sys/kernel/ns_last_pid") // there with CONFIG_CHECKPOINT_RESTORE only
+		return exists("/proc/sys/kernel/ns_last_pid") // only with CONFIG_CHECKPOINT_RESTORE
 	}
 	t.Fatalf("no such feature: %s", f)
 	return false

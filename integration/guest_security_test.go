@@ -20,8 +20,8 @@ import (
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
-// dockerProfile is as much of Docker's AppArmor profile as shows that it is
-// enforced: with CAP_SYS_ADMIN, mount(2) is denied.
+// dockerProfile is the part of Docker's AppArmor profile that shows that it is
+// enforced: it denies mount(2) even with CAP_SYS_ADMIN.
 const dockerProfile = `
 profile docker-default flags=(attach_disconnected,mediate_deleted) {
   network,
@@ -71,7 +71,7 @@ func TestAppArmorWithDockersProfile(t *testing.T) {
 	}
 }
 
-// loadDockersProfile sees to it that docker-default is loaded while the test runs.
+// loadDockersProfile loads docker-default for the time of the test.
 func loadDockersProfile(t *testing.T) {
 	t.Helper()
 	if strings.Contains(read(t, loadedProfiles), "docker-default (") {
@@ -91,7 +91,7 @@ func loadDockersProfile(t *testing.T) {
 	})
 }
 
-// With CAP_SYS_RESOURCE minirun may give more than it has itself.
+// With CAP_SYS_RESOURCE minirun can set higher limits than its own.
 func TestUlimitRaised(t *testing.T) {
 	requires(t, allCaps)
 	script := "ulimit -n 256 && exec minirun --ulimit nofile=1000:2000 debian sh -c 'ulimit -Sn; ulimit -Hn'"
@@ -131,7 +131,7 @@ func TestTimeNamespace(t *testing.T) {
 	}
 }
 
-// The kernel runs just the program that minirun compiled, and no other.
+// The kernel runs exactly the program that minirun compiled, and no other.
 func TestFilterReadBack(t *testing.T) {
 	requires(t, readableFilter)
 	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
@@ -145,7 +145,7 @@ func TestFilterReadBack(t *testing.T) {
 	c.end(t)
 }
 
-// compiled is the program of a profile for a container on this machine.
+// compiled returns the program of a profile for a container on this machine.
 func compiled(t *testing.T, source []byte, bounding []string) *bpf.Program {
 	t.Helper()
 	profile, err := seccomp.Parse("profile", source)
@@ -172,7 +172,7 @@ func compiled(t *testing.T, source []byte, bounding []string) *bpf.Program {
 func installedFilter(t *testing.T, pid int) []unix.SockFilter {
 	t.Helper()
 	const ptraceSeccompGetFilter = 0x420c
-	runtime.LockOSThread() // ptrace(2) knows threads
+	runtime.LockOSThread() // ptrace(2) works by thread
 	defer runtime.UnlockOSThread()
 	if err := unix.PtraceSeize(pid); err != nil {
 		t.Fatalf("PTRACE_SEIZE: %v", err)
@@ -200,7 +200,7 @@ func installedFilter(t *testing.T, pid int) []unix.SockFilter {
 	return program
 }
 
-// On the machine that users have, doctor has nothing to say but ok.
+// On a machine like the users', doctor reports ok for everything.
 func TestDoctorIsContent(t *testing.T) {
 	requires(t, allCaps, systemd, appArmor)
 	loadDockersProfile(t)

@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// guideStep is a command of the guide and what it prints. Status is in the guide
-// itself: where it is not 0, the next command is echo $?.
+// guideStep is a command of the guide and its output. The guide shows a status other
+// than 0 with echo $? as the next command.
 type guideStep struct {
 	file    string
 	line    int
 	command string
-	session []guideStep // what is typed into the shell that the command is
+	session []guideStep // the commands that are typed into the command, a shell
 	want    []string
 }
 
 var containerPrompt = regexp.MustCompile(`^\S+@\S+:\S*[#$] `)
 
-// TestGuide runs every command of the guide and of the README's sessions, each
-// in one shell in one folder, and compares what it prints with what they say.
+// TestGuide runs every command of the guide and of the README's sessions, each in one
+// shell and one directory, and compares the output with the text.
 func TestGuide(t *testing.T) {
 	for file, atLeast := range map[string]int{"docs/guide.md": 40, "README.md": 6} {
 		t.Run(file, func(t *testing.T) {
@@ -75,7 +75,8 @@ func checkStatus(t *testing.T, step guideStep, out guideOutput, shown bool) {
 	}
 }
 
-// guidePattern: a line of ... is any number of lines; within a line it is any text.
+// guidePattern returns a regular expression for output in the guide: ... alone on a line
+// matches any number of lines, and within a line any text.
 func guidePattern(want []string) string {
 	var b strings.Builder
 	b.WriteString(`\A`)
@@ -89,8 +90,8 @@ func guidePattern(want []string) string {
 	return b.String() + `\z`
 }
 
-// parseGuide takes the commands out of the blocks of kind console. In the README
-// those of kind sh are for the reader: they build, install and fetch.
+// parseGuide returns the commands in the blocks of kind console. Blocks of kind sh, in
+// the README, build, install and fetch, and are not run.
 func parseGuide(file string) ([]guideStep, error) {
 	text, err := os.ReadFile(filepath.Join("..", file))
 	if err != nil {
@@ -108,7 +109,7 @@ func parseGuide(file string) ([]guideStep, error) {
 			kind = ""
 		case isFence && (fence == "console" || fence == "sh" && file == "README.md"):
 			kind = fence
-			steps = append(steps, guideStep{}) // parts the blocks
+			steps = append(steps, guideStep{}) // separates the blocks
 		case isFence:
 			return nil, fmt.Errorf("%s:%d: a block of kind %q: not one that this test runs", file, n, fence)
 		case kind == "console":
@@ -178,7 +179,7 @@ func markEnd(line int) string {
 	return fmt.Sprintf("set -- $?; echo '%s' %d $1; (exit $1)\n", guideMark, line)
 }
 
-// guideCommand is the command, without a terminal, as the session comes by a pipe.
+// guideCommand returns the command without -t, since the session comes from a pipe.
 func guideCommand(step guideStep) string {
 	if step.session == nil {
 		return step.command

@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// ^C at any moment of a start ends it as it would end a command: with 130, or by
-// SIGINT itself, and without a word. A command that runs already may ignore it, which
-// is a warning.
-// The moments are spread over the time that a start takes here.
+// ^C at any moment of a start ends it with 130 or by SIGINT, as it would end a command,
+// and prints nothing. A command that already runs may ignore the signal, which prints a
+// warning. The moments are spread over the time that a start takes here.
 func TestInterruptedStart(t *testing.T) {
 	begin := time.Now()
 	if err := minirun(t, "debian", "true").Run(); err != nil {

@@ -24,8 +24,8 @@ import (
 	"github.com/minirun/minirun/launcher"
 )
 
-// childVariable names what the test binary is to do instead of testing: what
-// cannot be undone, or be done twice, in the tests' own process.
+// childVariable names what the test binary does instead of testing: steps that cannot
+// be undone, or done twice, in the tests' own process.
 const childVariable = "MINIRUN_INTEGRATION_CHILD"
 
 var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
@@ -37,11 +37,11 @@ func child(t *testing.T, name string) *exec.Cmd {
 	return cmd
 }
 
-// testBed is what all tests share.
+// testBed is shared by all tests.
 var testBed struct {
 	minirun  string // the program
 	root     string // MINIRUN_ROOT: the store with the image debian
-	profiles string // the folder profiles/ of the tree
+	profiles string // the directory profiles/ of the tree
 }
 
 func TestMain(m *testing.M) {
@@ -87,7 +87,7 @@ func setUp() error {
 	if testBed.root == "" {
 		testBed.root = filepath.Join(tree, "build", "integration")
 	}
-	// Found by scripts and by the guide's commands under its own name.
+	// Scripts and the guide's commands find it in PATH.
 	os.Setenv("PATH", filepath.Dir(testBed.minirun)+":"+os.Getenv("PATH"))
 	os.Setenv("MINIRUN_ROOT", testBed.root)
 	return prepareImage()
@@ -102,7 +102,7 @@ func program(tree string) (string, error) {
 	return filepath.Join(tree, "minirun"), build.Run()
 }
 
-// prepareImage sees to it that the store has the image debian.
+// prepareImage puts the image debian into the store, unless it is there.
 func prepareImage() error {
 	images, err := exec.Command("minirun", "images", "--format", "json").Output()
 	if err != nil {
@@ -120,19 +120,18 @@ func prepareImage() error {
 	return cmd.Run()
 }
 
-// leftovers lists what containers should have taken with them: folders, cgroups
-// and mounts.
+// leftovers returns what is left of containers: directories, cgroups and mounts.
 func leftovers() []string {
 	var left []string
 	entries, _ := os.ReadDir(filepath.Join(testBed.root, "containers"))
 	for _, e := range entries {
-		left = append(left, "folder "+e.Name())
+		left = append(left, "directory "+e.Name())
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), "minirun-") {
 			left = append(left, "cgroup "+path)
 		}
-		return nil // a cgroup that went away while we looked
+		return nil // a cgroup that was removed meanwhile
 	})
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

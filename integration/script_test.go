@@ -8,7 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// exits is the scripts' `exits STATUS COMMAND [ARG...]`: COMMAND ends with just
+// exits is the scripts' `exits STATUS COMMAND [ARG...]`: COMMAND must end with exactly
 // that status.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {

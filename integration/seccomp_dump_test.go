@@ -23,7 +23,7 @@ import (
 	"github.com/minirun/minirun/seccomp/live"
 )
 
-// seccompVerb runs a verb of minirun seccomp and wants it to end with status.
+// seccompVerb runs a verb of minirun seccomp, which must end with status.
 func seccompVerb(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	cmd := minirun(t, append([]string{"seccomp"}, args...)...)
@@ -111,8 +111,8 @@ func TestDumpNoFilter(t *testing.T) {
 	c.end(t)
 }
 
-// filteredChild is a thread with two filters of its own. It says its number, and
-// stays until standard input ends.
+// filteredChild is a thread with two filters of its own. It prints its number, and
+// runs until standard input ends.
 func filteredChild() error {
 	runtime.LockOSThread()
 	load := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4}
@@ -189,8 +189,8 @@ func intricateChild() error {
 	return err
 }
 
-// What a filter does that compares arguments with each other is not found out: that
-// is said, and is neither the same nor a difference.
+// A filter that compares arguments with each other cannot be analyzed: that is an
+// error, and neither the same nor a difference.
 func TestDumpIntricate(t *testing.T) {
 	requires(t, readableFilter)
 	pid := filteredThread(t, "intricate")
@@ -215,7 +215,7 @@ func TestDumpRefused(t *testing.T) {
 	}
 }
 
-// A user is told what is missing, and that a process is not there.
+// The errors say which privilege is missing, and that a process does not exist.
 func TestDumpAsUser(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
@@ -239,7 +239,7 @@ func TestDumpAsUser(t *testing.T) {
 	}
 }
 
-// A process gets its signals, though it is stopped again and again.
+// A process gets its signals although it is stopped again and again.
 func TestDumpKeepsSignals(t *testing.T) {
 	requires(t, readableFilter)
 	cmd := exec.Command("sh", "-c", `trap 'echo got' USR1; sleep 1000 & echo ready; while :; do wait; done`)

@@ -19,8 +19,8 @@ func becomes(t *testing.T, pid int, program string) {
 	})
 }
 
-// The output is at its end when the container is, even if a process of the host has
-// it open; what is in it by then is passed on.
+// The output ends with the container, even if a process of the host has it open; what
+// was written until then is passed on.
 func TestOutputHeldOpen(t *testing.T) {
 	for name, flags := range map[string][]string{"pipe": nil, "terminal": {"-t"}} {
 		t.Run(name, func(t *testing.T) {
@@ -39,13 +39,13 @@ func TestOutputHeldOpen(t *testing.T) {
 	}
 }
 
-// zombie reports whether our child has ended.
+// zombie reports whether a child of this process has ended.
 func zombie(pid int) bool {
 	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return bytes.Contains(stat, []byte(") Z "))
 }
 
-// pending reports whether a process has yet to take a signal.
+// pending reports whether a process has a pending signal.
 func pending(pid int, signal syscall.Signal) bool {
 	status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status") // of a process that has ended
 	_, rest, _ := strings.Cut(string(status), "ShdPnd:")
@@ -54,7 +54,7 @@ func pending(pid int, signal syscall.Signal) bool {
 	return mask&(1<<(signal-1)) != 0
 }
 
-// A launcher whose container has ended, but whose output nobody reads, can be ended.
+// A launcher can be ended even if its container has ended and nobody reads its output.
 func TestTerminateWhileOutputWaits(t *testing.T) {
 	c := launch(t, nil, "sh", "-c", "echo ready; exec head -c 100000 /dev/zero") // nobody reads on
 	eventually(t, "the command ends", func() bool { return gone(c.pid1) })
@@ -99,9 +99,9 @@ func TestThirdInterrupt(t *testing.T) {
 	}
 }
 
-// Who handles ^C, or takes it as a character, is not killed. Without a
-// terminal the shell is dash: bash may lose a SIGINT that comes while it waits for a
-// child which does not die of it.
+// A command that handles ^C, or reads it as a character, is not killed. Without a
+// terminal the shell is dash: bash may lose a SIGINT that arrives while it waits for a
+// child which survives it.
 func TestInterruptsHandled(t *testing.T) {
 	const count = `n=0; trap "echo in''t; n=\$((n+1)); [ \$n = 3 ] && exit 9" INT; echo re''ady; while :; do sleep 0.01; done`
 	for name, tt := range map[string]struct {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # boot.sh IMAGE PAYLOAD SECONDS [KERNEL-ARGUMENT...]: boots a guest of image.sh under QEMU, without a network, and
-# runs PAYLOAD/run in it as root. The folder PAYLOAD is /payload there, writable. Nothing that the guest writes is
+# runs PAYLOAD/run in it as root. The directory PAYLOAD is /payload there, writable. Nothing that the guest writes is
 # kept but the output, which is streamed.
 #
 # Ends with 0: run succeeded; 1: run failed; 124: SECONDS are over; 125: the guest could not be set up;

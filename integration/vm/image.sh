@@ -1,5 +1,5 @@
 #!/bin/bash
-# image.sh SUITE: a Debian guest made from packages; prints the folder that holds it.
+# image.sh SUITE: a Debian guest made from packages; prints its directory.
 #
 # build/vm/SUITE-HASH/{vmlinuz,initrd,disk.qcow2}. HASH is of all that the image is made of, so an image is
 # built once and never goes stale. The packages come from the mirrors that this host's apt uses.
