@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/arm"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -21,9 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"minirun": func() {
-			if launcher.IsInit() {
-				launcher.Init()
-			}
+			arm.Init()
 			os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 		},
 	})

@@ -28,10 +28,12 @@ import (
 type underProgram struct {
 	Name    string
 	Program []unix.SockFilter
+	Flags   uint32 // SECCOMP_FILTER_FLAG_*
 	Root    string // of the store
 	RunRoot string
 	Volume  string
 	Args    []string
+	Answer  bool // one notification, by answerOne
 }
 
 // launchChild reads an underProgram from standard input and launches it.
@@ -84,7 +86,11 @@ func launchChild() error {
 	if err != nil {
 		return errors.Join(err, overlay.Unmount())
 	}
-	status, err := c.Run(launcher.Options{Spec: described, Filter: u.Program, Stdout: os.Stdout, Stderr: os.Stderr})
+	o := launcher.Options{Spec: described, Filter: u.Program, FilterFlags: u.Flags, Stdout: os.Stdout, Stderr: os.Stderr}
+	if u.Answer {
+		o.Listener = answerOne
+	}
+	status, err := c.Run(o)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("status %d", status)
 	}
@@ -96,7 +102,10 @@ func launchChild() error {
 func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
 	t.Helper()
 	name, volume := containerName(t), t.TempDir()
-	u := underProgram{name, program, testBed.root, filepath.Join(t.TempDir(), "run"), volume + ":/made", []string{"touch", "/made/ran"}}
+	u := underProgram{
+		Name: name, Program: program, Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"),
+		Volume: volume + ":/made", Args: []string{"touch", "/made/ran"},
+	}
 	input, err := json.Marshal(u)
 	if err != nil {
 		t.Fatal(err)

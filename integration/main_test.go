@@ -21,7 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/arm"
 )
 
 // childVariable names what the test binary does instead of testing: steps that cannot
@@ -45,9 +45,7 @@ var testBed struct {
 }
 
 func TestMain(m *testing.M) {
-	if launcher.IsInit() { // of a container that a test launched in this process
-		launcher.Init()
-	}
+	arm.Init() // of a container that a test launched in this process
 	if name := os.Getenv(childVariable); name != "" {
 		if err := children[name](); err != nil {
 			fmt.Fprintln(os.Stderr, "integration:", err)

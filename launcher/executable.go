@@ -17,13 +17,15 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/arm"
 )
 
 // execFailed is the error of a command that the kernel did not run, with a hint from
 // its file. Init, whose root and mounts show the file, is still there.
-func execFailed(command *specs.Process, init int, e *execError) *Error {
-	failed := &Error{Op: "run " + command.Args[0], Err: e.errno, Code: StatusNotExecutable}
-	switch e.errno {
+func execFailed(command *specs.Process, init int, e *arm.Error) *Error {
+	failed := &Error{Op: "run " + command.Args[0], Err: e.Errno, Code: StatusNotExecutable}
+	switch e.Errno {
 	case unix.ENOENT:
 		failed.Code = StatusNotFound
 		failed.Help = "the path is looked up inside the container"
@@ -37,7 +39,7 @@ func execFailed(command *specs.Process, init int, e *execError) *Error {
 		return failed
 	}
 	defer root.Close()
-	path := e.path
+	path := e.Path
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(command.Cwd, path)
 	}
@@ -46,7 +48,7 @@ func execFailed(command *specs.Process, init int, e *execError) *Error {
 		return failed
 	}
 	const depth = 4 // exec_binprm of fs/exec.c gives ELOOP for more than 5
-	failed.Help = cmp.Or(x.explain(root, e.errno, depth), failed.Help)
+	failed.Help = cmp.Or(x.explain(root, e.Errno, depth), failed.Help)
 	return failed
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/launcher/arm"
 )
 
 // ErrNameInUse says that a container of that name exists.
@@ -37,7 +38,7 @@ type launched struct {
 	container *libcontainer.Container
 	cgroup    *ownCgroup // nil where systemd keeps it
 	process   *libcontainer.Process
-	page      *initPage
+	page      *arm.Page
 	streams   *streams
 	init      *initProcess // nil until it has been started
 	guard     *guard
@@ -106,7 +107,7 @@ func (c *Container) create(l *launched) (err error) {
 		{"arm the seccomp filter", l.arm},
 		{"take over the container's streams", l.streams.started},
 	}
-	return asError("start container", l.page.waitParked())
+	return initError("start container", l.page.WaitParked())
 }
 
 // startInit starts init with what it is to become.
@@ -122,20 +123,22 @@ func (c *Container) startInit(l *launched) error {
 		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, reaper)
 	}
 	var err error
-	l.page, err = newInitPage(len(l.o.Filter), l.cgroup.dirs(), args, l.o.Spec.Process.Env)
+	l.page, err = arm.New(len(l.o.Filter), l.cgroup.dirs(), args, l.o.Spec.Process.Env)
 	if err != nil {
 		return &Error{Op: "run " + command[0], Err: err}
 	}
-	l.page.outlives(c.state.Owner == OwnerNobody)
-	l.process = newLibcontainerProcess(l.o.Spec, args, l.page.files(passed...))
+	if c.state.Owner == OwnerNobody {
+		l.page.Outlive()
+	}
+	l.process = newLibcontainerProcess(l.o.Spec, args, l.page.Files(passed...))
 	if l.streams, err = attach(l.process, &l.o, c.state.Owner); err != nil {
 		return err
 	}
 	err = l.container.Start(l.process)
-	l.page.started()
+	l.page.Started()
 	if err != nil {
 		l.process = nil
-		return cmp.Or(l.page.failure(), startError(command[0], err))
+		return cmp.Or(initError("start container", l.page.Failure()), startError(command[0], err))
 	}
 	return nil
 }
@@ -154,7 +157,18 @@ func (l *launched) arm() error {
 	if l.o.Filter == nil {
 		return nil
 	}
-	return l.page.arm(l.o.Filter, l.o.FilterFlags)
+	listener, err := l.page.Install(l.o.Filter, l.o.FilterFlags, l.init.pidfd)
+	switch {
+	case err != nil:
+		return initError("arm the seccomp filter", err)
+	case listener == nil:
+		return nil
+	case l.o.Listener == nil:
+		listener.Close()
+		return errors.New("nobody answers the filter's notifications")
+	}
+	l.o.Listener(listener)
+	return nil
 }
 
 // Start has a created container's init become its command. It returns when that is
@@ -174,7 +188,7 @@ func (c *Container) Start() error {
 	if err := c.state.save(c.dir); err != nil {
 		return errors.Join(err, c.stop())
 	}
-	if err := l.page.run(); err != nil {
+	if err := l.page.Exec(); err != nil {
 		return errors.Join(l.runError(err), c.stop())
 	}
 	return nil
@@ -182,11 +196,27 @@ func (c *Container) Start() error {
 
 // runError is why an init that was let go did not become the command.
 func (l *launched) runError(err error) error {
-	var failed *execError
-	if !errors.As(err, &failed) {
-		return asError("start container", err)
+	var failed *arm.Error
+	if errors.As(err, &failed) && (failed.Step == arm.StepExec || failed.Step == arm.StepLookup) {
+		return execFailed(l.o.Spec.Process, l.init.pid, failed)
 	}
-	return execFailed(l.o.Spec.Process, l.init.pid, failed)
+	return initError("start container", err)
+}
+
+// initError words what init says of its failure. Of any other failure op says what was
+// to be done.
+func initError(op string, err error) error {
+	var failed *arm.Error
+	if !errors.As(err, &failed) {
+		return asError(op, err)
+	}
+	switch failed.Step {
+	case arm.StepJoin:
+		return &Error{Op: "join the cgroup " + failed.Path, Err: failed.Errno, Help: "'minirun doctor' says what this machine has of cgroups"}
+	case arm.StepFilter:
+		return &Error{Op: "arm the seccomp filter", Err: failed.Errno}
+	}
+	return &Error{Op: "start container", Err: failed}
 }
 
 // Wait waits for the end of the container's PID 1, and until all its output has been

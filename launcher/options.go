@@ -20,6 +20,9 @@ type Options struct {
 
 	Filter      []unix.SockFilter // the seccomp program; nil is unconfined
 	FilterFlags uint32            // SECCOMP_FILTER_FLAG_* to install it with
+	// Listener gets the filter's listener (seccomp_unotify(2)) before the command runs,
+	// and closes it. It is needed with SECCOMP_FILTER_FLAG_NEW_LISTENER.
+	Listener func(*os.File)
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaperPath is where init finds the memfd of newReaper, which comes after the
-// page's files. It is closed when init becomes the reaper.
+// reaperPath is where init finds the memfd of newReaper, which comes after those
+// of [arm.Page]. It is closed when init becomes the reaper.
 const reaperPath = "/proc/self/fd/5"
 
 // newReaper puts a copy of minirun's own binary into a sealed memfd, for

@@ -1,15 +1,24 @@
 // The page that the launcher and a container's init share while it starts.
 //
-// Its state only ever moves down this list:
+//	 by init            by the launcher
 //
-//	NEW      init has begun
-//	READY    init's arming thread waits; libcontainer sets the container up
-//	PARKED   libcontainer is done, the Go runtime has ended, files are closed
-//	GO       (by the launcher) the program is in the page: install it
-//	ARMED    the filter is there
-//	RUN      (by the launcher) call execve(2)
-//	EXEC     execve(2) has begun
-//	FAILED   from any state of init's: step and error say what failed
+//	 NEW                                 init has begun, and joins its cgroups
+//	  │
+//	 READY                               its arming thread waits; libcontainer sets up the container
+//	  │
+//	 PARKED                              libcontainer is done, the Go runtime has ended, files are closed
+//	  ├───────────────► GO               the program is in the page: install it
+//	  │                  │
+//	  │     ARMED ◄──────┘               all threads are under the filter; its listener, if any, is in the page
+//	  │      │
+//	  └──────┴────────► RUN              call execve(2)
+//	                     │
+//	 EXEC ◄──────────────┘               execve(2) has begun
+//
+//	 FAILED                              from any state of init's: step and error say what failed
+//
+// Each side waits for the other's states and writes none of them. From GO on, init
+// may make no call but execve(2), so it tells the launcher by memory alone.
 #ifndef MINIRUN_PAGE_H
 #define MINIRUN_PAGE_H
 
@@ -44,10 +53,11 @@ struct init_page {
 	uint32_t asleep;  // 0: where the main thread waits once it is known to wait
 	uint32_t step;    // enum page_step, when state is PAGE_FAILED
 	int32_t error;    // its errno
+	int32_t listener; // number of the filter's listener in init, or -1
 	uint32_t flags;   // SECCOMP_FILTER_FLAG_*
 	uint32_t length;  // instructions in program
 	uint32_t files;   // how many files from PAGE_FD on libcontainer passes on
-	uint32_t cgroups; // folders in strings; the first is of cgroup v2, and may be empty
+	uint32_t cgroups; // directories in strings; the first is of cgroup v2, and may be empty
 	uint32_t joined;  // how many of them init is in
 	int32_t forked;   // PID of the child in which init went on to join; 0 if there was none
 	uint32_t args;    // arguments in strings, after the cgroups
@@ -57,6 +67,8 @@ struct init_page {
 	char path[4096];  // what execve(2) could not run, when step is STEP_EXEC; PATH_MAX
 	struct sock_filter program[];
 };
+
+_Static_assert(sizeof(struct init_page) % _Alignof(struct sock_filter) == 0, "the program follows the page");
 
 enum { PAGE_FD = 3 }; // the first of libcontainer's ExtraFiles
 

@@ -20,6 +20,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SECCOMP_FILTER_FLAG_TSYNC_ESRCH // linux/seccomp.h before Linux 5.7
+#define SECCOMP_FILTER_FLAG_TSYNC_ESRCH (1UL << 4)
+#endif
 #ifndef UFFD_USER_MODE_ONLY // linux/userfaultfd.h before Linux 5.11
 #define UFFD_USER_MODE_ONLY 1
 #endif
@@ -118,12 +121,17 @@ static void *arm(void *unused)
 		.len = page->length,
 		.filter = page->program,
 	};
-	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			      page->flags | SECCOMP_FILTER_FLAG_TSYNC, &program);
-	if (result == 0)
-		store(&page->state, PAGE_ARMED);
-	else // a positive result is the thread that could not follow (seccomp(2))
+	uint32_t flags = page->flags | SECCOMP_FILTER_FLAG_TSYNC;
+	if (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) // Linux 5.7: the result cannot be a thread then
+		flags |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
+	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+	if (result >= 0 && flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		page->listener = (int32_t)result;
+	else if (result != 0) { // a positive result is the thread that could not follow (seccomp(2))
 		failed(STEP_FILTER, result < 0 ? errno : ESRCH);
+		stay(trap);
+	}
+	store(&page->state, PAGE_ARMED);
 	stay(trap);
 	return NULL;
 }

@@ -1,4 +1,4 @@
-package launcher
+package arm
 
 import (
 	"os"
@@ -51,7 +51,7 @@ func TestJoinFails(t *testing.T) {
 		"v1 name too long":   {[]string{"", long}, long + ": file name too long"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			page, err := newInitPage(1, test.cgroups, nil, nil)
+			page, err := New(1, test.cgroups, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestJoinFails(t *testing.T) {
 			if status, says := startInit(t, page.file); status != 255 || says != "" {
 				t.Errorf("status %d, %q", status, says)
 			}
-			if err := page.failure(); page.joined() || err == nil || err.Error() != "join the cgroup "+test.want {
+			if err := page.Failure(); page.joined() || err == nil || err.Error() != "join the cgroup "+test.want {
 				t.Errorf("joined %v, %v", page.joined(), err)
 			}
 		})
@@ -68,7 +68,7 @@ func TestJoinFails(t *testing.T) {
 
 // Without cgroups to join init goes on to libcontainer, without a page it does not.
 func TestJoinNothing(t *testing.T) {
-	page, err := newInitPage(0, nil, nil, nil)
+	page, err := New(0, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestJoinNothing(t *testing.T) {
 	if status, says := startInit(t, page.file); status == 0 || !strings.Contains(says, "netlink header") {
 		t.Errorf("status %d, %q: this is not libcontainer", status, says)
 	}
-	if err := page.failure(); !page.joined() || err != nil {
+	if err := page.Failure(); !page.joined() || err != nil {
 		t.Errorf("joined %v, %v", page.joined(), err)
 	}
 	if status, says := startInit(t); status != 255 || says != "minirun: container init: map the page: Bad file descriptor\n" {
@@ -95,7 +95,7 @@ func TestJoinNothing(t *testing.T) {
 // An init that did not say that it joined is not gone on with, nor one that says
 // that it failed.
 func TestJoinUnfinished(t *testing.T) {
-	page, err := newInitPage(0, []string{"", "/a", "/b"}, nil, nil)
+	page, err := New(0, []string{"", "/a", "/b"}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,10 +105,10 @@ func TestJoinUnfinished(t *testing.T) {
 		if got, want := page.joined(), joined == 3; got != want {
 			t.Errorf("%d of 3: joined %v", joined, got)
 		}
-		if err := page.failure(); err != nil {
+		if err := page.Failure(); err != nil {
 			t.Errorf("%d of 3: %v", joined, err)
 		}
-		if err := page.waitParked(); (err == nil) != (joined == 3) || err != nil && err.Error() != "its init did not join its cgroups" {
+		if err := page.WaitParked(); (err == nil) != (joined == 3) || err != nil && err.Error() != "its init did not join its cgroups" {
 			t.Errorf("%d of 3: %v", joined, err)
 		}
 		page.shared.joined++

@@ -1,7 +1,11 @@
-// Package launcher runs a container: options become an OCI runtime spec, the
-// spec libcontainer's config, and that a process in namespaces of its own,
-// under a seccomp filter that was compiled before it started.
-package launcher
+// Package arm is how a container's init comes under its seccomp filter and becomes the
+// command: the page that launcher and init share, the launcher's side of it ([Page]),
+// and init's ([Init], and the C files). The filter has no say over what happens before
+// the command's execve(2), and needs to allow nothing but that.
+//
+// Importing the package is what makes a program able to be an init: C constructors
+// (join.c, and libcontainer's nsenter) run before the Go runtime starts.
+package arm
 
 /*
 #cgo LDFLAGS: -lpthread
@@ -21,14 +25,14 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces before the Go runtime starts
-	"github.com/sirupsen/logrus"                            //nolint:depguard // libcontainer logs with it: see lastStep
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
-// IsInit reports whether this process was started by [Container.Run] to become
-// a container's init. The argument alone does not say it: `minirun init` is a
-// user's way to name an image.
-func IsInit() bool {
+// isInit reports whether this process was started by a launcher to become a
+// container's init. The argument alone does not say it: `minirun init` is a user's way
+// to name an image.
+func isInit() bool {
 	return C.page != nil
 }
 
@@ -36,18 +40,22 @@ func IsInit() bool {
 // have moved to another thread before it could lock itself to this one, where
 // the launcher would look in vain for the parked init. Seen under emulation.
 func init() { //nolint:gochecknoinits // nothing later than this will do
-	if IsInit() {
+	if isInit() {
 		runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
 	}
 }
 
-// Init sets up the container from inside and becomes its command. It does not
-// return: when anything fails the process ends, and [Container.Run] reports why.
+// Init returns at once in any process but a container's init. There it does not return:
+// it sets up the container from inside and becomes its command. When anything fails the
+// process ends, and the launcher reports why.
 //
 // The parent-death signal is set here, since libcontainer's own is lost in the
 // double clone that enters the namespaces. Should the launcher have died before
 // that, libcontainer finds its pipe closed and ends.
 func Init() {
+	if !isInit() {
+		return
+	}
 	C.quit_on_signals()
 	if err := restoreFileLimit(); err != nil {
 		fatal("restore the limit on open files", err)

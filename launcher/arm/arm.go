@@ -1,0 +1,166 @@
+package arm
+
+/*
+#include "page.h"
+*/
+import "C"
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Step is what an init was doing when it failed.
+type Step uint32
+
+// The steps of init, in their order.
+const (
+	StepJoin    Step = C.STEP_JOIN    // join a cgroup
+	StepLookup  Step = C.STEP_LOOKUP  // look the command up once more
+	StepThreads Step = C.STEP_THREADS // end the Go runtime's threads
+	StepFiles   Step = C.STEP_FILES   // close what the command is not to have
+	StepFilter  Step = C.STEP_FILTER  // install the filter
+	StepExec    Step = C.STEP_EXEC    // execve(2)
+)
+
+// Error is what init itself says of its failure.
+type Error struct {
+	Step  Step
+	Path  string // StepJoin: the cgroup's directory; StepExec: what could not be run, relative to the working directory
+	Errno unix.Errno
+}
+
+func (e *Error) Error() string {
+	switch e.Step {
+	case StepJoin:
+		return fmt.Sprintf("join the cgroup %s: %v", e.Path, e.Errno)
+	case StepThreads:
+		return fmt.Sprintf("end init's threads: %v", e.Errno)
+	case StepFiles:
+		return fmt.Sprintf("close init's files: %v", e.Errno)
+	case StepFilter:
+		return fmt.Sprintf("install the filter: %v", e.Errno)
+	default:
+		return fmt.Sprintf("exec %s: %v", e.Path, e.Errno)
+	}
+}
+
+// Unwrap returns the errno.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// ErrInitDied says that init ended without a word.
+var ErrInitDied = errors.New("container init died")
+
+// Failure returns why init gave up, an [*Error], or nil.
+func (p *Page) Failure() error {
+	if p.state() != C.PAGE_FAILED {
+		return nil
+	}
+	e := &Error{Step: Step(p.shared.step), Errno: unix.Errno(p.shared.error)}
+	switch e.Step {
+	case StepJoin:
+		e.Path = p.cgroups[p.shared.joined]
+	case StepExec, StepLookup:
+		e.Path = C.GoString(&p.shared.path[0])
+	}
+	return e
+}
+
+// WaitParked returns once init is in its cgroups, and ready for its filter and its
+// command.
+func (p *Page) WaitParked() error {
+	err := p.wait("container init does not get ready", p.patience, func() bool { return p.state() == C.PAGE_PARKED })
+	if err == nil && !p.joined() {
+		return errors.New("its init did not join its cgroups")
+	}
+	return err
+}
+
+// Install puts all threads of a parked init under the program. flags are
+// SECCOMP_FILTER_FLAG_*. With SECCOMP_FILTER_FLAG_NEW_LISTENER (Linux 5.7, since the
+// program is for all threads) it returns the listener (seccomp_unotify(2)), taken from
+// init by pidfd_getfd(2), Linux 5.6; else nil. The caller closes it.
+func (p *Page) Install(program []unix.SockFilter, flags uint32, pidfd *os.File) (listener *os.File, err error) {
+	if s := p.state(); s != C.PAGE_PARKED {
+		return nil, fmt.Errorf("container init is not ready (state %d)", s)
+	}
+	p.shared.flags = C.uint32_t(flags)
+	p.shared.length = C.uint32_t(len(program))
+	copy(p.mem[C.sizeof_struct_init_page:], unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), len(program)*sizeofInstruction))
+	if err := p.enter(C.PAGE_GO); err != nil {
+		return nil, err
+	}
+	if err := p.wait("the arming thread does not answer", p.patience, func() bool { return p.state() == C.PAGE_ARMED }); err != nil {
+		return nil, err
+	}
+	if flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
+		return nil, nil
+	}
+	fd, err := unix.PidfdGetfd(int(pidfd.Fd()), int(p.shared.listener), 0)
+	if err != nil {
+		return nil, fmt.Errorf("take the filter's listener: %w", os.NewSyscallError("pidfd_getfd", err))
+	}
+	return os.NewFile(uintptr(fd), "seccomp listener"), nil
+}
+
+// Exec has init become the command. It returns once that is so; an [*Error] says that
+// it could not be. How long the command's file takes to read is not known: the wait
+// ends only with init.
+func (p *Page) Exec() error {
+	atomic.StoreUint32((*uint32)(&p.shared.quiet), 1)
+	if err := p.enter(C.PAGE_RUN); err != nil {
+		return err
+	}
+	err := p.wait("", math.MaxInt64, func() bool { return false })
+	if errors.Is(err, ErrInitDied) && p.state() == C.PAGE_EXEC {
+		return nil // it has become the command, which may have ended since
+	}
+	return err
+}
+
+// wait asks done until it reports true, init fails or is gone, or patience is over.
+// Init cannot wake us: once the filter is installed, what it may call is the profile's
+// decision. So there are pauses, of an eighth of the time that it has waited, from
+// 20 µs to 1 ms. The thread itself pauses: time.Sleep would hand over to another
+// thread, which for a goroutine that is locked to its own takes longer than the pause.
+func (p *Page) wait(what string, patience time.Duration, done func() bool) error {
+	for begin := time.Now(); ; {
+		if err := p.Failure(); err != nil {
+			return err
+		}
+		if done() {
+			return nil
+		}
+		waited := time.Since(begin)
+		if waited > patience {
+			return errors.New(what)
+		}
+		closed, err := p.closed(min(max(waited/8, 20*time.Microsecond), time.Millisecond))
+		if err != nil {
+			return err
+		}
+		if !closed {
+			continue
+		}
+		return cmp.Or(p.Failure(), ErrInitDied)
+	}
+}
+
+// closed waits for the pipe to close.
+func (p *Page) closed(patience time.Duration) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(p.pipe.Fd()), Events: unix.POLLIN}}
+	timeout := unix.NsecToTimespec(patience.Nanoseconds())
+	_, err := unix.Ppoll(fds, &timeout, nil)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return false, os.NewSyscallError("ppoll", err)
+	}
+	return fds[0].Revents&unix.POLLHUP != 0, nil
+}

@@ -1,0 +1,163 @@
+package arm
+
+/*
+#include "page.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxInstructions is BPF_MAXINSNS of linux/bpf_common.h: a longer program is
+// refused by the kernel.
+const maxInstructions = 4096
+
+const sizeofInstruction = int(unsafe.Sizeof(unix.SockFilter{}))
+
+// The program is copied as it is: both have the same size, or this does not compile.
+var _ = [1]struct{}{}[sizeofInstruction-C.sizeof_struct_sock_filter]
+
+// parked is for tests, which cannot use cgo.
+const parked = C.PAGE_PARKED
+
+// patienceWithInit is for an init that is stuck: the end of one is noticed at once. It
+// is long, since hundreds of starts at a time take turns.
+const patienceWithInit = 30 * time.Second
+
+// Page is the launcher's side of a start: memory that it shares with init, and a pipe
+// whose other end only init has, which closes when init becomes the command, or ends.
+// It is for one start and one goroutine. page.h has a picture of the states.
+type Page struct {
+	shared  *C.struct_init_page
+	mem     []byte
+	file    *os.File // the memory; passed on as PAGE_FD
+	passed  *os.File // the pipe's end for init; passed on next
+	pipe    *os.File
+	cgroups []string
+
+	patience time.Duration // with a step of init's that takes well under a millisecond on an idle machine
+}
+
+// New makes a page for an init that is to join the cgroups and to become the command
+// args in the environment env, with room for a program of so many instructions.
+// cgroups are directories: of cgroup v2, or "", then those of v1.
+func New(instructions int, cgroups, args, env []string) (_ *Page, err error) {
+	if instructions > maxInstructions {
+		return nil, fmt.Errorf("seccomp filter: %d instructions, the kernel takes %d", instructions, maxInstructions)
+	}
+	var text []byte
+	for _, s := range slices.Concat(cgroups, args, env) {
+		if strings.ContainsRune(s, 0) {
+			return nil, fmt.Errorf("%q has a NUL byte, which ends an argument (execve(2))", s)
+		}
+		text = append(append(text, s...), 0)
+	}
+	p := &Page{cgroups: cgroups, patience: patienceWithInit}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	begin := int(C.sizeof_struct_init_page) + instructions*sizeofInstruction
+	if err := p.alloc(begin + len(text)); err != nil {
+		return nil, err
+	}
+	copy(p.mem[begin:], text)
+	p.shared.listener = -1
+	p.shared.strings = C.uint32_t(begin)
+	p.shared.cgroups = C.uint32_t(len(cgroups))
+	p.shared.args = C.uint32_t(len(args))
+	p.shared.env = C.uint32_t(len(env))
+	p.pipe, p.passed, err = os.Pipe()
+	return p, err
+}
+
+func (p *Page) alloc(size int) error {
+	fd, err := unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("memfd_create", err)
+	}
+	p.file = os.NewFile(uintptr(fd), "minirun-init")
+	if err := p.file.Truncate(int64(size)); err != nil {
+		return err
+	}
+	if p.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return os.NewSyscallError("mmap", err)
+	}
+	p.shared = (*C.struct_init_page)(unsafe.Pointer(unsafe.SliceData(p.mem)))
+	return nil
+}
+
+// Files returns what init gets as its files from 3 on: the page's own, and others,
+// which the command gets as well unless they are close-on-exec.
+func (p *Page) Files(others ...*os.File) []*os.File {
+	files := append([]*os.File{p.file, p.passed}, others...)
+	p.shared.files = C.uint32_t(len(files))
+	return files
+}
+
+// Outlive has an init that has not been started live on when this process ends.
+func (p *Page) Outlive() { p.shared.outlives = 1 }
+
+// Close frees the page. Init keeps its own copy.
+func (p *Page) Close() error {
+	var err error
+	if p.mem != nil {
+		err = unix.Munmap(p.mem)
+	}
+	for _, f := range []*os.File{p.file, p.passed, p.pipe} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	return err
+}
+
+func (p *Page) state() uint32 {
+	return atomic.LoadUint32((*uint32)(&p.shared.state))
+}
+
+// enter goes on to a state and wakes init's threads, whichever wait.
+func (p *Page) enter(state uint32) error {
+	atomic.StoreUint32((*uint32)(&p.shared.state), state)
+	for _, word := range []*C.uint32_t{&p.shared.state, &p.shared.quiet, &p.shared.asleep} {
+		const wake, all = 1, math.MaxInt32 // FUTEX_WAKE of linux/futex.h; not private: init has another mapping
+		if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wake, all, 0, 0, 0); errno != 0 {
+			return os.NewSyscallError("futex", errno)
+		}
+	}
+	return nil
+}
+
+// joined reports whether init is in all of its cgroups.
+func (p *Page) joined() bool {
+	return int(p.shared.joined) == len(p.cgroups)
+}
+
+// Started is called once libcontainer has started init, or failed to. From now on
+// the pipe's end is init's only. The process from which init joined is ended and
+// waited for: nobody needs it any more, and libcontainer does not know of it.
+func (p *Page) Started() {
+	p.passed.Close()
+	pid := int(p.shared.forked)
+	if pid == 0 {
+		return
+	}
+	_ = unix.Kill(pid, unix.SIGKILL) // it has ended, or is about to
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
