@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"os"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -43,4 +44,24 @@ func (p *initProcess) signal(sig unix.Signal) error {
 		return unix.ESRCH // closed
 	}
 	return serr
+}
+
+// endsWithin waits for the process's end, and reports whether it came in time.
+func (p *initProcess) endsWithin(limit time.Duration) bool {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := true // also when it was closed
+	_ = raw.Control(func(fd uintptr) {
+		for deadline := time.Now().Add(limit); ; {
+			left := max(time.Until(deadline), 0)
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds()))
+			if err != unix.EINTR {
+				ended = n != 0
+				return
+			}
+		}
+	})
+	return ended
 }

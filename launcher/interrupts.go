@@ -27,7 +27,10 @@ type interrupts struct {
 	warned bool
 }
 
-const interruptsWithin = 1200 * time.Millisecond
+const (
+	interruptsWithin = 1200 * time.Millisecond
+	ignoredAfter     = 200 * time.Millisecond
+)
 
 // signal is called before PID 1 is sent SIGINT: just after it what waits for signals
 // looks like what ignores them.
@@ -37,8 +40,17 @@ func (i *interrupts) signal(now time.Time) {
 	}
 	if !i.press(now) && !i.warned {
 		i.warned = true
-		i.warn(&Error{Op: "interrupt", Err: errIgnored, Help: "press ^C three times within a second to kill the container; with --init the first one ends the command"})
+		go i.warnIfIgnored()
 	}
+}
+
+// warnIfIgnored waits for what the signal does. A command that has just begun has
+// its handlers in a moment, or has ended.
+func (i *interrupts) warnIfIgnored() {
+	if i.init.endsWithin(ignoredAfter) || handles(i.init.pid, unix.SIGINT) {
+		return
+	}
+	i.warn(&Error{Op: "interrupt", Err: errIgnored, Help: "press ^C three times within a second to kill the container; with --init the first one ends the command"})
 }
 
 // typed is called before ^C is typed on the container's terminal.
