@@ -56,7 +56,11 @@ func pending(pid int, signal syscall.Signal) bool {
 
 // A launcher can be ended even if its container has ended and nobody reads its output.
 func TestTerminateWhileOutputWaits(t *testing.T) {
-	c := launch(t, nil, "sh", "-c", "echo ready; exec head -c 100000 /dev/zero") // nobody reads on
+	// It writes once its PID 1 is known. Nobody reads that.
+	c := launch(t, nil, "sh", "-c", `trap "exec head -c 100000 /dev/zero" USR1; echo ready; sleep 60 & wait`)
+	if err := c.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "the command ends", func() bool { return gone(c.pid1) })
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
