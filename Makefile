@@ -55,7 +55,7 @@ deps: ## install what building, testing and linting need (apt)
 build-deps:
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))
 
-demo: build ## make a real Debian and walk through the guide in it
+demo: build ## make a Debian image and walk through the guide in it
 	$(SUDO) ./docs/demo.sh ./minirun
 
 test: test-unit test-integration ## all tests that this machine can run
@@ -87,7 +87,7 @@ cover: ## coverage of unit and integration tests together
 include integration/vm/vm.mk
 include packaging/packaging.mk
 
-lint: vuln ## what CI checks beside tests
+lint: vuln ## what CI checks in addition to tests
 	$(TOOL) golangci-lint run ./...
 	go mod verify
 	shellcheck .ci/run $$(git ls-files '*.sh' '*.bash')
@@ -97,7 +97,7 @@ vagrant-validate: ## check the Vagrantfile
 
 # The vulnerability database is a service of its own. Where it cannot be reached
 # the check has not been made, which is said, and fails with VULN=required.
-vuln: ## known vulnerabilities of what is called
+vuln: ## known vulnerabilities of functions that are called
 	@mkdir -p build; $(TOOL) govulncheck ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
 	if grep -q '^govulncheck: fetching vulnerabilities:' build/vuln.txt && [ "$(VULN)" != required ]; then \
 	  echo "vulnerabilities NOT CHECKED: $$(tail -n1 build/vuln.txt)"; \
@@ -110,10 +110,10 @@ fuzz: ## every fuzz target, FUZZTIME each
 	  done; \
 	done
 
-bench: build ## launch times side by side with runc, crun, podman, docker, bubblewrap; times of analyses
+bench: build ## launch times beside runc, crun, podman, docker, bubblewrap; times of analyses
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go run ./bench
 
-generate: ## make generated files anew: profiles, system call tables
+generate: ## generate files again: profiles, system call tables
 	go generate ./...
 
 build/minirun.1: docs/minirun.1.md

@@ -46,7 +46,7 @@ func (a *app) completeCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:   "__complete",
 		Hidden: true,
-		Usage:  "print what the last of the words can become, a line each: CANDIDATE[TAB TEXT], or :files[TAB PREFIX]",
+		Usage:  "print completions of the last word, one on each line: CANDIDATE[TAB TEXT], or :files[TAB PREFIX]",
 		Action: func(c *ucli.Context) error {
 			if c.NArg() == 0 {
 				return nil
@@ -63,7 +63,7 @@ func (a *app) completeCommand() *ucli.Command {
 type completer struct {
 	app   *ucli.App
 	root  string
-	verb  *ucli.Command // nil until a verb or an image is there
+	verb  *ucli.Command // nil before a verb or an image
 	words []string      // after the verb
 	bare  bool          // after --
 	word  string        // the word to complete

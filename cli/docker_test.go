@@ -39,7 +39,7 @@ func dockersFlags(t *testing.T) []helpFlag {
 	return all
 }
 
-// Each flag of `docker run` is one of minirun's or one that minirun knows of,
+// Each flag of `docker run` is one of minirun or in its list of those it does not have,
 // and has the same short form and takes a value as there.
 func TestFlagsOfDocker(t *testing.T) {
 	app := testApp()

@@ -119,7 +119,7 @@ func dumpedFilters(filters []*bpf.Program) []dumpedFilter {
 
 // comparison is the result of --against.
 type comparison struct {
-	Same        bool                 `json:"same"` // one filter is the profile's, to the byte
+	Same        bool                 `json:"same"` // one filter is that of the profile, byte for byte
 	Finding     string               `json:"finding"`
 	Differences []analyze.Difference `json:"differences"`
 }
@@ -151,7 +151,7 @@ func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name str
 	}
 	for i, f := range filters {
 		if bytes.Equal(f.Bytes(), want.Bytes()) {
-			found.Same, found.Finding = true, fmt.Sprintf("filter %d of %d is what %s gives, to the byte", i+1, len(filters), name)
+			found.Same, found.Finding = true, fmt.Sprintf("filter %d of %d is that of %s, byte for byte", i+1, len(filters), name)
 			return found, nil
 		}
 	}
@@ -161,14 +161,14 @@ func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name str
 		return found, nil
 	case 1:
 	default:
-		found.Finding = fmt.Sprintf("none of the %d filters is what %s gives", len(filters), name)
+		found.Finding = fmt.Sprintf("none of the %d filters is that of %s", len(filters), name)
 		return found, nil
 	}
 	differences, err := analyze.DiffProgram(filters[0], p)
 	found.Differences = append(found.Differences, differences...)
-	found.Finding = fmt.Sprintf("the filter is not what %s gives, but no verdict differs", name)
+	found.Finding = fmt.Sprintf("the filter differs from that of %s, but no verdict does", name)
 	if n := len(differences); n > 0 {
-		found.Finding = fmt.Sprintf("the filter is not what %s gives: %s", name, countDifferences(n, false))
+		found.Finding = fmt.Sprintf("the filter differs from that of %s: %s", name, countDifferences(n, false))
 	}
 	return found, err
 }

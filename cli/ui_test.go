@@ -47,10 +47,10 @@ func TestErrors(t *testing.T) {
 		{"a hint", fmt.Errorf("pull: %w", hinted{boom}), 125, "minirun: pull: boom\nhint: do\\a this\n"},
 		{"a list", errors.Join(boom, errors.Join(coded{boom}, boom)), 126, "minirun: boom\nminirun: boom\nminirun: boom\n"},
 		{"problems of a file", fmt.Errorf("profile: %w", problems{"a:1:2: x", "a:3:4: y"}), 125, "minirun: a:1:2: x\nminirun: a:3:4: y\n"},
-		{"a stranger's lines", errors.New("no \x1b[2Jfile\nhint: rm -rf /"), 125, "minirun: no \\x1b[2Jfile\\nhint: rm -rf /\n"},
+		{"untrusted lines", errors.New("no \x1b[2Jfile\nhint: rm -rf /"), 125, "minirun: no \\x1b[2Jfile\\nhint: rm -rf /\n"},
 		{"a status", coded{boom}, 126, "minirun: boom\n"},
 		{"a program's status is not minirun's", fmt.Errorf("mmdebstrap: %w", child), 125, "minirun: mmdebstrap: exit status 1\n"},
-		{"told already", status(3), 3, ""},
+		{"printed already", status(3), 3, ""},
 		{"a signal", interrupted(15), 143, "minirun: interrupted by SIGTERM\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// What a stranger wrote cannot fill the screen: neither a line nor the number of
+// Untrusted text cannot fill the screen: neither a line nor the number of
 // lines is without a limit.
 func TestLongErrors(t *testing.T) {
 	long := "open " + strings.Repeat("\xff", 50_000) + "é: file name too long"

@@ -75,8 +75,8 @@ func TestDump(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"the profile", []string{"--against", gated}, 0, "filter 1 of 1 is what " + gated + " gives, to the byte\n"},
-		{"the profile, with the flags of the launch", append([]string{"--against", gated}, container...), 0, "to the byte\n"},
+		{"the profile", []string{"--against", gated}, 0, "filter 1 of 1 is that of " + gated + ", byte for byte\n"},
+		{"the profile, with the flags of the launch", append([]string{"--against", gated}, container...), 0, "byte for byte\n"},
 		{"other capabilities", []string{"--against", gated, "--cap-add", "CAP_AUDIT_CONTROL", "--cap-add", "CAP_SYS_PTRACE"}, 1, "chown     ERRNO(EPERM)  ALLOW (" + gated + ":"},
 		{"another profile", []string{"--against", "default"}, 1, "chown     ERRNO(EPERM)  ALLOW (default.json:"},
 		{"as JSON", []string{"--against", "default", "--format", "json"}, 1, `"call": "chown",`},
@@ -163,7 +163,7 @@ func TestDumpForeignFilters(t *testing.T) {
 	if got := seccompVerb(t, 0, "dump", pid); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := seccompVerb(t, 1, "dump", "--against", "default", pid), "none of the 2 filters is what default gives\n"; got != want {
+	if got, want := seccompVerb(t, 1, "dump", "--against", "default", pid), "none of the 2 filters is that of default\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -1,6 +1,5 @@
-// Package matrix writes what profiles do to all calls as one page of HTML that
-// stands alone: it loads nothing, and its policy (CSP level 3) lets it do nothing
-// but show itself.
+// Package matrix writes the verdicts of profiles on all calls as one page of HTML. The
+// page loads nothing, and its policy (CSP level 3) allows only its own style and script.
 package matrix
 
 import (
@@ -23,8 +22,8 @@ var (
 	script string
 )
 
-// data is what the script gets. Cells are numbers in Kinds: most calls share a
-// few fates.
+// data is the input of the script. Cells are indices into Kinds, since most calls
+// share a few verdicts.
 type data struct {
 	Profiles []string       `json:"profiles"`
 	Columns  []string       `json:"columns"`
@@ -35,12 +34,12 @@ type data struct {
 type row struct {
 	Call    string  `json:"call"`
 	Number  uint32  `json:"number"`
-	Cells   [][]int `json:"cells"` // for each profile one for each column
+	Cells   [][]int `json:"cells"` // by profile, then column
 	Varies  bool    `json:"varies"`
 	Differs []bool  `json:"differs"`
 }
 
-// Write writes the page. Text of the profiles, whoever wrote them, stays text.
+// Write writes the page. Text of the profiles is untrusted, and stays text.
 func Write(w io.Writer, m *analyze.Matrix) error {
 	t, err := template.New("matrix").Parse(page)
 	if err != nil {
@@ -56,7 +55,7 @@ func Write(w io.Writer, m *analyze.Matrix) error {
 	})
 }
 
-// hash is a source of a Content-Security-Policy: just this text.
+// hash returns a source of a Content-Security-Policy that allows exactly this text.
 func hash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

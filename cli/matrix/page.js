@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const grid = byId('grid'), detail = byId('detail');
 
-// make builds an element. Text is only ever text.
+// make builds an element. Its text is never read as HTML.
 function make(name, text, attributes = {}) {
   const e = document.createElement(name);
   if (text !== undefined) e.textContent = text;
@@ -11,7 +11,7 @@ function make(name, text, attributes = {}) {
   return e;
 }
 
-// looks gives a verdict's sign and its class, for those who do not see colours too.
+// looks returns a verdict's sign, for people who do not see colours, and its class.
 function looks(verdict) {
   const signs = [
     [/^ALLOW/, 'A', 'allow'], [/^DEPENDS/, '?', 'depends'], [/^ERRNO\(ENOSYS\)/, 'N', 'enosys'],
@@ -28,7 +28,7 @@ function sign(verdict) {
   return make('span', letter, { class: style, role: 'img', 'aria-label': words(verdict) });
 }
 
-// describe says all about a cell.
+// describe shows the details of a cell.
 function describe(r, c) {
   const lines = [`${r.call}, ${data.columns[c]}`];
   r.cells.forEach((cells, p) => {
@@ -108,7 +108,7 @@ function filter() {
   fit(); // columns are as wide as what is shown
 }
 
-// rove makes one cell the one that Tab comes to.
+// rove makes one cell the one that Tab reaches.
 function rove(td) {
   for (const old of grid.querySelectorAll('td[tabindex="0"]')) old.tabIndex = -1;
   if (td) td.tabIndex = 0;
@@ -142,7 +142,7 @@ function move(event) {
   rows[y].cells[x].focus();
 }
 
-// fit keeps what is scrolled to out from under the headers that stay in place.
+// fit keeps cells that are scrolled to from being under the sticky headers.
 function fit() {
   const head = grid.tHead.rows[0].cells[0];
   grid.parentElement.style.scrollPadding = `${head.offsetHeight}px 0 0 ${head.offsetWidth}px`;
