@@ -76,7 +76,7 @@ func TestListener(t *testing.T) {
 			u := underProgram{
 				Name: containerName(t), Program: notifying(test.nr), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
 				Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"), Volume: t.TempDir() + ":/made", Answer: test.answer,
-				Args: []string{"perl", "-e", fmt.Sprintf(`for my $n ("first", "second") { syscall(%d, "a", -100, "/b") < 0 and print STDERR "$n: $!\n" }`, test.nr)},
+				Args: []string{"perl", "-e", fmt.Sprintf(`my ($to, $at) = ("a", "/b"); for my $n ("first", "second") { syscall(%d, $to, -100, $at) < 0 and print STDERR "$n: $!\n" }`, test.nr)},
 			}
 			input, err := json.Marshal(u)
 			if err != nil {
