@@ -71,12 +71,6 @@ func (c *Container) Create(o Options) error {
 		c.discard()
 		return err
 	}
-	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), o.Spec.Root.Path
-	err = c.state.save(c.dir)
-	if err != nil {
-		c.discard()
-		return err
-	}
 	if c.state.Owner == OwnerNobody {
 		c.unlock()
 	}
@@ -94,6 +88,11 @@ func (c *Container) create(l *launched) (err error) {
 		return err
 	}
 	if err := c.state.identify(l.init.pid); err != nil {
+		return err
+	}
+	// Both go on while init sets up the container.
+	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
+	if err := c.state.save(c.dir); err != nil {
 		return err
 	}
 	if c.state.Owner == OwnerLauncher {
@@ -184,11 +183,14 @@ func (c *Container) Start() error {
 			return errors.Join(asError(h.op, err), c.stop())
 		}
 	}
+	if err := l.page.Exec(); err != nil {
+		return errors.Join(l.runError(err), c.stop())
+	}
 	c.state.Status = StatusRunning
-	if err := c.state.save(c.dir); err != nil {
+	if err := c.state.save(c.dir); err != nil { // while the kernel loads the command
 		return errors.Join(err, c.stop())
 	}
-	if err := l.page.Exec(); err != nil {
+	if err := l.page.WaitExec(); err != nil {
 		return errors.Join(l.runError(err), c.stop())
 	}
 	return nil

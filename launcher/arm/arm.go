@@ -111,14 +111,16 @@ func (p *Page) Install(program []unix.SockFilter, flags uint32, pidfd *os.File) 
 	return os.NewFile(uintptr(fd), "seccomp listener"), nil
 }
 
-// Exec has init become the command. It returns once that is so; an [*Error] says that
-// it could not be. How long the command's file takes to read is not known: the wait
-// ends only with init.
+// Exec tells init to become the command; WaitExec waits until it has.
 func (p *Page) Exec() error {
 	atomic.StoreUint32((*uint32)(&p.shared.quiet), 1)
-	if err := p.enter(C.PAGE_RUN); err != nil {
-		return err
-	}
+	return p.enter(C.PAGE_RUN)
+}
+
+// WaitExec returns once init has become the command. An [*Error] says that it could
+// not. How long the command's file takes to read is not known: the wait ends only with
+// init.
+func (p *Page) WaitExec() error {
 	err := p.wait("", math.MaxInt64, func() bool { return false })
 	if errors.Is(err, ErrInitDied) && p.state() == C.PAGE_EXEC {
 		return nil // it has become the command, which may have ended since

@@ -63,7 +63,7 @@ func TestInitDies(t *testing.T) {
 			_, err := p.Install(filter, 0, nil)
 			return err
 		},
-		"armed": (*Page).Exec,
+		"armed": func(p *Page) error { return errors.Join(p.Exec(), p.WaitExec()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := testPage(t)
