@@ -191,7 +191,7 @@ func TestResolveAsDescribed(t *testing.T) {
 	}
 }
 
-// Each way to leave a rule out is told, with the word that did it.
+// Each reason to leave a rule out is reported, with the name that decided.
 func TestDecisions(t *testing.T) {
 	target := Target{[]string{"CAP_KILL", "CAP_CHOWN"}, syscalls.AMD64, Kernel{5, 15}}
 	for filters, want := range map[string]struct {

@@ -59,7 +59,7 @@ func TestParseCall(t *testing.T) {
 	}
 }
 
-// TestParseCallErrors: what is wrong is said, with its place and with help. A ^
+// TestParseCallErrors: an error has its place and a hint. A ^
 // in the text stands before what is wrong.
 func TestParseCallErrors(t *testing.T) {
 	for _, tt := range []struct{ text, message, hint string }{

@@ -102,7 +102,7 @@ func TestParseAssertionsComplaints(t *testing.T) {
 	}
 }
 
-// All problems of a file are told of at once.
+// All problems of a file are reported at once.
 func TestParseAssertionsAll(t *testing.T) {
 	_, err := ParseAssertions("a.test", []byte("alow read\nallow write\nallow rd\n"), syscalls.AMD64)
 	if err == nil || strings.Count(err.Error(), "a.test:") != 2 {

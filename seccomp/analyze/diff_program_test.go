@@ -15,8 +15,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Filters that no profile tells about, as dump meets them: each against one that
-// lets all calls through.
+// Filters without a profile, as dump reads them: each against one that lets all calls
+// through.
 func TestCompareForeign(t *testing.T) {
 	const readNr, allow, kill = 0, unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_KILL_PROCESS
 	ld := func(offset uint32) unix.SockFilter {
@@ -32,7 +32,7 @@ func TestCompareForeign(t *testing.T) {
 	none := &bpf.Program{Arch: syscalls.AMD64, Instructions: []unix.SockFilter{ret(allow)}}
 	for _, tt := range []struct {
 		name string
-		look []unix.SockFilter // at read(2); two instructions behind the last is death, in front of it is life
+		look []unix.SockFilter // at read(2); two instructions after the last is KILL_PROCESS, before it ALLOW
 		want []string
 	}{
 		{"a bit", []unix.SockFilter{ld(24), jump(unix.BPF_JSET, 4, 1, 0)}, []string{"amd64 read(0, 4): KILL_PROCESS, ALLOW"}},
@@ -146,8 +146,8 @@ func TestCompareUnassigned(t *testing.T) {
 	}
 }
 
-// A stranger's filter, as dump meets it, breaks nothing; what a comparison passes
-// over really is the same for the plainest arguments.
+// An untrusted filter, as dump reads it, breaks nothing; a call without a difference
+// really has the same verdict when its arguments are 0.
 func FuzzForeignProgram(f *testing.F) {
 	_, program := compiled(f, parsed(f)["arguments"])
 	f.Add(program.Bytes())
@@ -179,9 +179,9 @@ func FuzzForeignProgram(f *testing.F) {
 				t.Fatal(err)
 			}
 			v := bpftest.Interpret(t, p, call)
-			told := slices.ContainsFunc(c.found, func(d Difference) bool { return d.A == v.String() })
-			if v.Effect() != bpf.Verdict(unix.SECCOMP_RET_ALLOW) && !told {
-				t.Errorf("%s is %s, which is not told", name, v)
+			found := slices.ContainsFunc(c.found, func(d Difference) bool { return d.A == v.String() })
+			if v.Effect() != bpf.Verdict(unix.SECCOMP_RET_ALLOW) && !found {
+				t.Errorf("%s is %s, which is not found", name, v)
 			}
 		}
 	})

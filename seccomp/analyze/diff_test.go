@@ -1,8 +1,6 @@
 package analyze
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
@@ -235,37 +232,6 @@ func TestDiffGate(t *testing.T) {
 	}
 }
 
-// The flat list is a profile that means the same, whatever the capabilities then are.
-func TestFlatListIsProfile(t *testing.T) {
-	for name, p := range parsed(t) {
-		t.Run(name, func(t *testing.T) {
-			policy, program := compiled(t, p)
-			text, err := policy.FlatList()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var list specs.LinuxSeccomp
-			d := json.NewDecoder(bytes.NewReader(text))
-			d.DisallowUnknownFields()
-			if err := d.Decode(&list); err != nil {
-				t.Error(err)
-			}
-			if diff := cmp.Diff(policy.Seccomp, &list); diff != "" {
-				t.Error(diff)
-			}
-			target := policy.Target
-			target.Capabilities = nil
-			again, err := compilePolicy(resolved(t, mustParse(t, string(text)), target))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(program, again); diff != "" {
-				t.Errorf("%s\n%s", diff, text)
-			}
-		})
-	}
-}
-
 // randomSource makes a profile in which a call has rules about one argument, or
 // none: see TestCompiledVerdictsRandom for why no more. All calls are there on all
 // architectures: where a rule without arguments is about one that is not, and all
@@ -377,7 +343,7 @@ func TestDiffIsDifferenceOfMeaning(t *testing.T) {
 	}
 }
 
-// sameDifferences compares but for the examples, which may be others.
+// sameDifferences compares without the examples, which may differ.
 func sameDifferences(a, b []Difference) bool {
 	plain := func(all []Difference) []Difference {
 		all = slices.Clone(all)

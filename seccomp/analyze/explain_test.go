@@ -92,7 +92,7 @@ type inquiry struct {
 	edited map[string]bool
 }
 
-// explained checks what is said about every call of a target.
+// explained checks the explanation of every call of a target.
 func explained(t *testing.T, name string, p *seccomp.Profile, target seccomp.Target, gates []string) {
 	t.Helper()
 	e, err := explainerFor(p, target)
@@ -200,8 +200,7 @@ func applied(caps []string, flags string) []string {
 	return caps
 }
 
-// check holds what is said about a call against what programs do with samples
-// of it.
+// check compares the explanation of a call with what programs do with samples of it.
 func (q *inquiry) check(t *testing.T, c CallPattern, samples []bpf.Call) {
 	t.Helper()
 	x, err := q.e.Explain(c)
@@ -314,8 +313,8 @@ func meant(c CallPattern) []string {
 	return append([]string{c.Name}, calls...)
 }
 
-// checkRules: what stands at a place that is named is the default action, or a
-// rule that is there, names the call, and does what is said of it.
+// checkRules: each position is that of the default action, or of a rule that applies,
+// names the call, and has the verdict.
 func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c CallPattern) {
 	t.Helper()
 	check := func(place, verdict string) {

@@ -53,8 +53,8 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// judged gives for every call the verdicts of all arguments worth a look, but
-// those of more than the kernel reads.
+// judged returns for every call the verdicts for all arguments that could matter,
+// without those that have more bits than the kernel reads.
 func judged(t *testing.T, p *seccomp.Profile, target seccomp.Target) map[string][]bpf.Verdict {
 	t.Helper()
 	policy, err := p.Resolve(target)

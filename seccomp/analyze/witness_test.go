@@ -22,7 +22,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// witness is a call and what is said of it.
+// witness is a call and the verdict that the walker gives it.
 type witness struct {
 	call    bpf.Call
 	verdict bpf.Verdict
@@ -62,7 +62,7 @@ func witnesses(t *testing.T, p *bpf.Program) []witness {
 	return all
 }
 
-// The kernel gives every witness the verdict that is said of it. Each verdict is
+// The kernel gives every witness the verdict that the walker gives it. Each verdict is
 // turned into an errno of its own, so that no call is really made.
 func TestWitnessesInKernel(t *testing.T) {
 	if runtime.GOARCH != "amd64" {

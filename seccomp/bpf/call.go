@@ -16,8 +16,9 @@ type Call struct {
 	Args [6]uint64
 }
 
-// NewCall names a call of an architecture. It is false when there is none.
-func NewCall(a syscalls.Arch, name string, args ...uint64) (Call, bool) {
+// NewCall returns a call of an architecture by its name. ok is false when the architecture
+// does not have it.
+func NewCall(a syscalls.Arch, name string, args ...uint64) (call Call, ok bool) {
 	nr, ok := syscalls.Number(a, name)
 	c := Call{Nr: nr, Arch: a.Audit()}
 	copy(c.Args[:], args)

@@ -74,7 +74,7 @@ func (d *diagrams) decide(bit int32, zero, one node) node {
 	return n
 }
 
-// ite is the calls of then that are in test, and those of otherwise that are not.
+// ite returns the calls of then that are in test, and those of otherwise that are not.
 func (d *diagrams) ite(test, then, otherwise node) node {
 	switch {
 	case test == everything || then == otherwise:
@@ -105,13 +105,13 @@ func (d *diagrams) ite(test, then, otherwise node) node {
 	return n
 }
 
-// place is a hash: multiplication by odd constants spreads small numbers.
+// place returns a hash: multiplication by odd constants spreads small numbers.
 func place(test, then, otherwise node) uint32 {
 	h := uint32(test)*0x9e3779b1 ^ uint32(then)*0x85ebca77 ^ uint32(otherwise)*0xc2b2ae3d
 	return (h ^ h>>15) * 0x27d4eb2f >> (32 - memoBits)
 }
 
-// child is what remains of a set when a bit, which no bit of the set comes
+// child returns what remains of a set when a bit, which no bit of the set comes
 // before, is known.
 func (d *diagrams) child(n node, bit int32, one bool) node {
 	switch {
@@ -148,7 +148,7 @@ func (d *diagrams) member(n node, one func(bit int32) bool) bool {
 	return n == everything
 }
 
-// last is the largest bit that a set depends on, or -1.
+// last returns the largest bit that a set depends on, or -1.
 func (d *diagrams) last(n node) int32 {
 	seen := map[node]bool{}
 	last := int32(-1)

@@ -10,7 +10,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Disassemble is the program for people: what is loaded and compared by name,
+// Disassemble returns the program as text: what is loaded and compared by name,
 // and jumps to labels. A number is called what it means on the architecture that
 // the program has compared last; where ways with different architectures meet
 // it stays a number.
@@ -136,7 +136,7 @@ func (d *disassembler) text(i int, insn unix.SockFilter) string {
 	return fmt.Sprintf("raw  %#02x %d %d %#x", insn.Code, insn.Jt, insn.Jf, insn.K)
 }
 
-// verdict is a number where the name would leave data out.
+// verdict returns a number where the name would leave data out.
 func (d *disassembler) verdict(k uint32) string {
 	v := Verdict(k)
 	if a := v.Action(); v.Data() != 0 && a != unix.SECCOMP_RET_ERRNO && a != unix.SECCOMP_RET_TRACE {
@@ -145,7 +145,7 @@ func (d *disassembler) verdict(k uint32) string {
 	return v.String()
 }
 
-// subject is what is compared: the accumulator, by what was loaded last.
+// subject returns what is compared: the accumulator, by what was loaded last.
 func (d *disassembler) subject(state knownArch) string {
 	if state.loaded == unclear {
 		return "A"

@@ -61,7 +61,7 @@ func checked(insn unix.SockFilter) (netbpf.RawInstruction, bool) {
 	return raw, false
 }
 
-// Run gives the verdict on a call. The virtual machine is one for packets: it
+// Run returns the verdict on a call. The virtual machine is one for packets: it
 // loads big-endian words, so each 32-bit word of seccomp_data is laid out so, in
 // the order that the target's byte order gives to the halves of 64-bit fields.
 func (e *Emulator) Run(c Call) (Verdict, error) {

@@ -52,7 +52,7 @@ type Program struct {
 	Listener     bool   // some call is to be decided by a listener (SCMP_ACT_NOTIFY)
 }
 
-// Bytes are the instructions as struct sock_filter (linux/filter.h) in the
+// Bytes returns the instructions as struct sock_filter (linux/filter.h) in the
 // target's byte order: what seccomp(2) takes, and bwrap --seccomp.
 func (p *Program) Bytes() []byte {
 	var b bytes.Buffer
@@ -60,7 +60,7 @@ func (p *Program) Bytes() []byte {
 	return b.Bytes()
 }
 
-// C is the program as a C array.
+// C returns the program as a C array.
 func (p *Program) C() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "/* %s, %d instructions; flags for seccomp(2): %#x */\n", p.Arch, len(p.Instructions), p.Flags)
@@ -72,7 +72,7 @@ func (p *Program) C() string {
 	return b.String()
 }
 
-// ByteOrder is the byte order of an architecture: libseccomp exports in it.
+// ByteOrder returns the byte order of an architecture: libseccomp exports in it.
 func ByteOrder(a syscalls.Arch) binary.ByteOrder {
 	const auditArchLE = 0x40000000 // __AUDIT_ARCH_LE of linux/audit.h
 	if a.Audit()&auditArchLE != 0 {

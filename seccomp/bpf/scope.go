@@ -29,7 +29,7 @@ func (e *IntricateError) Hint() string {
 	return "read it: 'minirun seccomp dump PID' prints the filters of a process, 'seccomp show' what a profile gives"
 }
 
-// ExitCode tells a question without an answer from one that is answered by no.
+// ExitCode returns the status of a command that has no answer; 1 is for the answer no.
 func (e *IntricateError) ExitCode() int { return 2 }
 
 // Ask runs a question: a function that makes scopes and sets. These are not valid
@@ -70,7 +70,7 @@ func (s *Solver) scope(a syscalls.Arch) *Scope {
 	return &Scope{solver: s, little: ByteOrder(a) == binary.LittleEndian, all: everything}
 }
 
-// Number is the calls with an architecture's number, as a filter sees it.
+// Number returns the calls with an architecture's number, as a filter sees it.
 func (s *Solver) Number(a syscalls.Arch, number uint32) *Scope {
 	c := s.scope(a)
 	c.fix(OffsetArch/4, a.Audit())
@@ -84,7 +84,7 @@ func (s *Solver) Number(a syscalls.Arch, number uint32) *Scope {
 	return c
 }
 
-// Unassigned is the calls of an architecture whose number its table does not have,
+// Unassigned returns the calls of an architecture whose number its table does not have,
 // such as one that a later kernel may assign. Numbers are ints: none is below 0.
 func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 	c := s.Number(a, 0)
@@ -105,7 +105,7 @@ func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 	return c
 }
 
-// Elsewhere is all calls of architectures other than these, with a number not below 0. Their byte order is
+// Elsewhere returns all calls of architectures other than these, with a number not below 0. Their byte order is
 // taken to be that of the first.
 func (s *Solver) Elsewhere(arches ...syscalls.Arch) *Scope {
 	c := s.scope(arches[0])
@@ -117,7 +117,7 @@ func (s *Solver) Elsewhere(arches ...syscalls.Arch) *Scope {
 	return c
 }
 
-// half is the index of the word that is the upper or lower half of an argument.
+// half returns the index of the word that is the upper or lower half of an argument.
 func (c *Scope) half(argument int, upper bool) int {
 	at := OffsetArgs/4 + 2*argument
 	if upper == c.little {
@@ -126,7 +126,7 @@ func (c *Scope) half(argument int, upper bool) int {
 	return at
 }
 
-// variable is the number that a bit of a word has in diagrams: of a 64-bit field the
+// variable returns the number that a bit of a word has in diagrams: of a 64-bit field the
 // most significant bit comes first.
 func (c *Scope) variable(at, bit int) int32 {
 	if at >= OffsetIP/4 && c.little {
@@ -156,7 +156,7 @@ func (c *Scope) Fix(argument int, value uint64) {
 // before the scope's first use.
 func (c *Scope) Fit(argument int) { c.fix(c.half(argument, true), 0) }
 
-// word is what a load of a word of struct seccomp_data gives.
+// word returns what a load of a word of struct seccomp_data gives.
 func (c *Scope) word(at int) word {
 	if c.fixed[at] {
 		return word{number: c.data[at]}
@@ -171,13 +171,13 @@ func (c *Scope) word(at int) word {
 	return word{bits: c.open[at]}
 }
 
-// argument is the bits of an argument, the least significant first.
+// argument returns the bits of an argument, the least significant first.
 func (c *Scope) argument(index int) []node {
 	low, high := c.word(c.half(index, false)).expanded(), c.word(c.half(index, true)).expanded()
 	return append(low[:], high[:]...)
 }
 
-// oneOf is the calls in which a word has one of some values.
+// oneOf returns the calls in which a word has one of some values.
 func (c *Scope) oneOf(at int, values []uint32) node {
 	slices.Sort(values)
 	var choose func(bit int, values []uint32) node
@@ -197,13 +197,13 @@ func (c *Scope) oneOf(at int, values []uint32) node {
 	return choose(31, values)
 }
 
-// All is the set of all calls of the scope.
+// All returns the set of all calls of the scope.
 func (c *Scope) All() Set { return Set{c, c.all} }
 
-// None is the empty set.
+// None returns the empty set.
 func (c *Scope) None() Set { return Set{c, nothing} }
 
-// Equal is the calls whose argument, under a mask, has a value.
+// Equal returns the calls whose argument, under a mask, has a value.
 func (c *Scope) Equal(argument int, mask, value uint64) Set {
 	all := slices.Clone(c.argument(argument))
 	for bit := range all {
@@ -214,24 +214,24 @@ func (c *Scope) Equal(argument int, mask, value uint64) Set {
 	return Set{c, c.solver.and(c.all, c.solver.equal(all, value))}
 }
 
-// Above is the calls whose argument is more than a value.
+// Above returns the calls whose argument is more than a value.
 func (c *Scope) Above(argument int, value uint64) Set {
 	return Set{c, c.solver.and(c.all, c.solver.above(c.argument(argument), value, false))}
 }
 
-// Set is a set of calls of one scope, exactly. It is valid within one question.
+// Set is an exact set of calls of one scope. It is valid within one question.
 type Set struct {
 	scope *Scope
 	node  node
 }
 
-// And is the calls that are in both sets.
+// And returns the calls that are in both sets.
 func (s Set) And(o Set) Set { return Set{s.scope, s.scope.solver.and(s.node, o.node)} }
 
-// Or is the calls that are in one of the sets.
+// Or returns the calls that are in one of the sets.
 func (s Set) Or(o Set) Set { return Set{s.scope, s.scope.solver.or(s.node, o.node)} }
 
-// Minus is the calls that are not in the other set.
+// Minus returns the calls that are not in the other set.
 func (s Set) Minus(o Set) Set { return Set{s.scope, s.scope.solver.ite(o.node, nothing, s.node)} }
 
 // Empty reports whether there is no call in the set: this is proved, not tried.
@@ -240,7 +240,7 @@ func (s Set) Empty() bool { return s.node == nothing }
 // Whole reports whether all calls of the scope are in the set.
 func (s Set) Whole() bool { return s.node == s.scope.all }
 
-// Least is a call of the set, which is not empty: the one with the least
+// Least returns a call of the set, which must not be empty: the one with the least
 // architecture and number, then first argument, and so on.
 func (s Set) Least() Call {
 	data := s.scope.data
@@ -251,7 +251,7 @@ func (s Set) Least() Call {
 	return s.scope.call(data)
 }
 
-// call is a struct seccomp_data.
+// call returns the call that the words of a struct seccomp_data describe.
 func (c *Scope) call(data [wordCount]uint32) Call {
 	pair := func(at int) uint64 {
 		if c.little {
@@ -291,7 +291,7 @@ func (c *Scope) put(data *[wordCount]uint32, at int, v uint64) {
 	}
 }
 
-// Arguments is one more than the highest index of an argument that decides
+// Arguments returns one more than the highest index of an argument that decides
 // whether a call is in the set, or 0.
 func (s Set) Arguments() int {
 	at, _ := s.scope.place(max(s.scope.solver.last(s.node), 0))

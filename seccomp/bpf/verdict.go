@@ -9,13 +9,14 @@ import (
 // Verdict is what a filter returns: SECCOMP_RET_* and, in the lower 16 bits, data.
 type Verdict uint32
 
-// Action is the verdict without its data.
+// Action returns the verdict without its data.
 func (v Verdict) Action() uint32 { return uint32(v) & unix.SECCOMP_RET_ACTION_FULL }
 
-// Data is an errno for SECCOMP_RET_ERRNO, and a tracer's or handler's business else.
+// Data returns the lower 16 bits: the errno of SECCOMP_RET_ERRNO, else a value for the
+// tracer or the signal handler.
 func (v Verdict) Data() uint32 { return uint32(v) & unix.SECCOMP_RET_DATA }
 
-// Effect is the verdict without what the kernel passes over (__seccomp_filter of
+// Effect returns the verdict without what the kernel ignores (__seccomp_filter of
 // kernel/seccomp.c): verdicts with the same effect do the same.
 func (v Verdict) Effect() Verdict {
 	switch v.Action() {
@@ -30,7 +31,7 @@ func (v Verdict) Effect() Verdict {
 	return unix.SECCOMP_RET_KILL_PROCESS // an action that the kernel does not know too
 }
 
-// String gives ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
+// String returns the verdict as text: ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
 func (v Verdict) String() string {
 	switch v.Action() {
 	case unix.SECCOMP_RET_KILL_PROCESS:

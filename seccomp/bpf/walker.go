@@ -66,7 +66,7 @@ func (p *Program) Walker() (*Walker, error) {
 	return w, nil
 }
 
-// Program is the one that is walked.
+// Program returns the program that is walked.
 func (w *Walker) Program() *Program { return w.program }
 
 // Confirm runs the program on one call by the emulator, which shares nothing with the
@@ -79,7 +79,7 @@ func (w *Walker) Confirm(c Call, want Verdict) error {
 	return err
 }
 
-// registers are those that an instruction reads and writes.
+// registers returns those that an instruction reads and writes.
 func registers(insn unix.SockFilter) (reads, writes uint32) {
 	memory := uint32(liveMemory) << (insn.K % memoryWords)
 	if mode := insn.Code & 0xe0; mode != unix.BPF_MEM {

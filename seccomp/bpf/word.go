@@ -13,7 +13,7 @@ type word struct {
 	number uint32 // when bits is nil
 }
 
-// expanded gives the bits of any word.
+// expanded returns the bits of any word.
 func (w word) expanded() *[32]node {
 	if w.bits != nil {
 		return w.bits
@@ -37,7 +37,7 @@ func asWord(all *[32]node) word {
 	return word{number: number}
 }
 
-// equal is the calls for which the bits are a number's.
+// equal returns the calls for which the bits are a number's.
 func (d *diagrams) equal(all []node, number uint64) node {
 	n := everything
 	for i, b := range all { // the bit that is asked last comes first: each step is a short one
@@ -50,7 +50,7 @@ func (d *diagrams) equal(all []node, number uint64) node {
 	return n
 }
 
-// above is the calls for which the bits are more than a number, or at least it.
+// above returns the calls for which the bits are more than a number, or at least it.
 func (d *diagrams) above(all []node, number uint64, orEqual bool) node {
 	n := nothing
 	if orEqual {
@@ -66,7 +66,7 @@ func (d *diagrams) above(all []node, number uint64, orEqual bool) node {
 	return n
 }
 
-// compare is the calls for which a conditional jump is taken.
+// compare returns the calls for which a conditional jump is taken.
 func (d *diagrams) compare(op uint16, a, b word) node {
 	if a.bits == nil && b.bits == nil {
 		if taken(op, a.number, b.number) {
@@ -126,7 +126,7 @@ func (d *diagrams) compareWords(op uint16, a, b *[32]node) node {
 	return n
 }
 
-// compute is what an arithmetic instruction leaves in the accumulator.
+// compute returns what an arithmetic instruction leaves in the accumulator.
 func (d *diagrams) compute(op uint16, a, b word) word {
 	if a.bits == nil && b.bits == nil {
 		return word{number: calculate(op, a.number, b.number)}
@@ -234,7 +234,7 @@ func (d *diagrams) product(a, b *[32]node) (all [32]node) {
 	return all
 }
 
-// merge is a word that is a for the calls of when, and b for others.
+// merge returns a word that is a for the calls of when, and b for others.
 func (d *diagrams) merge(when node, a, b word) word {
 	if a == b {
 		return a

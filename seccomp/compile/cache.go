@@ -57,7 +57,7 @@ func Cached(dir string, arch syscalls.Arch, list *specs.LinuxSeccomp, origin Ori
 	return program, false, nil
 }
 
-// key is a digest of all that the program depends on. Every part has its length
+// key returns a digest of all that the program depends on. Every part has its length
 // in front, so that no two lists run together.
 func (c *compiler) key() ([]byte, error) {
 	release, err := kernel.Release()

@@ -166,7 +166,7 @@ func TestCacheStale(t *testing.T) {
 	sum := sha256.Sum256(longer)
 	for name, data := range map[string][]byte{
 		"another key":     marshalProgram(c.program, other),
-		"more behind":     append(longer, sum[:]...),
+		"trailing bytes":  append(longer, sum[:]...),
 		"no instructions": marshalProgram(&bpf.Program{Arch: syscalls.AMD64}, key),
 		"too many":        marshalProgram(&bpf.Program{Arch: syscalls.AMD64, Instructions: make([]unix.SockFilter, unix.BPF_MAXINSNS+1)}, key),
 	} {
@@ -180,9 +180,9 @@ func TestCacheStale(t *testing.T) {
 
 // Whoever can write a file there could decide what a container may do.
 func TestCacheUntrusted(t *testing.T) {
-	const stranger = 4242
+	const otherUser = 4242
 	for name, plant := range map[string]func(t *testing.T, c *cached) error{
-		"foreign file":        func(t *testing.T, c *cached) error { return os.Chown(c.file, stranger, stranger) },
+		"foreign file":        func(t *testing.T, c *cached) error { return os.Chown(c.file, otherUser, otherUser) },
 		"group-writable file": func(t *testing.T, c *cached) error { return os.Chmod(c.file, 0o620) },
 		"world-writable file": func(t *testing.T, c *cached) error { return os.Chmod(c.file, 0o602) },
 		"symlink": func(t *testing.T, c *cached) error {
@@ -205,10 +205,10 @@ func TestCacheUntrusted(t *testing.T) {
 		})
 	}
 	for name, plant := range map[string]func(c *cached) error{
-		"foreign folder":        func(c *cached) error { return os.Chown(c.dir, stranger, stranger) },
-		"group-writable folder": func(c *cached) error { return os.Chmod(c.dir, 0o720) },
-		"world-writable folder": func(c *cached) error { return os.Chmod(c.dir, 0o1777) },
-		"symlinked folder": func(c *cached) error {
+		"foreign directory":        func(c *cached) error { return os.Chown(c.dir, otherUser, otherUser) },
+		"group-writable directory": func(c *cached) error { return os.Chmod(c.dir, 0o720) },
+		"world-writable directory": func(c *cached) error { return os.Chmod(c.dir, 0o1777) },
+		"symlinked directory": func(c *cached) error {
 			return errors.Join(os.Rename(c.dir, c.dir+"-moved"), os.Symlink(c.dir+"-moved", c.dir))
 		},
 	} {

@@ -325,7 +325,7 @@ func scmpArch(oci string) (libseccomp.ScmpArch, error) {
 	return arch, nil
 }
 
-// libseccompName is the Go binding's name of an architecture; it has one that
+// libseccompName returns the Go binding's name of an architecture; it has one that
 // is not Docker's.
 func libseccompName(a syscalls.Arch) string {
 	if a.String() == "loongarch64" {
@@ -334,7 +334,7 @@ func libseccompName(a syscalls.Arch) string {
 	return a.String()
 }
 
-// flagBits are the SECCOMP_FILTER_FLAG_* of linux/seccomp.h. Without a flags
+// flagBits returns the SECCOMP_FILTER_FLAG_* of linux/seccomp.h. Without a flags
 // field Docker's runtime sets SPEC_ALLOW; an empty list sets none.
 func flagBits(flags []specs.LinuxSeccompFlag) (uint32, error) {
 	if flags == nil {

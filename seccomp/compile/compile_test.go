@@ -151,7 +151,7 @@ func TestProgramFlags(t *testing.T) {
 	}
 }
 
-// What libseccomp cannot do is said with the place of the rule.
+// Errors of libseccomp have the position of the rule.
 func TestCompileErrors(t *testing.T) {
 	for _, tt := range []struct {
 		arch           syscalls.Arch

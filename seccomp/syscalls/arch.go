@@ -12,7 +12,7 @@ package syscalls
 
 import "runtime"
 
-// Arch is an architecture as seccomp filters tell them apart: an AUDIT_ARCH_
+// Arch is an architecture as seccomp filters distinguish them: an AUDIT_ARCH_
 // value, and for x32, which shares that of x86_64, one of its own.
 type Arch uint32
 
@@ -73,7 +73,7 @@ var arches = [...]struct {
 	{S390X, "SCMP_ARCH_S390X", "s390x", tableS390X[:]},
 }
 
-// Arches are all architectures.
+// Arches returns all architectures, always in the same order.
 func Arches() []Arch {
 	all := make([]Arch, len(arches))
 	for i := range arches {
@@ -82,8 +82,8 @@ func Arches() []Arch {
 	return all
 }
 
-// Host is the architecture of the running kernel, as far as this program can
-// tell: the one that it was compiled for.
+// Host returns the architecture of the running kernel, as far as this program
+// knows: the one that it was compiled for.
 func Host() (Arch, bool) { return ParseArch(runtime.GOARCH) }
 
 // ParseArch takes a name of the OCI runtime spec (SCMP_ARCH_X86_64), of Docker's
@@ -122,7 +122,7 @@ func (a Arch) index() int {
 	return -1
 }
 
-// OCI is the name of the OCI runtime spec, such as SCMP_ARCH_X86_64.
+// OCI returns the name of the OCI runtime spec, such as SCMP_ARCH_X86_64.
 func (a Arch) OCI() string {
 	if i := a.index(); i >= 0 {
 		return arches[i].oci
@@ -130,7 +130,7 @@ func (a Arch) OCI() string {
 	return ""
 }
 
-// String is Docker's and libseccomp's name, such as amd64.
+// String returns Docker's and libseccomp's name, such as amd64.
 func (a Arch) String() string {
 	if i := a.index(); i >= 0 {
 		return arches[i].name
@@ -138,7 +138,7 @@ func (a Arch) String() string {
 	return "unknown"
 }
 
-// Audit is the AUDIT_ARCH_ value that a filter sees. x32 has that of x86_64,
+// Audit returns the AUDIT_ARCH_ value that a filter sees. x32 has that of x86_64,
 // and a bit in its numbers.
 func (a Arch) Audit() uint32 {
 	if a == X32 {
@@ -147,7 +147,7 @@ func (a Arch) Audit() uint32 {
 	return uint32(a)
 }
 
-// FromAudit gives the architecture of a call by what a filter sees of it.
+// FromAudit returns the architecture of a call by what a filter sees of it.
 func FromAudit(audit, number uint32) (Arch, bool) {
 	if audit == uint32(AMD64) && number&0x40000000 != 0 {
 		return X32, true

@@ -52,7 +52,7 @@ var deviations = [...]struct {
 	}},
 }
 
-// on is the value that a constant has on an architecture.
+// on returns the value that a constant has on an architecture.
 func (c *constant) on(a Arch) uint64 {
 	for i := range deviations {
 		d := &deviations[i]
@@ -310,7 +310,7 @@ var bpfCommands = [...]constant{
 	{"BPF_BTF_LOAD", unix.BPF_BTF_LOAD},
 }
 
-// constants are the names that go with an argument; flags says whether they
+// constants returns the names that go with an argument; flags says whether they
 // are bits to be joined.
 func constants(a Arch, call string, index int) (set []constant, flags bool) {
 	switch {
@@ -356,7 +356,7 @@ func constants(a Arch, call string, index int) (set []constant, flags bool) {
 	return nil, false
 }
 
-// Constant is the value of a name that goes with an argument of a call on an
+// Constant returns the value of a name that goes with an argument of a call on an
 // architecture. Both the place of an argument and the value of a name may differ
 // from one architecture to another. The zero Arch stands for what most have.
 func Constant(a Arch, call string, index int, name string) (uint64, bool) {
@@ -368,7 +368,7 @@ func Constant(a Arch, call string, index int, name string) (uint64, bool) {
 	return set[i].on(a), true
 }
 
-// Constants are the names that go with an argument of a call on an architecture.
+// Constants returns the names that go with an argument of a call on an architecture.
 func Constants(a Arch, call string, index int) []string {
 	set, _ := constants(a, call, index)
 	names := make([]string, len(set))
@@ -378,7 +378,7 @@ func Constants(a Arch, call string, index int) []string {
 	return names
 }
 
-// Choices are the names that go with an argument of which each value is one of
+// Choices returns the names that go with an argument of which each value is one of
 // them, rather than made of bits; each value has one name.
 func Choices(a Arch, call string, index int) []string {
 	set, flags := constants(a, call, index)
@@ -394,7 +394,7 @@ func Choices(a Arch, call string, index int) []string {
 	return names
 }
 
-// ChoiceNoun is what a value of such an argument is.
+// ChoiceNoun returns the noun for a value of an argument that has [Choices].
 func ChoiceNoun(call string, index int) string {
 	switch fmt.Sprintf("%s/%d", call, index) {
 	case "socket/0", "socketpair/0":
@@ -407,7 +407,7 @@ func ChoiceNoun(call string, index int) string {
 	return "operation"
 }
 
-// FormatArgument writes an argument as people do: by its name where it has one,
+// FormatArgument returns an argument as people write it: by its name where it has one,
 // as names joined by | where it is made of bits, else as a number.
 func FormatArgument(a Arch, call string, index int, value uint64) string {
 	set, flags := constants(a, call, index)

@@ -32,7 +32,7 @@ var groups = [...]struct{ name, doc, calls string }{
 	{"@timer", "timers and alarms", "alarm getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times"},
 }
 
-// Groups are the names of all groups, each with an @ in front, sorted.
+// Groups returns the names of all groups, each with an @ in front, sorted.
 func Groups() []string {
 	all := make([]string, len(groups))
 	for i := range groups {
@@ -41,7 +41,7 @@ func Groups() []string {
 	return all
 }
 
-// Group gives the calls of a group, sorted.
+// Group returns the calls of a group, sorted.
 func Group(name string) ([]string, bool) {
 	for i := range groups {
 		if groups[i].name == name {

@@ -6,7 +6,7 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// Names are the calls of all architectures, sorted.
+// Names returns the calls of all architectures, sorted.
 func Names() []string { return slices.Clone(names[:]) }
 
 // Known reports whether any architecture has the call.
@@ -15,8 +15,8 @@ func Known(name string) bool {
 	return ok
 }
 
-// Number is a call's number as a filter sees it: of x32 with its bit, of MIPS
-// with its offset. It is false when the architecture does not have the call.
+// Number returns a call's number as a filter sees it: of x32 with its bit, of MIPS
+// with its offset. ok is false when the architecture does not have the call.
 func Number(a Arch, name string) (uint32, bool) {
 	at := a.index()
 	i, ok := slices.BinarySearch(names[:], name)
@@ -31,7 +31,7 @@ func Number(a Arch, name string) (uint32, bool) {
 	return table[j].number, true
 }
 
-// NameOf is the call of a number as a filter sees it.
+// NameOf returns the call of a number as a filter sees it.
 func NameOf(a Arch, number uint32) (string, bool) {
 	at := a.index()
 	if at < 0 {
@@ -45,7 +45,7 @@ func NameOf(a Arch, number uint32) (string, bool) {
 	return "", false
 }
 
-// Calls are an architecture's calls in the order of their numbers.
+// Calls returns an architecture's calls in the order of their numbers.
 func Calls(a Arch) []string {
 	at := a.index()
 	if at < 0 {
@@ -71,7 +71,7 @@ func Int32Args(name string) uint8 {
 	return int32Args[i]
 }
 
-// Suggest is the call or group whose name takes the fewest edits from what was
+// Suggest returns the call or group whose name takes the fewest edits from what was
 // written, or "" when none is near.
 func Suggest(written string) string {
 	return spelling.Nearest(written, append(Names(), Groups()...))
