@@ -72,7 +72,7 @@ func (a *aftercare) entry(h *tar.Header, records map[string]string) error {
 			continue
 		}
 		if strings.HasPrefix(attribute, overlayPrivate) {
-			return fmt.Errorf("the entry %q sets %s, which is overlayfs's own", h.Name, attribute)
+			return fmt.Errorf("the entry %s sets %s, which is overlayfs's own", quote(h.Name), attribute)
 		}
 		if err := a.keepXattr(h.Name, attribute, value); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (a *aftercare) keepXattr(name, attribute, value string) error {
 func (a *aftercare) finish(dir string) error {
 	for _, name := range a.opaques {
 		if err := makeOpaque(dir, name); err != nil {
-			return fmt.Errorf("opaque folder %q: %w", name, err)
+			return fmt.Errorf("opaque folder %s: %w", quote(name), err)
 		}
 	}
 	for name, attributes := range a.xattrs {
@@ -195,7 +195,7 @@ func setXattrs(dir, name string, attributes map[string]string) error {
 			return err
 		}
 		if err := unix.Lsetxattr(path, attribute, []byte(value), 0); err != nil {
-			return fmt.Errorf("extended attribute %s of %q: %w", attribute, name, err)
+			return fmt.Errorf("extended attribute %s of %s: %w", attribute, quote(name), err)
 		}
 	}
 	return nil

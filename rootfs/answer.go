@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -84,17 +83,6 @@ func (e *answerError) Error() string {
 }
 
 func (e *answerError) Unwrap() error { return e.answer }
-
-// cut shortens text to at most so many bytes.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	for most > 0 && !utf8.RuneStart(text[most]) {
-		most--
-	}
-	return text[:most] + "..."
-}
 
 // isUnreachable reports whether no answer came at all.
 func isUnreachable(err error) bool {

@@ -198,7 +198,7 @@ func chooseSaved(images []savedImage, tag string) (savedImage, error) {
 			}
 		}
 	}
-	return savedImage{}, fmt.Errorf("no image has the name %q", tag)
+	return savedImage{}, fmt.Errorf("no image has the name %s", quote(tag))
 }
 
 func readMember(file, member, what string, limit int64) ([]byte, error) {
@@ -231,17 +231,17 @@ func openMember(file, member string, links int) (io.ReadCloser, error) {
 	_ = plain.Close()
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("the archive has no file %q", member)
+		return nil, fmt.Errorf("the archive has no file %s", quote(member))
 	case err != nil:
 		return nil, fmt.Errorf("not a tarball, or truncated: %w", err)
 	case links == maxMemberLinks:
-		return nil, fmt.Errorf("%q leads through more than %d links", member, maxMemberLinks)
+		return nil, fmt.Errorf("%s leads through more than %d links", quote(member), maxMemberLinks)
 	case h.Typeflag == tar.TypeSymlink:
 		return openMember(file, path.Join(path.Dir(member), h.Linkname), links+1)
 	case h.Typeflag == tar.TypeLink:
 		return openMember(file, h.Linkname, links+1)
 	}
-	return nil, fmt.Errorf("%q in the archive is not a regular file", member)
+	return nil, fmt.Errorf("%s in the archive is not a regular file", quote(member))
 }
 
 // openPlain opens a file and decompresses it if need be. A plain file is given

@@ -73,12 +73,12 @@ func parseConfig(data []byte) (*configFile, error) {
 	for _, pair := range c.Config.Env {
 		// What has no = is left out by the launcher, as by Docker.
 		if strings.HasPrefix(pair, "=") || strings.Contains(pair, "\x00") {
-			return nil, fmt.Errorf("image configuration: the entry %q of config.Env is no environment variable", pair)
+			return nil, fmt.Errorf("image configuration: the entry %s of config.Env is no environment variable", quote(pair))
 		}
 	}
 	for _, id := range c.RootFS.DiffIDs {
 		if !isDigest(id) {
-			return nil, fmt.Errorf("image configuration: diff_id %q is not a SHA-256", id)
+			return nil, fmt.Errorf("image configuration: diff_id %s is not a SHA-256", quote(id))
 		}
 	}
 	return &c, nil
@@ -90,7 +90,7 @@ func explainType(err error) error {
 	var time *time.ParseError
 	switch {
 	case errors.As(err, &time):
-		return fmt.Errorf("created is %q, which is no time", time.Value)
+		return fmt.Errorf("created is %s, which is no time", quote(time.Value))
 	case !errors.As(err, &mismatch):
 		return err
 	}

@@ -2,35 +2,54 @@ package rootfs
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/go-archive/compression"
 )
 
-// maxWindow is the most of a zstd stream that is kept in memory to decompress it.
-// It is what zstd's highest level needs; the library's own limit is 512 MiB.
-const maxWindow = 128 << 20
+const (
+	// maxWindow is the most of a zstd stream that is kept in memory to decompress it.
+	// zstd's highest level needs it; the library's own limit is 512 MiB.
+	maxWindow = 128 << 20
 
-// decompress gives the plain bytes of a stream, compressed or not.
+	// maxXz is the most memory that xz may use. xz -9 needs 65 MiB (xz(1)).
+	maxXz = 160 << 20
+)
+
+// decompress returns the plain bytes of a stream, compressed or not.
 func decompress(stream io.Reader) (io.ReadCloser, error) {
 	buffered := bufio.NewReader(stream)
 	magic, err := buffered.Peek(10)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if compression.Detect(magic) != compression.Zstd {
-		return compression.DecompressStream(buffered)
+	switch compression.Detect(magic) {
+	case compression.Zstd:
+		return newZstdReader(buffered)
+	case compression.Xz:
+		return startXz(buffered)
 	}
-	decoder, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(maxWindow))
+	return compression.DecompressStream(buffered)
+}
+
+type zstdReader struct{ io.ReadCloser }
+
+func newZstdReader(stream io.Reader) (io.ReadCloser, error) {
+	decoder, err := zstd.NewReader(stream, zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err
 	}
 	return zstdReader{decoder.IOReadCloser()}, nil
 }
-
-type zstdReader struct{ io.ReadCloser }
 
 func (r zstdReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
@@ -38,4 +57,64 @@ func (r zstdReader) Read(p []byte) (int, error) {
 		err = &limitError{"window of the zstd stream", maxWindow}
 	}
 	return n, err
+}
+
+// xzReader reads from a running xz(1). go-archive runs it as well, with no limit of
+// its memory: the stream decides, up to 4 GiB.
+type xzReader struct {
+	io.Reader
+	command *exec.Cmd
+	stop    context.CancelFunc
+	stderr  bytes.Buffer
+	err     error // what Read returns once xz has ended
+}
+
+func startXz(stream io.Reader) (io.ReadCloser, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	x := &xzReader{stop: stop}
+	x.command = exec.CommandContext(ctx, "xz", "--decompress", "--stdout", "--quiet",
+		"--threads=1", "--memlimit-decompress="+strconv.Itoa(maxXz))
+	x.command.Env = append(os.Environ(), "LC_ALL=C")
+	x.command.Stdin, x.command.Stderr = stream, &x.stderr
+	out, err := x.command.StdoutPipe()
+	if err == nil {
+		err = x.command.Start()
+	}
+	if err != nil {
+		stop()
+		if errors.Is(err, exec.ErrNotFound) {
+			err = &Error{Err: errors.New("xz is not installed"), Help: "apt-get install xz-utils"}
+		}
+		return nil, err
+	}
+	x.Reader = out
+	return x, nil
+}
+
+func (x *xzReader) Read(p []byte) (int, error) {
+	if x.err != nil {
+		return 0, x.err
+	}
+	n, err := x.Reader.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	x.err = err
+	if failed := x.command.Wait(); failed != nil {
+		said := strings.TrimSpace(x.stderr.String())
+		if x.err = fmt.Errorf("%w: %s", failed, said); strings.Contains(said, "Memory usage limit reached") {
+			x.err = &limitError{"dictionary of the xz stream", maxXz}
+		}
+	}
+	return n, x.err
+}
+
+// Close ends xz and waits for it.
+func (x *xzReader) Close() error {
+	x.stop()
+	if x.err == nil {
+		x.err = os.ErrClosed
+		_ = x.command.Wait()
+	}
+	return nil
 }

@@ -2,8 +2,10 @@ package rootfs
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // ErrNotFound says that an image is in none of the places that were looked at.
@@ -22,7 +24,12 @@ type Error struct {
 	Help string // what to do about it; may be empty
 }
 
-// Error is one line, whatever a registry answered or a tarball names its files.
+// maxMessage is the most bytes of an error's text. A file of an image may have a path
+// of 4096 bytes, and the errors of libraries have it in full.
+const maxMessage = 1000
+
+// Error is one line of at most some 1000 bytes, whatever a registry answered or a
+// tarball names its files. A longer text is cut in the middle.
 func (e *Error) Error() string {
 	text := e.Err.Error()
 	if e.Op != "" {
@@ -33,10 +40,34 @@ func (e *Error) Error() string {
 			return ' '
 		}
 		return r
-	}, text))
+	}, cut(text, maxMessage)))
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
 // Hint is one line that says what to do.
 func (e *Error) Hint() string { return e.Help }
+
+// maxQuoted is the most bytes that are quoted of a name.
+const maxQuoted = 200
+
+// quote returns text as a Go string, which keeps control characters of untrusted
+// text out of messages. A longer text is cut in the middle.
+func quote(text string) string { return fmt.Sprintf("%q", cut(text, maxQuoted)) }
+
+// cut shortens text to some limit bytes. It takes out the middle: a path and an error
+// say most at their ends.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	end := limit * 2 / 3
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	start := len(text) - limit/3
+	for start < len(text) && !utf8.RuneStart(text[start]) {
+		start++
+	}
+	return text[:end] + "..." + text[start:]
+}

@@ -28,7 +28,7 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 		return nil, fmt.Errorf("an entry's name: %w", err)
 	}
 	if h.Uid < 0 || h.Uid > maxOwner || h.Gid < 0 || h.Gid > maxOwner {
-		return nil, fmt.Errorf("the entry %q belongs to %d:%d, and users and groups end at %d", name, h.Uid, h.Gid, maxOwner)
+		return nil, fmt.Errorf("the entry %s belongs to %d:%d, and users and groups end at %d", quote(name), h.Uid, h.Gid, maxOwner)
 	}
 	plain := &tar.Header{
 		Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
@@ -40,20 +40,20 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 	case tar.TypeDir, tar.TypeFifo:
 	case tar.TypeLink:
 		if plain.Linkname, err = nameInRoot(h.Linkname); err != nil {
-			return nil, fmt.Errorf("the hard link %q to another: %w", name, err)
+			return nil, fmt.Errorf("the hard link %s to another: %w", quote(name), err)
 		}
 	case tar.TypeSymlink:
 		plain.Linkname = h.Linkname
 		if len(h.Linkname) > maxName {
-			return nil, fmt.Errorf("the link %q: %w", name, &limitError{"target", maxName})
+			return nil, fmt.Errorf("the link %s: %w", quote(name), &limitError{"target", maxName})
 		}
 	case tar.TypeChar, tar.TypeBlock:
 		plain.Devmajor, plain.Devminor = h.Devmajor, h.Devminor
 		if h.Devmajor < 0 || h.Devmajor > maxMajor || h.Devminor < 0 || h.Devminor > maxMinor {
-			return nil, fmt.Errorf("the device %q: there is no device number %d:%d", name, h.Devmajor, h.Devminor)
+			return nil, fmt.Errorf("the device %s: there is no device number %d:%d", quote(name), h.Devmajor, h.Devminor)
 		}
 	default:
-		return nil, fmt.Errorf("the entry %q is of the unknown type %q", name, h.Typeflag)
+		return nil, fmt.Errorf("the entry %s is of the unknown type %q", quote(name), h.Typeflag)
 	}
 	return plain, asWhiteout(plain)
 }
@@ -65,11 +65,11 @@ func nameInRoot(name string) (string, error) {
 		return "", errors.New("it is empty")
 	}
 	if len(name) > maxName {
-		return "", fmt.Errorf("%.40q...: %w", name, &limitError{"name", maxName})
+		return "", fmt.Errorf("%s: %w", quote(name), &limitError{"name", maxName})
 	}
 	clean := path.Clean(strings.TrimLeft(name, "/"))
 	if !filepath.IsLocal(clean) {
-		return "", fmt.Errorf("%q leads outside", name)
+		return "", fmt.Errorf("%s leads outside", quote(name))
 	}
 	return strings.Clone(clean), nil // not a part of a larger header
 }
@@ -83,7 +83,7 @@ func asWhiteout(h *tar.Header) error {
 		return nil
 	}
 	if hidden == "" || hidden == "." || hidden == ".." {
-		return fmt.Errorf("the whiteout %q has no name", h.Name)
+		return fmt.Errorf("the whiteout %s has no name", quote(h.Name))
 	}
 	*h = tar.Header{Typeflag: tar.TypeChar, Name: dir + hidden, ModTime: h.ModTime, Format: tar.FormatPAX}
 	return nil

@@ -70,13 +70,13 @@ func (i *inspector) entry(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	if err := i.space.entry(plain); err != nil {
-		return fmt.Errorf("the entry %q of %d bytes: %w", plain.Name, plain.Size, err)
+		return fmt.Errorf("the entry %s of %d bytes: %w", quote(plain.Name), plain.Size, err)
 	}
 	if path.Base(plain.Name) == opaqueWhiteout {
 		return i.after.opaque(path.Dir(plain.Name))
 	}
 	if plain.Name == "." && plain.Typeflag != tar.TypeDir {
-		return fmt.Errorf("the root folder's entry %q is not a folder", h.Name)
+		return fmt.Errorf("the root folder's entry %s is not a folder", quote(h.Name))
 	}
 	if err := i.after.entry(plain, h.PAXRecords); err != nil || plain.Name == "." {
 		return err
@@ -98,7 +98,7 @@ func (i *inspector) write(h *tar.Header, content io.Reader) error {
 	}
 	i.count++
 	if err := i.out.WriteHeader(h); err != nil {
-		return fmt.Errorf("the entry %q: %w", h.Name, err)
+		return fmt.Errorf("the entry %s: %w", quote(h.Name), err)
 	}
 	if h.Typeflag == tar.TypeReg {
 		if _, err := io.Copy(i.out, content); err != nil {

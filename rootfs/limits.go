@@ -3,6 +3,8 @@ package rootfs
 import (
 	"fmt"
 	"io"
+	"net/http"
+	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -35,6 +37,38 @@ func readLimited(r io.Reader, what string, limit int64) ([]byte, error) {
 		err = &limitError{what, limit}
 	}
 	return data, err
+}
+
+// limitManifests bounds what a registry can make the library read for a manifest or
+// an index: its own limit is 100 MiB (remote/fetcher.go of v0.22.1).
+type limitManifests struct{ http.RoundTripper }
+
+func (l limitManifests) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := l.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	for r.Response != nil { // a redirection led here
+		r = r.Response.Request
+	}
+	if path.Base(path.Dir(r.URL.Path)) == "manifests" {
+		answer.Body = &limitedBody{answer.Body, maxManifest}
+	}
+	return answer, nil
+}
+
+// limitedBody fails a read of more than left bytes.
+type limitedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, &limitError{"manifest", maxManifest}
+	}
+	return n, err
 }
 
 // checkManifest checks the size and the digest of a manifest or an index.

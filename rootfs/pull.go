@@ -39,7 +39,10 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 		return nil, err
 	}
 	r.Progress.tell(Event{Status: "pulling"})
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{r}), remote.WithUserAgent("minirun")}
+	options := []remote.Option{
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{r}), remote.WithUserAgent("minirun"),
+		remote.WithTransport(limitManifests{remote.DefaultTransport}),
+	}
 	found, err := remote.Get(ref, options...)
 	if err != nil {
 		return nil, s.manifestError(r, err)
@@ -117,7 +120,7 @@ func choose(index v1.ImageIndex, tag string, want platform, depth int) (v1.Image
 			return !namedBy(d, tag)
 		})
 		if len(entries) == 0 {
-			return nil, fmt.Errorf("no image has the name %q", tag)
+			return nil, fmt.Errorf("no image has the name %s", quote(tag))
 		}
 	}
 	if len(entries) == 1 && entries[0].MediaType.IsIndex() {
@@ -204,7 +207,11 @@ func fromImage(image v1.Image) (*content, error) {
 	if c.manifest, err = image.RawManifest(); err != nil {
 		return nil, err
 	}
-	if m.Config.Size > maxConfig {
+	// The library reads so many bytes, and all there are where the size is -1.
+	switch size := m.Config.Size; {
+	case size < 0:
+		return nil, fmt.Errorf("the manifest gives the configuration %d bytes", size)
+	case size > maxConfig:
 		return nil, &limitError{"configuration", maxConfig}
 	}
 	if c.config, err = image.RawConfigFile(); err != nil {

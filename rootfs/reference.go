@@ -142,9 +142,6 @@ func pathExists(path string) bool {
 	return err == nil
 }
 
-// quote keeps control characters of a stranger's text out of our messages.
-func quote(text string) string { return fmt.Sprintf("%q", text) }
-
 const (
 	dockerHub     = "docker.io"
 	maxNameLength = 255
@@ -174,13 +171,13 @@ func splitName(text string) (reference, error) {
 	}
 	rest, digest, hasDigest := strings.Cut(text, "@")
 	if hasDigest && !isDigest(digest) {
-		return reference{}, fmt.Errorf("digest %q is not sha256: and 64 hexadecimal digits", digest)
+		return reference{}, fmt.Errorf("digest %s is not sha256: and 64 hexadecimal digits", quote(digest))
 	}
 	name, tag := rest, ""
 	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
 		name, tag = rest[:i], rest[i+1:]
 		if !isTag(tag) {
-			return reference{}, fmt.Errorf("tag %q is not up to 128 letters, digits, _, . and -", tag)
+			return reference{}, fmt.Errorf("tag %s is not up to 128 letters, digits, _, . and -", quote(tag))
 		}
 	}
 	r := reference{version: ":latest"}
@@ -216,7 +213,7 @@ func splitDomain(name string) (domain, repository string) {
 
 func (r reference) check() error {
 	if !isDomain(r.domain) {
-		return fmt.Errorf("%q is not the name of a registry", r.domain)
+		return fmt.Errorf("%s is not the name of a registry", quote(r.domain))
 	}
 	if len(r.repository) > maxNameLength {
 		return fmt.Errorf("the name is longer than %d", maxNameLength)
@@ -226,7 +223,7 @@ func (r reference) check() error {
 	}
 	for _, part := range strings.Split(r.repository, "/") {
 		if !isComponent(part) {
-			return fmt.Errorf("%q is not a name: lowercase letters and digits, between them . _ __ or -", part)
+			return fmt.Errorf("%s is not a name: lowercase letters and digits, between them . _ __ or -", quote(part))
 		}
 	}
 	return nil
