@@ -26,7 +26,7 @@ type content struct {
 	config []byte // nil: made from base and the layers
 	base   configFile
 
-	warn func(format string, args ...any) // nil where there is nothing to warn of
+	warn func(format string, args ...any) // may be nil
 
 	manifest     []byte // nil: made from the layers
 	manifestType string
@@ -35,11 +35,11 @@ type content struct {
 
 // layerSource is a layer that can be read once.
 type layerSource struct {
-	diffID string // "": it is what the tar turns out to be
+	diffID string // "": whatever the tar has
 	digest string // of the packed stream; "": not checked
 	size   int64  // of the packed stream; 0: unknown
 	whole  bool   // the packed stream is all of the file it comes from
-	ended  bool   // the tar must have its end: there is no digest to find that it is cut short
+	ended  bool   // the tar must have its end-of-archive blocks: no digest would show that it is truncated
 	open   func(context.Context) (io.ReadCloser, error)
 }
 
@@ -48,11 +48,11 @@ func digestOf(data []byte) string {
 	return "sha256:" + hex.EncodeToString(h[:])
 }
 
-// add unpacks an image's layers into a work folder and then takes all of it
+// add unpacks an image's layers into a work directory and then moves all of it
 // into the store in one step. After an error the store is as before.
 func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *ImageInfo, err error) {
 	if len(c.layers) > maxLayers {
-		return nil, fmt.Errorf("the image has %d layers, where overlayfs takes %d", len(c.layers), maxLayers)
+		return nil, fmt.Errorf("the image has %d layers; overlayfs takes at most %d", len(c.layers), maxLayers)
 	}
 	work, err := s.newWorkDir()
 	if err != nil {
@@ -80,8 +80,8 @@ type addition struct {
 	progress Progress
 	diffIDs  []string
 	sizes    []int64
-	fresh    map[string]string // diffID → folder in work
-	locks    []*os.File        // on layers that the store has already
+	fresh    map[string]string // diffID → directory in work
+	locks    []*os.File        // on layers that the store had already
 }
 
 func (a *addition) release() {
@@ -90,12 +90,12 @@ func (a *addition) release() {
 	}
 }
 
-// layer makes sure that layer i is in the store or in the work folder.
+// layer makes sure that layer i is in the store or in the work directory.
 func (a *addition) layer(ctx context.Context, i int) error {
 	l := a.content.layers[i]
 	if l.diffID != "" && (a.fresh[l.diffID] != "" || a.lockExisting(l.diffID)) {
 		a.diffIDs, a.sizes = append(a.diffIDs, l.diffID), append(a.sizes, a.sizeOf(l.diffID))
-		a.progress.tell(Event{Layer: l.diffID, Status: "exists", Done: l.size, Total: l.size})
+		a.progress.report(Event{Layer: l.diffID, Status: "exists", Done: l.size, Total: l.size})
 		return nil
 	}
 	dir := a.work.join(strconv.Itoa(i))
@@ -117,7 +117,8 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	return nil
 }
 
-// status is what is done with a layer: one of a file need not be fetched.
+// status returns the word for what is done with a layer: those of a file are not
+// fetched.
 func (a *addition) status() string {
 	if a.content.stamp != "" {
 		return "unpacking"
@@ -135,8 +136,8 @@ func (l *layerSource) label(i int) string {
 	return strconv.Itoa(i + 1)
 }
 
-// lockExisting keeps a layer of the store from being removed until the image
-// is in. A damaged layer is as good as none.
+// lockExisting keeps a layer of the store from being removed until the image is
+// added. It returns false for a layer that is missing or damaged.
 func (a *addition) lockExisting(diffID string) bool {
 	f, err := lockShared(a.store.layer(diffID))
 	if err != nil {
@@ -158,7 +159,7 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 	}
 	defer stream.Close()
 	reader := &progressReader{Reader: stream, progress: a.progress, event: Event{Layer: l.label(i), Status: a.status(), Total: l.size}}
-	a.progress.tell(reader.event)
+	a.progress.report(reader.event)
 	got, err := unpackLayer(ctx, reader, dir)
 	if err != nil {
 		return unpacked{}, err
@@ -170,21 +171,21 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 		return unpacked{}, fmt.Errorf("its digest is %s", got.digest)
 	}
 	if l.diffID != "" && got.diffID != l.diffID {
-		return unpacked{}, fmt.Errorf("the configuration promises %s, but the tar is %s", l.diffID, got.diffID)
+		return unpacked{}, fmt.Errorf("the configuration says %s, but the digest of the tar is %s", l.diffID, got.diffID)
 	}
 	if l.whole {
 		a.content.file = got.digest
 		if got.noEnd {
-			a.content.warn("%s may be cut short: it has no end-of-archive blocks", a.content.names[0])
+			a.content.warn("%s may be truncated: it has no end-of-archive blocks", a.content.names[0])
 		}
 	}
 	read := reader.event.Done
-	a.progress.tell(Event{Layer: l.label(i), Status: "done", Done: read, Total: read})
+	a.progress.report(Event{Layer: l.label(i), Status: "done", Done: read, Total: read})
 	return got, nil
 }
 
-// commit brings layers, blobs and the index entry into the store, in this
-// order: what is named is there.
+// commit moves layers, blobs and the index entry into the store, in this order, so
+// that whatever the index names exists.
 func (a *addition) commit() (*descriptor, error) {
 	if err := syncFileSystem(a.work.path); err != nil {
 		return nil, err
@@ -215,9 +216,9 @@ func (a *addition) commit() (*descriptor, error) {
 	return a.name(config, manifest, mediaType)
 }
 
-// takeLayer renames an unpacked layer into its place, unless somebody else was
-// faster. A damaged layer there makes room, and goes with the work folder;
-// containers that run on it keep what they have of it.
+// takeLayer renames an unpacked layer into its place, unless another process has
+// done so already. A damaged layer in that place is moved to the work directory and
+// removed with it; containers that run on it keep their mounts of it.
 func (a *addition) takeLayer(diffID, dir string) error {
 	target := a.store.layer(diffID)
 	if _, err := os.Stat(target); err == nil {
@@ -234,8 +235,8 @@ func (a *addition) takeLayer(diffID, dir string) error {
 	return os.Rename(dir, target)
 }
 
-// putBlob stores a blob. One that is there stays: somebody may hold a lock on
-// it.
+// putBlob stores a blob. A blob that exists is kept: another process may hold a lock
+// on it.
 func (s *Store) putBlob(data []byte) error {
 	digest := digestOf(data)
 	if _, err := s.readBlob(digest); err == nil {
@@ -280,7 +281,7 @@ func (a *addition) manifest(config []byte) (data []byte, mediaType string, err e
 	return data, manifestType, err
 }
 
-// name writes the index entry, then removes what the name stood for before.
+// name writes the index entry, then removes what only the replaced entry needed.
 func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor, error) {
 	parsed, err := parseConfig(config)
 	if err != nil {
@@ -318,8 +319,8 @@ func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor,
 	if err := a.store.writeIndex(x); err != nil {
 		return nil, err
 	}
-	// The image is in. What could not be removed now is tried again by the next
-	// pull and by rmi, which tells of it.
+	// The image is added. What cannot be removed now is tried again by the next pull,
+	// and by rmi, which reports it.
 	_ = a.store.collect(x)
 	return &d, nil
 }
@@ -338,20 +339,20 @@ func syncFileSystem(path string) error {
 
 const progressStep = 512 << 10 // bytes between two events
 
-// progressReader tells how much of a layer is read.
+// progressReader reports how much of a layer has been read.
 type progressReader struct {
 	io.Reader
 	progress Progress
 	event    Event
-	told     int64
+	reported int64
 }
 
 func (r *progressReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.event.Done += int64(n)
-	if r.event.Done-r.told >= progressStep {
-		r.told = r.event.Done
-		r.progress.tell(r.event)
+	if r.event.Done-r.reported >= progressStep {
+		r.reported = r.event.Done
+		r.progress.report(r.event)
 	}
 	return n, err
 }

@@ -17,32 +17,32 @@ const (
 	xattrRecord    = "SCHILY.xattr."    // PAX record of an extended attribute, as GNU tar, Docker and Go write it
 	overlayPrivate = "trusted.overlay." // overlayfs's own attributes
 
-	// maxKept bounds what is kept of a layer until its end, as counted by
-	// [aftercare.keep]. A Debian has 300 kB of it.
+	// maxKept bounds what is kept in memory until the end of a layer, as counted by
+	// [aftercare.keep]. Debian needs 300 kB.
 	maxKept = 128 << 20
 )
 
-// aftercare is what is done to a layer once all of it is unpacked.
+// aftercare is what remains to be done to a layer once all of it is unpacked.
 type aftercare struct {
-	root    *tar.Header                  // of the root folder, or nil
+	root    *tar.Header                  // of the root directory, or nil
 	xattrs  map[string]map[string]string // by name and attribute
-	opaques []string                     // names of folders
-	folders []folderTime
+	opaques []string                     // names of directories
+	dirs    []dirTime
 	kept    int
 
-	inParts bool // go-archive has set the times of folders before the last file came
+	inParts bool // go-archive set the times of directories before the last file was made
 }
 
-type folderTime struct {
+type dirTime struct {
 	name string
 	time time.Time
 }
 
-// keep counts what is kept: size bytes of text and what Go needs around them.
+// keep counts what is kept: size bytes of text and Go's overhead.
 func (a *aftercare) keep(size int) error {
 	const overhead = 128
 	if a.kept += size + overhead; a.kept > maxKept {
-		return &limitError{"list of the layer's folders and extended attributes", maxKept}
+		return &limitError{"list of the layer's directories and extended attributes", maxKept}
 	}
 	return nil
 }
@@ -52,8 +52,8 @@ func (a *aftercare) opaque(name string) error {
 	return a.keep(len(name))
 }
 
-// entry keeps what has to be done about an entry. A later entry of the same name
-// replaces a file, and so what is known of it.
+// entry keeps what remains to be done to an entry. A file replaces an earlier one of
+// the same name with its extended attributes.
 func (a *aftercare) entry(h *tar.Header, records map[string]string) error {
 	switch {
 	case h.Typeflag != tar.TypeDir:
@@ -61,7 +61,7 @@ func (a *aftercare) entry(h *tar.Header, records map[string]string) error {
 	case h.Name == ".":
 		a.root = h
 	default:
-		a.folders = append(a.folders, folderTime{h.Name, h.ModTime})
+		a.dirs = append(a.dirs, dirTime{h.Name, h.ModTime})
 		if err := a.keep(len(h.Name)); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (a *aftercare) entry(h *tar.Header, records map[string]string) error {
 			continue
 		}
 		if strings.HasPrefix(attribute, overlayPrivate) {
-			return fmt.Errorf("the entry %s sets %s, which is overlayfs's own", quote(h.Name), attribute)
+			return fmt.Errorf("the entry %s sets %s, which is reserved for overlayfs", quote(h.Name), attribute)
 		}
 		if err := a.keepXattr(h.Name, attribute, value); err != nil {
 			return err
@@ -91,19 +91,19 @@ func (a *aftercare) keepXattr(name, attribute, value string) error {
 			return err
 		}
 	}
-	// Clones, since both are parts of a header of up to 1 MiB.
+	// Clones, because both are parts of a header of up to 1 MiB.
 	a.xattrs[name][strings.Clone(attribute)] = strings.Clone(value)
 	return a.keep(len(attribute) + len(value))
 }
 
-// finish sets extended attributes, the times of folders, and the mode, owner and
-// time of dir (0755 and root's where the tar has no entry for it), which
-// go-archive leaves out. Attributes come last, as chown(2) for a second hard link
-// takes a file's capabilities away.
+// finish sets extended attributes, the times of directories, and the mode, owner and
+// time of dir (0755 and root's if the tar has no entry for it), none of which
+// go-archive does. Attributes come last because chown(2) for a second hard link
+// removes a file's capabilities.
 func (a *aftercare) finish(dir string) error {
 	for _, name := range a.opaques {
 		if err := makeOpaque(dir, name); err != nil {
-			return fmt.Errorf("opaque folder %s: %w", quote(name), err)
+			return fmt.Errorf("opaque directory %s: %w", quote(name), err)
 		}
 	}
 	for name, attributes := range a.xattrs {
@@ -112,7 +112,7 @@ func (a *aftercare) finish(dir string) error {
 		}
 	}
 	if a.inParts {
-		for _, f := range a.folders {
+		for _, f := range a.dirs {
 			if err := setTime(dir, f); err != nil {
 				return err
 			}
@@ -130,9 +130,8 @@ func (a *aftercare) finish(dir string) error {
 	return os.Chtimes(dir, a.root.ModTime, a.root.ModTime)
 }
 
-// find looks a name up in the layer, with links understood as in a chroot; the
-// last part is not followed. It returns nil when a later entry has taken the
-// file away.
+// find looks up a name in the layer, with links resolved as in a chroot; the last
+// component is not followed. The info is nil if a later entry has removed the file.
 func find(dir, name string) (path string, info os.FileInfo, err error) {
 	parent, err := securejoin.SecureJoin(dir, filepath.Dir(name))
 	if err != nil {
@@ -146,7 +145,7 @@ func find(dir, name string) (path string, info os.FileInfo, err error) {
 	return path, info, err
 }
 
-// makeOpaque marks a folder, and makes it if no entry has.
+// makeOpaque marks a directory as opaque, and makes it if no entry has.
 func makeOpaque(dir, name string) error {
 	nodes := uint64(strings.Count(name, "/") + 1)
 	if err := checkSpace(dir, blockSize*(nodes+1), nodes); err != nil {
@@ -162,7 +161,7 @@ func makeOpaque(dir, name string) error {
 	return unix.Lsetxattr(path, overlayPrivate+"opaque", []byte("y"), 0)
 }
 
-// makeImplied makes a folder and those above it with mode 0755, whatever the umask.
+// makeImplied makes a directory and its parents with mode 0755, whatever the umask.
 func makeImplied(path string) error {
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, os.ErrNotExist) {
@@ -186,8 +185,8 @@ func setXattrs(dir, name string, attributes map[string]string) error {
 		return err
 	}
 	for attribute, value := range attributes {
-		// The kernel has no user attributes of other types (xattr(7)). Docker leaves
-		// them out as well.
+		// The kernel has no user attributes for other types of files (xattr(7)). Docker
+		// ignores them as well.
 		if strings.HasPrefix(attribute, "user.") && !info.IsDir() && !info.Mode().IsRegular() {
 			continue
 		}
@@ -201,7 +200,7 @@ func setXattrs(dir, name string, attributes map[string]string) error {
 	return nil
 }
 
-func setTime(dir string, f folderTime) error {
+func setTime(dir string, f dirTime) error {
 	path, info, err := find(dir, f.name)
 	if info == nil || !info.IsDir() {
 		return err

@@ -15,8 +15,8 @@ import (
 	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// manifestError says why there is no manifest. Only a registry that says that it
-// has none makes it ErrNotFound.
+// manifestError returns the error for a manifest that cannot be read. It is
+// [ErrNotFound] only if the registry says that it has no such manifest.
 func (s *Store) manifestError(r request, err error) error {
 	var answer *answers.Error
 	switch {
@@ -24,22 +24,22 @@ func (s *Store) manifestError(r request, err error) error {
 		return s.notFound(r, &answerError{answer})
 	case isNotJSON(err):
 		return &Error{
-			Op: "pull " + r.short(), Err: fmt.Errorf("what answers for %s is no registry: %w", r.domain, err),
-			Help: "check the name; a proxy, or a network that wants a login first, may have answered in its place",
+			Op: "pull " + r.short(), Err: fmt.Errorf("%s is not a registry: %w", r.domain, err),
+			Help: "check the name; a proxy or the login page of a network may have answered instead",
 		}
 	}
 	return s.pullError(r, err)
 }
 
-// pullError says what kept an image from being pulled, and what to do about it.
+// pullError returns the error for a failed pull, with a hint where there is one.
 func (s *Store) pullError(r request, err error) error {
 	var answer *answers.Error
-	var told *Error
+	var known *Error
 	fail := func(err error, help string) error {
 		return &Error{Op: "pull " + r.short(), Err: err, Help: help}
 	}
 	switch {
-	case errors.As(err, &told), errors.Is(err, context.Canceled):
+	case errors.As(err, &known), errors.Is(err, context.Canceled):
 		return fail(err, hintOf(err))
 	case isUnreachable(err):
 		return fail(fmt.Errorf("%s cannot be reached: %w", r.domain, err),
@@ -51,21 +51,21 @@ func (s *Store) pullError(r request, err error) error {
 	login := "'docker login " + r.domain + "'"
 	switch code := answer.StatusCode; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return fail(fmt.Errorf("%s refuses: it has no such repository, or one that needs credentials: %w", r.domain, err),
-			"check the name; for a private image give credentials with "+login)
+		return fail(fmt.Errorf("%s denies access: the repository does not exist or needs credentials: %w", r.domain, err),
+			"check the name; for a private image, first "+login)
 	case code == http.StatusTooManyRequests:
-		return fail(fmt.Errorf("%s lets nothing more be pulled for now: %w", r.domain, err), "try again later, or with the credentials that "+login+" keeps")
+		return fail(fmt.Errorf("%s limits the rate of pulls: %w", r.domain, err), "try again later, or first "+login)
 	case code >= http.StatusInternalServerError:
-		return fail(fmt.Errorf("%s is out of order: %w", r.domain, err), "try again later")
+		return fail(fmt.Errorf("%s is unavailable: %w", r.domain, err), "try again later")
 	}
 	return fail(fmt.Errorf("%s answers: %w", r.domain, err), "")
 }
 
-// answerError is a registry's answer in few words. The library's own text has
-// the whole body in it, up to 64 KiB.
+// answerError is the error of a registry, shortened. The library's own text has the
+// whole body in it, up to 64 KiB.
 type answerError struct{ answer *answers.Error }
 
-const maxAnswer = 300 // bytes of a registry's own words
+const maxAnswer = 300 // bytes of a registry's own text
 
 func (e *answerError) Error() string {
 	text := fmt.Sprintf("%d %s", e.answer.StatusCode, http.StatusText(e.answer.StatusCode))
@@ -84,7 +84,7 @@ func (e *answerError) Error() string {
 
 func (e *answerError) Unwrap() error { return e.answer }
 
-// isUnreachable reports whether no answer came at all.
+// isUnreachable reports whether the registry could not be reached at all.
 func isUnreachable(err error) bool {
 	var network net.Error // of the net and net/url packages, with DNS and time-outs
 	var certificate *tls.CertificateVerificationError
@@ -96,25 +96,25 @@ func isUnreachable(err error) bool {
 type notJSONError struct{ mediaType string }
 
 func (e *notJSONError) Error() string {
-	return "it is of the type " + quote(e.mediaType) + " and not JSON"
+	return "it answers with " + quote(e.mediaType) + ", not with JSON"
 }
 
-// isNotJSON reports whether JSON was expected and something else came, be it for
-// a manifest or for a token.
+// isNotJSON reports whether JSON was expected, for a manifest or a token, and the
+// answer was something else.
 func isNotJSON(err error) bool {
 	var manifest *notJSONError
 	var syntax *json.SyntaxError
 	return errors.As(err, &manifest) || errors.As(err, &syntax)
 }
 
-// keychain has the user's credentials. Where they cannot be read a registry is
-// asked without them, with a warning.
+// keychain returns the user's credentials. If they cannot be read, it warns and
+// returns none.
 type keychain struct{ request }
 
 func (k keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
 	found, err := authn.DefaultKeychain.Resolve(target)
 	if err != nil {
-		k.warn("credentials for %s cannot be read, so it is asked without: %w", k.domain, err)
+		k.warn("credentials for %s cannot be read and are not used: %w", k.domain, err)
 		return authn.Anonymous, nil
 	}
 	return found, nil

@@ -38,13 +38,13 @@ func TestAnswers(t *testing.T) {
 		notFound bool
 	}{
 		"no such manifest":   {answer(404, inJSON, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`), "answers: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown", "check the name", true},
-		"denied":             {answer(403, inJSON, `{"errors":[{"code":"DENIED","message":"requested access is denied"}]}`), "refuses: it has no such repository, or one that needs credentials: 403 Forbidden: DENIED", "docker login", false},
-		"unauthorised":       {answer(401, inJSON, `{}`), "refuses", "docker login", false},
-		"too many requests":  {answer(429, inJSON, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`), "lets nothing more be pulled for now: 429 Too Many Requests: TOOMANYREQUESTS: You have reached", "try again later", false},
-		"unavailable":        {answer(503, "text/html", "<html>busy</html>"), "is out of order: 503 Service Unavailable", "try again later", false},
+		"denied":             {answer(403, inJSON, `{"errors":[{"code":"DENIED","message":"requested access is denied"}]}`), "denies access: the repository does not exist or needs credentials: 403 Forbidden: DENIED", "docker login", false},
+		"unauthorised":       {answer(401, inJSON, `{}`), "denies access", "docker login", false},
+		"too many requests":  {answer(429, inJSON, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`), "limits the rate of pulls: 429 Too Many Requests: TOOMANYREQUESTS: You have reached", "try again later", false},
+		"unavailable":        {answer(503, "text/html", "<html>busy</html>"), "is unavailable: 503 Service Unavailable", "try again later", false},
 		"a teapot":           {answer(418, "text/plain", "short and stout"), "answers: 418 I'm a teapot", "", false},
-		"a page":             {answer(200, "text/html", "<html><title>Log in</title></html>"), `is no registry: it is of the type "text/html" and not JSON`, "a proxy", false},
-		"a page for a token": {tokenPage, "is no registry", "a proxy", false},
+		"a page":             {answer(200, "text/html", "<html><title>Log in</title></html>"), `is not a registry: it answers with "text/html", not with JSON`, "a proxy", false},
+		"a page for a token": {tokenPage, "is not a registry", "a proxy", false},
 		"much text":          {answer(404, inJSON, `{"errors":[{"code":"NAME_UNKNOWN","message":"`+long+`"}]}`), "NAME_UNKNOWN: xxx", "check the name", true},
 		"an old image":       {answer(200, "application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`), "schema 1", "", false},
 	} {

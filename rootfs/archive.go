@@ -31,7 +31,7 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = work.remove() }() // what is left is removed by the next sweep
+	defer func() { _ = work.remove() }() // the next sweep removes what is left
 	c, err := r.content(ctx, r.want, work.path)
 	if err != nil {
 		return nil, err
@@ -40,8 +40,8 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	return s.addFor(ctx, r, c)
 }
 
-// content opens the file of a reference; work is a folder for what has to be
-// taken out of it.
+// content opens the file of a reference; work is a directory for what has to be
+// extracted from it.
 func (r reference) content(ctx context.Context, want platform, work string) (*content, error) {
 	kind := r.transport
 	if kind == tarball {
@@ -64,8 +64,8 @@ func (r reference) content(ctx context.Context, want platform, work string) (*co
 	return fromRootTarball(r.path, want)
 }
 
-// detect tells by its names what kind of tarball a file is. docker save has
-// manifest.json, and since Docker 25 an OCI layout's files besides.
+// detect returns what kind of tarball a file is, by the names in it. docker save
+// writes manifest.json, and since Docker 25 the files of an OCI layout as well.
 func detect(file string) (transport, error) {
 	kind := tarball
 	err := walkTarball(file, func(h *tar.Header, _ io.Reader) error {
@@ -84,8 +84,8 @@ func detect(file string) (transport, error) {
 	return kind, err
 }
 
-// isSavedName tells a file of a saved image from one of a root: blobs, and
-// what older tools name after a digest.
+// isSavedName reports whether a name is that of a file of a saved image, not of a
+// root: blobs, and what older tools name after a digest.
 func isSavedName(entry string) bool {
 	first, _, _ := strings.Cut(entry, "/")
 	switch first {
@@ -121,8 +121,8 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 	}
 }
 
-// fromRootTarball reads a root file system. It says nothing of its platform, so it
-// is taken for the one that is wanted.
+// fromRootTarball reads a root file system. It has no platform, so it is taken to be
+// for the one that is wanted.
 func fromRootTarball(file string, want platform) (*content, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -137,15 +137,15 @@ func fromRootTarball(file string, want platform) (*content, error) {
 	}, nil
 }
 
-// savedImage is an image in manifest.json of what docker save wrote
+// savedImage is an entry of manifest.json in what docker save wrote
 // (moby, image/spec/v1.2.md).
 type savedImage struct {
 	Config           string
 	RepoTags, Layers []string
 }
 
-// fromDockerArchive reads what docker save wrote. A manifest is made from the
-// layers' diffIDs, as the archive has none.
+// fromDockerArchive reads what docker save wrote. The archive has no manifest, so one
+// is made from the layers' diffIDs.
 func fromDockerArchive(file, tag string) (*content, error) {
 	data, err := readMember(file, "manifest.json", "manifest", maxManifest)
 	if err != nil {
@@ -179,11 +179,11 @@ func fromDockerArchive(file, tag string) (*content, error) {
 	return c, nil
 }
 
-// chooseSaved finds the image with a tag, or the only one.
+// chooseSaved returns the image with a tag, or the only image if tag is empty.
 func chooseSaved(images []savedImage, tag string) (savedImage, error) {
 	if tag == "" {
 		if len(images) != 1 {
-			return savedImage{}, fmt.Errorf("the archive has %d images: say which with docker-archive:PATH:NAME", len(images))
+			return savedImage{}, fmt.Errorf("the archive has %d images: choose one with docker-archive:PATH:NAME", len(images))
 		}
 		return images[0], nil
 	}
@@ -210,11 +210,11 @@ func readMember(file, member, what string, limit int64) ([]byte, error) {
 	return readLimited(r, what, limit)
 }
 
-// maxMemberLinks is how many links lead to a file of a tarball. Before Docker 25,
-// docker save wrote a link where two images have a layer in common.
+// maxMemberLinks is how many links are followed to a file of a tarball. Before Docker
+// 25, docker save wrote a link for a layer that two images share.
 const maxMemberLinks = 8
 
-// openMember opens a file of a tarball; links have led to it already.
+// openMember opens a file of a tarball, after following so many links.
 func openMember(file, member string, links int) (io.ReadCloser, error) {
 	plain, err := openPlain(file)
 	if err != nil {
@@ -244,8 +244,8 @@ func openMember(file, member string, links int) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("%s in the archive is not a regular file", quote(member))
 }
 
-// openPlain opens a file and decompresses it if need be. A plain file is given
-// as it is: archive/tar can seek in it.
+// openPlain opens a file and decompresses it if it is compressed. A plain file is
+// returned itself, because archive/tar can seek in it.
 func openPlain(file string) (io.ReadCloser, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -274,7 +274,7 @@ type plainFile struct {
 
 func (p *plainFile) Close() error { return errors.Join(p.ReadCloser.Close(), p.file.Close()) }
 
-// extractLayout takes the files of an OCI layout out of a tarball.
+// extractLayout extracts the files of an OCI layout from a tarball.
 func extractLayout(ctx context.Context, file, dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o700); err != nil {
 		return err

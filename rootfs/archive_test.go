@@ -121,7 +121,7 @@ func TestResolveTarballWithoutEnd(t *testing.T) {
 			continue
 		}
 		_ = image.Close()
-		if len(warnings) > 1 || c.warns != (strings.Join(warnings, "") == path+" may be cut short: it has no end-of-archive blocks") {
+		if len(warnings) > 1 || c.warns != (strings.Join(warnings, "") == path+" may be truncated: it has no end-of-archive blocks") {
 			t.Errorf("%s: %q", name, warnings)
 		}
 	}
@@ -155,11 +155,11 @@ func TestResolveRefuses(t *testing.T) {
 	for ref, want := range map[string]string{
 		"oci:" + dir + "/layout":          "its digest is",
 		dir + "/cut.tar":                  "unexpected EOF",
-		dir + "/root.tar":                 "leads outside",
+		dir + "/root.tar":                 "leads out of the root",
 		dir + "/root-cut.tar":             "unexpected EOF",
 		dir + "/text":                     "unexpected EOF",
 		dir + "/none.tar":                 "no such file",
-		dir:                               "it is a folder",
+		dir:                               "it is a directory",
 		"dir:" + dir + "/none":            "no such file",
 		"dir:" + dir + "/text":            "not a directory",
 		"oci:" + dir + "/layout:none":     "no image has the name",

@@ -17,29 +17,29 @@ import (
 	"time"
 )
 
-// BootstrapOptions say of what to make an image.
+// BootstrapOptions are the choices of Bootstrap.
 type BootstrapOptions struct {
 	Distribution string    // "debian"
 	Suite        string    // bookworm, trixie, sid, ...; "" is bookworm
-	Packages     []string  // besides those of the minimal system
-	Log          io.Writer // what mmdebstrap says; nil: nothing
+	Packages     []string  // in addition to the minimal system
+	Log          io.Writer // receives the output of mmdebstrap; may be nil
 }
 
 const defaultSuite = "bookworm"
 
 // debianKeyring has the keys of Debian's archive (package debian-archive-keyring).
-// apt trusts it besides what it trusts anyway, which on Ubuntu are other keys.
+// It is added to what apt trusts anyway, which on Ubuntu are other keys.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// basePackages are in every bootstrapped Debian besides the essential ones:
-// what Docker's image has and what the profile walkthrough uses.
+// basePackages are added to the essential ones of every bootstrapped Debian: those of
+// Docker's image and those that the walkthrough of profiles uses.
 var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", "procps"}
 
 // Bootstrap makes an image of a Debian suite with mmdebstrap(1), from the
 // mirror that the host's apt uses, or deb.debian.org on a host that has none.
-// It is named docker.io/library/debian:SUITE, and the default suite
-// docker.io/library/debian:latest too, so `debian` then means it. It needs root
-// and takes some 20 s.
+// Its name is docker.io/library/debian:SUITE; the default suite is also
+// docker.io/library/debian:latest, so that `debian` means it. Bootstrap needs root
+// and takes some 20 s. An error is an [*Error].
 func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
 	if o.Distribution != "debian" {
 		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Help: "minirun bootstrap debian[:SUITE]"}
@@ -52,7 +52,7 @@ func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 		return nil, &Error{Op: op, Err: errors.New("not the name of a suite"), Help: "for example bookworm, trixie or sid"}
 	}
 	if os.Geteuid() != 0 {
-		return nil, &Error{Op: op, Err: errors.New("it needs root"), Help: "sudo minirun bootstrap debian:" + o.Suite}
+		return nil, &Error{Op: op, Err: errors.New("bootstrap needs root"), Help: "sudo minirun bootstrap debian:" + o.Suite}
 	}
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return nil, &Error{Op: op, Err: errors.New("mmdebstrap is not installed"), Help: "apt-get install mmdebstrap"}
@@ -73,7 +73,7 @@ func (s *Store) bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = work.remove() }() // what is left is removed by the next sweep
+	defer func() { _ = work.remove() }() // the next sweep removes what is left
 	if err := os.Chmod(work.path, 0o711); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ type mmdebstrap struct {
 	command *exec.Cmd
 	cancel  context.CancelFunc
 	said    *lastLines
-	end     error // what Read gives once mmdebstrap has ended
+	end     error // what Read returns once mmdebstrap has ended
 }
 
 func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, work *workDir) (io.ReadCloser, error) {
@@ -121,18 +121,18 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	command := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
 	command.Env = append(os.Environ(), "TMPDIR="+work.path, "LC_ALL=C.UTF-8")
 	command.SysProcAttr = &syscall.SysProcAttr{
-		// It signals its whole process group when it ends early, which must not
-		// be ours.
+		// When it ends early it signals its whole process group, which must not be
+		// ours.
 		Setpgid: true,
 		// It mounts /proc, /sys and devices in the new root. In a namespace of its
-		// own they go with it, even if it is killed, and removing the folder can
-		// never reach the host's devices through them. As PID 1 it takes its children
-		// with it: nothing fills the folder while it is removed.
+		// own they end with it, even if it is killed, and removing the directory
+		// can never reach the host's devices through them. As PID 1 it takes its
+		// children with it, so nothing is written while the directory is removed.
 		Unshareflags: syscall.CLONE_NEWNS,
 		Cloneflags:   syscall.CLONE_NEWPID,
 	}
 	command.WaitDelay = 10 * time.Second
-	// Should we die, the folder stays locked until mmdebstrap is gone as well.
+	// If this process dies, the directory stays locked until mmdebstrap has ended too.
 	command.ExtraFiles = []*os.File{work.lock}
 	m := &mmdebstrap{command: command, cancel: cancel, said: &lastLines{log: o.Log}}
 	command.Stderr = m.said
@@ -148,8 +148,8 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	return m, nil
 }
 
-// Read gives the tar. Its end is an error when mmdebstrap failed, so that half
-// a system never becomes an image.
+// Read reads the tar. Its end is an error if mmdebstrap failed, so that a partial
+// system never becomes an image.
 func (m *mmdebstrap) Read(p []byte) (int, error) {
 	if m.end != nil {
 		return 0, m.end
@@ -174,8 +174,8 @@ func (m *mmdebstrap) Close() error {
 	return nil
 }
 
-// lastLines passes on what is written and remembers its last lines, without
-// mmdebstrap's and apt's information and warnings.
+// lastLines passes on what is written and keeps the last lines except those with
+// information and warnings of mmdebstrap and apt.
 type lastLines struct {
 	log   io.Writer
 	lines []string
@@ -205,7 +205,7 @@ func (l *lastLines) Write(p []byte) (int, error) {
 
 func (l *lastLines) String() string { return strings.Join(l.lines, "; ") }
 
-// aptSources gives the sources.list lines of a Debian suite.
+// aptSources returns the lines of sources.list(5) for a Debian suite.
 func aptSources(ctx context.Context, suite string) ([]string, error) {
 	// It prints what it would fetch, from all of apt's configuration, and works
 	// before the first update.

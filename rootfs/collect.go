@@ -12,14 +12,14 @@ import (
 )
 
 // collect removes the manifests, configurations and layers that no name of x and
-// no running container needs. What cannot be read is not garbage: when it is not
-// known what an image needs, the error says why and no layer is removed. The
-// caller holds the store's lock.
+// no running container needs. If an image cannot be read, what it needs is unknown:
+// then collect returns an error and removes no layer. The caller holds the store's
+// lock.
 func (s *Store) collect(x *index) error {
 	c := collector{store: s, needed: map[string]bool{}}
 	for _, d := range x.Manifests {
 		if err := c.need(d.Digest); err != nil {
-			return fmt.Errorf("what image %s needs is not known: %w", shortName(d.name()), err)
+			return fmt.Errorf("no layers are removed, because image %s cannot be read: %w", shortName(d.name()), err)
 		}
 	}
 	if err := c.blobs(); err != nil {
@@ -33,8 +33,8 @@ type collector struct {
 	needed map[string]bool // digests of blobs and layers
 }
 
-// need marks what the image of a manifest consists of. An image whose manifest
-// is gone was removed.
+// need marks the parts of the image of a manifest. An image without its manifest was
+// removed.
 func (c *collector) need(manifest string) error {
 	m, config, err := c.store.readManifest(manifest)
 	if errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged) {
@@ -50,8 +50,8 @@ func (c *collector) need(manifest string) error {
 	return nil
 }
 
-// blobs removes those that are not needed, manifests first: whoever has opened
-// one in the meantime is going to read its configuration.
+// blobs removes those that are not needed, manifests first: a process that has opened
+// a manifest meanwhile is going to read its configuration.
 func (c *collector) blobs() error {
 	digests, err := digestsIn(c.store.path("blobs/sha256"))
 	if err != nil {
@@ -85,9 +85,9 @@ func (c *collector) blobs() error {
 	return nil
 }
 
-// removeBlob removes a blob, unless it is the manifest of an image in use: then
-// what that needs is marked. Who waits for the lock meanwhile finds that the
-// blob is gone (lockShared).
+// removeBlob removes a blob, unless it is the manifest of an image in use, whose parts
+// it marks as needed. A process that waits for the lock meanwhile finds that the blob
+// no longer exists (lockShared).
 func (c *collector) removeBlob(digest string) error {
 	path := c.store.blob(digest)
 	f, err := lockIfFree(path)
@@ -101,8 +101,8 @@ func (c *collector) removeBlob(digest string) error {
 	return os.Remove(path)
 }
 
-// isManifest reports whether a blob is a manifest. A configuration has no layers
-// of that form.
+// isManifest reports whether a blob is a manifest. A configuration has no
+// field config with a digest.
 func (s *Store) isManifest(digest string) (bool, error) {
 	data, err := os.ReadFile(s.blob(digest))
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Store) isManifest(digest string) (bool, error) {
 }
 
 // layers removes those that are not needed, except those that a pull has locked
-// since it will need them.
+// because it will need them.
 func (c *collector) layers() error {
 	s := c.store
 	layers, err := digestsIn(s.path("layers/sha256"))
@@ -129,9 +129,9 @@ func (c *collector) layers() error {
 			err = errors.Join(err, busy)
 			continue
 		}
-		// By way of tmp: a half-removed layer must not be taken for a whole one.
-		grave := s.path("tmp", "removed-"+digestHex(diffID))
-		err = errors.Join(err, os.Rename(s.layer(diffID), grave), removeall.Remove(grave), os.Remove(s.layer(diffID)+sizeSuffix))
+		// Through tmp: a partly removed layer must not be taken for a whole one.
+		trash := s.path("tmp", "removed-"+digestHex(diffID))
+		err = errors.Join(err, os.Rename(s.layer(diffID), trash), removeall.Remove(trash), os.Remove(s.layer(diffID)+sizeSuffix))
 		_ = f.Close()
 	}
 	return err

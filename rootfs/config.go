@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Config is what an image says about how to run it: the part of the OCI image
-// configuration (image-spec, config.md) that a launcher needs.
+// Config is the part of an OCI image configuration (image-spec, config.md) that a
+// launcher needs.
 type Config struct {
 	Entrypoint, Cmd, Env         []string
 	User, WorkingDir, StopSignal string
@@ -35,8 +35,8 @@ type configFile struct {
 type configFields struct {
 	User       string              `json:",omitempty"`
 	Env        []string            `json:",omitempty"`
-	Entrypoint words               `json:",omitempty"`
-	Cmd        words               `json:",omitempty"`
+	Entrypoint stringList          `json:",omitempty"`
+	Cmd        stringList          `json:",omitempty"`
 	WorkingDir string              `json:",omitempty"`
 	Labels     map[string]string   `json:",omitempty"`
 	StopSignal string              `json:",omitempty"`
@@ -48,22 +48,22 @@ type rootFS struct {
 	DiffIDs []string `json:"diff_ids"`
 }
 
-// words is a list of strings. Docker takes a single string as well.
-type words []string
+// stringList is a list of strings. Like Docker it accepts a single string as well.
+type stringList []string
 
-func (w *words) UnmarshalJSON(data []byte) error {
+func (w *stringList) UnmarshalJSON(data []byte) error {
 	var one *string
 	if err := json.Unmarshal(data, &one); err == nil {
 		*w = nil
 		if one != nil {
-			*w = words{*one}
+			*w = stringList{*one}
 		}
 		return nil
 	}
 	return json.Unmarshal(data, (*[]string)(w))
 }
 
-// parseConfig reads an image's configuration. It takes what Docker takes; the
+// parseConfig reads an image's configuration. It accepts what Docker accepts; the
 // error for anything else names the field.
 func parseConfig(data []byte) (*configFile, error) {
 	var c configFile
@@ -71,9 +71,9 @@ func parseConfig(data []byte) (*configFile, error) {
 		return nil, fmt.Errorf("image configuration: %w", explainType(err))
 	}
 	for _, pair := range c.Config.Env {
-		// What has no = is left out by the launcher, as by Docker.
+		// The launcher ignores an entry without "=", as Docker does.
 		if strings.HasPrefix(pair, "=") || strings.Contains(pair, "\x00") {
-			return nil, fmt.Errorf("image configuration: the entry %s of config.Env is no environment variable", quote(pair))
+			return nil, fmt.Errorf("image configuration: the entry %s of config.Env is not an environment variable", quote(pair))
 		}
 	}
 	for _, id := range c.RootFS.DiffIDs {
@@ -84,13 +84,13 @@ func parseConfig(data []byte) (*configFile, error) {
 	return &c, nil
 }
 
-// explainType says in words what encoding/json says in Go types.
+// explainType replaces the Go types in an error of encoding/json by words.
 func explainType(err error) error {
 	var mismatch *json.UnmarshalTypeError
 	var time *time.ParseError
 	switch {
 	case errors.As(err, &time):
-		return fmt.Errorf("created is %s, which is no time", quote(time.Value))
+		return fmt.Errorf("created is %s, which is not a time", quote(time.Value))
 	case !errors.As(err, &mismatch):
 		return err
 	}

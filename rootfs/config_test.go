@@ -29,7 +29,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"config":{"Labels":{"a":1}}}`, "config.Labels has a JSON number where a string is needed"},
 		{`{"config":"x"}`, "config has a JSON string where an object is needed"},
 		{`{"rootfs":{"diff_ids":["sha256:1"]}}`, `diff_id "sha256:1" is not a SHA-256`},
-		{`{"created":"yesterday"}`, `created is "yesterday", which is no time`},
+		{`{"created":"yesterday"}`, `created is "yesterday", which is not a time`},
 		{`[]`, "it has a JSON array where an object is needed"},
 		{`{`, "unexpected end"},
 	} {

@@ -8,18 +8,20 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNotFound says that an image is in none of the places that were looked at.
+// ErrNotFound reports an image that is neither in the store nor where it was looked
+// for.
 var ErrNotFound = errors.New("no such image")
 
-// ErrInUse says that a running container needs what was to be removed.
+// ErrInUse reports an image that cannot be removed because a container runs on it.
 var ErrInUse = errors.New("image is being used by a running container")
 
-// ErrDamaged says that the store does not have what it had of an image.
+// ErrDamaged reports parts of an image that the store has lost or that have changed.
 var ErrDamaged = errors.New("the store is damaged")
 
-// Error is what this package returns where it knows what would help.
+// Error is an error with a hint. An error of this package that the user can do
+// something about is one.
 type Error struct {
-	Op   string // what was done, for example "pull docker.io/library/debian:latest"
+	Op   string // what failed, for example "pull docker.io/library/debian:latest"
 	Err  error
 	Help string // what to do about it; may be empty
 }
@@ -45,7 +47,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint is one line that says what to do.
+// Hint returns one line that says what to do, or "".
 func (e *Error) Hint() string { return e.Help }
 
 // maxQuoted is the most bytes that are quoted of a name.

@@ -15,20 +15,20 @@ const (
 	opaqueWhiteout = ".wh..wh..opq" // image-spec, layer.md
 
 	maxName  = 4096               // bytes of a name: PATH_MAX
-	maxOwner = math.MaxUint32 - 1 // chown(2) takes one more for "leave it as it is"
+	maxOwner = math.MaxUint32 - 1 // chown(2) understands the next one as "unchanged"
 	maxMajor = 1<<12 - 1          // of a device number (Linux, include/linux/kdev_t.h)
 	maxMinor = 1<<20 - 1
 )
 
-// plainHeader checks the header of an entry and returns what counts of it, with
-// names below the root. A whiteout becomes the device that overlayfs has for it.
+// plainHeader checks the header of an entry and returns the parts that are used, with
+// names below the root. A whiteout becomes the device that overlayfs uses for it.
 func plainHeader(h *tar.Header) (*tar.Header, error) {
 	name, err := nameInRoot(h.Name)
 	if err != nil {
 		return nil, fmt.Errorf("an entry's name: %w", err)
 	}
 	if h.Uid < 0 || h.Uid > maxOwner || h.Gid < 0 || h.Gid > maxOwner {
-		return nil, fmt.Errorf("the entry %s belongs to %d:%d, and users and groups end at %d", quote(name), h.Uid, h.Gid, maxOwner)
+		return nil, fmt.Errorf("the entry %s belongs to %d:%d; the highest user and group is %d", quote(name), h.Uid, h.Gid, maxOwner)
 	}
 	plain := &tar.Header{
 		Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
@@ -40,7 +40,7 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 	case tar.TypeDir, tar.TypeFifo:
 	case tar.TypeLink:
 		if plain.Linkname, err = nameInRoot(h.Linkname); err != nil {
-			return nil, fmt.Errorf("the hard link %s to another: %w", quote(name), err)
+			return nil, fmt.Errorf("the target of the hard link %s: %w", quote(name), err)
 		}
 	case tar.TypeSymlink:
 		plain.Linkname = h.Linkname
@@ -50,16 +50,16 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 	case tar.TypeChar, tar.TypeBlock:
 		plain.Devmajor, plain.Devminor = h.Devmajor, h.Devminor
 		if h.Devmajor < 0 || h.Devmajor > maxMajor || h.Devminor < 0 || h.Devminor > maxMinor {
-			return nil, fmt.Errorf("the device %s: there is no device number %d:%d", quote(name), h.Devmajor, h.Devminor)
+			return nil, fmt.Errorf("the device %s: invalid device number %d:%d", quote(name), h.Devmajor, h.Devminor)
 		}
 	default:
-		return nil, fmt.Errorf("the entry %s is of the unknown type %q", quote(name), h.Typeflag)
+		return nil, fmt.Errorf("the entry %s has the unknown type %q", quote(name), h.Typeflag)
 	}
 	return plain, asWhiteout(plain)
 }
 
-// nameInRoot makes a name relative to the root. It returns an error for a name
-// that leads out of it.
+// nameInRoot returns a name relative to the root, or an error if it leads out of the
+// root.
 func nameInRoot(name string) (string, error) {
 	if name == "" {
 		return "", errors.New("it is empty")
@@ -69,13 +69,13 @@ func nameInRoot(name string) (string, error) {
 	}
 	clean := path.Clean(strings.TrimLeft(name, "/"))
 	if !filepath.IsLocal(clean) {
-		return "", fmt.Errorf("%s leads outside", quote(name))
+		return "", fmt.Errorf("%s leads out of the root", quote(name))
 	}
 	return strings.Clone(clean), nil // not a part of a larger header
 }
 
-// asWhiteout makes a character device 0:0 of a whiteout (Linux,
-// Documentation/filesystems/overlayfs.rst), except of [opaqueWhiteout].
+// asWhiteout turns a whiteout into a character device 0:0 (Linux,
+// Documentation/filesystems/overlayfs.rst), except [opaqueWhiteout].
 func asWhiteout(h *tar.Header) error {
 	dir, base := path.Split(h.Name)
 	hidden, ok := strings.CutPrefix(base, whiteoutPrefix)

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// Media types of what minirun writes itself (image-spec, media-types.md).
+	// Media types that minirun writes (image-spec, media-types.md).
 	indexType    = "application/vnd.oci.image.index.v1+json"
 	manifestType = "application/vnd.oci.image.manifest.v1+json"
 	configType   = "application/vnd.oci.image.config.v1+json"
@@ -21,8 +21,8 @@ const (
 
 	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
 	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
-	annotationFile   = "dev.minirun.file"                  // digest of that file, where it is a root's tarball
-	annotationIndex  = "dev.minirun.index"                 // digest that the registry gave for the name
+	annotationFile   = "dev.minirun.file"                  // digest of that file, if it is the tarball of a root
+	annotationIndex  = "dev.minirun.index"                 // digest that the registry returned for the name
 	annotationID     = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
 	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars
 )
@@ -77,9 +77,9 @@ func (s *Store) writeIndex(x *index) error {
 	return atomicfile.WriteSync(s.path("index.json"), data, 0o600)
 }
 
-// find gives the entry for a name that fits a platform best. For this machine's
-// platform, when nobody asked for it by name, an image for another one is better
-// than none, as with Docker; but not where the registry may have ours as well.
+// find returns the entry for a name that fits the wanted platform best. If no
+// platform was asked for, an image for another platform is better than none, as with
+// Docker, unless the registry may have one for this machine.
 func (x *index) find(r request) (*descriptor, error) {
 	var best, other *descriptor
 	found, err := x.named(r.reference)
@@ -98,9 +98,9 @@ func (x *index) find(r request) (*descriptor, error) {
 	return cmp.Or(best, other), err
 }
 
-// named gives the entries that a reference means: those of its name, or else
-// those of the one image whose ID it begins. It is an error when several images'
-// IDs begin so.
+// named returns the entries that a reference means: those of its name, or else those
+// of the image whose ID begins with it. It is an error if the IDs of several images
+// do.
 func (x *index) named(r reference) ([]descriptor, error) {
 	var named, identified []descriptor
 	for _, d := range x.Manifests {
@@ -116,7 +116,7 @@ func (x *index) named(r reference) ([]descriptor, error) {
 	}
 	for _, d := range identified {
 		if d.Annotations[annotationID] != identified[0].Annotations[annotationID] {
-			return nil, &Error{Err: fmt.Errorf("the IDs of several images begin with %s", r.id), Help: "write more digits of it"}
+			return nil, &Error{Err: fmt.Errorf("the IDs of several images begin with %s", r.id), Help: "write more digits"}
 		}
 	}
 	return identified, nil
@@ -132,7 +132,7 @@ func (d *descriptor) matches(r reference) bool {
 		ok && (version == "" || version[0] == ':' || version[0] == '@')
 }
 
-// put adds an entry in the place of one of the same name and platform.
+// put adds an entry, which replaces one of the same name and platform.
 func (x *index) put(d descriptor) {
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
 		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || *old.Platform == *d.Platform)

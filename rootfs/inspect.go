@@ -9,13 +9,13 @@ import (
 	"path"
 )
 
-// segment is how many entries go-archive gets as one tar: it keeps the headers of
-// folders in memory until the tar's end.
+// segment is how many entries are passed to go-archive as one tar: it keeps the
+// headers of directories in memory until the end of the tar.
 const segment = 4096
 
-// inspector reads a layer's tar and writes for go-archive what is good of it, in
-// plain form: names below the root, whiteouts as overlayfs has them, no extended
-// attributes. What go-archive cannot do is kept for [aftercare].
+// inspector checks a layer's tar and writes it for go-archive in a plain form: names
+// below the root, whiteouts as those of overlayfs, no extended attributes. What
+// go-archive cannot do is kept for [aftercare].
 type inspector struct {
 	in    *endReader
 	to    *bufio.Writer
@@ -30,7 +30,7 @@ func newInspector(r io.Reader, to io.Writer, dir string) *inspector {
 	return &inspector{in: &endReader{Reader: r}, to: bufio.NewWriterSize(to, 64<<10), space: &spaceCheck{dir: dir}}
 }
 
-// endReader knows whether more was asked of a stream than it had.
+// endReader records whether a stream was read to its end.
 type endReader struct {
 	io.Reader
 	ended bool
@@ -63,7 +63,7 @@ func (i *inspector) inspect() error {
 
 func (i *inspector) entry(h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // as Docker
+		return nil // ignored, as Docker does
 	}
 	plain, err := plainHeader(h)
 	if err != nil {
@@ -76,7 +76,7 @@ func (i *inspector) entry(h *tar.Header, content io.Reader) error {
 		return i.after.opaque(path.Dir(plain.Name))
 	}
 	if plain.Name == "." && plain.Typeflag != tar.TypeDir {
-		return fmt.Errorf("the root folder's entry %s is not a folder", quote(h.Name))
+		return fmt.Errorf("the root directory's entry %s is not a directory", quote(h.Name))
 	}
 	if err := i.after.entry(plain, h.PAXRecords); err != nil || plain.Name == "." {
 		return err
@@ -84,7 +84,7 @@ func (i *inspector) entry(h *tar.Header, content io.Reader) error {
 	return i.write(plain, content)
 }
 
-// write hands an entry to go-archive. It returns when the entry before is
+// write passes an entry to go-archive. When it returns, the previous entry has been
 // unpacked.
 func (i *inspector) write(h *tar.Header, content io.Reader) error {
 	if i.count == segment {

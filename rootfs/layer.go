@@ -14,26 +14,26 @@ import (
 	"github.com/minirun/minirun/internal/atomicfile"
 )
 
-// sizeSuffix is the end of the name of the file beside a layer's folder: the
-// bytes of its tar, a space, and the treeDigest of the folder.
+// sizeSuffix ends the name of the file beside a layer's directory. The file holds the
+// size of the layer's tar in bytes, a space, and the treeDigest of the directory.
 const sizeSuffix = ".size"
 
-// maxEmptyTar is the size up to which a tar may hold nothing: GNU tar fills its
-// last record of 20 blocks.
+// maxEmptyTar is the largest size in bytes of an empty tar: GNU tar writes records of
+// 20 blocks.
 const maxEmptyTar = 10240
 
 // noteLayer writes the file beside an unpacked layer.
 func noteLayer(dir string, size int64) error {
 	text := strconv.FormatInt(size, 10)
-	// A tree that cannot be walked has a path longer than the kernel takes. It
-	// works as a layer, and damage to it goes unseen.
+	// A tree that cannot be walked has a path longer than PATH_MAX. It works as a
+	// layer, but damage to it is not noticed.
 	if tree, err := treeDigest(dir); err == nil {
 		text += " " + tree
 	}
 	return atomicfile.WriteSync(dir+sizeSuffix, []byte(text), 0o600)
 }
 
-// layerNote reads what noteLayer has written; tree is "" where it is not known.
+// layerNote reads what noteLayer wrote; tree is "" if it is unknown.
 func (s *Store) layerNote(diffID string) (size int64, tree string) {
 	data, _ := os.ReadFile(s.layer(diffID) + sizeSuffix)
 	text, tree, _ := strings.Cut(string(data), " ")
@@ -42,7 +42,7 @@ func (s *Store) layerNote(diffID string) (size int64, tree string) {
 }
 
 // isIntact reports whether a layer of the store still has the files that were
-// unpacked. It compares what stat(2) tells, not their content.
+// unpacked. It compares what stat(2) returns, not their content.
 func (s *Store) isIntact(diffID string) bool {
 	size, tree := s.layerNote(diffID)
 	if tree == "" {
@@ -53,8 +53,8 @@ func (s *Store) isIntact(diffID string) bool {
 	return err == nil && got == tree
 }
 
-// treeDigest is a digest of the names, types, modes, owners, sizes, device
-// numbers and link targets of all that is in a folder.
+// treeDigest returns a digest of the names, types, modes, owners, sizes, device
+// numbers and link targets of everything in a directory.
 func treeDigest(dir string) (string, error) {
 	h := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -68,7 +68,7 @@ func treeDigest(dir string) (string, error) {
 		size, target := st.Size, ""
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
-			size = 0 // what a file system makes of it
+			size = 0 // it depends on the file system
 		case unix.S_IFLNK:
 			target, err = os.Readlink(path)
 		}

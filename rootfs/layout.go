@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// fromLayout reads an OCI image layout (image-spec, image-layout.md). Of its
-// index, the entry with the name tag counts, or the one for the platform.
+// fromLayout reads an OCI image layout (image-spec, image-layout.md): the entry of its
+// index with the name tag, or the one for the platform.
 func fromLayout(dir, tag string, want platform) (*content, error) {
 	if err := checkSize(filepath.Join(dir, "index.json"), "index", maxManifest); err != nil {
 		return nil, fmt.Errorf("not an OCI layout: %w", err)
@@ -27,8 +27,8 @@ func fromLayout(dir, tag string, want platform) (*content, error) {
 	return fromImage(image)
 }
 
-// layoutIndex and layoutImage look at the size of a file before the library
-// reads all of it.
+// layoutIndex and layoutImage check the size of a file before the library reads all
+// of it.
 type (
 	anyIndex = v1.ImageIndex
 
@@ -73,7 +73,7 @@ func blobIn(dir string, digest v1.Hash) string {
 	return filepath.Join(dir, "blobs", digest.Algorithm, digest.Hex)
 }
 
-// checkSize checks that a file is a regular one and not larger than limit.
+// checkSize checks that a file is regular and at most limit bytes.
 func checkSize(file, what string, limit int64) error {
 	info, err := os.Stat(file)
 	switch {

@@ -9,15 +9,16 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Limits of what is held in memory of an image's documents. Registries must take
-// manifests of 4 MiB (distribution-spec, "Pushing Manifests"), and few take more.
+// Limits of the documents of an image, which are held in memory. Registries must
+// accept manifests of 4 MiB (distribution-spec, "Pushing Manifests"), and few accept
+// larger ones.
 const (
 	maxManifest   = 4 << 20 // bytes of a manifest or an index
 	maxConfig     = 8 << 20 // bytes of a configuration
 	maxIndexDepth = 8       // indexes in indexes
 )
 
-// limitError says that a part of an image is larger than minirun takes.
+// limitError reports a part of an image that is larger than minirun accepts.
 type limitError struct {
 	what  string
 	limit int64 // bytes
@@ -30,7 +31,8 @@ func (e *limitError) Error() string {
 	return fmt.Sprintf("the %s is longer than %d bytes", e.what, e.limit)
 }
 
-// readLimited reads all of r, which must not be more than limit bytes.
+// readLimited reads all of r. It returns a [limitError] if that is more than limit
+// bytes.
 func readLimited(r io.Reader, what string, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(data)) > limit {
@@ -39,8 +41,8 @@ func readLimited(r io.Reader, what string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// limitManifests bounds what a registry can make the library read for a manifest or
-// an index: its own limit is 100 MiB (remote/fetcher.go of v0.22.1).
+// limitManifests limits the answers that the library reads for a manifest or an index
+// to maxManifest: its own limit is 100 MiB (remote/fetcher.go of v0.22.1).
 type limitManifests struct{ http.RoundTripper }
 
 func (l limitManifests) RoundTrip(r *http.Request) (*http.Response, error) {

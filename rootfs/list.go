@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stored returns the image that ref means if it is ready to be used, and nil
-// otherwise. Nothing is fetched or unpacked.
+// Stored returns the image that ref means if the store has it, and nil otherwise. It
+// fetches and unpacks nothing. The caller closes the image.
 func (s *Store) Stored(ref string) (*Image, error) {
 	r, err := newRequest(ref, ResolveOptions{})
 	if err != nil {
@@ -34,12 +34,12 @@ func (s *Store) Stored(ref string) (*Image, error) {
 // Entry is a name in a directory of an image.
 type Entry struct {
 	Name string
-	Mode fs.FileMode // of what the name leads to; of the link itself where that does not exist
+	Mode fs.FileMode // of the target of a symbolic link; of the link itself if the target does not exist
 }
 
-// List returns the entries of dir whose names begin with prefix, sorted, as the
-// container would see them, without mounting anything. Symbolic links are
-// followed inside the image. A directory that does not exist is an error.
+// List returns the entries of dir whose names begin with prefix, sorted, as a
+// container would see them, without mounting anything. Symbolic links are resolved
+// inside the image. A directory that does not exist is an error.
 func (i *Image) List(dir, prefix string) ([]Entry, error) {
 	v, err := openView(i.Layers)
 	if err != nil {
@@ -84,7 +84,7 @@ func (n treeNode) names(prefix string) (map[string]fs.FileMode, error) {
 			if !strings.HasPrefix(name, prefix) || seen[name] {
 				continue
 			}
-			seen[name] = true // and in the layers below hidden
+			seen[name] = true // hidden in the layers below
 			if !isWhiteout(info) {
 				modes[name] = info.Mode()
 			}
@@ -94,7 +94,7 @@ func (n treeNode) names(prefix string) (map[string]fs.FileMode, error) {
 }
 
 // view is the layers of an image, the highest first. Each is read through an
-// os.Root: nothing outside of it is ever opened, whatever links it has.
+// os.Root, so nothing outside of it is ever opened, whatever links it has.
 type view []*os.Root
 
 func openView(layers []string) (v view, err error) {
@@ -142,8 +142,8 @@ func (d layerDir) opaque() bool {
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
-// treeNode is what a path leads to: in is where it lies when it is a directory, in
-// each of the layers that contribute to it.
+// treeNode is the file that a path leads to. If it is a directory, in has the
+// directories of the layers that are merged into it.
 type treeNode struct {
 	mode fs.FileMode
 	in   []layerDir
@@ -190,8 +190,8 @@ func (v view) walk(name string) (treeNode, error) {
 	return stack[len(stack)-1], nil
 }
 
-// lookup finds name in a directory as overlayfs does: the highest layer that has
-// it decides, and directories are merged down to an opaque one.
+// lookup finds name in a directory as overlayfs does: the highest layer with that
+// name wins, and directories are merged down to an opaque one.
 func lookup(dir treeNode, name string) (treeNode, error) {
 	var n treeNode
 	for _, in := range dir.in {

@@ -26,8 +26,8 @@ func (s *Store) lock() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// lockShared takes a shared lock on a file or folder of the store, and returns
-// os.ErrNotExist when it was removed meanwhile.
+// lockShared takes a shared lock on a file or directory of the store. It returns
+// os.ErrNotExist if the file was removed meanwhile.
 func lockShared(path string) (*os.File, error) {
 	f, err := flock.Open(path, unix.LOCK_SH)
 	if err != nil {
@@ -47,13 +47,13 @@ func lockShared(path string) (*os.File, error) {
 	return f, nil
 }
 
-// lockIfFree takes the lock for itself alone. It returns [unix.EWOULDBLOCK] when
-// somebody has it, and any other error when that is not known.
+// lockIfFree takes an exclusive lock without waiting. It returns [unix.EWOULDBLOCK] if
+// another process holds a lock.
 func lockIfFree(path string) (*os.File, error) {
 	return flock.Open(path, unix.LOCK_EX|unix.LOCK_NB)
 }
 
-// inUse reports whether somebody runs on the image of this manifest.
+// inUse reports whether a container runs on the image of this manifest.
 func (s *Store) inUse(digest string) (bool, error) {
 	f, err := lockIfFree(s.blob(digest))
 	switch {
@@ -67,13 +67,13 @@ func (s *Store) inUse(digest string) (bool, error) {
 	return false, err
 }
 
-// workDir is a folder of the store that lives as long as its process.
+// workDir is a directory of the store that exists as long as its process.
 type workDir struct {
 	path string
 	lock *os.File
 }
 
-// newWorkDir makes one, and removes those that dead processes left.
+// newWorkDir makes a workDir, and removes those of dead processes.
 func (s *Store) newWorkDir() (*workDir, error) {
 	unlock, err := s.lock()
 	if err != nil {
@@ -100,9 +100,10 @@ func (w *workDir) remove() error {
 	return removeall.Remove(w.path)
 }
 
-// sweep removes what dead processes left: work folders whose lock is free, and
-// files that were never renamed. What cannot be removed now waits for the next
-// sweep: it is no reason to refuse an image. The caller holds the store's lock.
+// sweep removes what dead processes left: work directories whose lock is free, and
+// files that were never renamed. What cannot be removed now is left for the next
+// sweep: it must not keep an image from being added. The caller holds the store's
+// lock.
 func (s *Store) sweep() {
 	entries, _ := os.ReadDir(s.path("tmp"))
 	for _, entry := range entries {

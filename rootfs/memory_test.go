@@ -55,7 +55,7 @@ var hostile = map[string]func(w *tar.Writer, raw io.Writer) error{
 		long := strings.Repeat("long/", 90)
 		return endlessly(func(i int) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(long, i)} }, w)
 	},
-	"many opaque folders": func(w *tar.Writer, _ io.Writer) error {
+	"many opaque directories": func(w *tar.Writer, _ io.Writer) error {
 		long := strings.Repeat("long/", 90)
 		return endlessly(func(i int) *tar.Header {
 			return &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(long, i, "/", opaqueWhiteout)}
@@ -201,7 +201,7 @@ var greedy = map[string]func(w *tar.Writer) error{
 			return &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%d/%s%d", i, whiteoutPrefix, i)}
 		}, w)
 	},
-	"opaque folders": func(w *tar.Writer) error {
+	"opaque directories": func(w *tar.Writer) error {
 		return endlessly(func(i int) *tar.Header {
 			return &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%d/%s", i, opaqueWhiteout)}
 		}, w)

@@ -15,29 +15,29 @@ import (
 // fs/overlayfs/super.c). Docker's limit is about 128.
 const maxLayers = 500
 
-// Overlay is a copy-on-write root: layers that are never written, under a
-// folder that takes what the container writes.
+// Overlay is a copy-on-write root: read-only layers below a directory that receives
+// what the container writes.
 type Overlay struct {
-	Layers []string // folders, lowest first, as in Image
-	Dir    string   // the container's own folder: upper, work and root are made in it
+	Layers []string // directories, lowest first, as in Image
+	Dir    string   // the container's own directory: upper, work and root are made in it
 }
 
 // Mount mounts the overlay and returns the path of the root, Dir/root.
 //
 // The caller's thread must be in a mount namespace of its own with private
-// propagation, or the mount shows on the host. unshare(2) has given it a working
-// directory of its own then, which Mount changes and restores. Layers and Dir may have any
-// characters in their paths, and Dir may lie in a layer, as it does when the
-// layer is the host's own root: since overlayfs refuses that (ELOOP), what the
-// container writes then goes to a tmpfs, that is, to memory.
+// propagation, or the mount appears on the host. unshare(2) has then given it a
+// working directory of its own, which Mount changes and restores. The paths of Layers
+// and Dir may have any characters. Dir may lie in a layer, for example if the layer is
+// the host's root: because overlayfs refuses that (ELOOP), what the container writes
+// then goes to a tmpfs, that is, to memory.
 //
-// The upper folder is thrown away with the container, so it is mounted volatile
-// where the kernel can (Linux 5.10): sync(2) inside does not wait for the disk.
+// The upper directory is removed with the container, so it is mounted volatile if
+// the kernel can (Linux 5.10): sync(2) inside does not wait for the disk.
 //
 // After an error nothing is left mounted.
 func (o Overlay) Mount() (root string, err error) {
 	if len(o.Layers) == 0 || len(o.Layers) > maxLayers {
-		return "", fmt.Errorf("mount root: %d layers, where overlayfs takes 1 to %d", len(o.Layers), maxLayers)
+		return "", fmt.Errorf("mount root: %d layers; overlayfs takes 1 to %d", len(o.Layers), maxLayers)
 	}
 	root = o.root()
 	if err := os.Mkdir(root, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -53,9 +53,9 @@ func (o Overlay) Mount() (root string, err error) {
 	return root, nil
 }
 
-// Unmount takes away what Mount mounted. It does so at once, even while files
-// in the root are open, and is to be called before Dir is removed: RemoveAll
-// would walk the whole root through the overlay.
+// Unmount unmounts what Mount mounted. It does so at once, even while files in the
+// root are open. Call it before removing Dir, which would otherwise walk the whole
+// root through the overlay.
 func (o Overlay) Unmount() error {
 	err := unix.Unmount(o.root(), unix.MNT_DETACH)
 	// ENOENT or EINVAL: there is no tmpfs, the usual case.
@@ -86,10 +86,10 @@ func (o Overlay) mountOnTmpfs() error {
 	return err
 }
 
-// mountWithUpper mounts with dir/upper and dir/work. The folders are handed over
-// by descriptor: no character of a path can then be taken for a separator.
+// mountWithUpper mounts with dir/upper and dir/work. The directories are passed by
+// descriptor, so that no character of a path is taken for a separator.
 func (o Overlay) mountWithUpper(dir string) error {
-	var open folders
+	var open openDirs
 	defer open.close()
 	lower := make([]string, 0, len(o.Layers))
 	for i := len(o.Layers) - 1; i >= 0; i-- { // overlayfs wants the highest first
@@ -120,8 +120,8 @@ func mountOverlay(root, data string) error {
 	return nil
 }
 
-// makeUpper makes the upper folder. It is the root folder that the container
-// sees, so it takes the mode and owner of the highest layer's.
+// makeUpper makes the upper directory. It is the root directory that the container
+// sees, so it gets the mode and owner of the highest layer.
 func makeUpper(upper, highest string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(highest, &st); err != nil {
@@ -139,7 +139,7 @@ func makeUpper(upper, highest string) error {
 	return nil
 }
 
-// hint tells why overlayfs may have refused.
+// hint returns what to do if overlayfs refused the mount, or "".
 func (o Overlay) hint(err error) string {
 	switch {
 	case errors.Is(err, unix.ENODEV):
@@ -151,19 +151,19 @@ func (o Overlay) hint(err error) string {
 	}
 	var st unix.Statfs_t
 	if unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return o.Dir + " is on an overlay itself, which cannot hold another; choose a folder on ext4, xfs, btrfs or tmpfs with --root"
+		return o.Dir + " is on an overlay, which cannot hold another; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
 	}
-	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a folder on ext4, xfs, btrfs or tmpfs with --root"
+	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
 }
 
-// folders holds folders open and gives each a short name, which is good within
-// /proc/self/fd: mount(2)'s data is one page, and a layer takes 4 bytes of it.
-type folders struct {
+// openDirs keeps directories open. Each has a short name, valid in /proc/self/fd:
+// the data of mount(2) is one page, and a layer takes 4 bytes of it.
+type openDirs struct {
 	files []int
 	err   error
 }
 
-func (f *folders) add(path string) string {
+func (f *openDirs) add(path string) string {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if f.err == nil {
@@ -176,15 +176,15 @@ func (f *folders) add(path string) string {
 }
 
 // within calls mount while /proc/self/fd is the thread's working directory.
-func (f *folders) within(mount func() error) error {
+func (f *openDirs) within(mount func() error) error {
 	before, err := unix.Open(".", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: ".", Err: err}
 	}
 	defer unix.Close(before)
-	const numbers = "/proc/self/fd"
-	if err := unix.Chdir(numbers); err != nil {
-		return &os.PathError{Op: "chdir", Path: numbers, Err: err}
+	const descriptors = "/proc/self/fd"
+	if err := unix.Chdir(descriptors); err != nil {
+		return &os.PathError{Op: "chdir", Path: descriptors, Err: err}
 	}
 	err = mount()
 	if back := unix.Fchdir(before); err == nil && back != nil {
@@ -193,7 +193,7 @@ func (f *folders) within(mount func() error) error {
 	return err
 }
 
-func (f *folders) close() {
+func (f *openDirs) close() {
 	for _, fd := range f.files {
 		_ = unix.Close(fd)
 	}

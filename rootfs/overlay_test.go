@@ -100,7 +100,7 @@ func overlayChild() error {
 	err = shell(a.Script, root)
 	err = errors.Join(err, a.Overlay.Unmount())
 	mounts, readErr := os.ReadFile("/proc/self/mountinfo")
-	if bytes.Contains(mounts, []byte(filepath.Base(a.Overlay.Dir))) && a.Prepare == "" {
+	if bytes.Contains(mounts, []byte(a.Overlay.Dir+"/")) && a.Prepare == "" {
 		err = errors.Join(err, fmt.Errorf("still mounted:\n%s", mounts))
 	}
 	return errors.Join(err, readErr)
@@ -215,7 +215,7 @@ func TestOverlayOnAnOverlay(t *testing.T) {
 			mount -t overlay overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w "$1"`,
 		Script: "true",
 	})
-	if err == nil || !strings.Contains(out, "mount root: ") || !strings.Contains(out, "cannot hold another; choose a folder on ext4") {
+	if err == nil || !strings.Contains(out, "mount root: ") || !strings.Contains(out, "cannot hold another; choose a directory on ext4") {
 		t.Errorf("%q, %v", out, err)
 	}
 }

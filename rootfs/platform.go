@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// platform is what an image runs on (image-spec, image-index.md). Variant is ""
-// for the one that every machine of the architecture has: v1 of amd64, v8 of arm64.
+// platform is what an image runs on (image-spec, image-index.md). Variant is "" for
+// the lowest of the architecture: v1 of amd64, v8 of arm64.
 type platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
@@ -25,8 +25,8 @@ func (p platform) String() string {
 	return text
 }
 
-// parsePlatform reads --platform OS[/ARCH[/VARIANT]] or ARCH, with Docker's other
-// spellings of architectures. Empty is this machine.
+// parsePlatform parses OS[/ARCH[/VARIANT]] or ARCH, with Docker's alternative
+// spellings of architectures. An empty text is this machine.
 func parsePlatform(text string) (platform, error) {
 	p := platform{OS: "linux", Architecture: runtime.GOARCH}
 	if text == "" {
@@ -34,7 +34,7 @@ func parsePlatform(text string) (platform, error) {
 	}
 	parts := strings.Split(strings.ToLower(text), "/")
 	if len(parts) > 3 || slices.Contains(parts, "") {
-		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example --platform linux/arm64"}
 	}
 	if a := (platform{Architecture: parts[0]}).normal(); len(parts) == 1 && a.isKnown() {
 		parts = []string{"linux", parts[0]}
@@ -49,16 +49,16 @@ func parsePlatform(text string) (platform, error) {
 	p = p.normal()
 	switch {
 	case p.OS != "linux" && len(parts) == 1:
-		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Help: "write for example linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Help: "write for example --platform linux/arm64"}
 	case p.OS != "linux":
 		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
 	case !p.isKnown():
-		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Help: "write for example linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Help: "write for example --platform linux/arm64"}
 	}
 	return p, nil
 }
 
-// isKnown reports whether Linux images are made for an architecture: those of Go.
+// isKnown reports whether Go, and so minirun, knows the architecture on Linux.
 func (p platform) isKnown() bool {
 	switch p.Architecture {
 	case "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x":
@@ -67,8 +67,8 @@ func (p platform) isKnown() bool {
 	return false
 }
 
-// normal spells a platform as image-spec does, and leaves out a variant that
-// says nothing.
+// normal returns the platform as image-spec spells it, without a variant that is the
+// default.
 func (p platform) normal() platform {
 	switch p.Architecture {
 	case "x86_64", "x86-64":
@@ -94,9 +94,9 @@ func (p platform) normal() platform {
 	return p
 }
 
-// fit tells how well an image for p serves where want is asked for; 0 is not at
-// all. An image may say nothing of its platform, and then serves. So does one for
-// a lower variant of the same architecture, as every arm/v7 runs arm/v6.
+// fit returns how well an image for p runs where want is asked for; 0 is not at all. An
+// image without a platform fits, and so does one for a lower variant of the same
+// architecture: every arm/v7 runs arm/v6.
 func (p *platform) fit(want platform) int {
 	const exact = 1000
 	if p == nil || p.OS == "" && p.Architecture == "" {
@@ -119,13 +119,13 @@ func (p *platform) fit(want platform) int {
 	return 0
 }
 
-// variantLevel is 7 for v7, and 0 for what is no number.
+// variantLevel returns 7 for v7, and 0 for a variant that is not a number.
 func variantLevel(variant string) int {
 	level, _ := strconv.Atoi(strings.TrimPrefix(variant, "v"))
 	return level
 }
 
-// checkPlatform refuses an image for another platform than the one asked for.
+// checkPlatform returns an error if an image is not for the platform asked for.
 func (r request) checkPlatform(have platform) error {
 	if r.asked && have.fit(r.want) == 0 {
 		return otherPlatform([]string{have.String()}, r.want)
@@ -133,7 +133,7 @@ func (r request) checkPlatform(have platform) error {
 	return nil
 }
 
-// platform is what the content's configuration says.
+// platform returns the platform in the content's configuration.
 func (c *content) platform() (platform, error) {
 	config := &c.base
 	if c.config != nil {
@@ -145,10 +145,10 @@ func (c *content) platform() (platform, error) {
 	return platform{config.OS, config.Architecture, config.Variant}, nil
 }
 
-func otherPlatform(there []string, want platform) error {
-	if len(there) == 0 {
-		return errors.New("there is no image for any platform in it")
+func otherPlatform(have []string, want platform) error {
+	if len(have) == 0 {
+		return errors.New("it has no image for any platform")
 	}
-	slices.Sort(there)
-	return fmt.Errorf("found, but for %s, not %s", strings.Join(slices.Compact(there), ", "), want)
+	slices.Sort(have)
+	return fmt.Errorf("the image exists for %s, not for %s", strings.Join(slices.Compact(have), ", "), want)
 }

@@ -102,7 +102,7 @@ func TestOtherPlatform(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = image.Close()
-			if len(warnings) != 1 || !strings.Contains(warnings[0], "is for linux/riscv64, this machine is linux/"+here.Architecture) {
+			if len(warnings) != 1 || !strings.Contains(warnings[0], "is for linux/riscv64, but this machine is linux/"+here.Architecture) {
 				t.Errorf("%s: %q", ref, warnings)
 			}
 		}
@@ -113,13 +113,13 @@ func TestOtherPlatform(t *testing.T) {
 		_ = image.Close()
 		for _, policy := range []PullPolicy{PullMissing, PullAlways, PullNever} {
 			_, err = s.Resolve(t.Context(), ref, ResolveOptions{Platform: "linux/s390x", Pull: policy})
-			if err == nil || !strings.Contains(err.Error(), "found, but for linux/riscv64, not linux/s390x") || errors.Is(err, ErrNotFound) {
+			if err == nil || !strings.Contains(err.Error(), "the image exists for linux/riscv64, not for linux/s390x") || errors.Is(err, ErrNotFound) {
 				t.Errorf("%s with --pull %s: %v", ref, policy, err)
 			}
 		}
 	}
 	s := newStore(t)
-	if _, err := s.Resolve(t.Context(), "host:", ResolveOptions{Platform: "linux/s390x"}); err == nil || !strings.Contains(err.Error(), "not linux/s390x") {
+	if _, err := s.Resolve(t.Context(), "host:", ResolveOptions{Platform: "linux/s390x"}); err == nil || !strings.Contains(err.Error(), "not for linux/s390x") {
 		t.Errorf("host: %v", err)
 	}
 	tar := write(t, filepath.Join(dir, "x.tar"), makeTar(t, file("one", "")))

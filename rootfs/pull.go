@@ -16,19 +16,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Pull fetches an image whatever the store has: a name from its registry, with
-// the user's credentials for it (docker login's, or DOCKER_CONFIG's), a tarball
-// or layout from its file. A registry on this machine is asked by http.
+// Pull fetches an image even if the store has it: a name from its registry, with the
+// user's credentials (those of docker login, or of DOCKER_CONFIG), a tarball or layout
+// from its file. A registry on a loopback address is reached by http.
 //
-// Every digest is checked, of the manifest, the configuration and the layers,
-// packed and unpacked. Layers that the store has are not fetched.
+// Every digest is checked: those of the manifest, the configuration and the layers,
+// packed and unpacked. Layers that the store has are not fetched. After an error the
+// store is as before. An error is an [*Error].
 func (s *Store) Pull(ctx context.Context, ref string, o ResolveOptions) (*ImageInfo, error) {
 	r, err := newRequest(ref, o)
 	if err != nil {
 		return nil, err
 	}
 	if r.transport == directory || r.transport == hostRoot {
-		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used in place"), Help: "run it: minirun run " + ref + " COMMAND"}
+		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used where it is, not pulled"), Help: "run it: minirun run " + ref + " COMMAND"}
 	}
 	return s.fetch(ctx, r)
 }
@@ -38,7 +39,7 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Progress.tell(Event{Status: "pulling"})
+	r.Progress.report(Event{Status: "pulling"})
 	options := []remote.Option{
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{r}), remote.WithUserAgent("minirun"),
 		remote.WithTransport(limitManifests{remote.DefaultTransport}),
@@ -63,7 +64,7 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 	return info, nil
 }
 
-// remote is the reference as go-containerregistry wants it.
+// remote returns the reference in the type of go-containerregistry.
 func (r reference) remote() (name.Reference, error) {
 	var options []name.Option
 	if isLoopback(r.domain) {
@@ -71,13 +72,13 @@ func (r reference) remote() (name.Reference, error) {
 	}
 	ref, err := name.ParseReference(r.String(), options...)
 	if err != nil {
-		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: "a repository's name is lowercase, and a registry's has a dot or a port, or is localhost"}
+		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: "the name of a repository is lowercase; that of a registry has a dot or a port, or is localhost"}
 	}
 	return ref, nil
 }
 
-// isLoopback tells a registry on this machine, which like crane and Docker we
-// ask by http.
+// isLoopback reports whether a registry is on this machine: like crane and Docker we
+// then use http.
 func isLoopback(domain string) bool {
 	host := domain
 	if h, _, err := net.SplitHostPort(domain); err == nil {
@@ -106,9 +107,9 @@ func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
 	return choose(index, "", want, 1)
 }
 
-// choose finds the image for a platform in an index, and in the indexes in it;
-// depth is 1 for the outermost. With a tag only what has that name counts. What
-// is no image, as the attestations that BuildKit adds, is for no platform.
+// choose returns the image for a platform from an index and the indexes in it; depth
+// is 1 for the outermost. With a tag, only entries of that name are considered.
+// Entries that are not images, such as the attestations of BuildKit, fit no platform.
 func choose(index v1.ImageIndex, tag string, want platform, depth int) (v1.Image, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
@@ -155,7 +156,8 @@ func choose(index v1.ImageIndex, tag string, want platform, depth int) (v1.Image
 	return image, err
 }
 
-// namedBy: tools write the tag alone or the full name.
+// namedBy reports whether an entry has a tag: some tools write the tag alone, others
+// the full name.
 func namedBy(d v1.Descriptor, tag string) bool {
 	for _, key := range []string{annotationName, "io.containerd.image.name"} {
 		name := d.Annotations[key]
@@ -169,7 +171,7 @@ func namedBy(d v1.Descriptor, tag string) bool {
 func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, error) {
 	var best v1.Descriptor
 	most := 0
-	var there []string
+	var have []string
 	for _, d := range entries {
 		if !d.MediaType.IsImage() {
 			continue
@@ -178,7 +180,7 @@ func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, erro
 		if d.Platform != nil {
 			p = &platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
 			if p.OS != "unknown" {
-				there = append(there, p.String())
+				have = append(have, p.String())
 			}
 		}
 		if fit := p.fit(want); fit > most {
@@ -186,12 +188,12 @@ func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, erro
 		}
 	}
 	if most == 0 {
-		return best, otherPlatform(there, want)
+		return best, otherPlatform(have, want)
 	}
 	return best, nil
 }
 
-// fromImage takes an image apart; layers are read only when they are needed.
+// fromImage returns the content of an image. Layers are read only when needed.
 func fromImage(image v1.Image) (*content, error) {
 	m, err := image.Manifest()
 	if err != nil {
@@ -207,7 +209,7 @@ func fromImage(image v1.Image) (*content, error) {
 	if c.manifest, err = image.RawManifest(); err != nil {
 		return nil, err
 	}
-	// The library reads so many bytes, and all there are where the size is -1.
+	// The library reads so many bytes, or everything if the size is -1.
 	switch size := m.Config.Size; {
 	case size < 0:
 		return nil, fmt.Errorf("the manifest gives the configuration %d bytes", size)

@@ -158,7 +158,7 @@ func TestPullPlatforms(t *testing.T) {
 		}
 	}
 	_, err := s.Resolve(ctx, host+"/tool", ResolveOptions{Platform: "linux/s390x"})
-	if err == nil || !strings.Contains(err.Error(), "found, but for linux/"+here.Architecture+", linux/riscv64, not linux/s390x") || strings.Contains(err.Error(), "unknown") {
+	if err == nil || !strings.Contains(err.Error(), "the image exists for linux/"+here.Architecture+", linux/riscv64, not for linux/s390x") || strings.Contains(err.Error(), "unknown") {
 		t.Errorf("a platform that is missing: %v", err)
 	}
 	for _, bad := range []string{"windows/amd64", "a/b/c/d", "linux/", "nosuch", "linux/nosuch"} {
@@ -245,7 +245,7 @@ func TestPullMisspelt(t *testing.T) {
 	}
 	for ref, want := range map[string]string{
 		host + "/me/tol:v1": "did you mean " + host + "/me/tool:v1?",
-		"Foo/bar":           "a repository's name is lowercase, and a registry's has a dot or a port, or is localhost",
+		"Foo/bar":           "the name of a repository is lowercase; that of a registry has a dot or a port, or is localhost",
 	} {
 		_, err := s.Resolve(ctx, ref, ResolveOptions{})
 		var told *Error
@@ -285,7 +285,7 @@ func TestPullCredentials(t *testing.T) {
 	s := newStore(t)
 	_, err := s.Resolve(ctx, host+"/tool", ResolveOptions{})
 	var told *Error
-	if !errors.As(err, &told) || !strings.Contains(err.Error(), "refuses") || !strings.Contains(told.Hint(), "docker login "+host) {
+	if !errors.As(err, &told) || !strings.Contains(err.Error(), "denies access") || !strings.Contains(told.Hint(), "docker login "+host) {
 		t.Errorf("without credentials: %v", err)
 	}
 	config := t.TempDir()
@@ -293,7 +293,7 @@ func TestPullCredentials(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString([]byte("me:secret"))
 	write(t, config+"/config.json", []byte(`{"auths":{"`+host+`":{"auth":"`+secret+`"}}}`))
 	_, err = s.Resolve(ctx, host+"/tool", ResolveOptions{})
-	if err == nil || strings.Contains(err.Error(), "refuses") || !strings.Contains(err.Error(), "answers") {
+	if err == nil || strings.Contains(err.Error(), "denies access") || !strings.Contains(err.Error(), "answers") {
 		t.Errorf("with credentials an image that is not there is not found: %v", err)
 	}
 	if strings.Contains(err.Error(), "secret") {

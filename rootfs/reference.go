@@ -15,14 +15,14 @@ const (
 	registry      transport = iota // a name: the store first, then its registry
 	hostRoot                       // host:
 	directory                      // dir:PATH
-	tarball                        // a path; its content tells which kind of tarball it is
+	tarball                        // a path; the content decides which kind of tarball it is
 	dockerArchive                  // docker-archive:PATH[:NAME]
 	ociArchive                     // oci-archive:PATH[:TAG]
 	ociLayout                      // oci:PATH[:TAG]
 	imageID                        // the whole ID of an image of the store
 )
 
-// prefixes are the spellings, those of skopeo(1) and podman-run(1) where they
+// prefixes are the names of transports, those of skopeo(1) and podman-run(1) if they
 // have one.
 var prefixes = [...]struct {
 	text string
@@ -80,8 +80,8 @@ func (r reference) digest() string {
 	return digest
 }
 
-// parseReference reads an image argument. A path begins with "/", "./" or
-// "../", or ends like a tarball and is there; exists tells which paths are.
+// parseReference parses an image argument. A path begins with "/", "./" or "../", or
+// ends like a tarball and exists, as reported by exists.
 func parseReference(text string, exists func(string) bool) (reference, error) {
 	if text == "host:" {
 		return reference{transport: hostRoot}, nil
@@ -115,8 +115,8 @@ func isTarballName(text string) bool {
 	return false
 }
 
-// parsePath reads PATH or PATH:TAG. Since a path may hold colons, the longest
-// one that exists is taken.
+// parsePath parses PATH or PATH:TAG. Because a path may contain colons, the longest
+// path that exists is taken.
 func parsePath(t transport, text string, exists func(string) bool) (reference, error) {
 	path, tag := text, ""
 	if t != directory && t != tarball && !exists(text) {
@@ -128,11 +128,11 @@ func parsePath(t transport, text string, exists func(string) bool) (reference, e
 		}
 	}
 	if path == "" || strings.ContainsRune(path, 0) {
-		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("no path"), Help: "write for example dir:/srv/root"}
+		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the path is missing"), Help: "write for example dir:/srv/root"}
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil { // getwd(2) fails
-		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the working directory was removed"), Help: "give a path from /"}
+		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the working directory was removed"), Help: "use an absolute path"}
 	}
 	return reference{transport: t, path: abs, tag: tag}, nil
 }
@@ -149,11 +149,11 @@ const (
 	digestLength  = 64 // hexadecimal digits of SHA-256
 )
 
-// parseName reads [DOMAIN/]REPOSITORY[:TAG][@DIGEST] as Docker does
+// parseName parses [DOMAIN/]REPOSITORY[:TAG][@DIGEST] as Docker does
 // (github.com/distribution/reference, ParseDockerRef): docker.io, library/ and
-// :latest are understood, and of a tag and a digest the digest counts. It is not
-// that package because its regular expressions cost every start of a container
-// two milliseconds.
+// :latest are implied, and a digest takes precedence over a tag. That package is not
+// used because its regular expressions cost every start of a container two
+// milliseconds.
 func parseName(text string) (reference, error) {
 	r, err := splitName(text)
 	if err != nil {
@@ -177,7 +177,7 @@ func splitName(text string) (reference, error) {
 	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
 		name, tag = rest[:i], rest[i+1:]
 		if !isTag(tag) {
-			return reference{}, fmt.Errorf("tag %s is not up to 128 letters, digits, _, . and -", quote(tag))
+			return reference{}, fmt.Errorf("tag %s is not 1 to 128 letters, digits, _, . and -", quote(tag))
 		}
 	}
 	r := reference{version: ":latest"}
@@ -194,9 +194,8 @@ func splitName(text string) (reference, error) {
 	return r, r.check()
 }
 
-// splitDomain tells the registry from the repository: the part before the
-// first slash is a registry when it has a dot, a port or a capital letter, or is
-// localhost.
+// splitDomain separates the registry from the repository: the part before the first
+// slash is a registry if it has a dot, a port or a capital letter, or is localhost.
 func splitDomain(name string) (domain, repository string) {
 	first, rest, found := strings.Cut(name, "/")
 	if !found || !strings.ContainsAny(first, ".:") && first != "localhost" && strings.ToLower(first) == first {
@@ -216,20 +215,20 @@ func (r reference) check() error {
 		return fmt.Errorf("%s is not the name of a registry", quote(r.domain))
 	}
 	if len(r.repository) > maxNameLength {
-		return fmt.Errorf("the name is longer than %d", maxNameLength)
+		return fmt.Errorf("the name is longer than %d bytes", maxNameLength)
 	}
 	if strings.ToLower(r.repository) != r.repository {
 		return errors.New("a repository's name must be lowercase")
 	}
 	for _, part := range strings.Split(r.repository, "/") {
 		if !isComponent(part) {
-			return fmt.Errorf("%s is not a name: lowercase letters and digits, between them . _ __ or -", quote(part))
+			return fmt.Errorf("%s is not a name: write lowercase letters and digits, separated by . _ __ or -", quote(part))
 		}
 	}
 	return nil
 }
 
-// isComponent: [a-z0-9]+ joined by ".", "_", "__" or dashes.
+// isComponent reports whether s is [a-z0-9]+ joined by ".", "_", "__" or dashes.
 func isComponent(s string) bool {
 	if s == "" || !isLowerAlnum(s[0]) || !isLowerAlnum(s[len(s)-1]) {
 		return false
@@ -250,7 +249,8 @@ func isComponent(s string) bool {
 	return true
 }
 
-// isDomain: a host name, an IPv4 address or [IPv6], and maybe a port.
+// isDomain reports whether s is a host name, an IPv4 address or [IPv6], with or
+// without a port.
 func isDomain(s string) bool {
 	host, port := s, ""
 	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {

@@ -85,8 +85,8 @@ func TestParseReferenceErrors(t *testing.T) {
 		"a//b":                   "not a name",
 		"-debian":                "not a name",
 		"de bian":                "not a name",
-		"../x/\x00":              "no path",
-		"dir:":                   "no path",
+		"../x/\x00":              "the path is missing",
+		"dir:":                   "the path is missing",
 		"foo.example:x/debian":   "not the name of a registry",
 		strings.Repeat("a", 300): "longer",
 	} {

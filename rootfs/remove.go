@@ -13,17 +13,18 @@ import (
 // Removal is what Remove has done.
 type Removal struct {
 	Untagged []string // names that are no longer in the store
-	Deleted  []string // IDs of the images that are gone with them
-	Kept     error    // why layers that nothing needs may still be there; else nil
+	Deleted  []string // IDs of the images that were removed with them
+	Kept     error    // why layers that nothing needs may remain; else nil
 }
 
-// Remove takes a name out of the store, or with an image's ID the names of that
-// image, and removes the images that then have no name, with the layers that no
-// other image has. Like Docker, it removes an image by its ID only with force when
-// its names are of several repositories.
+// Remove removes a name from the store, or for an image's ID all names of that image,
+// and then the images without a name, with the layers that no other image has. Like
+// Docker, it removes an image by its ID only with force if its names are in several
+// repositories.
 //
-// An image that a container runs on is left alone, with ErrInUse, unless it has
-// another name. A full disk does not stop a removal.
+// It returns [ErrInUse] and removes nothing if a container runs on an image that would
+// be left without a name, and [ErrNotFound] if the store has no such image. A full
+// disk does not prevent a removal.
 func (s *Store) Remove(name string, force bool) (*Removal, error) {
 	r, err := parseReference(name, pathExists)
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 		}
 		used, err := s.inUse(d.Digest)
 		if used {
-			err = &Error{Err: ErrInUse, Help: "end the container first"}
+			err = &Error{Err: ErrInUse, Help: "stop the container first"}
 		}
 		if err != nil {
 			return nil, &Error{Op: "remove " + name, Err: err, Help: hintOf(err)}
@@ -69,7 +70,8 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 	return done, nil
 }
 
-// removable are the entries that a reference means, which Remove may remove.
+// removable returns the entries that a reference means, or an error if Remove may not
+// remove them.
 func (x *index) removable(r reference, force bool) ([]descriptor, error) {
 	found, err := x.named(r)
 	if err != nil {
@@ -88,14 +90,15 @@ func (x *index) removable(r reference, force bool) ([]descriptor, error) {
 	slices.Sort(names)
 	if slices.ContainsFunc(names, func(n string) bool { return repositoryOf(n) != repositoryOf(names[0]) }) {
 		return nil, &Error{
-			Err:  fmt.Errorf("the image has names of several repositories: %s", strings.Join(names, ", ")),
+			Err:  fmt.Errorf("the image has names in several repositories: %s", strings.Join(names, ", ")),
 			Help: "'minirun rmi -f' removes them all; 'minirun rmi NAME' removes one",
 		}
 	}
 	return found, nil
 }
 
-// repositoryOf is a name without its tag or digest. A file is one of its own.
+// repositoryOf returns a name without its tag or digest. A file is a repository of
+// its own.
 func repositoryOf(name string) string {
 	name, _, _ = strings.Cut(name, "@")
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
@@ -104,9 +107,9 @@ func repositoryOf(name string) string {
 	return name
 }
 
-// forget writes the index x, which does without these manifests, and removes
-// what nobody needs any more. On a full disk the removal comes first: a name whose
-// manifest is gone is taken for none.
+// forget writes the index x, which no longer has these manifests, and removes what
+// nothing needs any more. On a full disk the removal comes first: a name without its
+// manifest counts as removed.
 func (s *Store) forget(x *index, manifests []string) (kept, err error) {
 	err = s.writeIndex(x)
 	if !isFull(err) {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// reuse names what the store has unpacked of a root's tarball already, under
-// whatever name and time it had then, by the digest of the file. It returns nil
-// when that is not in the store as it was.
+// reuse adds a name to the image that was made of the same tarball of a root before,
+// under whatever name and time, by the digest of the file. It returns nil if the store
+// has no such image or the image has changed.
 func (s *Store) reuse(ctx context.Context, r request, stamp string) (*ImageInfo, error) {
 	x, err := s.readIndex()
 	if err != nil || !x.mayHaveFile(stamp) {
@@ -39,7 +39,7 @@ func (s *Store) reuse(ctx context.Context, r request, stamp string) (*ImageInfo,
 		if err := s.writeIndex(x); err != nil {
 			return nil, err
 		}
-		_ = s.collect(x) // what the name stood for before; a later removal tries again
+		_ = s.collect(x) // what only the replaced entry needed; a later removal tries again
 		return s.info(&d)
 	}
 	return nil, nil
@@ -55,7 +55,7 @@ func (x *index) mayHaveFile(stamp string) bool {
 	return false
 }
 
-// stampSize is the size of a file in what reference.stamp has made of it.
+// stampSize returns the size of a file from its stamp.
 func stampSize(stamp string) string {
 	fields := strings.Split(stamp, ":")
 	if len(fields) < 3 {
@@ -64,7 +64,7 @@ func stampSize(stamp string) string {
 	return fields[2]
 }
 
-// isWhole reports whether an image has all that it had.
+// isWhole reports whether no part of an image is missing or has changed.
 func (s *Store) isWhole(d *descriptor) bool {
 	_, config, err := s.readManifest(d.Digest)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // saveImage writes what docker save would of an image with a configuration;
-// where it is "", one that promises the layers. It returns the reference.
+// where it is "", one with the layers. It returns the reference.
 func saveImage(t testing.TB, path, config string, layers ...[]byte) string {
 	t.Helper()
 	saved := savedImage{Config: "config.json", RepoTags: []string{"tool:latest"}}
@@ -65,8 +65,8 @@ func TestDockerArchiveRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ ref, want string }{
 		"another image's layer":        {saveImage(t, dir+"/none.tar", configWith(t, digestOf(secret))), "manifest.json has 0 layers, the configuration 1"},
 		"a layer too many":             {saveImage(t, dir+"/more.tar", configWith(t), secret), "manifest.json has 1 layers, the configuration 0"},
-		"another layer":                {saveImage(t, dir+"/evil.tar", configWith(t, digestOf(nil)), makeTar(t, file("evil", ""))), "the configuration promises"},
-		"too many layers":              {saveImage(t, dir+"/many.tar", "", many...), "the image has 501 layers, where overlayfs takes 500"},
+		"another layer":                {saveImage(t, dir+"/evil.tar", configWith(t, digestOf(nil)), makeTar(t, file("evil", ""))), "the configuration says"},
+		"too many layers":              {saveImage(t, dir+"/many.tar", "", many...), "the image has 501 layers; overlayfs takes at most 500"},
 		"configuration of an odd type": {saveImage(t, dir+"/odd.tar", `{"config":{"User":7}}`), "odd.tar: image configuration: config.User has a JSON number"},
 		"huge configuration":           {saveImage(t, dir+"/huge.tar", huge), "the configuration is larger than 8 MiB"},
 		"huge manifest":                {manifest(huge), "the manifest is larger than 4 MiB"},

@@ -17,8 +17,8 @@ import (
 
 // Resolve finds the image that ref means and makes it ready to be mounted:
 //
-//	dir:PATH                     a folder, as it is
-//	host:                        the host's own root, without what is mounted below it
+//	dir:PATH                     a directory, as it is
+//	host:                        the host's root, without what is mounted below it
 //	a path to a tarball          of a root, or as docker save or an OCI tool wrote it
 //	docker-archive:PATH[:NAME]   by docker save
 //	oci-archive:PATH[:TAG]       a tarball of an OCI layout
@@ -26,9 +26,9 @@ import (
 //	NAME[:TAG][@DIGEST]          from the store, else from its registry
 //	an image's ID                from the store; its first digits are enough
 //
-// A tarball or layout is read into the store the first time and again when it
-// has changed. The image stays in the store until Close. An image that is
-// nowhere gives ErrNotFound and a text that says where it was looked for.
+// A tarball or layout is read into the store the first time, and again when it has
+// changed. The image stays in the store until Close. If there is no such image, the
+// error is [ErrNotFound] and says where it was looked for.
 func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Image, error) {
 	r, err := newRequest(ref, o)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	}
 	image, err := s.stored(r, stamp)
 	if image == nil && err == nil {
-		err = &Error{Op: "image " + r.short(), Err: errors.New("it was removed while it was fetched")}
+		err = &Error{Op: "image " + r.short(), Err: errors.New("the image was removed while it was fetched")}
 	}
 	return image, err
 }
@@ -70,7 +70,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 type request struct {
 	reference
 	want  platform
-	asked bool // want was asked for; else it is this machine's
+	asked bool // want was asked for; otherwise it is this machine
 	ResolveOptions
 }
 
@@ -83,8 +83,8 @@ func newRequest(ref string, o ResolveOptions) (request, error) {
 	return request{reference: r, want: want, asked: o.Platform != "", ResolveOptions: o}, err
 }
 
-// stored gives the image when the store has it, and has it of this state of
-// the file; else nil.
+// stored returns the image if the store has it, made of the file in its present
+// state, and nil otherwise.
 func (s *Store) stored(r request, stamp string) (*Image, error) {
 	x, err := s.readIndex()
 	if err != nil {
@@ -102,24 +102,24 @@ func (s *Store) stored(r request, stamp string) (*Image, error) {
 		return nil, nil
 	}
 	if err == nil && d.Platform.fit(r.want) == 0 {
-		r.warn("image %s is for %s, this machine is %s", r.short(), d.Platform, r.want)
+		r.warn("image %s is for %s, but this machine is %s", r.short(), d.Platform, r.want)
 	}
 	return image, err
 }
 
-// isGone tells an image that was removed since the index was read from one that
-// is damaged.
+// isGone reports whether an image was removed since the index was read, and is not
+// damaged.
 func isGone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged)
 }
 
-// notFound says where an image was looked for in vain. With a registry's answer
-// it was looked for there too.
+// notFound returns the error for an image that does not exist, which says where it was
+// looked for. answer is that of the registry, or nil if no registry was asked.
 func (s *Store) notFound(r request, answer error) error {
-	if there := s.platformsOf(r.reference); len(there) > 0 && answer == nil {
+	if have := s.platformsOf(r.reference); len(have) > 0 && answer == nil {
 		return &Error{
-			Op: "image " + r.short(), Err: otherPlatform(there, r.want),
-			Help: "'minirun pull --platform " + r.want.String() + " " + r.short() + "' asks its registry for it",
+			Op: "image " + r.short(), Err: otherPlatform(have, r.want),
+			Help: "'minirun pull --platform " + r.want.String() + " " + r.short() + "' fetches it",
 		}
 	}
 	err := fmt.Errorf("%w: not in the store (%s)", ErrNotFound, s.root)
@@ -134,10 +134,10 @@ func (s *Store) notFound(r request, answer error) error {
 	return &Error{Op: "image " + r.short(), Err: err, Help: cmp.Or(s.elsewhere(r.reference), help)}
 }
 
-// elsewhere says where an image may be that is not where it was looked for, or "".
+// elsewhere returns a hint on where else an image may be, or "".
 func (s *Store) elsewhere(r reference) string {
-	if there := s.platformsOf(r); len(there) > 0 {
-		return "the store has it for " + strings.Join(there, ", ")
+	if have := s.platformsOf(r); len(have) > 0 {
+		return "the store has it for " + strings.Join(have, ", ")
 	}
 	if near := spelling.Nearest(r.short(), s.names()); near != "" {
 		return "did you mean " + near + "?"
@@ -148,27 +148,27 @@ func (s *Store) elsewhere(r reference) string {
 	return ""
 }
 
-// platformsOf are those for which the store has an image of this name.
+// platformsOf returns the platforms for which the store has an image of this name.
 func (s *Store) platformsOf(r reference) []string {
 	x, err := s.readIndex()
 	if err != nil {
-		return nil // there is an error to tell of already
+		return nil // the caller has an error to report already
 	}
 	found, _ := x.named(r)
-	var there []string
+	var have []string
 	for _, d := range found {
 		if d.Platform != nil {
-			there = append(there, d.Platform.String())
+			have = append(have, d.Platform.String())
 		}
 	}
-	return there
+	return have
 }
 
-// names are those of the store's images, as one would type them.
+// names returns the short names of the store's images.
 func (s *Store) names() []string {
 	x, err := s.readIndex()
 	if err != nil {
-		return nil // there is an error to tell of already
+		return nil // the caller has an error to report already
 	}
 	var names []string
 	for _, d := range x.Manifests {
@@ -177,7 +177,7 @@ func (s *Store) names() []string {
 	return names
 }
 
-// short is the name as one would type it.
+// short returns the name as users write it.
 func (r reference) short() string { return shortName(r.String()) }
 
 func shortName(full string) string {
@@ -195,13 +195,13 @@ func openDirectory(r reference) (*Image, error) {
 		}
 	}
 	if err != nil {
-		return nil, &Error{Op: "image " + r.String(), Err: err, Help: "dir: takes the folder of a root file system"}
+		return nil, &Error{Op: "image " + r.String(), Err: err, Help: "dir: takes the directory of a root file system"}
 	}
 	return &Image{Name: r.String(), Layers: []string{dir}}, nil
 }
 
-// stamp tells whether the file of a reference has changed: it is that of its
-// inode. A layout's is that of its index.json.
+// stamp returns a text that changes with the file of a reference, made of its inode,
+// size and times. That of a layout is made of its index.json.
 func (r reference) stamp() (string, error) {
 	if r.transport == registry || r.transport == imageID {
 		return "", nil
@@ -212,10 +212,10 @@ func (r reference) stamp() (string, error) {
 	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return "", &Error{Op: "image " + r.String(), Err: err, Help: "a path begins with / or ./; without it, it is the name of an image"}
+		return "", &Error{Op: "image " + r.String(), Err: err, Help: "a path begins with / or ./; anything else is the name of an image"}
 	}
 	if info.IsDir() {
-		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is a folder"), Help: "write dir:" + r.path + ", or oci:" + r.path + " for an OCI layout"}
+		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is a directory"), Help: "write dir:" + r.path + ", or oci:" + r.path + " for an OCI layout"}
 	}
 	if !info.Mode().IsRegular() {
 		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is not a regular file")}
@@ -224,7 +224,7 @@ func (r reference) stamp() (string, error) {
 	return fmt.Sprintf("%d:%d:%d:%d:%d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()), nil
 }
 
-// fetch brings the image into the store.
+// fetch adds the image to the store.
 func (s *Store) fetch(ctx context.Context, r request) (*ImageInfo, error) {
 	switch r.transport {
 	case registry:
@@ -239,7 +239,7 @@ func (s *Store) fetch(ctx context.Context, r request) (*ImageInfo, error) {
 	return info, nil
 }
 
-// addFor takes content into the store, if it is for the platform that was asked for.
+// addFor adds content to the store if it is for the platform that was asked for.
 func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, error) {
 	have, err := c.platform()
 	if err == nil {
@@ -252,9 +252,9 @@ func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, 
 }
 
 func hintOf(err error) string {
-	var told *Error
-	if errors.As(err, &told) {
-		return told.Help
+	var known *Error
+	if errors.As(err, &known) {
+		return known.Help
 	}
 	return ""
 }

@@ -13,22 +13,21 @@ import (
 const (
 	reserve      = 256 << 20 // bytes that unpacking leaves free
 	reserveNodes = 4096      // and inodes
-	guardStep    = 16 << 20  // bytes between two looks
+	guardStep    = 16 << 20  // bytes between two checks
 	blockSize    = 4096      // of most file systems
 )
 
-// spaceCheck tells whether the file system of dir has room for what comes. The
-// entry before may not be unpacked yet when the next is looked at, so it counts
-// again.
+// spaceCheck checks that the file system of dir has room for the next entry. The
+// previous entry may not be unpacked yet, so it is counted again.
 type spaceCheck struct {
 	dir          string
-	bytes, nodes uint64 // of the entry before
+	bytes, nodes uint64 // of the previous entry
 }
 
-// entry counts the most that an entry can take: its content, an inode and a
-// block for each folder that its name implies, for itself and for the list that
-// it is added to, and a block for its attributes. A sparse file has its size in
-// the header and nothing in the stream.
+// entry counts the most that an entry can take: its content, an inode and a block for
+// each directory that its name implies, for itself and for the directory that lists
+// it, and a block for its attributes. A sparse file has its size in the header and
+// nothing in the stream.
 func (s *spaceCheck) entry(h *tar.Header) error {
 	nodes := uint64(strings.Count(h.Name, "/") + 1)
 	bytes := uint64(h.Size) + blockSize*(nodes+3)
@@ -37,8 +36,8 @@ func (s *spaceCheck) entry(h *tar.Header) error {
 	return err
 }
 
-// spaceGuard fails a read when what is written of it would use up the reserve of
-// dir's file system.
+// spaceGuard fails a read if writing its bytes would use up the reserve of dir's file
+// system.
 type spaceGuard struct {
 	io.Reader
 	dir         string
@@ -57,18 +56,18 @@ func (g *spaceGuard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkSpace tells whether so many bytes and inodes can be taken and the reserve
-// kept.
+// checkSpace returns an error with [unix.ENOSPC] unless so many bytes and inodes are
+// free beside the reserve.
 func checkSpace(dir string, bytes, nodes uint64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	free := st.Bavail * uint64(st.Bsize)
-	noNodes := st.Files > 0 && st.Ffree < reserveNodes+nodes // some file systems have no count
+	noNodes := st.Files > 0 && st.Ffree < reserveNodes+nodes // some file systems do not count them
 	if free < reserve || free-reserve < bytes || noNodes {
 		return &Error{
-			Err:  fmt.Errorf("the disk of the store has no room for it: %w", unix.ENOSPC),
+			Err:  fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC),
 			Help: "remove images with 'minirun rmi', or keep the store on a larger disk with --root",
 		}
 	}

@@ -1,6 +1,5 @@
-// Package rootfs turns an image argument into a root file system: it finds the
-// image in the store or fetches it, unpacks its layers, and mounts an overlay on
-// them.
+// Package rootfs turns an image argument into a root file system: it finds the image
+// in the store or fetches it, unpacks its layers, and mounts an overlay of them.
 package rootfs
 
 import (
@@ -19,22 +18,22 @@ import (
 	"github.com/minirun/minirun/internal/atomicfile"
 )
 
-// Store keeps images in a folder:
+// Store keeps images in a directory:
 //
 //	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
 //	blobs/sha256/HEX         manifests and configurations, not the packed layers
 //	layers/sha256/HEX/       the unpacked layers, by diffID, each with a file HEX.size
 //	empty/                   the layer of an image that has none
-//	tmp/                     what is being fetched, with a lock on each folder
+//	tmp/                     what is being fetched, with a lock on each directory
 //	lock                     held by flock(2) while the store changes
 //
-// A layer or an index entry is whole or not there, whenever a process dies: they
-// come into the store by rename(2). An image in use holds a shared lock on its
-// manifest, and nothing takes its layers away.
+// A layer or an index entry is complete or does not exist, whenever a process dies:
+// both are added by rename(2). An image in use holds a shared lock on its manifest,
+// and its layers are not removed. Several processes may use a store at a time.
 type Store struct{ root string }
 
-// OpenStore opens the store in root and makes it, with mode 0700, if it is not
-// there.
+// OpenStore opens the store in root, and makes it with mode 0700 if it does not exist.
+// It returns an error if others may write to root.
 func OpenStore(root string) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
@@ -46,7 +45,7 @@ func OpenStore(root string) (*Store, error) {
 	}
 	for _, dir := range []string{"", "blobs/sha256", "layers/sha256", "tmp"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
-			return nil, &Error{Op: "open the image store", Err: err, Help: "choose another folder with --root"}
+			return nil, &Error{Op: "open the image store", Err: err, Help: "choose another directory with --root"}
 		}
 	}
 	if err := s.checkOwner(); err != nil {
@@ -55,7 +54,7 @@ func OpenStore(root string) (*Store, error) {
 	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 
-// checkOwner refuses a store that somebody else could fill: its layers become
+// checkOwner returns an error for a store that others can write: its layers become
 // roots.
 func (s *Store) checkOwner() error {
 	var st unix.Stat_t
@@ -64,8 +63,8 @@ func (s *Store) checkOwner() error {
 	}
 	if st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
 		return &Error{
-			Op: "open the image store", Err: fmt.Errorf("%s belongs to somebody else or can be written by others", s.root),
-			Help: "choose another folder with --root",
+			Op: "open the image store", Err: fmt.Errorf("%s belongs to another user or can be written by others", s.root),
+			Help: "choose another directory with --root",
 		}
 	}
 	return nil
@@ -75,14 +74,14 @@ func (s *Store) path(elements ...string) string {
 	return filepath.Join(append([]string{s.root}, elements...)...)
 }
 
-// blob and layer give the place of a digest that isDigest holds for.
+// blob and layer return the path for a digest, which must be valid (isDigest).
 func (s *Store) blob(digest string) string { return s.path("blobs", digestPath(digest)) }
 
 func (s *Store) layer(diffID string) string { return s.path("layers", digestPath(diffID)) }
 
 func digestPath(digest string) string { return strings.Replace(digest, ":", "/", 1) }
 
-// PullPolicy says when a registry is asked, as docker run --pull.
+// PullPolicy says when a registry is asked, like --pull of docker run.
 type PullPolicy string
 
 // The pull policies. The zero value is PullMissing.
@@ -99,10 +98,10 @@ type Event struct {
 	Done, Total int64  // bytes of the packed layer; Total 0 is unknown
 }
 
-// Progress is told the steps. It is called from one goroutine at a time.
+// Progress is called with each step, from one goroutine at a time.
 type Progress func(Event)
 
-func (p Progress) tell(e Event) {
+func (p Progress) report(e Event) {
 	if p != nil {
 		p(e)
 	}
@@ -113,7 +112,7 @@ type ResolveOptions struct {
 	Pull     PullPolicy
 	Platform string // OS/ARCHITECTURE[/VARIANT]; "" is this machine
 	Progress Progress
-	Warn     func(text string) // told what the user should know though the work goes on; may be nil
+	Warn     func(text string) // called with warnings, each one line; may be nil
 }
 
 func (o ResolveOptions) warn(format string, args ...any) {
@@ -126,7 +125,7 @@ func (o ResolveOptions) warn(format string, args ...any) {
 type Image struct {
 	Name   string   // full name: docker.io/library/debian:latest, dir:/srv/root
 	Digest string   // of its manifest; "" for dir: and host:
-	Layers []string // absolute folders, lowest first
+	Layers []string // absolute paths of directories, lowest first
 	Config Config
 
 	lock *os.File
@@ -152,8 +151,8 @@ type ImageInfo struct {
 	Problem  string            `json:"problem,omitempty"` // why the image cannot be used
 }
 
-// open locks an image of the store and reads what it consists of. It returns
-// os.ErrNotExist when the image was removed since the index was read.
+// open locks an image of the store and reads its manifest and configuration. It
+// returns os.ErrNotExist if the image was removed since the index was read.
 func (s *Store) open(d *descriptor) (*Image, error) {
 	lock, err := lockShared(s.blob(d.Digest))
 	if err != nil {
@@ -168,11 +167,11 @@ func (s *Store) open(d *descriptor) (*Image, error) {
 	return image, nil
 }
 
-// readHint is what to do about an image that cannot be read.
+// readHint returns what to do about an image that cannot be read, or "".
 func readHint(d *descriptor, err error) string {
 	switch {
 	case errors.Is(err, ErrDamaged):
-		return "'minirun pull " + shortName(d.name()) + "' mends it, 'minirun rmi " + shortName(d.name()) + "' removes it"
+		return "'minirun pull " + shortName(d.name()) + "' fetches it again, 'minirun rmi " + shortName(d.name()) + "' removes it"
 	case errors.Is(err, unix.EMFILE):
 		return "raise the limit on open files, see 'ulimit -n'"
 	}
@@ -190,8 +189,8 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 		if _, err := os.Stat(layer); err != nil {
 			return nil, missing(err)
 		}
-		// A layer that occurs twice counts where it is highest; overlayfs takes
-		// each folder once.
+		// A layer that occurs twice is used at its highest position: overlayfs takes
+		// each directory once.
 		image.Layers = slices.DeleteFunc(image.Layers, func(l string) bool { return l == layer })
 		image.Layers = append(image.Layers, layer)
 	}
@@ -205,7 +204,7 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 	return image, nil
 }
 
-// emptyLayer is the root of an image without layers: overlayfs wants one.
+// emptyLayer returns the layer of an image without layers: overlayfs needs one.
 func (s *Store) emptyLayer() (string, error) {
 	dir := s.path("empty")
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -214,9 +213,9 @@ func (s *Store) emptyLayer() (string, error) {
 	return dir, os.Chmod(dir, 0o755)
 }
 
-// readManifest reads a manifest and its configuration. It returns
-// os.ErrNotExist when there is no manifest, and ErrDamaged when one of the two is
-// not what it was.
+// readManifest reads a manifest and its configuration. It returns os.ErrNotExist if
+// the manifest does not exist, and ErrDamaged if the configuration does not or either
+// has changed.
 func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
 	data, err := s.readBlob(digest)
 	if err != nil {
@@ -233,7 +232,7 @@ func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
 	return &m, config, err
 }
 
-// missing makes damage of the absence of what an image consists of.
+// missing turns os.ErrNotExist for a part of an image into ErrDamaged.
 func missing(err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -241,7 +240,7 @@ func missing(err error) error {
 	return err
 }
 
-// readBlob reads a blob and checks that it is what its name says.
+// readBlob reads a blob and checks its digest.
 func (s *Store) readBlob(digest string) ([]byte, error) {
 	if !isDigest(digest) {
 		return nil, fmt.Errorf("%w: %q is not a SHA-256", ErrDamaged, digest)
@@ -256,8 +255,8 @@ func (s *Store) readBlob(digest string) ([]byte, error) {
 	return data, nil
 }
 
-// Images lists the store's images by name. One that cannot be read is listed with
-// what the index tells of it, and its Problem.
+// Images returns the store's images, sorted by name. An image that cannot be read has
+// a Problem, and otherwise only what the index knows.
 func (s *Store) Images() ([]ImageInfo, error) {
 	x, err := s.readIndex()
 	if err != nil {
@@ -280,7 +279,7 @@ func (s *Store) Images() ([]ImageInfo, error) {
 	return images, nil
 }
 
-// info describes an image. After an error it has what the index tells.
+// info describes an image. With an error it returns what the index knows.
 func (s *Store) info(d *descriptor) (*ImageInfo, error) {
 	info := &ImageInfo{Name: d.name(), Digest: d.Digest, ID: d.Annotations[annotationID]}
 	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)

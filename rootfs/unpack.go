@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unpacked is what became of a layer.
+// unpacked describes an unpacked layer.
 type unpacked struct {
 	diffID string // digest of the tar
 	digest string // digest of the stream as it came, compressed or not
@@ -24,24 +24,24 @@ type unpacked struct {
 	noEnd  bool   // the tar has no two blocks of zeros at its end (POSIX pax)
 }
 
-// errTruncated is a tar without its end where one must be.
+// errTruncated reports a tar without the end that it must have.
 var errTruncated = errors.New("the tarball is truncated: it has no end-of-archive blocks")
 
-// unpackLayer unpacks a layer, compressed or not, into the existing empty
-// folder dir, so that it can be a lower layer of overlayfs: a whiteout becomes a
-// character device 0:0, an opaque folder gets trusted.overlay.opaque (Linux,
-// Documentation/filesystems/overlayfs.rst). The stream is read to its end, so
-// both digests are of all of it; it is the caller who compares them.
+// unpackLayer unpacks a layer, compressed or not, into the existing empty directory
+// dir as a lower layer for overlayfs: a whiteout becomes a character device 0:0, an
+// opaque directory gets trusted.overlay.opaque (Linux,
+// Documentation/filesystems/overlayfs.rst). The stream is read to its end, so both
+// digests are of all of it. The caller compares them.
 //
 // Nothing is ever made outside dir, whatever the stream says: go-archive works
-// through os.Root, and as root the unpacking thread is in a chroot besides. A name
-// that begins with / is below dir. A stream that leads out ("..", a relative link),
-// ends within an entry or has an attribute that cannot be set is an error; dir then
-// holds what came before and is to be removed.
+// through os.Root, and as root the unpacking thread is in a chroot as well. A name
+// that begins with / is below dir. A stream that leads out of dir ("..", a relative
+// link), ends within an entry or has an attribute that cannot be set is an error; dir
+// then holds what came before, and the caller removes it.
 //
-// reserve bytes and reserveNodes inodes of the file system stay free, and what is
-// kept in memory is bounded by maxKept and segment, so that neither a
-// decompression bomb nor a tar of a million names takes the host with it.
+// reserve bytes and reserveNodes inodes of the file system stay free, and memory is
+// bounded by maxKept and segment, so that neither a decompression bomb nor a tar of a
+// million names harms the host.
 func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, error) {
 	digest, diffID := sha256.New(), sha256.New()
 	raw := io.TeeReader(&cancelReader{ctx, stream}, digest)
@@ -67,7 +67,7 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, e
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// unpackTar has an inspector read the tar and write another one for go-archive.
+// unpackTar checks the tar with an inspector, which writes another one for go-archive.
 // The stream is read here, not by the thread that may be in a chroot.
 func unpackTar(r io.Reader, dir string) (*inspector, error) {
 	pipeReader, pipeWriter := io.Pipe()
@@ -90,10 +90,10 @@ func unpackTar(r io.Reader, dir string) (*inspector, error) {
 	return seen, err
 }
 
-// unpackConfined runs go-archive on tars that follow each other. It does so on a
-// thread of its own that has umask 0, so that folders which the tar only implies
-// get their 0755, and, where we may, dir as its root. It must be called on a
-// goroutine that then ends, and the locked thread with it.
+// unpackConfined runs go-archive on consecutive tars, on a thread of its own. The
+// thread has umask 0, so that directories which the tar only implies get mode 0755,
+// and dir as its root if we may chroot. It must be called on a goroutine that then
+// ends, and the locked thread with it.
 func unpackConfined(r io.Reader, dir string) error {
 	runtime.LockOSThread()
 	options, release, err := archive.WithProcSelfFD(&archive.TarOptions{})
@@ -127,7 +127,7 @@ func unpackConfined(r io.Reader, dir string) error {
 	}
 }
 
-// cancelReader ends with the context.
+// cancelReader fails once the context is done.
 type cancelReader struct {
 	ctx context.Context
 	io.Reader

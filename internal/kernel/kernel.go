@@ -1,4 +1,4 @@
-// Package kernel names the running kernel.
+// Package kernel describes the running kernel.
 package kernel
 
 import (
@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Release returns what uname(2) calls the release, such as "6.1.0-18-amd64".
+// Release returns the release from uname(2), such as "6.1.0-18-amd64".
 func Release() (string, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {

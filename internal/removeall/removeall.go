@@ -1,5 +1,5 @@
-// Package removeall removes directory trees that somebody hostile has made: of any
-// depth, of any width, with files that are marked immutable.
+// Package removeall removes untrusted directory trees: of any depth and any width,
+// with files that are marked immutable.
 package removeall
 
 import (
@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxOpen is how many directories of the tree are open at a time. A directory that
-// lies deeper is moved to the top of the tree first, and removed from there.
+// maxOpen is how many directories of the tree are open at a time. A deeper directory
+// is moved to the top of the tree first, and removed from there.
 const maxOpen = 16
 
 // Remove removes path and everything below it. It returns nil if path does not exist.
 //
 // Remove opens every directory relative to its parent and follows no symbolic links,
-// so it never leaves the tree, whatever others rename there meanwhile. It needs no
-// more than 17 file descriptors, fewer if no more are left, and memory that does not
-// grow with the tree. It clears the immutable and append-only attributes (chattr(1))
-// of what it removes, which takes CAP_LINUX_IMMUTABLE.
+// so it never leaves the tree, whatever others rename there meanwhile. It uses at
+// most 17 file descriptors, fewer if no more are left, and memory that does not grow
+// with the tree. It clears the immutable and append-only attributes (chattr(1)) of
+// what it removes, which needs CAP_LINUX_IMMUTABLE.
 //
-// Remove does not enter mounts: what is mounted in the tree stays, and is an error
-// (EXDEV or EBUSY). Like [os.RemoveAll] it removes what it can and returns the first
-// error. That is an [*os.PathError]; its path is where the entry was when it was
-// removed, which may not be where it was in the beginning.
+// Remove does not enter mounts: a mount in the tree is left, and is an error (EXDEV or
+// EBUSY). Like [os.RemoveAll] it removes what it can and returns the first error, an
+// [*os.PathError]. Its path is where the entry was last, which may not be where it was
+// in the beginning.
 func Remove(path string) error {
 	parent, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -48,8 +48,8 @@ func Remove(path string) error {
 	return r.err
 }
 
-// remover is at work in the last of the open directories, each of which is in the
-// one before.
+// remover removes the entries of the last of its open directories, each of which is in
+// the previous one.
 type remover struct {
 	parent int    // of the first open directory
 	path   string // of parent
@@ -75,7 +75,7 @@ func (r *remover) fd() int {
 	return r.open[len(r.open)-1].fd
 }
 
-// next returns the name of another entry, or "" when it has come to the end.
+// next returns the name of another entry, or "" at the end of the directory.
 func (r *remover) next() string {
 	d := &r.open[len(r.open)-1]
 	for len(d.names) == 0 {
@@ -137,7 +137,7 @@ func (r *remover) unlink(name string, flags int) error {
 	return unlinkat(r.fd(), name, flags)
 }
 
-// clear takes the attributes off an entry and off the directory.
+// clear clears the attributes of an entry and of the directory.
 func (r *remover) clear(name string) {
 	if len(r.open) > 0 && !r.open[len(r.open)-1].cleared {
 		r.open[len(r.open)-1].cleared = true
@@ -148,7 +148,7 @@ func (r *remover) clear(name string) {
 		return
 	}
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		return // to open a device would act on it, and only these can have attributes
+		return // opening a device may act on it, and only these have attributes
 	}
 	if fd, err := openat(r.fd(), name, 0); err == nil {
 		clearAttributes(fd)
@@ -156,7 +156,7 @@ func (r *remover) clear(name string) {
 	}
 }
 
-// enter goes on in a directory, or moves it to the top if too many are open.
+// enter opens a directory, or moves it to the top if too many are open.
 func (r *remover) enter(name string) {
 	if len(r.open) == maxOpen {
 		r.move(name)
@@ -173,8 +173,8 @@ func (r *remover) enter(name string) {
 	}
 }
 
-// move moves a directory to the first open one, which is read again when it comes
-// to its end. The new name may replace an empty directory: that was to go as well.
+// move moves a directory to the first open one, which is read again at its end. The
+// new name may replace an empty directory, which was to be removed as well.
 func (r *remover) move(name string) {
 	top := r.open[0].fd
 	for {
@@ -196,9 +196,9 @@ func (r *remover) move(name string) {
 	}
 }
 
-// leave removes the directory that has come to its end. If it still has entries,
-// they came late or were passed over, as may happen while others go (readdir(3)):
-// it is read again unless the last reading has led to nothing.
+// leave removes the directory that was read to its end. If it still has entries, they
+// were added late, or skipped while others were removed (readdir(3)): it is read again
+// unless the last reading removed nothing.
 func (r *remover) leave() {
 	last := len(r.open) - 1
 	d := r.open[last]
@@ -224,7 +224,7 @@ func unlinkat(dir int, name string, flags int) error {
 	return err
 }
 
-// openat opens an entry for reading if it is no symbolic link and no mount.
+// openat opens an entry for reading unless it is a symbolic link or a mount.
 func openat(dir int, name string, flags int) (int, error) {
 	flags |= unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 	fd, err := ignoringEINTR(func() (int, error) {
@@ -249,17 +249,17 @@ func openat(dir int, name string, flags int) (int, error) {
 	return fd, nil
 }
 
-// Of linux/fs.h; see ioctl_iflags(2).
+// From linux/fs.h; see ioctl_iflags(2).
 const (
 	immutable  = 0x10 // FS_IMMUTABLE_FL
 	appendOnly = 0x20 // FS_APPEND_FL
 )
 
-// clearAttributes is chattr -ia, where the file system has these attributes.
+// clearAttributes does what chattr -ia does, if the file system has these attributes.
 func clearAttributes(fd int) {
 	attributes, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
 	if err == nil && attributes&(immutable|appendOnly) != 0 {
-		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, attributes&^(immutable|appendOnly)) // the removal says if it failed
+		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, attributes&^(immutable|appendOnly)) // if it fails, so does the removal
 	}
 }
 

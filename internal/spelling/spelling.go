@@ -1,12 +1,13 @@
-// Package spelling finds the word that a misspelt one was meant to be.
+// Package spelling suggests corrections of misspelt words.
 package spelling
 
 import "strings"
 
-// Nearest is the candidate that takes the fewest edits (letters inserted,
-// deleted, replaced or swapped) to get from word, or "" when each takes more than a
-// third of word's length, and one at least. A candidate that goes on where word
-// ends counts as one edit away. Of equals the first wins.
+// Nearest returns the candidate with the fewest edits from word (bytes inserted,
+// deleted, replaced or swapped with the next), or "" if all need more than one edit
+// for each three bytes of word, and more than one. A candidate that starts with word
+// counts as one edit away. The first of several equal candidates is returned, and ""
+// for a word of one byte.
 func Nearest(word string, candidates []string) string {
 	best, least := "", max(len(word)/3, 1)+1
 	if len(word) < 2 {
@@ -24,8 +25,8 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance is how many bytes to insert, delete, replace or swap with the next
-// one (optimal string alignment).
+// distance returns how many bytes must be inserted, deleted, replaced or swapped with
+// the next one (optimal string alignment).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -1,4 +1,4 @@
-// Package testenv says what a test needs of the machine that it runs on.
+// Package testenv lets a test declare what it needs of the machine.
 package testenv
 
 import (
@@ -9,7 +9,7 @@ import (
 )
 
 // CI reports whether tests run in continuous integration (the variable CI is
-// set), where whatever a test needs is installed, so that nothing may be skipped.
+// set), where everything that tests need is installed, so nothing may be skipped.
 func CI() bool { return os.Getenv("CI") != "" }
 
 // Need skips t, with the reason, unless the machine has what the test needs. In
@@ -25,14 +25,14 @@ func Need(t testing.TB, what string, has bool) {
 	}
 }
 
-// Root needs an effective user ID of 0.
+// Root is Need for an effective user ID of 0.
 func Root(t testing.TB) {
 	t.Helper()
 	Need(t, "root", os.Geteuid() == 0)
 }
 
-// Program needs one of the named programs and returns the path of the first
-// that is installed. `make deps` installs all that tests need.
+// Program is Need for one of the named programs. It returns the path of the first that
+// is installed. `make deps` installs all that tests need.
 func Program(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
