@@ -52,9 +52,9 @@ func (s *Store) pullError(r request, err error) error {
 	switch code := answer.StatusCode; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return fail(fmt.Errorf("%s denies access: the repository does not exist or needs credentials: %w", r.domain, err),
-			"check the name; for a private image, first "+login)
+			"check the name; for a private image, run "+login+" first")
 	case code == http.StatusTooManyRequests:
-		return fail(fmt.Errorf("%s limits the rate of pulls: %w", r.domain, err), "try again later, or first "+login)
+		return fail(fmt.Errorf("%s limits the rate of pulls: %w", r.domain, err), "try again later, or run "+login)
 	case code >= http.StatusInternalServerError:
 		return fail(fmt.Errorf("%s is unavailable: %w", r.domain, err), "try again later")
 	}
