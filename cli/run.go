@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
@@ -39,6 +41,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	logrus.Debugf("AppArmor: %s", cmp.Or(host.AppArmor, "unconfined"))
 	if _, err := os.Lstat(flags.IDFile); err == nil {
 		return &usageError{"--cidfile " + flags.IDFile + ": the file exists", "remove it, unless its container still runs"}
 	}

@@ -50,7 +50,7 @@ func TestAppArmorWithoutDockersProfile(t *testing.T) {
 	if err != nil || string(out) != "unconfined\n" {
 		t.Errorf("%q (%v), want unconfined", out, err)
 	}
-	if !strings.Contains(stderr.String(), "docker-default is not loaded") {
+	if !strings.Contains(stderr.String(), "debug: AppArmor: unconfined\n") {
 		t.Errorf("no debug line: %s", &stderr)
 	}
 }
