@@ -13,6 +13,8 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // mountEtc puts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
@@ -23,8 +25,8 @@ import (
 // with the root. In the spec libcontainer's init would ask the launcher for each of
 // them: a tenth of a start. Only those that the spec's mounts would hide go there,
 // as with `-v DIR:/etc`.
-func (c *Container) mountEtc(spec *specs.Spec) error {
-	files, err := etcFiles(spec)
+func (c *Container) mountEtc(spec *specs.Spec, n network.Network) error {
+	files, err := etcFiles(spec, n)
 	if err != nil {
 		return err
 	}
@@ -55,21 +57,15 @@ func isMount(spec *specs.Spec, target string) bool {
 	return slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == target })
 }
 
-// etcFiles gives the files that every container has, by their paths.
-func etcFiles(spec *specs.Spec) (map[string][]byte, error) {
-	hosts := []byte("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	if !hasNamespace(spec, specs.NetworkNamespace) {
-		if own, err := os.ReadFile("/etc/hosts"); err == nil {
-			hosts = own
-		}
+// etcFiles returns the files that every container has, by their paths.
+func etcFiles(spec *specs.Spec, n network.Network) (map[string][]byte, error) {
+	hosts, resolv, err := n.Files()
+	if err != nil {
+		return nil, err
 	}
 	hostname := spec.Hostname
 	if !hasNamespace(spec, specs.UTSNamespace) {
 		hostname, _ = os.Hostname()
-	}
-	resolv, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !os.IsNotExist(err) {
-		return nil, err
 	}
 	return map[string][]byte{
 		"/etc/hosts":         hosts,
@@ -88,11 +84,11 @@ func mountHelp(err error) string {
 	if errors.Is(err, unix.ENOSYS) {
 		return "run Linux 5.12 or later; 'minirun doctor' says what this kernel lacks"
 	}
-	return "the container's own file goes there: mend what the image has in its place"
+	return "the container's own file goes there: fix what the image has in its place"
 }
 
 // bindFile mounts a file onto a path in a root, which is followed as if root were
-// "/", and made if it is not there.
+// "/", and made if it does not exist.
 func bindFile(file, root, path string, readonly bool) error {
 	target, err := mountPoint(root, path)
 	if err != nil {

@@ -84,5 +84,6 @@ func newLibcontainerProcess(spec *specs.Spec, args []string, files []*os.File) *
 	return process
 }
 
-// logLevelWarn is logrus.WarnLevel: what libcontainer's init passes on; see [lastStep].
+// logLevelWarn is logrus.WarnLevel: what libcontainer's init passes on; arm.Init
+// drops the rest.
 const logLevelWarn = 3

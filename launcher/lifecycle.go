@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/launcher/arm"
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // ErrNameInUse says that a container of that name exists.
@@ -42,6 +44,7 @@ type launched struct {
 	streams   *streams
 	init      *initProcess // nil until it has been started
 	guard     *guard
+	network   io.Closer        // nil when there is nothing to undo
 	hooks     []hook           // what is done while init is parked, in this order
 	ended     *os.ProcessState // init's, when it has been waited for
 	discarded bool
@@ -61,7 +64,10 @@ func (c *Container) Create(o Options) error {
 	if c.lock == nil || c.launched != nil {
 		return c.refuse("create")
 	}
-	if err := c.mountEtc(o.Spec); err != nil {
+	if o.Network == nil {
+		o.Network = network.Of(o.Spec)
+	}
+	if err := c.mountEtc(o.Spec, o.Network); err != nil {
 		return err
 	}
 	l := &launched{o: o}
@@ -103,6 +109,7 @@ func (c *Container) create(l *launched) (err error) {
 	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
 	l.hooks = []hook{
 		{"set the cgroup's limits", l.limit},
+		{"attach the network", l.attach},
 		{"arm the seccomp filter", l.arm},
 		{"take over the container's streams", l.streams.started},
 	}
@@ -149,6 +156,12 @@ func (l *launched) limit() error {
 		return &Error{Op: "set the cgroup's limits", Err: err, Help: "see --memory, --cpus and --pids-limit; 'minirun doctor' lists this machine's controllers"}
 	}
 	return nil
+}
+
+// attach connects a parked init's network.
+func (l *launched) attach() (err error) {
+	l.network, err = l.o.Network.Attach(l.init.pid)
+	return err
 }
 
 // arm puts a parked init under its filter.
@@ -388,6 +401,9 @@ func (c *Container) discard() {
 	}
 	if l.page != nil {
 		l.page.Close()
+	}
+	if l.network != nil {
+		err = errors.Join(err, l.network.Close())
 	}
 	if l.container != nil {
 		err = errors.Join(err, l.cgroup.kill(l.o.Spec), l.container.Destroy(), l.cgroup.remove())

@@ -7,11 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // Options say what to run, and how this process takes part in it.
 type Options struct {
 	Spec *specs.Spec // the container, as [Container.Spec] gives it
+
+	Network network.Network // nil is what the spec's namespaces say
 
 	Interactive bool // -i: pass standard input on
 	Init        bool // --init: a PID 1 that forwards signals and reaps

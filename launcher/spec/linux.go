@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // maskedPaths and readonlyPaths keep the container from reading and changing the
@@ -26,7 +27,7 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		Resources:   resources(c, host),
 		Sysctl:      map[string]string{},
 	}
-	if c.Network == config.NetworkNone {
+	if network.Named(c.Network).Own() {
 		l.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
 		l.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
@@ -71,7 +72,7 @@ func namespaces(c *config.Config) []specs.LinuxNamespace {
 		{specs.IPCNamespace, c.IPC == config.IPCHost},
 		{specs.UTSNamespace, c.HostUTS},
 		{specs.CgroupNamespace, c.HostCgroup},
-		{specs.NetworkNamespace, c.Network == config.NetworkHost},
+		{specs.NetworkNamespace, !network.Named(c.Network).Own()},
 	} {
 		if !ns.host {
 			own = append(own, specs.LinuxNamespace{Type: ns.kind})

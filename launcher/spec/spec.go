@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // Image is the part of an OCI image configuration (image-spec, config.md) that says
@@ -129,7 +130,7 @@ var ErrNoCommand = errors.New("no command given, and the image names none")
 // [Merge].
 func New(c *config.Config, host Host, at Container) *specs.Spec {
 	hostname := c.Hostname
-	if hostname == "" && c.Network == config.NetworkHost {
+	if hostname == "" && !network.Named(c.Network).Own() {
 		hostname = host.Hostname
 	}
 	hostname = cmp.Or(hostname, at.ID)
