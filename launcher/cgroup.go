@@ -23,7 +23,7 @@ import (
 // libcontainer would move init there, by its PID. That takes a lock that every fork
 // and exit shares, and whoever takes it after a quiet time waits for an RCU grace
 // period (cgroup_threadgroup_rwsem, a percpu_rw_semaphore): a third of a start.
-// No wait is there for a process that is born in a cgroup v2 (CLONE_INTO_CGROUP,
+// There is no wait for a process that is born in a cgroup v2 (CLONE_INTO_CGROUP,
 // Linux 5.7), nor for a thread that moves itself between those of v1 (Linux 5.5,
 // 9a3284fad42f).
 type ownCgroup struct {
@@ -43,8 +43,8 @@ func takeCgroup(config *configs.Config) (*ownCgroup, error) {
 	return own, nil
 }
 
-// make makes the cgroup. One that is there is taken over, but not with processes in
-// it, or frozen.
+// make makes the cgroup. One that exists is taken over, unless it is frozen or has
+// processes in it.
 func (c *ownCgroup) make() error {
 	if c.Exists() {
 		pids, err := c.GetAllPids()
@@ -70,7 +70,7 @@ func (c *ownCgroup) make() error {
 
 // The methods of a nil cgroup, which systemd keeps, do nothing.
 
-// dirs are the cgroup's folders: that of cgroup v2, or "", then those of v1.
+// dirs are the cgroup's directories: that of cgroup v2, or "", then those of v1.
 func (c *ownCgroup) dirs() []string {
 	if c == nil {
 		return nil
@@ -90,7 +90,7 @@ func (c *ownCgroup) limit() error {
 }
 
 // kill ends what PID 1 has left of a container that has no PID namespace, where
-// it is no more than a process. (Of a cgroup of systemd's libcontainer does that.)
+// it is no more than a process. (libcontainer does that for a cgroup of systemd's.)
 func (c *ownCgroup) kill(spec *specs.Spec) error {
 	if c == nil || hasNamespace(spec, specs.PIDNamespace) {
 		return nil
@@ -110,7 +110,7 @@ func (c *ownCgroup) remove() error {
 const noCgroup = "/proc/none"
 
 // loadContainer is libcontainer.Create for a container whose cgroup is not
-// libcontainer's. Create finds out the cgroup's folders by itself; Load takes those
+// libcontainer's. Create finds out the cgroup's directories by itself; Load takes those
 // that it finds in the state.
 func loadContainer(root, id string, config *configs.Config) (_ *libcontainer.Container, err error) {
 	if err := validate.Validate(config); err != nil {

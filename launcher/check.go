@@ -24,9 +24,9 @@ import (
 type CheckStatus string
 
 const (
-	// CheckOK is what a launch needs or profits from, and it is there.
+	// CheckOK: something that a launch needs or profits from exists.
 	CheckOK CheckStatus = "ok"
-	// CheckWarning is missing, and launches work without, save for what the detail says.
+	// CheckWarning is missing, and launches work without it, except as the detail says.
 	CheckWarning CheckStatus = "warning"
 	// CheckMissing is missing, and no launch works without.
 	CheckMissing CheckStatus = "missing"
@@ -37,7 +37,7 @@ type Check struct {
 	Name   string      `json:"name"`
 	Status CheckStatus `json:"status"`
 	Detail string      `json:"detail"`        // what was found
-	Fix    string      `json:"fix,omitempty"` // how to mend it, where something is to be mended
+	Fix    string      `json:"fix,omitempty"` // how to fix it, where something needs a fix
 }
 
 // Checks looks at what a launch asks of this machine's kernel and of the

@@ -16,18 +16,18 @@ func TestMountPoint(t *testing.T) {
 		want string // below root
 		err  string
 	}{
-		"there":                 {func(root string) error { return os.WriteFile(root+"/etc/hosts", nil, 0o600) }, "etc/hosts", ""},
-		"not there":             {nil, "etc/hosts", ""},
-		"no folder":             {func(root string) error { return os.Remove(root + "/etc") }, "etc/hosts", ""},
-		"link":                  {link("/run/hosts"), "run/hosts", ""},
-		"relative link":         {link("../run/hosts"), "run/hosts", ""},
-		"link that leads out":   {link("../../../../../../../../outside"), "outside", ""},
-		"link of the folder":    {folderLink("/usr/etc"), "usr/etc/hosts", ""},
-		"folder that leads out": {folderLink("../../../../../../.."), "hosts", ""},
-		"link to itself":        {link("hosts"), "", "too many levels of symbolic links"},
-		"link to nowhere":       {link("/no/such/folder/hosts"), "no/such/folder/hosts", ""},
-		"a folder":              {func(root string) error { return os.Mkdir(root+"/etc/hosts", 0o755) }, "", "is a directory"},
-		"folder is a file": {func(root string) error {
+		"there":                    {func(root string) error { return os.WriteFile(root+"/etc/hosts", nil, 0o600) }, "etc/hosts", ""},
+		"not there":                {nil, "etc/hosts", ""},
+		"no directory":             {func(root string) error { return os.Remove(root + "/etc") }, "etc/hosts", ""},
+		"link":                     {link("/run/hosts"), "run/hosts", ""},
+		"relative link":            {link("../run/hosts"), "run/hosts", ""},
+		"link that leads out":      {link("../../../../../../../../outside"), "outside", ""},
+		"link of the directory":    {dirLink("/usr/etc"), "usr/etc/hosts", ""},
+		"directory that leads out": {dirLink("../../../../../../.."), "hosts", ""},
+		"link to itself":           {link("hosts"), "", "too many levels of symbolic links"},
+		"link to nowhere":          {link("/no/such/dir/hosts"), "no/such/dir/hosts", ""},
+		"a directory":              {func(root string) error { return os.Mkdir(root+"/etc/hosts", 0o755) }, "", "is a directory"},
+		"directory is a file": {func(root string) error {
 			return errors.Join(os.Remove(root+"/etc"), os.WriteFile(root+"/etc", nil, 0o600))
 		}, "", "not a directory"},
 	} {
@@ -72,7 +72,7 @@ func link(to string) func(string) error {
 	return func(root string) error { return os.Symlink(to, root+"/etc/hosts") }
 }
 
-func folderLink(to string) func(string) error {
+func dirLink(to string) func(string) error {
 	return func(root string) error {
 		return errors.Join(os.Remove(root+"/etc"), os.Symlink(to, root+"/etc"))
 	}

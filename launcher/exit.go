@@ -40,7 +40,7 @@ func (e *Error) ExitCode() int {
 	return e.Code
 }
 
-// asError is an error of a step, which may say of itself which one.
+// asError returns err as an [Error]; op says what was to be done, unless err does.
 func asError(op string, err error) error {
 	if err == nil {
 		return nil
@@ -77,8 +77,8 @@ func startError(command string, err error) error {
 	return e
 }
 
-// trimmedError is libcontainer's text without its own preambles, which tell of
-// its inner steps rather than of the cause.
+// trimmedError is an error text of libcontainer's. Its Error leaves out the preambles,
+// which name inner steps rather than the cause.
 type trimmedError string
 
 func (e trimmedError) Error() string {
@@ -89,8 +89,8 @@ func (e trimmedError) Error() string {
 	return text
 }
 
-// exitStatus is the status of an ended process as a shell and `docker run` give
-// it: its own, or 128 and the signal that ended it.
+// exitStatus returns the status of an ended process as a shell and `docker run` do:
+// its own, or 128 and the signal that ended it.
 func exitStatus(state *os.ProcessState) int {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {

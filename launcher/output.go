@@ -67,7 +67,7 @@ func (p *output) rest(data []byte) {
 const maxPipe = 4 << 20
 
 // write writes all of data. It returns false when to takes no more. A reader that
-// has gone away is no error: that is how the user wants it in `minirun ... | head`.
+// has gone away is no error, as in `minirun ... | head`.
 //
 // It does not use os.File.Write, which ends the process on EPIPE (os/signal), and
 // fails on EAGAIN if another process makes the file nonblocking later.

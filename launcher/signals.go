@@ -19,11 +19,11 @@ import (
 )
 
 // signals passes what reaches the launcher on to the container's PID 1, as
-// `docker run` does: every signal that can be caught but SIGCHLD and SIGPIPE,
+// `docker run` does: every signal that can be caught, except SIGCHLD and SIGPIPE,
 // which are about the launcher itself, and those that the Go runtime needs. PID
 // 1 has Linux's protection: a signal that it has no handler for does nothing
-// (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: of an image
-// with a STOPSIGNAL it is that which PID 1 gets.
+// (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: PID 1
+// gets the image's STOPSIGNAL instead, where there is one.
 //
 // The signals are the process's: one of these may be in use at a time.
 type signals struct {
@@ -75,7 +75,7 @@ func (s *signals) outcome(i *interrupts, status int, err error) (int, error) {
 	return status, err
 }
 
-// stop gives the signals back to whom they had. The pipe stays open: on another
+// stop restores the dispositions of all signals. The pipe stays open: on another
 // thread the handler may still be at it, and must not write to what has got its
 // number next.
 func (s *signals) stop() {
@@ -85,7 +85,7 @@ func (s *signals) stop() {
 }
 
 // pendingEnd takes the signals that came before there was a container to send
-// them to. It gives the number of one that asks for the end, else 0.
+// them to. It returns the number of one that asks for the end, else 0.
 func (s *signals) pendingEnd() int {
 	for {
 		select {
@@ -103,7 +103,7 @@ func asksForEnd(sig unix.Signal) bool {
 	return sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
 }
 
-// stopSignal is what ends the command of a container in good order.
+// stopSignal returns the signal that asks a container's command to end.
 func stopSignal(s *specs.Spec) unix.Signal {
 	if sig, err := config.ParseSignal(s.Annotations[spec.StopSignalKey]); err == nil {
 		return sig

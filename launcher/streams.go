@@ -26,7 +26,7 @@ type streams struct {
 	interrupts *interrupts
 }
 
-// attach gives the process its ends. After it close must be called. A container that
+// attach gives the process its ends. The caller closes the result. A container that
 // outlives this process gets the files themselves, since nobody would pass data on.
 func attach(process *libcontainer.Process, o *Options, owner Owner) (*streams, error) {
 	s := &streams{o: o}

@@ -21,8 +21,8 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	dirs := Dirs{Root: t.TempDir(), RunRoot: filepath.Join(t.TempDir(), "run")}
-	folders := filepath.Join(dirs.Root, "containers")
-	stuck, dead, file := filepath.Join(folders, "stuck", "upper"), filepath.Join(folders, "dead", "upper"), filepath.Join(folders, "file")
+	containers := filepath.Join(dirs.Root, "containers")
+	stuck, dead, file := filepath.Join(containers, "stuck", "upper"), filepath.Join(containers, "dead", "upper"), filepath.Join(containers, "file")
 	for _, dir := range []string{stuck, dead} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -36,7 +36,7 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 	}
 
 	names := func() (all []string) {
-		entries, err := os.ReadDir(folders)
+		entries, err := os.ReadDir(containers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,13 +55,13 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 			t.Errorf("the warnings are %q, want one about the mount", warnings)
 		}
 		if left := names(); len(left) != 2 { // new, and what was stuck, whose name is free again
-			t.Errorf("the folders are %q", left)
+			t.Errorf("the directories are %q", left)
 		}
 		if err := c.Delete(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := unix.Unmount(filepath.Join(folders, names()[0], "upper"), 0); err != nil {
+	if err := unix.Unmount(filepath.Join(containers, names()[0], "upper"), 0); err != nil {
 		t.Fatal(err)
 	}
 	c, err := New(dirs, "stuck", OwnerLauncher, func(err error) { t.Error(err) })
@@ -69,13 +69,13 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := names(); len(left) != 1 {
-		t.Errorf("the folders are %q", left)
+		t.Errorf("the directories are %q", left)
 	}
 	if err := c.Delete(); err != nil {
 		t.Fatal(err)
 	}
 	if left := names(); len(left) != 0 {
-		t.Errorf("the folders are %q", left)
+		t.Errorf("the directories are %q", left)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestExecUserHostileRoot(t *testing.T) {
 		"absolute link": func(path string) error { return os.Symlink(secret, path) },
 		"relative link": func(path string) error { return os.Symlink(strings.Repeat("../", 40)+secret, path) },
 		"fifo":          func(path string) error { return unix.Mkfifo(path, 0o644) },
-		"folder":        func(path string) error { return os.Mkdir(path, 0o755) },
+		"directory":     func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		root := newRoot(t, map[string]string{"etc/group": ""})
 		if err := plant(filepath.Join(root, "etc/passwd")); err != nil {

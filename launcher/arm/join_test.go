@@ -42,10 +42,10 @@ func TestJoinFails(t *testing.T) {
 		want    string
 	}{
 		"v2 not there":       {[]string{"/no/such"}, "/no/such: no such file or directory"},
-		"v2 no folder":       {[]string{file}, file + ": not a directory"},
+		"v2 no directory":    {[]string{file}, file + ": not a directory"},
 		"v2 no cgroup":       {[]string{dir}, dir + ": no such file or directory"}, // of its cgroup.procs
 		"v1 not there":       {[]string{"", "/no/such"}, "/no/such: no such file or directory"},
-		"v1 no folder":       {[]string{"", file}, file + ": not a directory"},
+		"v1 no directory":    {[]string{"", file}, file + ": not a directory"},
 		"v1 no cgroup":       {[]string{"", dir}, dir + ": no such file or directory"},
 		"v1 not to be moved": {[]string{"", sealed}, sealed + ": is a directory"},
 		"v1 name too long":   {[]string{"", long}, long + ": file name too long"},

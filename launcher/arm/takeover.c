@@ -74,7 +74,7 @@ static void end_thread(int number)
 
 // end_threads ends the Go runtime's threads, which would go on making calls. A
 // signal to the process reaches a thread that does not block it, so one of them;
-// how many there are, the number of links of the folder tells, and does so in any
+// how many there are is the number of links of the directory, less 2, in any
 // procfs, whatever PID namespace that is of (fs/proc/base.c, proc_task_getattr).
 static int end_threads(void)
 {
