@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -38,7 +38,7 @@ func files(choices ...string) completion {
 // capabilities offers capabilities with CAP_ or, once another letter is typed,
 // without, in the case that is typed.
 func capabilities(k *completer, before, value string) {
-	for _, name := range append(config.AllCapabilities(), "ALL") {
+	for _, name := range append(capname.All(), "ALL") {
 		k.capability(before, value, name, "")
 	}
 }
@@ -70,7 +70,7 @@ func gates(k *completer, before, value string) {
 		callNames(k, before+capability+"=", names)
 		return
 	}
-	for _, name := range config.AllCapabilities() {
+	for _, name := range capname.All() {
 		k.capability(before, value, name, "=")
 	}
 }

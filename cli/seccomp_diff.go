@@ -7,7 +7,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
 )
@@ -83,7 +83,7 @@ func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []a
 			sets = append(sets, analyze.Column{Name: "with " + name, Capabilities: append(slices.Clone(given), name)})
 		}
 	}
-	return append(sets, analyze.Column{Name: "ALL", Capabilities: config.AllCapabilities()}, analyze.Column{Name: "none"})
+	return append(sets, analyze.Column{Name: "ALL", Capabilities: slices.Clone(capname.All())}, analyze.Column{Name: "none"})
 }
 
 // diffSets compares two profiles for each of the capability sets.

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/launcher/config"
 )
@@ -89,7 +90,7 @@ func (m machine) privilege() Check {
 func (m machine) capabilities() Check {
 	var ordinary, other []string
 	for _, c := range capability.ListKnown() {
-		name := config.CapabilityName(c)
+		name := capname.Of(c)
 		switch {
 		case m.caps(c):
 		case slices.Contains(config.DefaultCapabilities(), name):

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/apparmor"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/spec"
 )
@@ -147,7 +148,7 @@ func grantable(set, named []string) (granted, lacking []string, err error) {
 	}
 	granted = make([]string, 0, len(set))
 	for _, c := range capability.ListKnown() {
-		name := config.CapabilityName(c)
+		name := capname.Of(c)
 		switch {
 		case !slices.Contains(set, name):
 		case own.Get(capability.PERMITTED, c) && own.Get(capability.BOUNDING, c):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
@@ -50,12 +51,9 @@ func ParseEdit(action EditAction, text string) (Edit, error) {
 		if !found {
 			return e, &EditError{fmt.Sprintf("%q", text), "a capability is missing", "write CAPABILITY=NAMES, for example CAP_AUDIT_CONTROL=@chown"}
 		}
-		e.Capability = strings.ToUpper(strings.TrimSpace(e.Capability))
-		if !strings.HasPrefix(e.Capability, "CAP_") { // it may be omitted, as in docker run --cap-add
-			e.Capability = "CAP_" + e.Capability
-		}
-		if !slices.Contains(keyword.Capabilities(), e.Capability) {
-			return e, &EditError{text, "unknown capability " + e.Capability, keyword.Suggest(e.Capability, keyword.Capabilities())}
+		e.Capability = capname.Full(strings.TrimSpace(e.Capability))
+		if !slices.Contains(capname.All(), e.Capability) {
+			return e, &EditError{text, "unknown capability " + e.Capability, keyword.Suggest(e.Capability, capname.All())}
 		}
 	}
 	for _, name := range strings.Split(names, ",") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/internal/actions"
 	"github.com/minirun/minirun/seccomp/internal/keyword"
@@ -296,7 +297,7 @@ func (p *parser) readArg(n *node, r *Rule) {
 
 func (p *parser) readFilter(n *node, what string, f *Filter) {
 	p.object(n, what, map[string]func(*node){
-		"caps":   func(n *node) { f.Caps = p.keywords(n, "capability", keyword.Capabilities()) },
+		"caps":   func(n *node) { f.Caps = p.keywords(n, "capability", capname.All()) },
 		"arches": func(n *node) { f.Arches = p.keywords(n, "architecture", keyword.Arches()) },
 		"minKernel": func(n *node) {
 			f.MinKernel = p.text(n, "minKernel")

@@ -5,8 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/sys/capability"
-
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/internal/spelling"
 )
 
@@ -53,9 +52,9 @@ func BoundingSet(add, drop []string, privileged bool) ([]string, error) {
 	var set []string
 	switch {
 	case privileged:
-		set = AllCapabilities()
+		set = slices.Clone(capname.All())
 	case addAll:
-		set = without(AllCapabilities(), dropped)
+		set = without(capname.All(), dropped)
 	case dropAll:
 		set = added
 	default:
@@ -65,30 +64,16 @@ func BoundingSet(add, drop []string, privileged bool) ([]string, error) {
 	return slices.Compact(set), nil
 }
 
-// AllCapabilities returns the capabilities that this version knows, as CAP_ names
-// in the order of linux/capability.h.
-func AllCapabilities() []string {
-	known := capability.ListKnown()
-	names := make([]string, len(known))
-	for i, c := range known {
-		names[i] = CapabilityName(c)
-	}
-	return names
-}
-
 // capabilityNames returns the CAP_ names of what a user typed; all reports whether
 // ALL is among it.
 func capabilityNames(flag string, typed []string) (names []string, all bool, err error) {
-	known := AllCapabilities()
+	known := capname.All()
 	for _, t := range typed {
-		name := strings.ToUpper(t)
-		if name == "ALL" {
+		if strings.EqualFold(t, "ALL") {
 			all = true
 			continue
 		}
-		if !strings.HasPrefix(name, "CAP_") {
-			name = "CAP_" + name
-		}
+		name := capname.Full(t)
 		if !slices.Contains(known, name) {
 			return nil, false, unknownCapability(flag, t, name, known)
 		}
@@ -105,11 +90,6 @@ func unknownCapability(flag, typed, name string, known []string) error {
 		e.Help = "did you mean " + near + "?"
 	}
 	return e
-}
-
-// CapabilityName returns the name of a capability in capabilities(7).
-func CapabilityName(c capability.Cap) string {
-	return "CAP_" + strings.ToUpper(c.String())
 }
 
 func without(set, drop []string) []string {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/internal/capname"
 )
 
 func TestBoundingSet(t *testing.T) {
@@ -16,7 +18,7 @@ func TestBoundingSet(t *testing.T) {
 		slices.Sort(set)
 		return set
 	}
-	all := AllCapabilities()
+	all := capname.All()
 	slices.Sort(all)
 	for _, tt := range []struct {
 		name       string

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/internal/capname"
 )
 
 func TestDefaults(t *testing.T) {
@@ -33,7 +35,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := AllCapabilities()
+	all := capname.All()
 	slices.Sort(all)
 	want := &Config{
 		Entrypoint: &[]string{}, Env: []string{"A=1"}, User: "b", Workdir: "/w", Terminal: true, DropStdout: true,

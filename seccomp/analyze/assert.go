@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -230,17 +231,14 @@ func (r *assertionReader) readClauses(a *Assertion) *seccomp.Problem {
 func (r *assertionReader) capabilities(text string, at int) ([]string, *seccomp.Problem) {
 	var caps []string
 	for _, name := range strings.Split(text, ",") {
-		full := strings.ToUpper(name)
-		if full == "ALL" {
-			caps = append(caps, keyword.Capabilities()...)
+		if strings.EqualFold(name, "ALL") {
+			caps = append(caps, capname.All()...)
 			at += len(name) + 1
 			continue
 		}
-		if !strings.HasPrefix(full, "CAP_") {
-			full = "CAP_" + full
-		}
-		if !slices.Contains(keyword.Capabilities(), full) {
-			return nil, r.problem(at, keyword.Suggest(full, keyword.Capabilities()), "unknown capability %q", name)
+		full := capname.Full(name)
+		if !slices.Contains(capname.All(), full) {
+			return nil, r.problem(at, keyword.Suggest(full, capname.All()), "unknown capability %q", name)
 		}
 		caps = append(caps, full)
 		at += len(name) + 1

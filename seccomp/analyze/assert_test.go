@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -52,7 +52,7 @@ func TestParseAssertions(t *testing.T) {
 			Calls: []AssertedCall{on(call("socket", unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0), syscalls.ARM64), on(call("personality", 8), syscalls.ARM64)},
 			Arch:  syscalls.ARM64,
 		},
-		{Pos: pos(6, 1), Verb: "allow", Calls: []AssertedCall{call("clone")}, With: keyword.Capabilities()},
+		{Pos: pos(6, 1), Verb: "allow", Calls: []AssertedCall{call("clone")}, With: capname.All()},
 		{Pos: pos(7, 1), Verb: "deny", Errno: "ENOSYS", Calls: []AssertedCall{call("chown")}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

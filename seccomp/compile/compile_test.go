@@ -11,10 +11,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/internal/bpftest"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -27,7 +27,7 @@ func TestCompiledVerdicts(t *testing.T) {
 				continue // its architectures are x86's, of the other byte order: see TestCompileErrors
 			}
 			t.Run(fmt.Sprintf("%s/%s", name, arch), func(t *testing.T) {
-				for _, caps := range [][]string{seccomptest.DockerDefaults(), nil, keyword.Capabilities()} {
+				for _, caps := range [][]string{seccomptest.DockerDefaults(), nil, capname.All()} {
 					testVerdicts(t, p, seccomp.Target{Capabilities: caps, Arch: arch, Kernel: seccomp.Kernel{Major: 6, Minor: 18}})
 				}
 			})

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -46,7 +46,7 @@ func TestCheckLaunch(t *testing.T) {
 func TestCheckLaunchDefault(t *testing.T) {
 	p := parsed(t)["default"]
 	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X, syscalls.PPC64LE, syscalls.RISCV64} {
-		for _, caps := range [][]string{nil, seccomptest.DockerDefaults(), keyword.Capabilities()} {
+		for _, caps := range [][]string{nil, seccomptest.DockerDefaults(), capname.All()} {
 			policy, err := p.Resolve(seccomp.Target{Capabilities: caps, Arch: arch, Kernel: seccomp.Kernel{Major: 6, Minor: 18}})
 			if err != nil {
 				t.Fatal(err)

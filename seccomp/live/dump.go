@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/seccomp/bpf"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -146,7 +146,7 @@ func BoundingSet(tid int) ([]string, error) {
 		return nil, &Error{tid, err, ""}
 	}
 	var names []string
-	for i, name := range keyword.Capabilities() {
+	for i, name := range capname.All() {
 		if bits&(1<<i) != 0 {
 			names = append(names, name)
 		}

@@ -1,5 +1,5 @@
-// Package keyword lists the names that profiles are written with: capabilities,
-// errnos and architectures. Nothing is computed before it is asked for.
+// Package keyword lists the names that profiles are written with: errnos and
+// architectures. Nothing is computed before it is asked for.
 package keyword
 
 import (
@@ -7,23 +7,11 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/spelling"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
-
-// Capabilities returns the CAP_ names, each at the index that is its number
-// (capabilities(7)). The caller must not change the list.
-var Capabilities = sync.OnceValue(func() []string {
-	known := capability.ListKnown()
-	names := make([]string, len(known))
-	for i, c := range known {
-		names[i] = "CAP_" + strings.ToUpper(c.String())
-	}
-	return names
-})
 
 // Errno returns the number of a name of errno(3).
 func Errno(name string) (number uint, ok bool) {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/profiles"
-	"github.com/minirun/minirun/seccomp/internal/keyword"
 )
 
 //go:embed profiles/*.json
@@ -39,7 +39,7 @@ func Sources(t testing.TB) map[string][]byte {
 // CapabilitySets returns none, all, Docker's defaults, each alone, all but each, and
 // random ones: the first are the random ones, so that a few are a fair sample.
 func CapabilitySets() [][]string {
-	all := keyword.Capabilities()
+	all := capname.All()
 	random := rand.New(rand.NewPCG(3, 1))
 	var sets [][]string
 	for i := range 160 {
