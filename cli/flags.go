@@ -49,6 +49,9 @@ func runFlags() []ucli.Flag {
 		list(topicSecurity, "seccomp-allow", "", "change the profile to allow `NAMES`: system calls and @groups, separated by commas").with(callNames),
 		list(topicSecurity, "seccomp-deny", "", "change the profile to deny `NAMES`").with(callNames),
 		list(topicSecurity, "seccomp-gate", "", "change the profile to allow names only with a capability, `CAP=NAMES`").with(gates),
+		orFromEnv(toggle(topicSecurity, "explain", "", "report each call that the filter denies: who made it, which rule denied it, what would allow it"), "MINIRUN_EXPLAIN"),
+		text(topicSecurity, "explain-to", "", "append these reports to `FILE` at once, one JSON object a line").with(files()),
+		toggle(topicSecurity, "complain", "", "let calls through that the filter denies, and report them"),
 		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL").with(capabilities),
 		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL").with(capabilities),
 		list(topicSecurity, "security-opt", "", "set `OPTION`: seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined").with(securityOption),
@@ -148,6 +151,12 @@ func text(topic, name, short, usage string) *textFlag {
 
 // fromEnv sets the environment variable that a flag is read from if it is not given.
 func fromEnv(f *textFlag, variable string) *textFlag {
+	f.EnvVars = []string{variable}
+	return f
+}
+
+// orFromEnv is fromEnv for a switch.
+func orFromEnv(f *toggleFlag, variable string) *toggleFlag {
 	f.EnvVars = []string{variable}
 	return f
 }

@@ -63,9 +63,11 @@ func (a *app) runAction(c *ucli.Context) error {
 	if flags.DropStderr {
 		o.Stderr = null
 	}
-	if err := a.setFilter(c, &o, flags.Seccomp, host.Capabilities, d.Root); err != nil {
+	reports, err := a.setFilter(c, &o, flags, host.Capabilities, d.Root)
+	if err != nil {
 		return err
 	}
+	defer reports.finish()
 	image, err := a.findImage(c, d.Root)
 	if err != nil {
 		return err
@@ -76,6 +78,9 @@ func (a *app) runAction(c *ucli.Context) error {
 		return &usageError{"run: " + err.Error(), fmt.Sprintf("write 'minirun %s COMMAND'", c.Args().First())}
 	}
 	if err != nil {
+		return err
+	}
+	if err := reports.open(); err != nil {
 		return err
 	}
 	o.Signals = merged.Signals
@@ -98,7 +103,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain"} {
 		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {

@@ -166,6 +166,11 @@ func writeExplanation(w io.Writer, x explanation) {
 		}
 		fmt.Fprintf(w, "  %-14s %s%s\n", one.Verdict, wrapped(printable(cmp.Or(one.Brief, one.When)), 17), at(rules))
 	}
+	writeReasons(w, x)
+}
+
+// writeReasons prints what decided on the call, and what would let it through.
+func writeReasons(w io.Writer, x explanation) {
 	if len(x.Cases) == 0 {
 		fmt.Fprintf(w, "  %s%s\n", x.Because, at(x.Rule))
 	}

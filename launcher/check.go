@@ -116,15 +116,19 @@ type probe int
 const (
 	probeFilter   probe = iota // may filters be installed?
 	probeListener              // with a listener, on all threads at once?
+	probeKillable              // and with calls that signals do not interrupt?
 )
 
 // seccompProbe asks as libseccomp does: with no program to install the kernel
 // looks at the flags first (EINVAL) and at the program then (EFAULT).
 func seccompProbe(p probe) error {
 	var flags uintptr
-	if p == probeListener {
+	if p != probeFilter {
 		// together since Linux 5.7 (51891498f2da)
 		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+	}
+	if p == probeKillable {
+		flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV // Linux 5.19
 	}
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(nil)))
 	if errno == unix.EFAULT {

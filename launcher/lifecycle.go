@@ -45,6 +45,7 @@ type launched struct {
 	init      *initProcess // nil until it has been started
 	guard     *guard
 	network   io.Closer        // nil when there is nothing to undo
+	observer  *observer        // nil unless the filter is observed
 	hooks     []hook           // what is done while init is parked, in this order
 	ended     *os.ProcessState // init's, when it has been waited for
 	discarded bool
@@ -175,6 +176,9 @@ func (l *launched) arm() error {
 		return initError("arm the seccomp filter", err)
 	case listener == nil:
 		return nil
+	case l.o.Observe != nil:
+		l.observer, err = observe(listener, l.init.pid, *l.o.Observe)
+		return err
 	case l.o.Listener == nil:
 		listener.Close()
 		return errors.New("nobody answers the filter's notifications")
@@ -251,6 +255,9 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 			return 0, fmt.Errorf("wait for the container: %w", err)
 		}
 		l.ended, c.state.Status = state, StatusStopped
+		if err := l.observer.stop(); err != nil {
+			c.warn(err)
+		}
 	}
 	lost := l.streams.drain(stop)
 	l.streams.close()
@@ -389,7 +396,7 @@ func (c *Container) discard() {
 		return
 	}
 	l.discarded = true
-	err := c.stop()
+	err := errors.Join(c.stop(), l.observer.stop())
 	if l.guard != nil {
 		l.guard.stop()
 	}

@@ -23,9 +23,10 @@ type Options struct {
 
 	Filter      []unix.SockFilter // the seccomp program; nil is unconfined
 	FilterFlags uint32            // SECCOMP_FILTER_FLAG_* to install it with
-	// Listener gets the filter's listener (seccomp_unotify(2)) before the command runs,
-	// and closes it. It is needed with SECCOMP_FILTER_FLAG_NEW_LISTENER.
+	// With SECCOMP_FILTER_FLAG_NEW_LISTENER one of the following is needed. Listener gets the
+	// filter's listener (seccomp_unotify(2)) before the command runs, and closes it.
 	Listener func(*os.File)
+	Observe  *Observation // answers what the filter notifies of, until the container ends
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File

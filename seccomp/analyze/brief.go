@@ -10,7 +10,7 @@ import (
 // has a name for each value, the form lists the names that the case is not for. It
 // covers known values only; When stays exact.
 func (e *Explainer) brief(c CallPattern, cases []Case) ([]Case, error) {
-	arch := e.Policy.Target.Arch
+	arch := e.arch
 	index, ok := e.onlyArgument(c.Name)
 	names := syscalls.Choices(arch, c.Name, index)
 	if !ok || len(names) == 0 || index < c.Given {

@@ -21,6 +21,7 @@ import (
 type Explainer struct {
 	Policy  *seccomp.Policy
 	Program *bpf.Program
+	arch    syscalls.Arch // whose calls are explained
 	emu     *bpf.Emulator
 	walker  *bpf.Walker
 	solver  *bpf.Solver
@@ -41,7 +42,19 @@ func NewExplainer(p *seccomp.Policy) (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Explainer{Policy: p, Program: program, emu: emu, walker: walker, solver: bpf.NewSolver(), others: map[string]*Explainer{}}, nil
+	return &Explainer{Policy: p, Program: program, arch: p.Target.Arch, emu: emu, walker: walker, solver: bpf.NewSolver(), others: map[string]*Explainer{}}, nil
+}
+
+// ForArch returns an explainer of the calls that programs of another architecture make
+// on the target's kernel, such as 32-bit programs. It shares the program with e, and is
+// for the same goroutine.
+func (e *Explainer) ForArch(arch syscalls.Arch) *Explainer {
+	if arch == e.arch {
+		return e
+	}
+	other := *e
+	other.arch, other.others = arch, map[string]*Explainer{}
+	return &other
 }
 
 // ask divides the calls of a pattern by what the program does with them, and calls f
@@ -99,9 +112,9 @@ const Depends = "DEPENDS"
 
 // Run returns the program's verdict on a call whose omitted arguments are 0.
 func (e *Explainer) Run(c CallPattern) (bpf.Verdict, error) {
-	call, ok := c.Call(e.Policy.Target.Arch)
+	call, ok := c.Call(e.arch)
 	if !ok {
-		return 0, &NoCallError{c.Name, e.Policy.Target.Arch}
+		return 0, &NoCallError{c.Name, e.arch}
 	}
 	return e.emu.Run(call)
 }
@@ -122,7 +135,7 @@ func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 // verdict is Explain without Remedies; passes reports whether the call gets through with
 // all arguments.
 func (e *Explainer) verdict(c CallPattern) (x *Explanation, passes bool, err error) {
-	arch := e.Policy.Target.Arch
+	arch := e.arch
 	number, _ := syscalls.Number(arch, c.Name)
 	x = &Explanation{Call: c.String(), Arch: arch.String(), Number: number}
 	err = e.ask(arch, c, true, func(scope *bpf.Scope, outcomes []bpf.Outcome) error {
@@ -290,7 +303,7 @@ func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcom
 		}
 		calls := meeting(scope, g.args)
 		if !outcomes[i].Calls.And(calls).Empty() {
-			cases = addCase(cases, outcomes[i].Verdict, describe(e.Policy.Target.Arch, c.Name, free), g.rule.Pos.String())
+			cases = addCase(cases, outcomes[i].Verdict, describe(e.arch, c.Name, free), g.rule.Pos.String())
 		}
 		rest[i].Calls = rest[i].Calls.Minus(calls)
 	}

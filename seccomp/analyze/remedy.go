@@ -200,6 +200,7 @@ func (e *Explainer) with(r Remedy) (*Explainer, error) {
 	if err != nil {
 		return nil, err
 	}
+	other = other.ForArch(e.arch)
 	e.others[r.key()] = other
 	return other, nil
 }

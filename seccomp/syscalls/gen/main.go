@@ -2,6 +2,7 @@
 //
 //	go run ./gen -linux DIR -s390 DIR
 //
+// and prototypes.go from its definitions of system calls.
 // -s390 is an older tree, up to Linux 6.18, for the 31-bit calls of s390, which
 // later kernels no longer have. Debian's packages linux-source-X.Y are such trees.
 package main
@@ -54,8 +55,15 @@ var armPrivate = map[string]uint32{
 func main() {
 	linux := flag.String("linux", "", "source `tree` of Linux")
 	old := flag.String("s390", "", "source `tree` of an older Linux, for s390")
+	only := flag.String("prototypes", "", "write only prototypes.go, from this source `tree`")
 	flag.Parse()
-	if err := run(*linux, *old); err != nil {
+	var err error
+	if *only != "" {
+		err = writePrototypes(*only)
+	} else if err = run(*linux, *old); err == nil {
+		err = writePrototypes(*linux)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}

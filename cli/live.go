@@ -1,0 +1,321 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Limits of what a container can make minirun do and say.
+const (
+	maxLooks   = 3    // at the caller, for calls of one thread from one place
+	maxPlaces  = 4096 // threads and places that are told apart at a time
+	maxReports = 100  // the calls beyond them are counted
+)
+
+// liveReports says of the calls that a container's filter denies, while it runs, who
+// made them, what denied them and what would allow them. The observer's goroutine of
+// launcher judges and counts; one of ours explains and prints, since that takes longer.
+type liveReports struct {
+	app      *app
+	policy   *seccomp.Policy
+	program  *bpf.Program // the one that decides; the kernel has it with NOTIFY in it
+	complain bool
+	late     bool     // nothing is printed before finish: the terminal is raw
+	path     string   // of --explain-to, or ""
+	file     *os.File // nil without a path
+
+	emulator *bpf.Emulator
+	places   map[place]*sightings
+	reports  map[string]*liveReport
+	order    []*liveReport
+	detours  map[string]int // calls that got ENOSYS
+	more     int            // calls without a report
+
+	queue   chan *liveReport
+	done    chan struct{}
+	fileErr error
+}
+
+// place is where a thread makes a call.
+type place struct {
+	tid      int
+	arch, nr uint32
+	ip       uint64
+}
+
+type sightings struct {
+	n      int
+	report *liveReport // that of the last look, or nil
+}
+
+// liveReport is a line of --explain-to. Calls with the same arguments by programs of the
+// same name are one.
+type liveReport struct {
+	Time    time.Time `json:"time"`
+	Call    string    `json:"call"`
+	Args    []string  `json:"args"`
+	Arch    string    `json:"arch"`
+	Number  uint32    `json:"number"`
+	PID     int       `json:"pid,omitempty"`     // as the container sees it
+	HostPID int       `json:"hostPid,omitempty"` // as the host does
+	Comm    string    `json:"comm,omitempty"`
+	Exe     string    `json:"exe,omitempty"`
+	By      string    `json:"by"` // filter
+	Verdict string    `json:"verdict"`
+	Errno   string    `json:"errno,omitempty"`
+	Passed  bool      `json:"passed,omitempty"` // --complain
+	Because string    `json:"because"`
+	Rule    string    `json:"rule,omitempty"`
+	Changes []change  `json:"changes,omitempty"`
+	Count   int       `json:"count"`
+
+	arch    syscalls.Arch
+	values  [6]uint64
+	guarded bool // it asked for a listener
+}
+
+// observed sets up o for --explain, --explain-to and --complain. Without them it returns
+// nil, and nothing is done.
+func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool) (*liveReports, error) {
+	to, complain := c.String("explain-to"), c.Bool("complain")
+	if !c.Bool("explain") && !complain && to == "" {
+		return nil, nil
+	}
+	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to}
+	observed, err := program.Observed(r.asks)
+	if err != nil {
+		return nil, &hintedError{fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), "leave out --explain, --explain-to and --complain"}
+	}
+	flags, err := launcher.ObservationFlags()
+	if err != nil {
+		return nil, err
+	}
+	if complain {
+		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", policy.Profile.File)
+	}
+	o.Filter, o.FilterFlags = observed.Instructions, observed.Flags|flags
+	o.Observe = &launcher.Observation{Judge: r.judge, WhenDenied: r.whenDenied}
+	return r, nil
+}
+
+// open opens the file of --explain-to. It is called when nothing else is refused.
+func (r *liveReports) open() (err error) {
+	if r == nil || r.path == "" {
+		return nil
+	}
+	r.file, err = os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return fileError("--explain-to", r.path, err)
+	}
+	return nil
+}
+
+// asks selects what is notified: what returns an errno, and with --complain all that
+// ends the caller. These cannot be imitated by an answer.
+func (r *liveReports) asks(v bpf.Verdict) bool {
+	switch v.Effect().Action() {
+	case unix.SECCOMP_RET_ERRNO:
+		return true
+	case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
+		return r.complain
+	}
+	return false
+}
+
+// verdict is the original program's.
+func (r *liveReports) verdict(n launcher.Notification) (bpf.Verdict, error) {
+	if r.emulator == nil {
+		var err error
+		if r.emulator, err = r.program.Emulator(); err != nil {
+			return 0, err
+		}
+	}
+	return r.emulator.Run(bpf.Call{Nr: n.Nr, Arch: n.Arch, IP: n.IP, Args: n.Args})
+}
+
+const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
+
+func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
+	v, err := r.verdict(n)
+	if err != nil { // the compiler's programs all run
+		return launcher.Answer{Errno: unix.EPERM}
+	}
+	if r.places == nil {
+		r.places, r.reports, r.detours = map[place]*sightings{}, map[string]*liveReport{}, map[string]int{}
+	}
+	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
+	switch {
+	case v == noSuchCall: // with --complain too: the run would be another program's
+		name, _, _ := callName(n)
+		if _, known := r.detours[name]; known || len(r.detours) < maxReports {
+			r.detours[name]++
+		}
+		return launcher.Answer{Errno: unix.ENOSYS}
+	case !r.asks(v):
+		answer = launcher.Answer{Errno: unix.EBUSY} // it asks for a listener; see bpf.Program.Observed
+	}
+	answer.Report, answer.Texts = r.look(n), texts(n)
+	return answer
+}
+
+// look reports whether a caller is to be looked at, and counts the call if not.
+func (r *liveReports) look(n launcher.Notification) bool {
+	at := place{n.TID, n.Arch, n.Nr, n.IP}
+	s := r.places[at]
+	if s == nil {
+		if len(r.places) >= maxPlaces {
+			clear(r.places)
+		}
+		s = &sightings{}
+		r.places[at] = s
+	}
+	s.n++
+	switch {
+	case s.n <= maxLooks:
+		return true
+	case s.report != nil:
+		s.report.Count++
+	default:
+		r.more++
+	}
+	return false
+}
+
+// callName returns the name of a call, or its number.
+func callName(n launcher.Notification) (name string, arch syscalls.Arch, known bool) {
+	arch, ok := syscalls.FromAudit(n.Arch, n.Nr)
+	if ok {
+		if name, ok := syscalls.NameOf(arch, n.Nr); ok {
+			return name, arch, true
+		}
+	}
+	return "call " + strconv.FormatUint(uint64(n.Nr), 10), arch, false
+}
+
+// texts is the mask of the arguments that point to texts.
+func texts(n launcher.Notification) (mask uint8) {
+	name, _, _ := callName(n)
+	kinds, _ := syscalls.ArgumentKinds(name)
+	for i, kind := range kinds {
+		if kind == syscalls.Text || kind == syscalls.TextSize {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+func (r *liveReports) whenDenied(d launcher.Denied) {
+	now := r.describe(d)
+	key := now.Arch + " " + now.text() + " " + now.Comm + " " + now.Verdict
+	one := r.reports[key]
+	switch {
+	case one != nil:
+	case len(r.order) == maxReports:
+		r.more++
+		return
+	default:
+		one = now
+		r.reports[key] = one
+		r.order = append(r.order, one)
+		if r.queue == nil {
+			r.queue, r.done = make(chan *liveReport, maxReports), make(chan struct{})
+			go r.explainAll()
+		}
+		first := *one
+		first.Count = 1
+		r.queue <- &first // there is room: it takes all reports
+	}
+	one.Count++
+	r.places[place{d.TID, d.Arch, d.Nr, d.IP}].report = one
+}
+
+func (r *liveReports) describe(d launcher.Denied) *liveReport {
+	name, arch, _ := callName(d.Notification)
+	v, _ := r.verdict(d.Notification)
+	one := &liveReport{
+		Time: time.Now().UTC(), Call: name, Args: arguments(d, name, arch), Arch: arch.String(), Number: d.Nr, By: "filter",
+		PID: d.Caller.PID, HostPID: d.Caller.Host, Comm: d.Caller.Comm, Exe: d.Caller.Exe,
+		arch: arch, values: d.Args,
+	}
+	if one.guarded = !r.asks(v); one.guarded {
+		v = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.EBUSY))
+	} else {
+		one.Passed = r.complain
+	}
+	one.Verdict = v.String()
+	if v.Action() == unix.SECCOMP_RET_ERRNO && !one.Passed {
+		one.Errno = unix.ErrnoName(unix.Errno(v.Effect().Data()))
+	}
+	return one
+}
+
+// arguments writes the arguments of a call, with the texts that were read.
+func arguments(d launcher.Denied, name string, arch syscalls.Arch) []string {
+	args := []string{}
+	kinds, known := syscalls.ArgumentKinds(name)
+	if !known {
+		for _, value := range d.Args {
+			args = append(args, fmt.Sprintf("%#x", value))
+		}
+	}
+	for i, kind := range kinds {
+		text := d.Texts[i]
+		if text == nil {
+			args = append(args, syscalls.FormatTyped(arch, name, i, kind, d.Args[i]))
+			continue
+		}
+		s, cut := text.Text, text.Cut
+		if size := uint32(d.Args[min(i+1, 5)]); kind == syscalls.TextSize && uint64(len(s)) >= uint64(size) {
+			s, cut = s[:size], false
+		}
+		quoted := strconv.Quote(s)
+		if cut {
+			quoted += "..."
+		}
+		args = append(args, quoted)
+	}
+	return args
+}
+
+func (r *liveReport) text() string { return r.Call + "(" + strings.Join(r.Args, ", ") + ")" }
+
+// finish waits for what is left to explain, and prints what is said at the end. The
+// container has ended.
+func (r *liveReports) finish() {
+	if r == nil {
+		return
+	}
+	if r.queue != nil {
+		close(r.queue)
+		<-r.done
+	}
+	r.totals()
+	if r.more > 0 {
+		r.app.ui.say("minirun: %d more denied calls, not reported one by one", r.more)
+	}
+	if len(r.detours) > 0 {
+		names := slices.Sorted(maps.Keys(r.detours))
+		r.app.ui.say("minirun: got ENOSYS, so that programs fall back to older calls: %s", strings.Join(names, " "))
+	}
+	if r.file != nil {
+		if err := r.file.Close(); r.fileErr == nil {
+			r.fileErr = err
+		}
+	}
+	if r.fileErr != nil {
+		r.app.ui.warning(fileError("--explain-to", r.path, r.fileErr))
+	}
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/minirun/minirun/seccomp/analyze"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// explainAll explains the reports of the queue and prints them. The explainer is made
+// for the first of them: it compiles the profile, which takes half as long as a start.
+func (r *liveReports) explainAll() {
+	defer close(r.done)
+	var explainer *analyze.Explainer
+	var late []string
+	for one := range r.queue {
+		var err error
+		if explainer == nil {
+			explainer, err = analyze.NewExplainer(r.policy)
+		}
+		var x explanation
+		if err == nil {
+			x, err = r.explain(explainer, one)
+		}
+		if err != nil {
+			x = explanation{Explanation: &analyze.Explanation{Because: err.Error()}}
+		}
+		one.Because, one.Rule, one.Changes = x.Because, x.Rule, x.Changes
+		r.writeLine(one)
+		text := r.block(one, x)
+		if r.late {
+			late = append(late, text)
+			continue
+		}
+		_, _ = r.app.ui.Write([]byte(text)) // standard error is gone; there is nowhere to report that
+	}
+	for _, text := range late {
+		_, _ = r.app.ui.Write([]byte(text))
+	}
+}
+
+func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanation, error) {
+	if one.guarded {
+		return explanation{Explanation: &analyze.Explanation{Because: "a process can have one listener, and --explain has it"}}, nil
+	}
+	pattern := analyze.CallPattern{Name: one.Call, Arch: one.arch, Args: one.values, Given: len(one.values)}
+	x, err := e.ForArch(one.arch).Explain(pattern)
+	if err != nil {
+		return explanation{}, err
+	}
+	return inWords(x, r.policy.Profile.File), nil
+}
+
+// block is a report as standard error has it.
+func (r *liveReports) block(one *liveReport, x explanation) string {
+	label := "minirun: denied:"
+	if one.Passed {
+		label = "minirun: would be denied:"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s%s: %s\n", r.app.ui.paint(yellow, label), printable(shortened(one.text())), one.by(), one.Verdict)
+	var changes []change
+	for _, c := range x.Changes {
+		if c.Kind != analyze.RemedyArguments { // the call is made; others can be long lists
+			changes = append(changes, c)
+		}
+	}
+	x.Changes = changes
+	writeReasons(&b, x)
+	return b.String()
+}
+
+// by says who made the call.
+func (r *liveReport) by() string {
+	who := ""
+	if host, ok := syscalls.Host(); ok && r.arch != host {
+		who = " (" + r.Arch + ")"
+	}
+	if r.PID != 0 {
+		who += fmt.Sprintf(" by %s (PID %d)", printable(r.Comm), r.PID)
+	}
+	return who
+}
+
+// totals says how often calls were denied that were denied more than once. The later
+// ones of a thread are not looked at: their texts may be others.
+func (r *liveReports) totals() {
+	counts := map[string]int{}
+	var order []string
+	for _, one := range r.order {
+		what := one.Call
+		if one.Comm != "" {
+			what += " by " + one.Comm
+		}
+		if counts[what] == 0 {
+			order = append(order, what)
+		}
+		counts[what] += one.Count
+		if one.Count > 1 {
+			r.writeLine(one)
+		}
+	}
+	for _, what := range order {
+		if counts[what] > 1 {
+			r.app.ui.say("minirun: %d times in all: %s", counts[what], what)
+		}
+	}
+}
+
+// writeLine writes a line of --explain-to.
+func (r *liveReports) writeLine(one *liveReport) {
+	if r.file == nil || r.fileErr != nil {
+		return
+	}
+	line, err := json.Marshal(one)
+	if err == nil {
+		_, err = r.file.Write(append(line, '\n'))
+	}
+	r.fileErr = err
+}

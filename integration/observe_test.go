@@ -1,0 +1,384 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/analyze"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// testProgram builds a program of testdata/observe, static, and returns a directory with it.
+func testProgram(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("gcc", "-O1", "-Wall", "-static", "-o", filepath.Join(dir, name), filepath.Join("testdata", "observe", name+".c")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// explained runs a command in a container and returns what both streams got.
+func explained(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := minirun(t, args...)
+	var out, err bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &err
+	_ = cmd.Run()
+	return out.String(), err.String(), cmd.ProcessState.ExitCode()
+}
+
+func TestExplainLive(t *testing.T) {
+	command := []string{"debian", "mount", "-t", "tmpfs", "none", "/mnt"}
+	_, plain, want := explained(t, command...)
+	_, stderr, status := explained(t, append([]string{"--explain"}, command...)...)
+	if status != want || want == 0 || !strings.Contains(stderr, plain) {
+		t.Errorf("status %d, want %d; %s", status, want, stderr)
+	}
+	report := strings.ReplaceAll(stderr, plain, "")
+	const text = `minirun: denied: mount("none", "/mnt", "tmpfs", 0, NULL) by mount (PID 1): ERRNO(EPERM)
+  rules name it, but none of them applies: the default action  (default.json:2:19)
+  to allow it  --cap-add CAP_SYS_ADMIN  (default.json:984:3)
+               minirun seccomp edit --allow mount
+`
+	if report != text {
+		t.Errorf("%q", report)
+	}
+	cmd := minirun(t, "debian", "mount", "-t", "tmpfs", "none", "/mnt")
+	cmd.Env = append(cmd.Env, "MINIRUN_EXPLAIN=1")
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "minirun: denied: mount(") {
+		t.Errorf("MINIRUN_EXPLAIN=1: %s", out)
+	}
+	if _, stderr, status := explained(t, "--explain", "debian", "true"); stderr != "" || status != 0 {
+		t.Errorf("nothing was denied: %q", stderr)
+	}
+}
+
+// numbers lists calls that the profile denies, and the verdicts on them.
+func deniedNumbers(t *testing.T, program *bpf.Program) (list string, verdicts map[string]bpf.Verdict) {
+	t.Helper()
+	e, err := program.Emulator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verdicts = map[string]bpf.Verdict{}
+	var b strings.Builder
+	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.X86, syscalls.X32} {
+		for _, name := range syscalls.Calls(arch) {
+			call, _ := bpf.NewCall(arch, name)
+			v, err := e.Run(call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Action() == unix.SECCOMP_RET_ERRNO {
+				key := fmt.Sprintf("%s %d", arch, call.Nr)
+				verdicts[key] = v
+				fmt.Fprintln(&b, key)
+			}
+		}
+	}
+	return b.String(), verdicts
+}
+
+// Each call that a profile denies returns the same with and without --explain, on all
+// architectures that the kernel takes, and is reported.
+func TestExplainEveryCall(t *testing.T) {
+	if host, _ := syscalls.Host(); host != syscalls.AMD64 {
+		t.Skip("the test program is for amd64")
+	}
+	odd := `{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],"syscalls":[
+		{"names":["acct"],"action":"SCMP_ACT_ERRNO","errnoRet":0},
+		{"names":["swapon"],"action":"SCMP_ACT_ERRNO","errnoRet":4094},
+		{"names":["swapoff"],"action":"SCMP_ACT_ERRNO","errnoRet":1},
+		{"names":["stime","umount"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}`
+	dir := testProgram(t, "calls")
+	for name, source := range map[string][]byte{"default": profiles.Default(), "odd": []byte(odd)} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "profile.json")
+			if err := os.WriteFile(file, source, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			profile, err := seccomp.Parse(file, source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target, err := seccomp.HostTarget([]string{
+				"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
+				"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			policy, err := profile.Resolve(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			program, err := compile.Compile(target.Arch, policy.Seccomp, policy.RulePosition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, verdicts := deniedNumbers(t, program)
+			if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte(list), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			lines := filepath.Join(t.TempDir(), "lines")
+			run := []string{"--seccomp", file, "-v", dir + "/calls:/calls:ro", "-v", dir + "/numbers:/numbers:ro", "debian", "/calls"}
+			plain, _, _ := explained(t, run...)
+			got, stderr, status := explained(t, append([]string{"--explain-to", lines}, run...)...)
+			if status != 0 || got != plain || strings.Count(plain, "\n") != len(verdicts) || len(verdicts) < 6 {
+				t.Fatalf("status %d, %d calls\n%s\nwithout --explain:\n%s\n%s", status, len(verdicts), got, plain, stderr)
+			}
+			wantLines(t, lines, policy, verdicts)
+		})
+	}
+}
+
+// wantLines compares the reports with the verdicts of the program, and of explain.
+func wantLines(t *testing.T, file string, policy *seccomp.Policy, verdicts map[string]bpf.Verdict) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	explainer, err := analyze.NewExplainer(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range bytes.Lines(data) {
+		var r struct {
+			Call, Arch, Verdict, Rule string
+			Number                    uint32
+			PID                       int
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		key := fmt.Sprintf("%s %d", r.Arch, r.Number)
+		arch, _ := syscalls.ParseArch(r.Arch)
+		x, err := explainer.ForArch(arch).Explain(analyze.CallPattern{Name: r.Call, Given: 6})
+		if err != nil || x.Verdict != r.Verdict || x.Rule != r.Rule || verdicts[key].String() != r.Verdict || r.PID != 1 {
+			t.Errorf("%s is not what explain says: %+v, %v", line, x, err)
+		}
+		seen[key] = true
+	}
+	reported := 0
+	for key, v := range verdicts {
+		if v.Data() == uint32(unix.ENOSYS) {
+			continue
+		}
+		if !seen[key] && len(verdicts) < 100 { // there is a limit
+			t.Errorf("%s: %s is not reported", key, v)
+		}
+		reported++
+	}
+	if want := min(reported, 100); len(seen) != want {
+		t.Errorf("%d calls are reported, want %d", len(seen), want)
+	}
+}
+
+func TestExplainRepeated(t *testing.T) {
+	dir := testProgram(t, "repeat")
+	_, stderr, status := explained(t, "--explain", "-v", dir+":/p:ro", "debian", "/p/repeat", "100000")
+	if status != 0 || len(stderr) > 1024 || strings.Count(stderr, "minirun: denied:") != 1 || !strings.Contains(stderr, "minirun: 100000 times in all: acct by repeat\n") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// What programs fall back from is not in the reports.
+func TestExplainENOSYS(t *testing.T) {
+	_, stderr, _ := explained(t, "--explain", "debian", "perl", "-e",
+		fmt.Sprintf(`syscall(%d, 0, 0); syscall(999999); print STDERR "$!\n"`, unix.SYS_CLONE3))
+	if stderr != "Function not implemented\nminirun: got ENOSYS, so that programs fall back to older calls: call 999999 clone3\n" {
+		t.Errorf("%q", stderr)
+	}
+}
+
+// No program can answer for minirun by a listener of its own, also when minirun is
+// killed. Without --explain it gets its listener, but the filter still decides.
+func TestExplainNestedListener(t *testing.T) {
+	dir := testProgram(t, "nest")
+	for _, flags := range [][]string{{}, {"--explain"}, {"--complain", "--cap-drop", "ALL"}} {
+		stdout, stderr, _ := explained(t, append(flags, "-v", dir+":/p:ro", "debian", "/p/nest")...)
+		want := "ready\nlistener: Device or resource busy\nunshare: Operation not permitted\n"
+		switch {
+		case len(flags) == 0:
+			want = "ready\nlistener: GOT THROUGH\nunshare: Operation not permitted\n"
+		case flags[0] == "--complain":
+			want = "ready\nlistener: Device or resource busy\nunshare: GOT THROUGH\n"
+		}
+		if stdout != want {
+			t.Errorf("%q: %s%s", flags, stdout, stderr)
+		}
+		if len(flags) > 0 && !strings.Contains(stderr, "denied: seccomp(SECCOMP_SET_MODE_FILTER, 8, 0x") {
+			t.Errorf("%q: %s", flags, stderr)
+		}
+	}
+}
+
+func TestExplainUnreadableMemory(t *testing.T) {
+	dir := testProgram(t, "hang")
+	profile := filepath.Join(t.TempDir(), "p.json")
+	if err := os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_ERRNO"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	stdout, stderr, status := explained(t, "--explain", "--seccomp", profile, "--cap-add", "CAP_SYS_PTRACE", "-v", dir+":/p:ro", "debian", "/p/hang")
+	calls := regexp.MustCompile(`^Operation not permitted (\d+)\nOperation not permitted (\d+)\n$`).FindStringSubmatch(stdout)
+	if status == 2 {
+		testenv.Need(t, "userfaultfd in a container", false)
+	}
+	if status != 0 || calls == nil || !strings.Contains(stderr, "denied: acct(0x") {
+		t.Fatalf("status %d: %s%s", status, stdout, stderr)
+	}
+	for i, limit := range []int{300, 90} { // the second is not read while the first is stuck
+		if ms, _ := strconv.Atoi(calls[i+1]); ms > limit {
+			t.Errorf("call %d took %d ms", i, ms)
+		}
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the container ended after %v", took)
+	}
+}
+
+func TestExplainHostileNames(t *testing.T) {
+	dir := testProgram(t, "names")
+	_, stderr, status := explained(t, "--explain", "-v", dir+":/p:ro", "debian", "/p/names")
+	if status != 0 || regexp.MustCompile(`[^ -~\n]`).MatchString(stderr) {
+		t.Errorf("status %d: %q", status, stderr)
+	}
+	for _, want := range []string{`acct("last") by \x1b]0;x\a`, `acct("\xff\x1b[2J` + strings.Repeat("a", 251) + `"...) by`, `acct(0x1) by`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %s in %s", want, stderr)
+		}
+	}
+}
+
+// With -t nothing of minirun's is on the terminal before the container's last byte, and
+// FILE has a line at once.
+func TestExplainTerminal(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "lines")
+	term := newTerminal(t, "--explain-to", file, "-it", "debian", "sh", "-c", "mount -t tmpfs none /mnt; echo denied-now; read x; echo last-$x")
+	term.wait("denied-now")
+	deadline := time.Now().Add(10 * time.Second)
+	for data, _ := os.ReadFile(file); !bytes.Contains(data, []byte(`"call":"mount"`)); data, _ = os.ReadFile(file) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no line while the container runs: %s", data)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if strings.Contains(term.text(), "minirun:") {
+		t.Errorf("%q", term.text())
+	}
+	term.send("word\n")
+	term.wait("--allow mount")
+	_, after, _ := strings.Cut(term.text(), "last-word\r\n")
+	if !strings.HasPrefix(after, "minirun: denied: mount(") && !strings.HasPrefix(after, "\x1b[1;33mminirun: denied:\x1b[0m mount(") || strings.Contains(strings.ReplaceAll(after, "\r\n", ""), "\n") {
+		t.Errorf("%q", term.text())
+	}
+	if err := term.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExplainManyProcesses(t *testing.T) {
+	dir := testProgram(t, "repeat")
+	_, stderr, status := explained(t, "--explain", "-v", dir+":/p:ro", "debian", "sh", "-c", "i=0; while [ $i -lt 2000 ]; do /p/repeat 1 & i=$((i+1)); done; wait")
+	if status != 0 || strings.Count(stderr, "denied:") != 1 || !strings.Contains(stderr, "2000 times in all: acct by repeat\n") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// With --complain the calls have the result that they have without a filter.
+func TestComplain(t *testing.T) {
+	killing := filepath.Join(t.TempDir(), "killing.json")
+	if err := os.WriteFile(killing, []byte(`{"defaultAction":"SCMP_ACT_KILL_PROCESS","syscalls":[{"names":["execve","clone3"],"action":"SCMP_ACT_ALLOW"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		flags, command []string
+		want           string // in the report
+	}{
+		"denied": {nil, []string{"unshare", "-U", "id", "-u"}, "minirun: would be denied: unshare(CLONE_NEWUSER) by unshare (PID 1): ERRNO(EPERM)\n"},
+		"killed": {[]string{"--seccomp", killing}, []string{"echo", "alive"}, " by echo (PID 1): KILL_PROCESS\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, _, _ := explained(t, append([]string{"--seccomp", "unconfined", "debian"}, test.command...)...)
+			args := append(append([]string{"--complain"}, test.flags...), "debian")
+			stdout, stderr, status := explained(t, append(args, test.command...)...)
+			if status != 0 || stdout != want || want == "" || !strings.Contains(stderr, test.want) || !strings.HasPrefix(stderr, "minirun: warning: --complain: ") {
+				t.Errorf("status %d, %q, want %q\n%s", status, stdout, want, stderr)
+			}
+		})
+	}
+	_, stderr, status := explained(t, "--complain", "debian", "perl", "-e", fmt.Sprintf(`syscall(%d, 0, 0); exit $!`, unix.SYS_CLONE3))
+	if status != int(unix.ENOSYS) {
+		t.Errorf("clone3: status %d %s", status, stderr)
+	}
+}
+
+// When minirun and its guard are killed at once, a container that goes on gets nothing
+// through that the profile denies, by a listener of its own or otherwise.
+func TestExplainKilled(t *testing.T) {
+	for _, flag := range []string{"--explain", "--complain"} {
+		t.Run(flag, func(t *testing.T) {
+			dir := testProgram(t, "nest")
+			l := launch(t, []string{flag, "-v", dir + ":/p"}, "/p/nest", "/p/out", "/p/go")
+			for _, pid := range childrenOf(t, l.Process.Pid) {
+				if pid != l.pid1 {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+			_ = l.Process.Kill()
+			_ = l.Wait()
+			if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var out []byte
+			eventually(t, "the container's last word", func() bool {
+				out, _ = os.ReadFile(filepath.Join(dir, "out"))
+				return bytes.Contains(out, []byte("unshare: "))
+			})
+			if want := "listener: Function not implemented\nunshare: Function not implemented\n"; string(out) != want {
+				t.Errorf("%q", out)
+			}
+			_ = unix.Kill(l.pid1, unix.SIGKILL)
+			eventually(t, "the end of the container", func() bool { return gone(l.pid1) })
+			if _, stderr, status := explained(t, "debian", "true"); status != 0 { // it removes what is left
+				t.Error(stderr)
+			}
+		})
+	}
+}
+
+func childrenOf(t *testing.T, pid int) (children []int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		pids, _ := os.ReadFile(task) // a thread that has ended
+		for _, text := range strings.Fields(string(pids)) {
+			child, _ := strconv.Atoi(text)
+			children = append(children, child)
+		}
+	}
+	return children
+}

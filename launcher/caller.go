@@ -1,0 +1,138 @@
+package launcher
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Caller is the process that made a call. Its names are untrusted.
+type Caller struct {
+	Comm string // of the thread, as it calls itself
+	Exe  string // the executable's path in the container, "" when that cannot be read
+	PID  int    // of the process, as the container sees it
+	Host int    // of the process, as the launcher sees it
+
+	Effective, Bounding uint64 // the thread's capability sets
+}
+
+// CallerText is a text that an argument points to, up to its NUL byte.
+type CallerText struct {
+	Text string
+	Cut  bool // there is more
+}
+
+const (
+	maxCallerText = 256                    // bytes that are read of a text
+	readPatience  = 100 * time.Millisecond // with the memory of a caller
+)
+
+// callerReader finds out who called. It is for one goroutine.
+type callerReader struct {
+	level int             // index of the container's PIDs in NSpid
+	stuck <-chan struct{} // closes when the read that took too long has ended
+}
+
+// pidLevel returns the index in NSpid (proc(5), Linux 4.1) of the PID that a process has
+// in its own PID namespace.
+func pidLevel(pid int) (int, error) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, err
+	}
+	return max(len(strings.Fields(statusLine(status, "NStgid")))-1, 0), nil
+}
+
+func statusLine(status []byte, name string) string {
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
+			return strings.TrimSpace(string(value))
+		}
+	}
+	return ""
+}
+
+// read reads what the caller is, and the texts that the arguments of the mask texts
+// point to. What cannot be read is left out.
+func (r *callerReader) read(n Notification, texts uint8) (Caller, [6]*CallerText) {
+	var c Caller
+	proc := "/proc/" + strconv.Itoa(n.TID)
+	if status, err := os.ReadFile(proc + "/status"); err == nil {
+		pids := strings.Fields(statusLine(status, "NStgid"))
+		if len(pids) > 0 {
+			c.Host, _ = strconv.Atoi(pids[0])
+			c.PID, _ = strconv.Atoi(pids[min(r.level, len(pids)-1)])
+		}
+		c.Effective, _ = strconv.ParseUint(statusLine(status, "CapEff"), 16, 64)
+		c.Bounding, _ = strconv.ParseUint(statusLine(status, "CapBnd"), 16, 64)
+	}
+	if comm, err := os.ReadFile(proc + "/comm"); err == nil {
+		c.Comm = strings.TrimSuffix(string(comm), "\n")
+	}
+	c.Exe, _ = os.Readlink(proc + "/exe")
+	return c, r.texts(n, texts)
+}
+
+// texts reads memory of the caller in a goroutine of its own: a page fault there can
+// take as long as the caller likes (userfaultfd(2), or a file of a FUSE server). While
+// one read is stuck no other is tried.
+func (r *callerReader) texts(n Notification, texts uint8) [6]*CallerText {
+	if texts == 0 {
+		return [6]*CallerText{}
+	}
+	select {
+	case <-r.stuck:
+		r.stuck = nil
+	default:
+		if r.stuck != nil {
+			return [6]*CallerText{}
+		}
+	}
+	done, result := make(chan struct{}), make(chan [6]*CallerText, 1)
+	go func() {
+		defer close(done)
+		var all [6]*CallerText
+		for i, address := range n.Args {
+			if texts>>i&1 != 0 && address != 0 {
+				all[i] = readText(n.TID, address)
+			}
+		}
+		result <- all
+	}()
+	limit := time.NewTimer(readPatience)
+	defer limit.Stop()
+	select {
+	case all := <-result:
+		return all
+	case <-limit.C:
+		r.stuck = done
+		return [6]*CallerText{}
+	}
+}
+
+// readText reads a text of another process (process_vm_readv(2)). The parts are cut at
+// the end of a page, since nothing is read of a part that is not wholly mapped.
+func readText(tid int, address uint64) *CallerText {
+	const page = 4096 // or a multiple of it
+	buf := make([]byte, maxCallerText)
+	first := min(int(page-address%page), len(buf))
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: first}}
+	if first < len(buf) {
+		remote = append(remote, unix.RemoteIovec{Base: uintptr(address) + uintptr(first), Len: len(buf) - first})
+	}
+	local := []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}
+	read, err := unix.ProcessVMReadv(tid, local, remote, 0)
+	for errors.Is(err, unix.EINTR) {
+		read, err = unix.ProcessVMReadv(tid, local, remote, 0)
+	}
+	if err != nil || read <= 0 {
+		return nil
+	}
+	text, _, ended := bytes.Cut(buf[:read], []byte{0})
+	return &CallerText{Text: string(text), Cut: !ended}
+}
