@@ -123,12 +123,16 @@ func (r *liveReports) open() (err error) {
 	return nil
 }
 
-// asks selects what is notified: what returns an errno, and with --complain all that
-// ends the caller. These cannot be imitated by an answer.
+// fails reports whether a call returns an errno.
+func fails(v bpf.Verdict) bool { return v.Effect().Action() == unix.SECCOMP_RET_ERRNO }
+
+// asks selects what is notified: what returns an errno, and with --complain what ends
+// the caller or sends it SIGSYS, too. No answer to a notification has these effects.
 func (r *liveReports) asks(v bpf.Verdict) bool {
-	switch v.Effect().Action() {
-	case unix.SECCOMP_RET_ERRNO:
+	if fails(v) {
 		return true
+	}
+	switch v.Effect().Action() {
 	case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
 		return r.complain
 	}
@@ -159,7 +163,7 @@ func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
 	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
 	switch {
 	case v == noSuchCall: // with --complain too: the run would be another program's
-		name, _, _ := callName(n)
+		name, _ := callName(n)
 		if _, known := r.detours[name]; known || len(r.detours) < maxReports {
 			r.detours[name]++
 		}
@@ -195,19 +199,19 @@ func (r *liveReports) look(n launcher.Notification) bool {
 }
 
 // callName returns the name of a call, or its number.
-func callName(n launcher.Notification) (name string, arch syscalls.Arch, known bool) {
+func callName(n launcher.Notification) (string, syscalls.Arch) {
 	arch, ok := syscalls.FromAudit(n.Arch, n.Nr)
 	if ok {
 		if name, ok := syscalls.NameOf(arch, n.Nr); ok {
-			return name, arch, true
+			return name, arch
 		}
 	}
-	return "call " + strconv.FormatUint(uint64(n.Nr), 10), arch, false
+	return "call " + strconv.FormatUint(uint64(n.Nr), 10), arch
 }
 
 // texts is the mask of the arguments that point to texts.
 func texts(n launcher.Notification) (mask uint8) {
-	name, _, _ := callName(n)
+	name, _ := callName(n)
 	kinds, _ := syscalls.ArgumentKinds(name)
 	for i, kind := range kinds {
 		if kind == syscalls.Text || kind == syscalls.TextSize {
@@ -243,7 +247,7 @@ func (r *liveReports) whenDenied(d launcher.Denied) {
 }
 
 func (r *liveReports) describe(d launcher.Denied) *liveReport {
-	name, arch, _ := callName(d.Notification)
+	name, arch := callName(d.Notification)
 	v, _ := r.verdict(d.Notification)
 	one := &liveReport{
 		Time: time.Now().UTC(), Call: name, Args: arguments(d, name, arch), Arch: arch.String(), Number: d.Nr, By: "filter",
@@ -256,7 +260,7 @@ func (r *liveReports) describe(d launcher.Denied) *liveReport {
 		one.Passed = r.complain
 	}
 	one.Verdict = v.String()
-	if v.Action() == unix.SECCOMP_RET_ERRNO && !one.Passed {
+	if fails(v) && !one.Passed {
 		one.Errno = unix.ErrnoName(unix.Errno(v.Effect().Data()))
 	}
 	return one

@@ -121,7 +121,8 @@ func TestExplainEveryCall(t *testing.T) {
 			}
 			target, err := seccomp.HostTarget([]string{
 				"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-				"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"})
+				"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -276,13 +277,10 @@ func TestExplainTerminal(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lines")
 	term := newTerminal(t, "--explain-to", file, "-it", "debian", "sh", "-c", "mount -t tmpfs none /mnt; echo denied-now; read x; echo last-$x")
 	term.wait("denied-now")
-	deadline := time.Now().Add(10 * time.Second)
-	for data, _ := os.ReadFile(file); !bytes.Contains(data, []byte(`"call":"mount"`)); data, _ = os.ReadFile(file) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no line while the container runs: %s", data)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "a line while the container runs", func() bool {
+		data, _ := os.ReadFile(file)
+		return bytes.Contains(data, []byte(`"call":"mount"`))
+	})
 	if strings.Contains(term.text(), "minirun:") {
 		t.Errorf("%q", term.text())
 	}
@@ -330,6 +328,15 @@ func TestComplain(t *testing.T) {
 	_, stderr, status := explained(t, "--complain", "debian", "perl", "-e", fmt.Sprintf(`syscall(%d, 0, 0); exit $!`, unix.SYS_CLONE3))
 	if status != int(unix.ENOSYS) {
 		t.Errorf("clone3: status %d %s", status, stderr)
+	}
+}
+
+// dump --against knows a filter that --explain has changed.
+func TestExplainDump(t *testing.T) {
+	l := launch(t, []string{"--explain"}, "sh", "-c", "echo ready; exec sleep 600")
+	out, err := minirun(t, "seccomp", "dump", "--against", "default", strconv.Itoa(l.pid1)).CombinedOutput()
+	if err != nil || string(out) != "filter 1 of 1 is that of default, as --explain changes it\n" {
+		t.Errorf("%s, %v", out, err)
 	}
 }
 

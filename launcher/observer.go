@@ -149,11 +149,11 @@ func (w *observer) run() error {
 // its process was killed or a signal interrupted it, is normal (ENOENT).
 func (w *observer) answer(listener uintptr) error {
 	var n seccompNotif
-	switch err := ioctl(listener, notifRecv, unsafe.Pointer(&n)); err {
-	case nil:
-	case unix.ENOENT, unix.EINTR:
+	err := ioctl(listener, notifRecv, unsafe.Pointer(&n))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) {
 		return nil
-	default:
+	}
+	if err != nil {
 		return fmt.Errorf("receive a seccomp notification: %w", err)
 	}
 	d := Denied{Notification: Notification{TID: int(n.pid), Nr: uint32(n.nr), Arch: n.arch, IP: n.ip, Args: n.args}}
