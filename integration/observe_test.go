@@ -28,7 +28,7 @@ import (
 func testProgram(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("gcc", "-O1", "-Wall", "-static", "-o", filepath.Join(dir, name), filepath.Join("testdata", "observe", name+".c")).CombinedOutput()
+	out, err := exec.Command(testenv.Program(t, "gcc"), "-O1", "-Wall", "-static", "-o", filepath.Join(dir, name), filepath.Join("testdata", "observe", name+".c")).CombinedOutput()
 	if err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
@@ -300,6 +300,34 @@ func TestExplainManyProcesses(t *testing.T) {
 	_, stderr, status := explained(t, "--explain", "-v", dir+":/p:ro", "debian", "sh", "-c", "i=0; while [ $i -lt 2000 ]; do /p/repeat 1 & i=$((i+1)); done; wait")
 	if status != 0 || strings.Count(stderr, "denied:") != 1 || !strings.Contains(stderr, "2000 times in all: acct by repeat\n") {
 		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// What cannot be observed is refused, or said, before anything is made.
+func TestExplainRefused(t *testing.T) {
+	notify := filepath.Join(t.TempDir(), "notify.json")
+	if err := os.WriteFile(notify, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_NOTIFY"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "lines")
+	for _, test := range []struct {
+		flags  []string
+		status int
+		want   string
+	}{
+		{[]string{"--explain", "--seccomp", notify}, 125, "SCMP_ACT_NOTIFY needs a listener"},
+		{[]string{"--complain", "--seccomp", "unconfined"}, 125, "--complain: the container has no filter"},
+		{[]string{"--explain-to", file, "--privileged"}, 125, "--explain-to: the container has no filter"},
+		{[]string{"--explain", "--seccomp", "unconfined"}, 0, "minirun: warning: --explain: the container has no filter"},
+		{[]string{"--explain-to", filepath.Join(file, "x")}, 125, "--explain-to " + filepath.Join(file, "x") + ": no such file"},
+	} {
+		_, stderr, status := explained(t, append(test.flags, "debian", "true")...)
+		if status != test.status || !strings.Contains(stderr, test.want) {
+			t.Errorf("%q: status %d: %s", test.flags, status, stderr)
+		}
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a launch that was refused made the file")
 	}
 }
 

@@ -17,8 +17,6 @@ type Caller struct {
 	Exe  string // the executable's path in the container, "" when that cannot be read
 	PID  int    // of the process, as the container sees it
 	Host int    // of the process, as the launcher sees it
-
-	Effective, Bounding uint64 // the thread's capability sets
 }
 
 // CallerText is a text that an argument points to, up to its NUL byte.
@@ -68,8 +66,6 @@ func (r *callerReader) read(n Notification, texts uint8) (Caller, [6]*CallerText
 			c.Host, _ = strconv.Atoi(pids[0])
 			c.PID, _ = strconv.Atoi(pids[min(r.level, len(pids)-1)])
 		}
-		c.Effective, _ = strconv.ParseUint(statusLine(status, "CapEff"), 16, 64)
-		c.Bounding, _ = strconv.ParseUint(statusLine(status, "CapBnd"), 16, 64)
 	}
 	if comm, err := os.ReadFile(proc + "/comm"); err == nil {
 		c.Comm = strings.TrimSuffix(string(comm), "\n")
