@@ -34,6 +34,7 @@ type underProgram struct {
 	Volume  string
 	Args    []string
 	Answer  bool // one notification, by answerOne
+	Kill    bool // whoever makes a call that is notified, by killCallers
 }
 
 // launchChild reads an underProgram from standard input and launches it.
@@ -87,6 +88,9 @@ func launchChild() error {
 		return errors.Join(err, overlay.Unmount())
 	}
 	o := launcher.Options{Spec: described, Filter: u.Program, FilterFlags: u.Flags, Stdout: os.Stdout, Stderr: os.Stderr}
+	if u.Kill {
+		o.Observe = killCallers()
+	}
 	if u.Answer {
 		o.Listener = answerOne
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
@@ -328,6 +330,45 @@ func TestExplainRefused(t *testing.T) {
 	}
 	if _, err := os.Stat(file); err == nil {
 		t.Error("a launch that was refused made the file")
+	}
+}
+
+// killCallers kills each caller before it is looked at.
+func killCallers() *launcher.Observation {
+	return &launcher.Observation{
+		Judge: func(n launcher.Notification) launcher.Answer {
+			_ = unix.Kill(n.TID, unix.SIGKILL)
+			for {
+				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.TID))
+				if err != nil || bytes.Contains(stat, []byte(") Z ")) {
+					return launcher.Answer{Errno: unix.EPERM, Report: true, Texts: 1}
+				}
+				runtime.Gosched()
+			}
+		},
+		WhenDenied: func(d launcher.Denied) {
+			fmt.Fprintf(os.Stderr, "denied %d to %+v %v\n", d.Nr, d.Caller, d.Texts[0])
+		},
+	}
+}
+
+// Nothing is said about a caller that has been killed meanwhile: its number may be another's.
+func TestExplainKilledCaller(t *testing.T) {
+	u := underProgram{
+		Name: containerName(t), Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"), Volume: t.TempDir() + ":/made", Kill: true,
+		Args: []string{"sh", "-c", "ln -s a /b; echo status $?"},
+	}
+	input, err := json.Marshal(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := child(t, "launch")
+	cmd.Stdin = bytes.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	want := fmt.Sprintf("denied %d to %+v <nil>\n", unix.SYS_SYMLINKAT, launcher.Caller{})
+	if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "status 137\n") {
+		t.Errorf("%v: %s, want %s", err, out, want)
 	}
 }
 
