@@ -149,6 +149,11 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
+	relay, err := launcher.NewRelay()
+	if err != nil {
+		return err
+	}
+	defer relay.Stop() // when all is removed
 	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
 	if err != nil {
 		return err
@@ -178,7 +183,7 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if err != nil {
 		return err
 	}
-	code, err := container.Run(o)
+	code, err := container.Run(o, relay)
 	if err != nil {
 		return errors.Join(err, removeID())
 	}

@@ -94,7 +94,12 @@ func launchChild() error {
 	if u.Answer {
 		o.Listener = answerOne
 	}
-	status, err := c.Run(o)
+	relay, err := launcher.NewRelay()
+	if err != nil {
+		return errors.Join(err, overlay.Unmount())
+	}
+	defer relay.Stop()
+	status, err := c.Run(o, relay)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("status %d", status)
 	}

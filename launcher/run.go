@@ -1,20 +1,21 @@
 package launcher
 
+import "time"
+
 // Run creates the container, starts it and waits for its end. The status is the
 // command's own, or 128+n when signal n ended it. When the container did not start
 // the error is an [Error] with the status to end with. A terminal has its mode back
 // when Run returns. The caller deletes the container.
 //
-// Signals that reach the caller while Run runs go to the container's PID 1; see
-// [signals]. Before there is one they end the start.
-func (c *Container) Run(o Options) (status int, err error) {
-	sigs, err := catchSignals()
-	if err != nil {
-		return 0, err
-	}
-	defer sigs.stop()
+// The relay's signals go to the container's PID 1. Those that came before there is
+// one end the start.
+func (c *Container) Run(o Options, sigs *Relay) (status int, err error) {
 	err = c.Create(o)
-	if n := sigs.pendingEnd(); n != 0 { // at a terminal init has got the signal too: err is of that
+	var wait time.Duration
+	if err != nil {
+		wait = 50 * time.Millisecond // at a terminal init has got the signal too, and err may be of that
+	}
+	if n := sigs.pendingEnd(wait); n != 0 {
 		return 128 + n, c.stop()
 	}
 	if err != nil {

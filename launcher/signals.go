@@ -18,38 +18,41 @@ import (
 	"github.com/minirun/minirun/launcher/spec"
 )
 
-// signals passes what reaches the launcher on to the container's PID 1, as
+// Relay passes what reaches the launcher on to the container's PID 1, as
 // `docker run` does: every signal that can be caught, except SIGCHLD and SIGPIPE,
 // which are about the launcher itself, and those that the Go runtime needs. PID
 // 1 has Linux's protection: a signal that it has no handler for does nothing
 // (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: PID 1
 // gets the image's STOPSIGNAL instead, where there is one.
 //
-// The signals are the process's: one of these may be in use at a time.
-type signals struct {
+// A relay is meant to be there for the whole of a launch: before there is a PID 1, a
+// signal that asks for the end ends the start, and once PID 1 has ended, signals do
+// nothing, so that what the launch has made is always removed. The signals are the
+// process's: one relay may be in use at a time.
+type Relay struct {
 	ch    chan unix.Signal
-	kept  bool             // stop leaves the signals caught: they do nothing then
 	ended chan unix.Signal // one that asks for the end of a container that has ended
 	// killedBy is the signal that ended the container though it was not passed on, or 0.
 	killedBy atomic.Int32
 }
 
-func catchSignals() (*signals, error) {
+// NewRelay catches the signals, until [Relay.Stop].
+func NewRelay() (*Relay, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	s := &signals{ch: make(chan unix.Signal, 128), ended: make(chan unix.Signal, 1)}
+	s := &Relay{ch: make(chan unix.Signal, 128), ended: make(chan unix.Signal, 1)}
 	go s.read(os.NewFile(uintptr(pipe[0]), "signals"))
 	if errno := C.signals_catch(C.int(pipe[1])); errno != 0 {
-		s.stop()
+		s.Stop()
 		return nil, os.NewSyscallError("sigaction", unix.Errno(errno))
 	}
 	return s, nil
 }
 
 // read turns the handler's bytes into values.
-func (s *signals) read(r *os.File) {
+func (s *Relay) read(r *os.File) {
 	numbers := make([]byte, 128)
 	for {
 		n, err := r.Read(numbers)
@@ -64,10 +67,9 @@ func (s *signals) read(r *os.File) {
 
 // outcome is what a launch ends with: status and err, unless a signal or ^C has ended
 // the container without being passed on.
-func (s *signals) outcome(i *interrupts, status int, err error) (int, error) {
+func (s *Relay) outcome(i *interrupts, status int, err error) (int, error) {
 	if i.done() {
 		i.report()
-		s.kept = true // the user may not have let go of ^C, and there is something to clean up
 	}
 	if sig := s.killedBy.Load(); sig != 0 {
 		return 128 + int(sig), nil
@@ -75,26 +77,31 @@ func (s *signals) outcome(i *interrupts, status int, err error) (int, error) {
 	return status, err
 }
 
-// stop restores the dispositions of all signals. The pipe stays open: on another
+// Stop restores the dispositions of all signals. The pipe stays open: on another
 // thread the handler may still be at it, and must not write to what has got its
 // number next.
-func (s *signals) stop() {
-	if !s.kept {
-		C.signals_release()
-	}
+func (s *Relay) Stop() {
+	C.signals_release()
 }
 
 // pendingEnd takes the signals that came before there was a container to send
-// them to. It returns the number of one that asks for the end, else 0.
-func (s *signals) pendingEnd() int {
+// them to. It returns the number of one that asks for the end, else 0. For one that
+// may be on its way it waits.
+func (s *Relay) pendingEnd(wait time.Duration) int {
+	over := time.After(wait)
 	for {
+		var sig unix.Signal
 		select {
-		case sig := <-s.ch:
-			if asksForEnd(sig) {
-				return int(sig)
-			}
+		case sig = <-s.ch:
 		default:
-			return 0
+			select {
+			case sig = <-s.ch:
+			case <-over:
+				return 0
+			}
+		}
+		if asksForEnd(sig) {
+			return int(sig)
 		}
 	}
 }
@@ -116,7 +123,7 @@ func stopSignal(s *specs.Spec) unix.Signal {
 // terminal's size is made known by setting the container's. A signal that comes
 // when PID 1 has ended is for the launcher, which may still be waiting for a reader
 // of its output.
-func (s *signals) forward(init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) {
+func (s *Relay) forward(init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) {
 	for sig := range s.ch {
 		passed := sig
 		switch sig {

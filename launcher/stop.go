@@ -10,7 +10,7 @@ import (
 
 // send passes the signal got on to PID 1, as the signal passed, unless the flags
 // keep it back. After SIGTERM they may set a time for SIGKILL.
-func (s *signals) send(init *initProcess, passed, got unix.Signal, p config.Signals) error {
+func (s *Relay) send(init *initProcess, passed, got unix.Signal, p config.Signals) error {
 	switch {
 	case p.Keep && !asksForEnd(got):
 		return nil

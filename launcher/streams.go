@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
@@ -108,6 +110,10 @@ func (s *streams) started() error {
 	return nil
 }
 
+// lastOutput is the time for output that is on its way when a signal comes: that may
+// be the signal which has ended the container.
+const lastOutput = time.Second
+
 // drain is called when no process of the container is left. It returns when all
 // that they wrote has been passed on, or a signal comes: whoever reads the
 // output may take as long as they like.
@@ -125,7 +131,11 @@ func (s *streams) drain(stop <-chan unix.Signal) error {
 	}()
 	select {
 	case sig := <-stop:
-		return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
+		select {
+		case <-time.After(lastOutput):
+			return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
+		case <-done:
+		}
 	case <-done:
 	}
 	for _, out := range s.outputs {

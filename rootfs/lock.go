@@ -81,6 +81,9 @@ func (s *Store) newWorkDir() (*workDir, error) {
 	}
 	defer unlock()
 	s.sweep()
+	if err := os.MkdirAll(s.path("tmp"), 0o700); err != nil { // a copied store may lack it
+		return nil, err
+	}
 	path, err := os.MkdirTemp(s.path("tmp"), "")
 	if err != nil {
 		return nil, err

@@ -274,6 +274,9 @@ func TestAddTwiceAtOnce(t *testing.T) {
 	if err != nil || path.AppendImage(testImage(t, here, "a", "b")) != nil {
 		t.Fatal(err)
 	}
+	if err := os.Remove(s.path("tmp")); err != nil { // as in a copy of a store without what is unfinished
+		t.Fatal(err)
+	}
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
