@@ -13,6 +13,9 @@ import (
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
+// edited follows the name of a profile that flags have edited.
+const edited = " (edited)"
+
 // setFilter sets the filter of o to the named profile, edited as the flags say and
 // compiled for the capabilities, or to the program of an earlier start. With --explain and
 // its like it returns what reports the denied calls, else nil.
@@ -33,11 +36,11 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		return nil, err
 	}
 	if len(changes) > 0 {
-		edited, err := profile.Edit(changes)
+		text, err := profile.Edit(changes)
 		if err != nil {
 			return nil, err
 		}
-		if profile, err = seccomp.Parse(name+" (edited)", edited); err != nil {
+		if profile, err = seccomp.Parse(name+edited, text); err != nil {
 			return nil, err
 		}
 	}

@@ -50,7 +50,13 @@ func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanatio
 	if err != nil {
 		return explanation{}, err
 	}
-	return inWords(x, r.policy.Profile.File), nil
+	worded := inWords(x, r.policy.Profile.File)
+	for i := range worded.Changes {
+		if c := &worded.Changes[i]; c.Kind == analyze.RemedyEdit && strings.HasSuffix(r.policy.Profile.File, edited) {
+			c.How = "--seccomp-allow " + one.Call // there is no file to edit
+		}
+	}
+	return worded, nil
 }
 
 // block is a report as standard error has it.

@@ -68,6 +68,13 @@ func TestExplainLive(t *testing.T) {
 	if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "minirun: denied: mount(") {
 		t.Errorf("MINIRUN_EXPLAIN=1: %s", out)
 	}
+	edited := []string{"--explain", "--seccomp-deny", "@chown"} // by flags: there is no file to edit
+	if _, stderr, _ := explained(t, append(edited, "debian", "hostname", "web")...); !strings.Contains(stderr, " --seccomp-allow sethostname\n") {
+		t.Errorf("%s", stderr)
+	}
+	if _, stderr, _ := explained(t, append(edited, "--seccomp-allow", "sethostname", "debian", "hostname", "web")...); strings.Contains(stderr, "minirun") {
+		t.Errorf("the remedy does not help: %s", stderr)
+	}
 	if _, stderr, status := explained(t, "--explain", "debian", "true"); stderr != "" || status != 0 {
 		t.Errorf("nothing was denied: %q", stderr)
 	}
