@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // twoImages makes a store with two images that share a layer.
@@ -255,9 +257,7 @@ func TestRemoveDeepLayer(t *testing.T) {
 
 // Removal needs no space on a disk that has none.
 func TestRemoveFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a tmpfs needs root")
-	}
+	testenv.Root(t)
 	tar := write(t, filepath.Join(t.TempDir(), "x.tar"), makeTar(t, file("one", strings.Repeat("x", 1<<20))))
 	command := childCommand(t, "full disk", [2]string{t.TempDir(), tar})
 	command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -371,9 +372,7 @@ func FuzzEdit(f *testing.F) {
 // rule of its own. Whatever the call, that leaves a profile whose other rules are
 // as they were.
 func TestGuideRecipe(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("needs jq")
-	}
+	testenv.Program(t, "jq")
 	base, err := seccomp.Parse(profiles.DefaultName, profiles.Default())
 	if err != nil {
 		t.Fatal(err)
