@@ -39,7 +39,7 @@ func TestFolderForFile(t *testing.T) {
 	}
 	cmd := minirun(t, "--name", name, "dir:"+image, "true")
 	out, _ := cmd.CombinedOutput()
-	const want = "minirun: mount /etc/hosts: is a directory\nhint: the container's own file goes there: mend what the image has in its place\n"
+	const want = "minirun: mount /etc/hosts: is a directory\nhint: the container's own file goes there: fix what the image has in its place\n"
 	if status := cmd.ProcessState.ExitCode(); status != 125 || string(out) != want {
 		t.Errorf("status %d: %q, want %q", status, out, want)
 	}
