@@ -79,7 +79,8 @@ race: ## unit tests under the race detector, except for one of peak memory
 cover: ## coverage of unit and integration tests together
 	rm -rf build/cover && mkdir -p build/cover/unit build/cover/integration
 	go build -cover -coverpkg=./... -trimpath -ldflags "$(LDFLAGS)" -o build/cover/minirun .
-	go test -cover -coverpkg=./... $$(go list ./... | grep -v /integration) -args -test.gocoverdir=$(CURDIR)/build/cover/unit >/dev/null
+	go test -cover -coverpkg=./... $$(go list ./... | grep -v /integration) -args -test.gocoverdir=$(CURDIR)/build/cover/unit \
+	  >build/cover/unit.log || { cat build/cover/unit.log; exit 1; }
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" GOCOVERDIR=$(CURDIR)/build/cover/integration \
 	  MINIRUN_TEST_BINARY=$(CURDIR)/build/cover/minirun go test -count=1 ./integration
 	go tool covdata percent -i=build/cover/unit,build/cover/integration
