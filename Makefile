@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all \
+.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -51,6 +51,9 @@ build: ## build ./minirun
 
 deps: ## install what building, testing and linting need (apt)
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
+
+docker-deps: ## install a dockerd to compare with (apt); where systemd runs, it starts
+	$(call apt,docker.io)
 
 build-deps:
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))

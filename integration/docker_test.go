@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // asDocker are flags with which minirun's containers look the same inside as Docker's.
@@ -95,9 +97,8 @@ func comparableReport(report string) []string {
 // image debian, and returns its address.
 func startDockerd(t *testing.T) (host string) {
 	t.Helper()
-	if _, err := exec.LookPath("dockerd"); err != nil {
-		t.Skip("no dockerd is installed (Debian: docker.io)")
-	}
+	_, err := exec.LookPath("dockerd")
+	testenv.Need(t, "dockerd ('make docker-deps' installs it)", err == nil)
 	dir := t.TempDir()
 	host = "unix://" + filepath.Join(dir, "sock")
 	log, err := os.Create(filepath.Join(dir, "log"))
