@@ -153,7 +153,12 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if err != nil {
 		return err
 	}
-	defer relay.Stop() // when all is removed
+	ran := false
+	defer func() { // when all is removed
+		if !ran { // else a late signal must not change the status
+			relay.Stop()
+		}
+	}()
 	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
 	if err != nil {
 		return err
@@ -187,6 +192,7 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if err != nil {
 		return errors.Join(err, removeID())
 	}
+	ran = true
 	if code != 0 {
 		return status(code)
 	}

@@ -73,6 +73,24 @@ func TestTerminateWhileOutputWaits(t *testing.T) {
 	wantNothing(t, c)
 }
 
+// Signals that come while a launch ends, or after it, do not change its status.
+func TestSignalsAtTheEnd(t *testing.T) {
+	for range 10 {
+		c := launch(t, nil, "sh", "-c", `trap "" HUP; trap "exit 7" USR1; echo ready; while :; do sleep 0.01; done`)
+		if err := c.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the launcher ends", func() bool {
+			for range 1000 { // without a pause: the moment is short
+				_ = c.Process.Signal(syscall.SIGHUP) // it may have ended
+			}
+			return zombie(c.Process.Pid)
+		})
+		wantStatus(t, c.Cmd, 7)
+		wantNothing(t, c)
+	}
+}
+
 // The third ^C within a second kills a PID 1 that ignores it.
 func TestThirdInterrupt(t *testing.T) {
 	for name, flags := range map[string][]string{"terminal": {"-it"}, "pipes": {"-i"}} {
