@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp/bpf"
 )
 
 // version is set by the linker (see Makefile).
@@ -256,6 +257,10 @@ func (a *app) exitCode(err error) int {
 		return int(s)
 	}
 	a.ui.error(err)
+	var intricate *bpf.IntricateError
+	if errors.As(err, &intricate) {
+		return 2 // there is no answer; 1 is the answer no
+	}
 	var coder interface{ ExitCode() int }
 	var child *exec.ExitError // the status of some program that minirun ran is not minirun's
 	if errors.As(err, &coder) && (!errors.As(err, &child) || coder != child) {

@@ -9,6 +9,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/spelling"
 )
 
@@ -16,7 +17,6 @@ import (
 type usageError struct{ message, hint string }
 
 func (e *usageError) Error() string { return e.message }
-func (e *usageError) Hint() string  { return e.hint }
 func (e *usageError) ExitCode() int { return 125 }
 
 // onUsageError rewords the errors that cli v2 still finds, in flags' values.
@@ -46,7 +46,7 @@ func checkArgs(c *ucli.Context, least, most int) error {
 func misplacedFlag(words []string, err error) error {
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) && coded.ExitCode() == 127 && len(words) > 1 && strings.HasPrefix(words[1], "-") {
-		return &hintedError{err, "minirun's own flags come before the image: minirun [FLAGS] " + words[0]}
+		return hint.With(err, "minirun's own flags come before the image: minirun [FLAGS] "+words[0])
 	}
 	return err
 }
@@ -125,28 +125,18 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 // withUsage adds a hint that says what the flag takes to an error that starts with
 // a flag, unless it has a hint already.
 func withUsage(verb *ucli.Command, err error) error {
-	var hinter interface{ Hint() string }
-	if err == nil || errors.As(err, &hinter) && hinter.Hint() != "" {
+	if err == nil || hintOf(err) != "" {
 		return err
 	}
 	for _, f := range verb.Flags {
 		given := "--" + f.Names()[0]
 		rest, found := strings.CutPrefix(err.Error(), given)
 		if value, _ := placeholder(f.(ucli.DocGenerationFlag)); found && value != "" && strings.IndexAny(rest, " :=") == 0 {
-			return &hintedError{err, "write " + given + " " + value}
+			return hint.With(err, "write "+given+" "+value)
 		}
 	}
 	return err
 }
-
-// hintedError adds a hint to an error.
-type hintedError struct {
-	error
-	hint string
-}
-
-func (e *hintedError) Unwrap() error { return e.error }
-func (e *hintedError) Hint() string  { return e.hint }
 
 // helpFor reads what follows `help`: a verb and its subcommand, or nothing.
 func helpFor(app *ucli.App, words []string) (*arranged, error) {

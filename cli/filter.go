@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
@@ -36,7 +37,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		return nil, err
 	}
 	if len(changes) > 0 {
-		text, err := profile.Edit(changes)
+		text, err := edit(profile, changes, "seccomp-")
 		if err != nil {
 			return nil, err
 		}
@@ -61,7 +62,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		return nil, &usageError{name + ": SCMP_ACT_NOTIFY needs a listener, which this version does not have", "use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
 	}
 	if err := compile.CheckLaunch(program); err != nil {
-		return nil, &hintedError{fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides"}
+		return nil, hint.With(fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides")
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	if err := launcher.CheckFilters(); err != nil {

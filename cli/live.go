@@ -12,6 +12,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -97,7 +98,7 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to}
 	observed, err := program.Observed(r.asks)
 	if err != nil {
-		return nil, &hintedError{fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), "leave out --explain, --explain-to and --complain"}
+		return nil, hint.With(fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), "leave out --explain, --explain-to and --complain")
 	}
 	flags, err := launcher.ObservationFlags()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
@@ -28,7 +29,7 @@ func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	}
 	profile, err := seccomp.Parse(name, data)
 	if err != nil && hintOf(err) == "" {
-		return nil, &hintedError{err, "'minirun seccomp edit' prints Docker's default profile, as an example of the format"}
+		return nil, hint.With(err, "'minirun seccomp edit' prints Docker's default profile, as an example of the format")
 	}
 	if err != nil {
 		return nil, err
@@ -50,9 +51,9 @@ func (a *app) warnOfRemarks(p *seccomp.Profile) {
 
 // readProfile reads a file, but no more than shows that it is too large for a
 // profile.
-func readProfile(name, hint string) ([]byte, error) {
+func readProfile(name, help string) ([]byte, error) {
 	if name == "" {
-		return nil, &usageError{"seccomp profile: the name is empty", hint}
+		return nil, &usageError{"seccomp profile: the name is empty", help}
 	}
 	f, err := os.Open(name)
 	var data []byte
@@ -63,7 +64,7 @@ func readProfile(name, hint string) ([]byte, error) {
 	if err != nil {
 		wrong := fileError("seccomp profile", name, err)
 		if !errors.Is(err, os.ErrPermission) {
-			wrong.hint = hint
+			wrong.hint = help
 		}
 		return nil, wrong
 	}
@@ -152,4 +153,13 @@ func edits(c *ucli.Context, prefix string) ([]seccomp.Edit, error) {
 		}
 	}
 	return all, nil
+}
+
+// edit returns the text of a profile with the changes of [edits].
+func edit(p *seccomp.Profile, changes []seccomp.Edit, prefix string) ([]byte, error) {
+	text, err := p.Edit(changes)
+	if errors.Is(err, seccomp.ErrFlatGate) {
+		return nil, hint.With(err, "use --"+prefix+"allow or --"+prefix+"deny")
+	}
+	return text, err
 }

@@ -36,7 +36,7 @@ comments included. The profile is written to standard output:
 			if err != nil {
 				return err
 			}
-			edited, err := profile.Edit(changes)
+			edited, err := edit(profile, changes, "")
 			if err != nil {
 				return err
 			}

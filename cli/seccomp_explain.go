@@ -10,6 +10,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
@@ -73,7 +74,7 @@ func explainText(e *analyze.Explainer, text string) ([]explanation, error) {
 		var missing *analyze.NoCallError
 		if errors.As(err, &missing) {
 			if arch, ok := missing.Elsewhere(); ok {
-				err = &hintedError{err, fmt.Sprintf("%s has it: --arch %s", arch, arch)}
+				err = hint.With(err, fmt.Sprintf("%s has it: --arch %s", arch, arch))
 			}
 		}
 		if err != nil {
@@ -106,28 +107,20 @@ func (u unknownCalls) Lines() []string {
 	var all []string
 	for _, err := range u {
 		line := err.Error()
-		if hint := hintOf(err); len(u) > 1 && hint != "" {
-			line += " (" + hint + ")"
+		if len(u) > 1 {
+			line = withHint(line, hintOf(err))
 		}
 		all = append(all, line)
 	}
 	return all
 }
 
-// Hint returns the hint of a single error.
-func (u unknownCalls) Hint() string {
+// Unwrap returns a single error; several have their hints in their lines.
+func (u unknownCalls) Unwrap() error {
 	if len(u) > 1 {
-		return ""
+		return nil
 	}
-	return hintOf(u[0])
-}
-
-func hintOf(err error) string {
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
-		return hinter.Hint()
-	}
-	return ""
+	return u[0]
 }
 
 func writeExplanations(w io.Writer, all []explanation) {

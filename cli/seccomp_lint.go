@@ -8,6 +8,7 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
@@ -59,19 +60,19 @@ func (a *app) lintAction(c *ucli.Context) error {
 // lintFile returns the findings in a file; with fix, those that remain.
 func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]analyze.Finding, error) {
 	if file == "default" {
-		return analyze.Lint(profiles.DefaultName, profiles.Default(), t) // there is no file to fix
+		return lint(profiles.DefaultName, profiles.Default(), t) // there is no file to fix
 	}
 	data, err := readProfile(file, "give files, or default")
 	if err != nil {
 		return nil, err
 	}
-	findings, err := analyze.Lint(file, data, t)
+	findings, err := lint(file, data, t)
 	if err != nil || !fix {
 		return findings, err
 	}
 	fixed, n, err := analyze.Fix(data, findings)
 	if errors.Is(err, seccomp.ErrYAML) {
-		return nil, &hintedError{err, "make JSON of it by 'minirun seccomp edit --base " + shellWord(file) + "'"}
+		return nil, hint.With(err, "make JSON of it by 'minirun seccomp edit --base "+shellWord(file)+"'")
 	}
 	if err != nil || n == 0 {
 		return findings, err
@@ -80,7 +81,16 @@ func (a *app) lintFile(file string, t seccomp.Target, fix bool) ([]analyze.Findi
 		return nil, err
 	}
 	a.ui.say("%s: %d fixed", file, n)
-	return analyze.Lint(file, fixed, t)
+	return lint(file, fixed, t)
+}
+
+// lint returns the findings of [analyze.Lint], with their fixes in minirun's words.
+func lint(file string, data []byte, t seccomp.Target) ([]analyze.Finding, error) {
+	findings, err := analyze.Lint(file, data, t)
+	for i, f := range findings {
+		findings[i].Fix = problemHint(f.Fix, f.Cause)
+	}
+	return findings, err
 }
 
 func (a *app) writeFindings(all []analyze.Finding, form string) error {

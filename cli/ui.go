@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/term"
+
+	"github.com/minirun/minirun/seccomp"
 )
 
 // ui prints to standard error, in lines of one form:
@@ -62,22 +64,43 @@ const (
 
 // error prints err, with a line for each of the errors that it joins, and its hint.
 func (u *ui) error(err error) {
-	var lines interface{ Lines() []string } // several problems in one error
-	var all []string
-	if errors.As(err, &lines) {
-		all = lines.Lines()
-	} else {
-		for _, e := range listed(err) {
-			all = append(all, e.Error())
-		}
-	}
+	all := errorLines(err)
 	for _, line := range all[:min(len(all), maxLines)] {
 		u.line(red, "minirun:", line)
 	}
 	if more := len(all) - maxLines; more > 0 {
 		u.line(red, "minirun:", fmt.Sprintf("and %d more errors", more))
 	}
-	u.hintOf(err)
+	u.hint(cmp.Or(hintOf(err), errnoHint(err)))
+}
+
+// errorLines returns the lines of an error. Several problems in one file have a line
+// each, with its hint.
+func errorLines(err error) []string {
+	var problems seccomp.Problems
+	var lines interface{ Lines() []string }
+	var all []string
+	switch {
+	case errors.As(err, &problems) && len(problems) > 1:
+		for _, p := range problems {
+			all = append(all, withHint(p.Error(), problemHint(p.Fix, p.Cause)))
+		}
+	case errors.As(err, &lines):
+		all = lines.Lines()
+	default:
+		for _, e := range listed(err) {
+			all = append(all, e.Error())
+		}
+	}
+	return all
+}
+
+// withHint returns a line with its hint in brackets, if it has one.
+func withHint(line, hint string) string {
+	if hint == "" {
+		return line
+	}
+	return line + " (" + hint + ")"
 }
 
 // listed returns the errors that errors.Join has joined into err. An error that
@@ -104,42 +127,7 @@ func (u *ui) warning(err error) {
 	for _, e := range listed(err) {
 		u.warn("%v", e)
 	}
-	u.hintOf(err)
-}
-
-func (u *ui) hintOf(err error) {
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) && hinter.Hint() != "" {
-		u.hint(hinter.Hint())
-		return
-	}
-	u.hint(errnoHint(err))
-}
-
-// errnoHint returns a hint for the errors of system calls that can occur anywhere
-// and depend on the state of the machine.
-func errnoHint(err error) string {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return ""
-	}
-	switch errno {
-	case syscall.ENOSPC, syscall.EDQUOT:
-		return "the disk is full: 'minirun rmi' frees space, --root DIR keeps images and containers elsewhere"
-	case syscall.EROFS:
-		return "the file system is read-only: --root DIR and --run-root DIR keep images and containers elsewhere"
-	case syscall.EMFILE, syscall.ENFILE:
-		return "raise the limit on open files: ulimit -n 1024"
-	case syscall.EACCES, syscall.EPERM:
-		if os.Geteuid() != 0 {
-			return "run it with sudo"
-		}
-	case syscall.ENOMEM:
-		return "free some memory"
-	case syscall.EAGAIN:
-		return "raise the limit on processes (ulimit -u), or end some"
-	}
-	return ""
+	u.hint(cmp.Or(hintOf(err), errnoHint(err)))
 }
 
 // hint prints what the user can do, unless text is empty.

@@ -13,12 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/rootfs"
 )
-
-type hinted struct{ error }
-
-func (hinted) Hint() string { return "do\x07 this" }
 
 type problems []string
 
@@ -44,7 +41,7 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{"one line", fmt.Errorf("run ls: %w", boom), 125, "minirun: run ls: boom\n"},
-		{"a hint", fmt.Errorf("pull: %w", hinted{boom}), 125, "minirun: pull: boom\nhint: do\\a this\n"},
+		{"a hint", fmt.Errorf("pull: %w", hint.With(boom, "do\x07 this")), 125, "minirun: pull: boom\nhint: do\\a this\n"},
 		{"a list", errors.Join(boom, errors.Join(coded{boom}, boom)), 126, "minirun: boom\nminirun: boom\nminirun: boom\n"},
 		{"problems of a file", fmt.Errorf("profile: %w", problems{"a:1:2: x", "a:3:4: y"}), 125, "minirun: a:1:2: x\nminirun: a:3:4: y\n"},
 		{"untrusted lines", errors.New("no \x1b[2Jfile\nhint: rm -rf /"), 125, "minirun: no \\x1b[2Jfile\\nhint: rm -rf /\n"},

@@ -47,7 +47,7 @@ func (p *parser) document(data []byte) *document {
 		p.complain(&node{}, "", "the file is larger than the limit of %d bytes", MaxSize)
 		return nil
 	case strings.TrimSpace(string(data)) == "":
-		p.complain(&node{}, "start from 'minirun seccomp edit'", "the profile is empty")
+		p.complainOf(CauseEmpty, &node{}, "the profile is empty")
 		return nil
 	case isYAML(data):
 		roots, err := parseYAML(p.lines, data)
@@ -93,7 +93,7 @@ func (p *parser) bundle(root *node) *document {
 	linux := p.unique(root, "linux")
 	seccomp := p.unique(linux, "seccomp")
 	if seccomp == nil || seccomp.kind == 'n' {
-		p.complain(root, "say --seccomp unconfined if that is what you want", "the configuration has no linux.seccomp: its container has no filter")
+		p.complainOf(CauseNoFilter, root, "the configuration has no linux.seccomp: its container has no filter")
 		return nil
 	}
 	return &document{form: bundleForm, root: root, body: seccomp}

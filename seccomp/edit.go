@@ -3,6 +3,7 @@ package seccomp
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,13 +33,14 @@ type Edit struct {
 	Names      []string // calls
 }
 
-// EditError reports an edit that is not possible.
+// EditError reports an edit that is not possible. Fix is what to do, or "".
 type EditError struct{ Text, Message, Fix string }
 
-func (e *EditError) Error() string { return e.Text + ": " + e.Message }
+// ErrFlatGate reports a gate for a profile that is a flat list of rules. [Allow] and
+// [Deny] can edit it.
+var ErrFlatGate = errors.New("a gate needs a profile of Docker's format: a runtime is given a flat list")
 
-// Hint says what to do, or is empty.
-func (e *EditError) Hint() string { return e.Fix }
+func (e *EditError) Error() string { return e.Text + ": " + e.Message }
 
 // ParseEdit reads an edit as people write it: calls and @groups separated by commas, for
 // Gate after CAPABILITY=. The error is an [*EditError].
@@ -168,7 +170,7 @@ func (p *Profile) applyEdit(source []byte, e Edit) ([]byte, error) {
 		return nil, err
 	}
 	if e.Action == Gate && d.form != dockerForm {
-		return nil, &EditError{p.File, "a gate needs a profile of Docker's format: a runtime is given a flat list", "use --allow or --deny"}
+		return nil, fmt.Errorf("%s: %w", p.File, ErrFlatGate)
 	}
 	add := p.newRule(e)
 	rules := d.body.member("syscalls")

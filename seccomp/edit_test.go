@@ -190,7 +190,7 @@ func TestParseEditRefused(t *testing.T) {
 	} {
 		_, err := seccomp.ParseEdit(tt.action, tt.text)
 		var e *seccomp.EditError
-		if !errors.As(err, &e) || e.Hint() != tt.hint {
+		if !errors.As(err, &e) || e.Fix != tt.hint {
 			t.Errorf("%s %s: got %v (%+v)", tt.action, tt.text, err, e)
 		}
 	}

@@ -48,8 +48,13 @@ func newParser(file string, data []byte) *parser {
 	return &parser{lines: newLines(file, data), profile: &Profile{File: file, Source: data}}
 }
 
-func (p *parser) complain(n *node, hint, format string, args ...any) {
-	p.problems = append(p.problems, &Problem{p.lines.at(n.offset), fmt.Sprintf(format, args...), hint})
+func (p *parser) complain(n *node, fix, format string, args ...any) {
+	p.problems = append(p.problems, &Problem{Pos: p.lines.at(n.offset), Message: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// complainOf complains of what the caller of [Parse] knows the fix of.
+func (p *parser) complainOf(cause Cause, n *node, format string, args ...any) {
+	p.problems = append(p.problems, &Problem{Pos: p.lines.at(n.offset), Message: fmt.Sprintf(format, args...), Cause: cause})
 }
 
 // object calls read for each member of an object by its key, and complains of unknown
@@ -71,7 +76,7 @@ func (p *parser) object(n *node, what string, read map[string]func(*node)) bool 
 		case read[key] == nil:
 			p.unknown(f, what, slices.Sorted(maps.Keys(read)))
 		case p.form != dockerForm && slices.Contains(dockerKeys, key):
-			p.complain(f.name, "'minirun seccomp show' makes a flat list of a profile of Docker's", "%q in %s: a runtime overlooks it, only Docker's format has it", key, what)
+			p.complainOf(CauseDockerKey, f.name, "%q in %s: a runtime overlooks it, only Docker's format has it", key, what)
 		default:
 			read[key](f.value)
 		}
@@ -112,8 +117,8 @@ func (p *parser) unknown(f field, what string, known []string) {
 	p.complain(f.name, keyword.Suggest(key, known), "unknown key %q in %s", key, what)
 }
 
-func (p *parser) warn(n *node, id, hint, format string, args ...any) {
-	p.profile.Remarks = append(p.profile.Remarks, &Remark{Problem{p.lines.at(n.offset), fmt.Sprintf(format, args...), hint}, id})
+func (p *parser) warn(n *node, id, fix, format string, args ...any) {
+	p.profile.Remarks = append(p.profile.Remarks, &Remark{Problem{Pos: p.lines.at(n.offset), Message: fmt.Sprintf(format, args...), Fix: fix}, id})
 }
 
 func (p *parser) list(n *node, what string, read func(*node)) {
@@ -199,11 +204,12 @@ func (p *parser) readProfile(root *node) {
 	}
 	pr.DefaultErrnoRet = p.errnoByName(pr.DefaultErrnoRet, defaultErrno)
 	if pr.DefaultAction == "" && !root.has("defaultAction") {
-		hint := `the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`
+		const message = "the profile has no defaultAction"
 		if len(root.fields) == 0 && p.form == dockerForm {
-			hint = "Docker takes {} as no filter at all; say --seccomp unconfined if that is what you want"
+			p.complainOf(CauseEmptyObject, root, message)
+		} else {
+			p.complain(root, `the key "defaultAction" is required; SCMP_ACT_ERRNO denies what no rule allows`, message)
 		}
-		p.complain(root, hint, "the profile has no defaultAction")
 	}
 	if architectures != nil && archMap != nil && len(architectures.items) > 0 && len(archMap.items) > 0 {
 		p.complain(archMap, "use one of the two", "both architectures and archMap are given")

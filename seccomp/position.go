@@ -50,19 +50,29 @@ type Problem struct {
 	Pos     Position
 	Message string
 	Fix     string // what to do, or ""
+	Cause   Cause  // what it is, where Fix is empty since that depends on the program; or ""
 }
 
-func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Message }
+// Cause is a kind of problem that the program which reads profiles can say more
+// about: it names its own commands and flags.
+type Cause string
 
-// Hint says what to do, or is empty.
-func (p *Problem) Hint() string { return p.Fix }
+// The causes.
+const (
+	CauseEmpty       Cause = "empty"        // the file is empty
+	CauseEmptyObject Cause = "empty object" // it is {}, which Docker reads as no filter
+	CauseNoFilter    Cause = "no filter"    // it is a runtime's configuration that asks for none
+	CauseDockerKey   Cause = "Docker key"   // it is a flat list with a key of Docker's format
+)
+
+func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Message }
 
 // Problems are all errors in a profile, in the order of the file.
 type Problems []*Problem
 
 func (p Problems) Error() string { return strings.Join(p.Lines(), "\n") }
 
-// Lines returns a line for each problem. When there are several, each has its own hint.
+// Lines returns a line for each problem. When there are several, each has its own fix.
 func (p Problems) Lines() []string {
 	all := make([]string, len(p))
 	for i, problem := range p {
@@ -72,14 +82,6 @@ func (p Problems) Lines() []string {
 		}
 	}
 	return all
-}
-
-// Hint returns the hint of the only problem, or "".
-func (p Problems) Hint() string {
-	if len(p) == 1 {
-		return p[0].Fix
-	}
-	return ""
 }
 
 func (p Problems) sort() {

@@ -39,7 +39,7 @@ func (c CallPattern) Call(a syscalls.Arch) (bpf.Call, bool) {
 	return bpf.NewCall(a, c.Name, c.Args[:]...)
 }
 
-// CallError says why a text is not a call.
+// CallError says why a text is not a call. Fix is what to do, or "".
 type CallError struct {
 	Text, Message, Fix string
 	Offset             int // of the error in Text, in bytes
@@ -51,9 +51,6 @@ func (e *CallError) Error() string {
 	}
 	return e.Text + ": " + e.Message
 }
-
-// Hint says what to do, or is empty.
-func (e *CallError) Hint() string { return e.Fix }
 
 // NoCallError says that an architecture does not have a call.
 type NoCallError struct {

@@ -94,8 +94,8 @@ func TestParseCallErrors(t *testing.T) {
 			t.Errorf("%q: no CallError: %v", before+after, err)
 			continue
 		}
-		if wrong.Error() != tt.message || wrong.Hint() != tt.hint || wrong.Offset != len(before) {
-			t.Errorf("got %q, hint %q, at %d\nwant %q, hint %q, at %d", wrong.Error(), wrong.Hint(), wrong.Offset, tt.message, tt.hint, len(before))
+		if wrong.Error() != tt.message || wrong.Fix != tt.hint || wrong.Offset != len(before) {
+			t.Errorf("got %q, hint %q, at %d\nwant %q, hint %q, at %d", wrong.Error(), wrong.Fix, wrong.Offset, tt.message, tt.hint, len(before))
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestParseCallNumber(t *testing.T) {
 	number, _ := syscalls.Number(host, "mount")
 	_, err := ParseCall(strconv.FormatUint(uint64(number), 10), syscalls.AMD64)
 	var wrong *CallError
-	if !errors.As(err, &wrong) || !strings.Contains(wrong.Hint(), " is mount on "+host.String()) {
+	if !errors.As(err, &wrong) || !strings.Contains(wrong.Fix, " is mount on "+host.String()) {
 		t.Errorf("%v, %+v", err, wrong)
 	}
 }
@@ -150,8 +150,8 @@ func TestParseCallArch(t *testing.T) {
 	} {
 		_, err := ParseCall(text, tt.arch)
 		var wrong *CallError
-		if !errors.As(err, &wrong) || wrong.Hint() != tt.hint {
-			t.Errorf("%s on %s: %v, hint %q; want %q", text, tt.arch, err, wrong.Hint(), tt.hint)
+		if !errors.As(err, &wrong) || wrong.Fix != tt.hint {
+			t.Errorf("%s on %s: %v, hint %q; want %q", text, tt.arch, err, wrong.Fix, tt.hint)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func TestParseCalls(t *testing.T) {
 		}
 	}
 	var wrong *CallError
-	if _, err := ParseCalls("@chwon", syscalls.AMD64); !errors.As(err, &wrong) || wrong.Hint() != "did you mean @chown?" {
+	if _, err := ParseCalls("@chwon", syscalls.AMD64); !errors.As(err, &wrong) || wrong.Fix != "did you mean @chown?" {
 		t.Errorf("%v, %+v", err, wrong)
 	}
 }

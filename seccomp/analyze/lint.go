@@ -33,6 +33,7 @@ type Finding struct {
 	ID       string           `json:"id"` // of LintRules
 	Message  string           `json:"message"`
 	Fix      string           `json:"fix,omitempty"`
+	Cause    seccomp.Cause    `json:"-"` // as in [seccomp.Problem]
 
 	removable bool // what starts at Pos can be removed, which changes no verdict
 	column    int  // of Pos, in UTF-16 code units
@@ -73,7 +74,7 @@ func Lint(file string, data []byte, t seccomp.Target) ([]Finding, error) {
 	switch {
 	case errors.As(err, &problems):
 		for _, one := range problems {
-			l.find(one.Pos, Error, "invalid", one.Fix, "%s", one.Message)
+			l.find(one.Pos, Error, "invalid", one.Fix, "%s", one.Message).Cause = one.Cause
 		}
 	case err != nil:
 		return nil, err

@@ -24,14 +24,6 @@ func (e *IntricateError) Error() string {
 	return "the program is too intricate to say what it does for all arguments: " + e.Why
 }
 
-// Hint says what to do.
-func (e *IntricateError) Hint() string {
-	return "read it: 'minirun seccomp dump PID' prints the filters of a process, 'seccomp show' what a profile gives"
-}
-
-// ExitCode returns the status of a command that has no answer; 1 is for the answer no.
-func (e *IntricateError) ExitCode() int { return 2 }
-
 // Ask runs a question: a function that makes scopes and sets. These are not valid
 // after the question. The error is the function's own, or an [IntricateError].
 func (s *Solver) Ask(question func() error) (err error) {

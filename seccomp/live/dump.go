@@ -26,15 +26,12 @@ import (
 // Error says why a process cannot be read.
 type Error struct {
 	PID int
-	Err error // often an errno: ESRCH when there is no such process, EPERM without the privileges
-	Fix string
+	Err error  // often an errno: ESRCH when there is no such process, EPERM without the privileges
+	Fix string // what to do, or ""
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("process %d: %v", e.PID, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
-
-// Hint says what to do, or is empty.
-func (e *Error) Hint() string { return e.Fix }
 
 // Filters returns the filters of a thread in the order in which they were installed
 // (get_nth_filter of kernel/seccomp.c; ptrace(2) documents the reverse order). For a
@@ -48,7 +45,7 @@ func (e *Error) Hint() string { return e.Fix }
 // PTRACE_SECCOMP_GET_FILTER, Linux 4.4).
 func Filters(tid int) ([]*bpf.Program, error) {
 	fail := func(err error) ([]*bpf.Program, error) {
-		return nil, &Error{tid, err, hint(err)}
+		return nil, &Error{tid, err, fix(err)}
 	}
 	arch, ok := syscalls.Host()
 	if !ok {
@@ -139,7 +136,7 @@ func filtered(tid int) bool {
 func BoundingSet(tid int) ([]string, error) {
 	text, err := statusField(tid, "CapBnd")
 	if err != nil {
-		return nil, &Error{tid, err, hint(err)}
+		return nil, &Error{tid, err, fix(err)}
 	}
 	bits, err := strconv.ParseUint(text, 16, 64)
 	if err != nil {
@@ -171,7 +168,7 @@ func statusField(tid int, name string) (string, error) {
 	return "", fmt.Errorf("/proc/%d/status has no %s", tid, name)
 }
 
-func hint(err error) string {
+func fix(err error) string {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "reading filters needs root, and a process that nobody traces: try sudo"
