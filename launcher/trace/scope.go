@@ -1,0 +1,141 @@
+package trace
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Scope is whose calls programs look at: those of the processes of a container.
+type Scope struct {
+	cgroup   *Map // of one cgroup, or nil
+	dev, ino uint64
+}
+
+// NewScope returns the scope of the container of a process: its cgroup v2, which all its
+// descendants are in, also those in PID namespaces of their own. On a machine without
+// cgroup v2, or where the container has no cgroup of its own there, it is the PID namespace
+// of the process, and [Scope.Complete] reports false.
+func NewScope(pid int) (*Scope, error) {
+	dir, err := cgroupDir(pid)
+	if err == nil {
+		return cgroupScope(dir)
+	}
+	var own, its unix.Stat_t
+	ns := "/proc/" + strconv.Itoa(pid) + "/ns/pid"
+	if err := errors.Join(unix.Stat("/proc/self/ns/pid", &own), unix.Stat(ns, &its)); err != nil {
+		return nil, fmt.Errorf("find the container's PID namespace: %w", err)
+	}
+	if own.Ino == its.Ino {
+		return nil, fmt.Errorf("neither a cgroup nor a PID namespace tells the container from other processes: %w", err)
+	}
+	kernel := uint64(unix.Major(its.Dev))<<20 | uint64(unix.Minor(its.Dev)) // dev_t inside of the kernel
+	return &Scope{dev: kernel, ino: its.Ino}, nil
+}
+
+func cgroupScope(dir string) (*Scope, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	m, err := NewMap(MapOptions{"minirun_cgroup", unix.BPF_MAP_TYPE_CGROUP_ARRAY, 4, 4, 1})
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Update(u32(0), u32(uint32(d.Fd()))); err != nil {
+		return nil, errors.Join(fmt.Errorf("put %s into a BPF map: %w", dir, err), m.Close())
+	}
+	return &Scope{cgroup: m}, nil
+}
+
+// Complete reports whether no process of the container is missed. The others are those
+// that are in a PID namespace inside of the container's.
+func (s *Scope) Complete() bool { return s.cgroup != nil }
+
+// Close gives up the scope. Programs that use it keep it.
+func (s *Scope) Close() error {
+	if s.cgroup == nil {
+		return nil
+	}
+	return s.cgroup.Close()
+}
+
+// Enter returns the instructions that a program starts with: the context is in R6
+// afterwards, and other processes than the scope's have gone to the label outside. It uses
+// the stack up to 8 bytes from its top, and changes R0 to R5.
+func (s *Scope) Enter(outside string) asm.Instructions {
+	if s.cgroup != nil {
+		return asm.Instructions{
+			asm.Mov.Reg(asm.R6, asm.R1),
+			asm.LoadMapPtr(asm.R1, s.cgroup.FD()),
+			asm.Mov.Imm(asm.R2, 0),
+			asm.FnCurrentTaskUnderCgroup.Call(),
+			asm.JNE.Imm(asm.R0, 1, outside),
+		}
+	}
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.LoadImm(asm.R1, int64(s.dev), asm.DWord),
+		asm.LoadImm(asm.R2, int64(s.ino), asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.RFP),
+		asm.Add.Imm(asm.R3, -8), // struct bpf_pidns_info
+		asm.Mov.Imm(asm.R4, 8),
+		asm.FnGetNsCurrentPidTgid.Call(),
+		asm.JNE.Imm(asm.R0, 0, outside),
+	}
+}
+
+// cgroupDir returns the directory of the cgroup v2 of a process, unless this process is
+// in it, too.
+func cgroupDir(pid int) (string, error) {
+	its, err := cgroupPath(strconv.Itoa(pid))
+	if err != nil {
+		return "", err
+	}
+	own, err := cgroupPath("self")
+	if err != nil {
+		return "", err
+	}
+	if its == "/" || strings.HasPrefix(own+"/", its+"/") {
+		return "", errors.New("the container has no cgroup v2 of its own")
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
+	if err != nil {
+		return "", err
+	}
+	for _, m := range mounts {
+		below, err := filepath.Rel(m.Root, its)
+		if err != nil || strings.HasPrefix(below, "..") {
+			continue
+		}
+		dir := filepath.Join(m.Mountpoint, below)
+		if _, err := os.Stat(dir); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("cgroup v2 is not mounted")
+}
+
+// cgroupPath returns the cgroup v2 of a process (cgroups(7)), from the root of the cgroup
+// namespace of this one.
+func cgroupPath(pid string) (string, error) {
+	data, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range bytes.Lines(data) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), "0::"); ok {
+			return path, nil
+		}
+	}
+	return "", errors.New("this machine has no cgroup v2")
+}

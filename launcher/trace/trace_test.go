@@ -1,0 +1,282 @@
+package trace
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+// childVariable makes the test binary the process that is traced.
+const childVariable = "MINIRUN_TRACE_CHILD"
+
+const calls = 1000
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) == "" {
+		os.Exit(m.Run())
+	}
+	fmt.Println("ready")
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		os.Exit(1)
+	}
+	for range calls {
+		_, _, _ = unix.RawSyscall(unix.SYS_GETPRIORITY, 1, 2, 3)
+	}
+	os.Exit(0)
+}
+
+// parked starts the child and returns what lets it go and waits for its end.
+func parked(t *testing.T, attr *syscall.SysProcAttr) (pid int, run func()) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd.SysProcAttr = attr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return cmd.Process.Pid, func() {
+		if _, err := io.WriteString(in, "go\n"); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// ownCgroup makes a cgroup v2 and returns a descriptor of it.
+func ownCgroup(t *testing.T) int {
+	t.Helper()
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err != nil {
+			continue
+		}
+		dir := filepath.Join(mount, fmt.Sprintf("trace-test-%d", os.Getpid()))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			unix.Close(fd)
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		return fd
+	}
+	testenv.Need(t, "cgroup v2", false)
+	return -1
+}
+
+func need(t *testing.T) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("tracing is for amd64")
+	}
+	testenv.Root(t)
+	if err := Supported(); err != nil {
+		testenv.Need(t, "tracing: "+err.Error(), false)
+	}
+}
+
+// Exactly the calls of a process in the scope are seen, from the first to the last, with
+// their arguments, though all processes of the machine go through the program.
+func TestScope(t *testing.T) {
+	need(t)
+	for name, test := range map[string]struct {
+		attr     func() *syscall.SysProcAttr
+		complete bool
+	}{
+		"cgroup":        {func() *syscall.SysProcAttr { return &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: ownCgroup(t)} }, true},
+		"PID namespace": {func() *syscall.SysProcAttr { return &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pid, run := parked(t, test.attr())
+			scope, err := NewScope(pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer scope.Close()
+			if scope.Complete() != test.complete {
+				t.Errorf("complete: %v", scope.Complete())
+			}
+			counts, err := NewMap(MapOptions{"test_counts", unix.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 512})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer counts.Close()
+			ring, err := NewRing("test_ring", 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ring.Close()
+			link, err := RawTracepoint("sys_enter", counting(scope, counts, ring))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer link.Close()
+			stopped, stop, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stopped.Close()
+			var seen atomic.Int32
+			done := make(chan error)
+			go func() {
+				done <- ring.Run(stopped, func(record []byte) {
+					want := Call{Nr: unix.SYS_GETPRIORITY, Args: [6]uint64{1, 2, 3}}
+					got := ReadCall(record, binary.NativeEndian.Uint64(record[RegsSize:]) != 0)
+					if want.IP = got.IP; got != want || want.IP == 0 {
+						t.Errorf("%+v", got)
+					}
+					seen.Add(1)
+				})
+			}()
+			_, _, _ = unix.RawSyscall(unix.SYS_GETPRIORITY, 1, 2, 3) // by a process outside
+			run()
+			stop.Close()
+			if err := <-done; err != nil || seen.Load() != calls {
+				t.Errorf("%d calls were sent, %v", seen.Load(), err)
+			}
+			for nr, want := range map[uint32]uint64{unix.SYS_GETPRIORITY: calls, unix.SYS_EXIT_GROUP: 1, unix.SYS_REBOOT: 0} {
+				if got, err := counts.Count(u32(nr)); got != want || err != nil {
+					t.Errorf("call %d was counted %d times, want %d; %v", nr, got, want, err)
+				}
+			}
+		})
+	}
+}
+
+// counting counts calls, and sends the registers of getpriority.
+func counting(s *Scope, counts *Map, ring *Ring) asm.Instructions {
+	const regs, compat, key = -RegsSize - 16, -16, -8
+	load := append(s.Enter("out"),
+		asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord), // the number
+		asm.StoreMem(asm.RFP, key, asm.R7, asm.Word),
+		asm.LoadMapPtr(asm.R1, counts.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, key),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.Add.Imm(asm.R1, 1),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+		asm.JNE.Imm(asm.R7, unix.SYS_GETPRIORITY, "out"),
+		asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord),
+	)
+	load = append(load, LoadRegs(regs, asm.R8)...)
+	load = append(load, LoadCompat(compat)...)
+	return append(load,
+		asm.StoreMem(asm.RFP, compat, asm.R0, asm.DWord),
+		asm.LoadMapPtr(asm.R1, ring.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, regs),
+		asm.Mov.Imm(asm.R3, RegsSize+8),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+		asm.Return(),
+	)
+}
+
+func TestRefusedProgram(t *testing.T) {
+	need(t)
+	_, err := RawTracepoint("sys_enter", asm.Instructions{asm.Mov.Reg(asm.R0, asm.R7), asm.Return()})
+	if !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "R7 !read_ok") {
+		t.Errorf("%v", err)
+	}
+	_, err = RawTracepoint("no_such_tracepoint", asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})
+	if !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestMapKeys(t *testing.T) {
+	need(t)
+	m, err := NewMap(MapOptions{"test_hash", unix.BPF_MAP_TYPE_HASH, 8, 8, 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if keys, err := m.Keys(); len(keys) != 0 || err != nil {
+		t.Errorf("%v, %v", keys, err)
+	}
+	for n := uint64(1); n <= 3; n++ {
+		if err := m.Update(u64(n), u64(10*n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, err := m.Keys()
+	if err != nil || len(keys) != 3 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	for _, key := range keys {
+		if n, err := m.Count(key); err != nil || n != 10*binary.NativeEndian.Uint64(key) {
+			t.Errorf("%v: %d, %v", key, n, err)
+		}
+	}
+	if err := m.Update(u32(1), u64(1)); err == nil {
+		t.Error("a key of another size is taken")
+	}
+	if _, err := m.Lookup(u64(9)); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFindFunction(t *testing.T) {
+	data, err := os.ReadFile("/sys/kernel/btf/vmlinux")
+	if err != nil {
+		testenv.Need(t, "the kernel's type information", false)
+	}
+	if id, err := findFunction(data, "cap_capable"); err != nil || id == 0 {
+		t.Errorf("%d, %v", id, err)
+	}
+	if _, err := findFunction(data, "cap_capabl"); !errors.Is(err, errBTF) {
+		t.Errorf("part of a name is found: %v", err)
+	}
+}
+
+func FuzzFindFunction(f *testing.F) {
+	small := []byte("\x9f\xeb\x01\x00\x18\x00\x00\x00" + "\x00\x00\x00\x00\x18\x00\x00\x00" + "\x18\x00\x00\x00\x05\x00\x00\x00" +
+		"\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x00" + "\x00fun\x00")
+	f.Add(small)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		id, err := findFunction(data, "fun")
+		if err == nil && id == 0 {
+			t.Error("no type has number 0")
+		}
+	})
+	if id, err := findFunction(small, "fun"); err != nil || id != 2 {
+		f.Errorf("%d, %v", id, err)
+	}
+}
