@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"syscall"
 
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -26,7 +28,58 @@ func hintOf(err error) string {
 	case errors.As(err, &hinter) && hinter.Hint() != "":
 		return hinter.Hint()
 	}
-	return seccompHint(err)
+	return cmp.Or(launchHint(err), seccompHint(err))
+}
+
+// launchHint returns the hint for an error of launcher's, or "".
+func launchHint(err error) string {
+	var failed *launcher.Error
+	var volume *launcher.VolumeError
+	switch {
+	case errors.As(err, &failed) && failed.Cause != 0:
+		return causeHint(failed.Cause)
+	case errors.As(err, &volume):
+		return "a mount of your own takes its place: -v HOST:" + volume.Path + " or --tmpfs " + volume.Path
+	}
+	return ""
+}
+
+func causeHint(cause launcher.Cause) string {
+	switch cause {
+	case launcher.CauseCgroup:
+		return "one that another program has left can be removed with rmdir(1), or choose another --name"
+	case launcher.CauseDevice:
+		return "see --device"
+	case launcher.CauseEnterWorkdir:
+		return "see --workdir and --user"
+	case launcher.CauseHostname:
+		return "a host name has up to 64 characters; see --hostname"
+	case launcher.CauseIgnored:
+		return "press ^C three times within a second to kill the container; with --init the first one ends the command"
+	case launcher.CauseIgnoredTwice:
+		return "--init runs the command under a PID 1 that passes signals on"
+	case launcher.CauseJoinCgroup:
+		return "'minirun doctor' says what this machine has of cgroups"
+	case launcher.CauseKernel:
+		return "run Linux 5.12 or later; 'minirun doctor' says what this kernel lacks"
+	case launcher.CauseLimits:
+		return "see --memory, --cpus and --pids-limit; 'minirun doctor' lists this machine's controllers"
+	case launcher.CauseListener:
+		return "it needs Linux 5.7; leave out --explain and --complain"
+	case launcher.CauseMemory:
+		return "raise --memory"
+	case launcher.CauseNoTerminal:
+		return "leave out -t when input comes from a pipe or file"
+	case launcher.CauseRunRoot:
+		return "choose another directory with --run-root"
+	case launcher.CauseSysctl:
+		return "see --sysctl"
+	case launcher.CauseSystemd:
+		return "--cgroup-manager cgroupfs works without systemd"
+	case launcher.CauseWorkdir:
+		return "see --workdir"
+	}
+	return ""
 }
 
 // seccompHint returns the hint for an error of the packages of seccomp, or "".

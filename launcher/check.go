@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/launcher/config"
 )
@@ -144,7 +145,7 @@ const filterFix = "run a kernel built with CONFIG_SECCOMP=y and CONFIG_SECCOMP_F
 // The error is an [Error].
 func CheckFilters() error {
 	if err := seccompProbe(probeFilter); err != nil {
-		return &Error{Op: "seccomp: filters cannot be installed", Err: err, Help: filterFix}
+		return hint.With(&Error{Op: "seccomp: filters cannot be installed", Err: err}, filterFix)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -53,7 +54,7 @@ type Container struct {
 // container may read what is made for it. dockerd has the same.
 func PrivateMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return &Error{Op: "make a mount namespace", Err: os.NewSyscallError("unshare", err), Help: "launching a container needs root: try sudo"}
+		return hint.With(&Error{Op: "make a mount namespace", Err: os.NewSyscallError("unshare", err)}, "launching a container needs root: try sudo")
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -73,7 +74,7 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	if name == "" {
 		c.state.Name = c.state.ID
 	} else if !isName(name) {
-		return nil, &Error{Op: "--name " + name, Err: errors.New("invalid container name"), Help: "a name is " + namePattern}
+		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
 	parent := filepath.Join(dirs.Root, "containers")
 	if err := os.MkdirAll(parent, 0o711); err != nil {
@@ -115,7 +116,7 @@ func randomID() string {
 func (c *Container) makeDir(parent string) (err error) {
 	c.dir = filepath.Join(parent, c.state.Name)
 	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
-		return &Error{Op: "--name " + c.state.Name, Err: ErrNameInUse, Help: "choose another name, or end that container"}
+		return hint.With(&Error{Op: "--name " + c.state.Name, Err: ErrNameInUse}, "choose another name, or end that container")
 	} else if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/spec"
 )
@@ -29,7 +30,7 @@ func devices(c *config.Config) ([]spec.Device, error) {
 			err = path.Err
 		}
 		if err != nil {
-			return nil, &Error{Op: d.Flag, Err: err, Help: "write HOST[:CONTAINER[:rwm]], for example /dev/fuse"}
+			return nil, hint.With(&Error{Op: d.Flag, Err: err}, "write HOST[:CONTAINER[:rwm]], for example /dev/fuse")
 		}
 		all = append(all, nodes...)
 	}
@@ -113,17 +114,14 @@ func checkCDI(devices []config.CDIDevice) error {
 		if cache.GetDevice(d.Name) != nil {
 			continue
 		}
-		e := &Error{
-			Op: d.Flag, Err: fmt.Errorf("no description in /etc/cdi or /var/run/cdi names %s", d.Name),
-			Help: "the vendor's tool writes one, for example 'nvidia-ctk cdi generate'",
-		}
+		help := "the vendor's tool writes one, for example 'nvidia-ctk cdi generate'"
 		if known := cache.ListDevices(); len(known) > 0 {
-			e.Help = fmt.Sprintf("those that are named are %q", known)
+			help = fmt.Sprintf("those that are named are %q", known)
 		}
 		for file, errs := range cache.GetErrors() {
-			e.Help = fmt.Sprintf("%s: %v", file, errs[0])
+			help = fmt.Sprintf("%s: %v", file, errs[0])
 		}
-		return e
+		return hint.With(&Error{Op: d.Flag, Err: fmt.Errorf("no description in /etc/cdi or /var/run/cdi names %s", d.Name)}, help)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/network"
 )
 
@@ -47,7 +48,7 @@ func (c *Container) mountEtc(spec *specs.Spec, n network.Network) error {
 			continue
 		}
 		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly); err != nil {
-			return &Error{Op: "mount " + target, Err: err, Help: mountHelp(err)}
+			return mountError(target, err)
 		}
 	}
 	return nil
@@ -80,11 +81,13 @@ func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
-func mountHelp(err error) string {
+func mountError(target string, err error) error {
+	e := &Error{Op: "mount " + target, Err: err}
 	if errors.Is(err, unix.ENOSYS) {
-		return "run Linux 5.12 or later; 'minirun doctor' says what this kernel lacks"
+		e.Cause = CauseKernel
+		return e
 	}
-	return "the container's own file goes there: fix what the image has in its place"
+	return hint.With(e, "the container's own file goes there: fix what the image has in its place")
 }
 
 // bindFile mounts a file onto a path in a root, which is followed as if root were

@@ -18,38 +18,45 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/arm"
 )
 
 // execFailed is the error of a command that the kernel did not run, with a hint from
 // its file. Init, whose root and mounts show the file, is still there.
-func execFailed(command *specs.Process, init int, e *arm.Error) *Error {
+func execFailed(command *specs.Process, init int, e *arm.Error) error {
 	failed := &Error{Op: "run " + command.Args[0], Err: e.Errno, Code: StatusNotExecutable}
+	help := ""
 	switch e.Errno {
 	case unix.ENOENT:
 		failed.Code = StatusNotFound
-		failed.Help = "the path is looked up inside the container"
+		help = "the path is looked up inside the container"
 	case unix.E2BIG:
-		failed.Help = "the arguments and the environment are too long together"
+		help = "the arguments and the environment are too long together"
 	case unix.ETXTBSY:
-		failed.Help = "the file is open for writing"
+		help = "the file is open for writing"
 	}
+	return hint.With(failed, cmp.Or(explainExec(command.Cwd, init, e), help))
+}
+
+// explainExec returns what the command's file says about why the kernel did not run
+// it, or "".
+func explainExec(cwd string, init int, e *arm.Error) string {
 	root, err := os.OpenFile("/proc/"+strconv.Itoa(init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return failed
+		return ""
 	}
 	defer root.Close()
 	path := e.Path
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(command.Cwd, path)
+		path = filepath.Join(cwd, path)
 	}
 	x, err := readExecutable(root, path)
 	if err != nil {
-		return failed
+		return ""
 	}
 	const depth = 4 // exec_binprm of fs/exec.c gives ELOOP for more than 5
-	failed.Help = cmp.Or(x.explain(root, e.Errno, depth), failed.Help)
-	return failed
+	return x.explain(root, e.Errno, depth)
 }
 
 // executable is what the kernel looks at to run a file.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Exit statuses of `docker run`.
@@ -20,17 +22,14 @@ const (
 
 // Error is a container that did not start. Its text is `OP: WHY`.
 type Error struct {
-	Op   string // what was to be done
-	Err  error  // why it was not
-	Code int    // exit status; 0 stands for StatusError
-	Help string // what the user can do, or ""
+	Op    string // what was to be done, or the flag of `docker run` that asked for it
+	Err   error  // why it was not
+	Code  int    // exit status; 0 stands for StatusError
+	Cause Cause  // what went wrong, where a hint would have to name flags or verbs; or 0
 }
 
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
-
-// Hint says what the user can do, or is empty.
-func (e *Error) Hint() string { return e.Help }
 
 // ExitCode is the status that minirun ends with.
 func (e *Error) ExitCode() int {
@@ -65,15 +64,14 @@ func startError(command string, err error) error {
 		return stepError(trimmedError(text).Error())
 	}
 	why = strings.TrimPrefix(why, "stat "+command+": ")
-	e := &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotExecutable}
+	e := &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotFound}
 	switch {
 	case strings.Contains(why, "not found in $PATH"):
-		e.Code = StatusNotFound
-		e.Help = "no such command in the image's PATH; 'ls' or an absolute path helps to find it"
+		return hint.With(e, "no such command in the image's PATH; 'ls' or an absolute path helps to find it")
 	case strings.Contains(why, "no such file or directory"):
-		e.Code = StatusNotFound
-		e.Help = "the path is looked up inside the container"
+		return hint.With(e, "the path is looked up inside the container")
 	}
+	e.Code = StatusNotExecutable
 	return e
 }
 

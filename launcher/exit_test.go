@@ -51,10 +51,11 @@ func TestStepError(t *testing.T) {
 		`chdir to cwd ("/root") set in config.json failed: permission denied`:                                                                      "enter the working directory /root: permission denied",
 		`error setting rlimits for ready process: error setting rlimit type 7: operation not permitted`:                                            "--ulimit nofile: operation not permitted",
 		`unable to apply apparmor profile: apparmor failed to apply profile: write fsmount:fscontext:proc/thread-self/attr/exec: invalid argument`: "apply the AppArmor profile: invalid argument",
+		`failed to write sysctl net.ipv4.ip_forward = "x": write fsmount:fscontext:proc/./sys/net/ipv4/ip_forward: invalid argument`:               "set the kernel parameter net/ipv4/ip_forward: invalid argument",
 		`open /proc/sys/kernel/nosuch: no such file or directory`:                                                                                  "set the kernel parameter kernel/nosuch: no such file or directory",
-		`sethostname: invalid argument`:                                                                                                            "set the host name: invalid argument",
-		`container init was OOM-killed (memory limit too low?): read init-p: reset`:                                                                "start container: the memory limit is too low for it",
-		`can't mask path "/s/containers/15e9/root/proc/acpi": invalid argument`:                                                                    `start container: can't mask path "/proc/acpi": invalid argument`,
+		`sethostname: invalid argument`:                                             "set the host name: invalid argument",
+		`container init was OOM-killed (memory limit too low?): read init-p: reset`: "start container: the memory limit is too low for it",
+		`can't mask path "/s/containers/15e9/root/proc/acpi": invalid argument`:     `start container: can't mask path "/proc/acpi": invalid argument`,
 	} {
 		if got := stepError(text); got.Error() != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", text, got.Error(), want)

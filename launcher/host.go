@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/spec"
 )
@@ -51,7 +52,7 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 	}
 	for name := range c.Sysctls {
 		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); errors.Is(err, os.ErrNotExist) {
-			return host, nil, &Error{Op: "--sysctl " + name, Err: errors.New("this kernel has no such parameter"), Help: "'sysctl -a' lists them"}
+			return host, nil, hint.With(&Error{Op: "--sysctl " + name, Err: errors.New("this kernel has no such parameter")}, "'sysctl -a' lists them")
 		}
 	}
 	confinement, warning, err := apparmorProfile(c, readAppArmor())
@@ -85,10 +86,9 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 // checkProcessors refuses more processors than this machine has.
 func checkProcessors(c *config.Config) error {
 	if cpus := c.Limits.CPUs; cpus > int64(runtime.NumCPU())*1e9 {
-		return &Error{
-			Op: fmt.Sprintf("--cpus %g", float64(cpus)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU()),
-			Help: "write how many processors' time, for example 0.5",
-		}
+		return hint.With(
+			&Error{Op: fmt.Sprintf("--cpus %g", float64(cpus)/1e9), Err: fmt.Errorf("more than the %d processors of this machine", runtime.NumCPU())},
+			"write how many processors' time, for example 0.5")
 	}
 	if err := checkSet("--cpuset-cpus", c.Limits.CpusetCPUs, "/sys/devices/system/cpu/online"); err != nil {
 		return err
@@ -128,7 +128,7 @@ func checkReadOnly(m config.Mount) (warning string, err error) {
 	switch {
 	case m.Type != config.Bind || !m.ReadOnly:
 	case m.Recursion == config.RecursionReadOnly:
-		return "", &Error{Op: m.Flag, Err: errors.New("this kernel has no mount_setattr(2)"), Help: "run Linux 5.12 or later"}
+		return "", hint.With(&Error{Op: m.Flag, Err: errors.New("this kernel has no mount_setattr(2)")}, "run Linux 5.12 or later")
 	case m.Recursion == config.RecursionEnabled:
 		return m.Flag + ": read-only, but not what is mounted below it: this kernel has no mount_setattr(2), Linux 5.12", nil
 	}
@@ -154,11 +154,8 @@ func grantable(set, named []string) (granted, lacking []string, err error) {
 		case own.Get(capability.PERMITTED, c) && own.Get(capability.BOUNDING, c):
 			granted = append(granted, name)
 		case slices.Contains(named, name):
-			return nil, nil, &Error{
-				Op:   "--cap-add " + name,
-				Err:  fmt.Errorf("minirun itself does not hold this capability"),
-				Help: "run minirun as root on a host that has it ('capsh --print' shows what there is)",
-			}
+			return nil, nil, hint.With(&Error{Op: "--cap-add " + name, Err: errors.New("minirun itself does not hold this capability")},
+				"run minirun as root on a host that has it ('capsh --print' shows what there is)")
 		default:
 			lacking = append(lacking, name)
 		}
@@ -245,10 +242,8 @@ func apparmorProfile(c *config.Config, loaded loadedProfiles) (profile, warning 
 	case !loaded.enabled:
 		return "", "--security-opt apparmor=" + c.AppArmor + ": AppArmor is not enabled here, so no profile confines the container", nil
 	case loaded.known && !loaded.has(c.AppArmor):
-		return "", "", &Error{
-			Op: "--security-opt apparmor=" + c.AppArmor, Err: errors.New("the profile is not loaded"),
-			Help: "load it with apparmor_parser(8); aa-status(8) lists those that are",
-		}
+		return "", "", hint.With(&Error{Op: "--security-opt apparmor=" + c.AppArmor, Err: errors.New("the profile is not loaded")},
+			"load it with apparmor_parser(8); aa-status(8) lists those that are")
 	}
 	return c.AppArmor, "", nil
 }

@@ -50,7 +50,7 @@ func (i *interrupts) warnIfIgnored() {
 	if i.init.endsWithin(ignoredAfter) || handles(i.init.pid, unix.SIGINT) {
 		return
 	}
-	i.warn(&Error{Op: "interrupt", Err: errIgnored, Help: "press ^C three times within a second to kill the container; with --init the first one ends the command"})
+	i.warn(&Error{Op: "interrupt", Err: errIgnored, Cause: CauseIgnored})
 }
 
 // typed is called before ^C is typed on the container's terminal.
@@ -84,7 +84,7 @@ func (i *interrupts) done() bool {
 
 // report says why the container was killed.
 func (i *interrupts) report() {
-	i.warn(&Error{Op: "killed the container", Err: errIgnored, Help: "--init runs the command under a PID 1 that passes signals on"})
+	i.warn(&Error{Op: "killed the container", Err: errIgnored, Cause: CauseIgnoredTwice})
 }
 
 // keyboard is the user's input to a terminal. It watches for ^C.

@@ -31,7 +31,7 @@ func (c *Container) newContainer(spec *specs.Spec) (*libcontainer.Container, *ow
 	if c.state.Systemd {
 		container, err := libcontainer.Create(c.state.RunRoot, c.state.Name, config)
 		if err != nil {
-			return nil, nil, &Error{Op: "create container", Err: err, Help: "--cgroup-manager cgroupfs works without systemd"}
+			return nil, nil, &Error{Op: "create container", Err: err, Cause: CauseSystemd}
 		}
 		return container, nil, nil
 	}
@@ -46,13 +46,10 @@ func (c *Container) newContainer(spec *specs.Spec) (*libcontainer.Container, *ow
 		if container != nil {
 			err = container.Destroy()
 		}
-		return nil, nil, &Error{
-			Op: "make the cgroup " + c.cgroupsPath(), Err: errors.Join(cerr, err),
-			Help: "one that another program has left can be removed with rmdir(1), or choose another --name",
-		}
+		return nil, nil, &Error{Op: "make the cgroup " + c.cgroupsPath(), Err: errors.Join(cerr, err), Cause: CauseCgroup}
 	}
 	if err != nil {
-		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Help: "choose another directory with --run-root"}
+		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Cause: CauseRunRoot}
 	}
 	return container, cgroup, nil
 }

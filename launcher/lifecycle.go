@@ -154,7 +154,7 @@ func (c *Container) startInit(l *launched) error {
 func (l *launched) limit() error {
 	err := l.cgroup.limit()
 	if err != nil {
-		return &Error{Op: "set the cgroup's limits", Err: err, Help: "see --memory, --cpus and --pids-limit; 'minirun doctor' lists this machine's controllers"}
+		return &Error{Op: "set the cgroup's limits", Err: err, Cause: CauseLimits}
 	}
 	return nil
 }
@@ -231,7 +231,7 @@ func initError(op string, err error) error {
 	}
 	switch failed.Step {
 	case arm.StepJoin:
-		return &Error{Op: "join the cgroup " + failed.Path, Err: failed.Errno, Help: "'minirun doctor' says what this machine has of cgroups"}
+		return &Error{Op: "join the cgroup " + failed.Path, Err: failed.Errno, Cause: CauseJoinCgroup}
 	case arm.StepFilter:
 		return &Error{Op: "arm the seccomp filter", Err: failed.Errno}
 	}

@@ -47,7 +47,7 @@ type Observation struct {
 // whose notifications an [Observation] answers. The error is an [Error].
 func ObservationFlags() (uint32, error) {
 	if err := seccompProbe(probeListener); err != nil {
-		return 0, &Error{Op: "seccomp: a filter cannot be observed", Err: err, Help: "it needs Linux 5.7; leave out --explain and --complain"}
+		return 0, &Error{Op: "seccomp: a filter cannot be observed", Err: err, Cause: CauseListener}
 	}
 	if seccompProbe(probeKillable) == nil {
 		// A signal does not interrupt a call that is being answered, Linux 5.19

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // reaperPath is where init finds the memfd of newReaper, which comes after those
@@ -27,7 +29,7 @@ func newReaper() (*os.File, error) {
 	if dynamic, err := hasInterpreter(self); err != nil {
 		return nil, err
 	} else if dynamic {
-		return nil, &Error{Op: "--init", Err: errors.New("this minirun is linked dynamically and cannot run inside an image"), Help: "'make build' links it statically"}
+		return nil, hint.With(&Error{Op: "--init", Err: errors.New("this minirun is linked dynamically and cannot run inside an image")}, "'make build' links it statically")
 	}
 	const mfdExec = 0x10 // MFD_EXEC, Linux 6.3; refused with EINVAL before
 	fd, err := unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|mfdExec)

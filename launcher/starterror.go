@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // step is what libcontainer does before it looks the command up, as its errors
@@ -12,6 +14,7 @@ import (
 type step struct {
 	pattern string // of the error's text; its groups fill in op
 	op      string // what the user asked for; $1 and so on are groups
+	cause   Cause
 	help    string
 }
 
@@ -19,16 +22,16 @@ type step struct {
 func steps() []step {
 	const quoted = `"((?:[^"\\]|\\.)*)"`
 	return []step{
-		{`error mounting ` + quoted + ` to rootfs at ` + quoted + `: `, "mount $1 at $2", ""},
-		{`device inode "?([^":]+)"?: `, "make the device $1", "see --device"},
-		{`mknodat \S*/root(/\S+): `, "make the device $1", "see --device"},
-		{`error setting rlimit type (\d+): `, "--ulimit $1", "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"},
-		{`unable to apply apparmor profile: `, "apply the AppArmor profile", "'aa-status' lists the profiles that are loaded"},
-		{`^mkdir (\S+): `, "make the working directory $1", "see --workdir"},
-		{`chdir to cwd \(` + quoted + `\) set in config\.json failed: `, "enter the working directory $1", "see --workdir and --user"},
-		{`proc/?sys/(\S+): `, "set the kernel parameter $1", "see --sysctl"},
-		{`sethostname: `, "set the host name", "a host name has up to 64 characters; see --hostname"},
-		{`container init was OOM-killed`, "start container", "raise --memory"},
+		{`error mounting ` + quoted + ` to rootfs at ` + quoted + `: `, "mount $1 at $2", 0, ""},
+		{`device inode "?([^":]+)"?: `, "make the device $1", CauseDevice, ""},
+		{`mknodat \S*/root(/\S+): `, "make the device $1", CauseDevice, ""},
+		{`error setting rlimit type (\d+): `, "--ulimit $1", 0, "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"},
+		{`unable to apply apparmor profile: `, "apply the AppArmor profile", 0, "'aa-status' lists the profiles that are loaded"},
+		{`^mkdir (\S+): `, "make the working directory $1", CauseWorkdir, ""},
+		{`chdir to cwd \(` + quoted + `\) set in config\.json failed: `, "enter the working directory $1", CauseEnterWorkdir, ""},
+		{`proc(?:/\.)?/?sys/(\S+): `, "set the kernel parameter $1", CauseSysctl, ""},
+		{`sethostname: `, "set the host name", CauseHostname, ""},
+		{`container init was OOM-killed`, "start container", CauseMemory, ""},
 	}
 }
 
@@ -36,7 +39,7 @@ func steps() []step {
 // looked up. It crosses a pipe as text. The last part of that is the cause, and
 // the rest tells of inner steps and of paths and descriptors that mean nothing
 // outside.
-func stepError(text string) *Error {
+func stepError(text string) error {
 	for _, s := range steps() {
 		pattern := regexp.MustCompile(s.pattern)
 		at := pattern.FindStringSubmatchIndex(text)
@@ -51,10 +54,10 @@ func stepError(text string) *Error {
 		if strings.HasPrefix(s.pattern, "container init was OOM") {
 			why = "the memory limit is too low for it"
 		}
-		if s.help == "" {
+		if s.cause == 0 && s.help == "" {
 			s.help = mountPointHelp(why)
 		}
-		return &Error{Op: op, Err: errors.New(why), Help: s.help}
+		return hint.With(&Error{Op: op, Err: errors.New(why), Cause: s.cause}, s.help)
 	}
 	inside := regexp.MustCompile(`[^\s"]*/containers/[^/ ]+/root\b`)
 	return &Error{Op: "start container", Err: errors.New(inside.ReplaceAllString(text, ""))}

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // streams carry the container's standard streams: through pipes, or with -t
@@ -140,7 +142,7 @@ func (s *streams) drain(stop <-chan unix.Signal) error {
 	}
 	for _, out := range s.outputs {
 		if out.err != nil {
-			return &Error{Op: "write " + out.name, Err: out.err, Help: outputHelp(out.err)}
+			return hint.With(&Error{Op: "write " + out.name, Err: out.err}, outputHelp(out.err))
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd()
 func errNoTerminal() error {
 	return &Error{
 		Op: "--tty", Err: errors.New("cannot attach stdin to a TTY-enabled container because stdin is not a terminal"),
-		Help: "leave out -t when input comes from a pipe or file",
+		Cause: CauseNoTerminal,
 	}
 }
 

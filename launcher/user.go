@@ -11,6 +11,8 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // execUser resolves --user (`[USER|UID][:GROUP|:GID]`) and --group-add in the
@@ -20,18 +22,18 @@ import (
 func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 	u, err := findUser(root, spec)
 	if err != nil {
-		return nil, &Error{Op: fmt.Sprintf("user %q", spec), Err: err, Help: "users are looked up in the image's own /etc/passwd; a number always works"}
+		return nil, hint.With(&Error{Op: fmt.Sprintf("user %q", spec), Err: err}, "users are looked up in the image's own /etc/passwd; a number always works")
 	}
 	// As Docker: the primary group is a supplementary one too, or a program that gives
 	// it up would pass where files deny it to its members (CVE-2022-36109).
 	u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	if slices.Contains(groups, "") { // GetAdditionalGroups would panic
-		return nil, &Error{Op: "--group-add", Err: errors.New("a group is missing"), Help: "write a name of the image's or a number"}
+		return nil, hint.With(&Error{Op: "--group-add", Err: errors.New("a group is missing")}, "write a name of the image's or a number")
 	}
 	if len(groups) > 0 {
 		more, err := findGroups(root, groups)
 		if err != nil {
-			return nil, &Error{Op: "--group-add", Err: err, Help: "groups are looked up in the image's own /etc/group; a number always works"}
+			return nil, hint.With(&Error{Op: "--group-add", Err: err}, "groups are looked up in the image's own /etc/group; a number always works")
 		}
 		u.Sgids = append(u.Sgids, more...)
 	}

@@ -17,15 +17,24 @@ import (
 func MountVolumes(root string, paths []string) error {
 	for _, path := range paths {
 		if err := mountVolume(root, path); err != nil {
-			return &Error{Op: "mount the image's volume " + path, Err: err, Help: volumeHelp(path)}
+			return &VolumeError{path, err}
 		}
 	}
 	return nil
 }
 
-func volumeHelp(path string) string {
-	return "a mount of your own takes its place: -v HOST:" + path + " or --tmpfs " + path
+// VolumeError is a volume of the image's that cannot be mounted. A mount of the user's
+// at the same path takes its place.
+type VolumeError struct {
+	Path string // in the container
+	Err  error
 }
+
+func (e *VolumeError) Error() string {
+	return "mount the image's volume " + e.Path + ": " + e.Err.Error()
+}
+
+func (e *VolumeError) Unwrap() error { return e.Err }
 
 func mountVolume(root, path string) error {
 	handle, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)

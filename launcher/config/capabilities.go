@@ -1,11 +1,12 @@
 package config
 
 import (
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/spelling"
 )
 
@@ -83,13 +84,13 @@ func capabilityNames(flag string, typed []string) (names []string, all bool, err
 }
 
 func unknownCapability(flag, typed, name string, known []string) error {
-	e := &Error{Op: flag + " " + typed, Err: fmt.Errorf("unknown capability"), Help: "capabilities(7) lists them all"}
+	help := "capabilities(7) lists them all"
 	if name == "CAP_ALL" {
-		e.Help = "did you mean ALL?"
+		help = "did you mean ALL?"
 	} else if near := spelling.Nearest(name, known); near != "" {
-		e.Help = "did you mean " + near + "?"
+		help = "did you mean " + near + "?"
 	}
-	return e
+	return hint.With(&Error{Op: flag + " " + typed, Err: errors.New("unknown capability")}, help)
 }
 
 func without(set, drop []string) []string {

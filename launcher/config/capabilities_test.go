@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/internal/hint"
 )
 
 func TestBoundingSet(t *testing.T) {
@@ -52,7 +53,7 @@ func TestBoundingSet(t *testing.T) {
 }
 
 func TestBoundingSetUnknown(t *testing.T) {
-	for typed, hint := range map[string]string{
+	for typed, want := range map[string]string{
 		"CAP_AUDIT_CONTRL": "did you mean CAP_AUDIT_CONTROL?",
 		"sysadmin":         "did you mean CAP_SYS_ADMIN?",
 		"CAP_ALL":          "did you mean ALL?",
@@ -64,8 +65,8 @@ func TestBoundingSetUnknown(t *testing.T) {
 			t.Errorf("%s: got %v", typed, err)
 			continue
 		}
-		if e.Hint() != hint || !strings.Contains(e.Error(), typed) {
-			t.Errorf("%s: got %q, hint %q", typed, e, e.Hint())
+		if hint.Text(err) != want || !strings.Contains(e.Error(), typed) {
+			t.Errorf("%s: got %q, hint %q", typed, e, hint.Text(err))
 		}
 	}
 }

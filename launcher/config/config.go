@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Flags are the flags that were given, by their long names without dashes, each
@@ -81,20 +83,16 @@ type Config struct {
 
 // Error is a flag that is refused. Its text is `OP: WHY`.
 type Error struct {
-	Op   string // the flag and its value
-	Err  error  // why it is refused
-	Help string // what the user can do, or ""
+	Op  string // the flag and its value
+	Err error  // why it is refused
 }
 
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint returns what the user can do, or "".
-func (e *Error) Hint() string { return e.Help }
-
-// refuse returns an [Error] about a flag's value.
+// refuse returns an [Error] about a flag's value, with what the user can do, or "".
 func refuse(flag, value, help, format string, args ...any) error {
-	return &Error{Op: "--" + flag + " " + value, Err: fmt.Errorf(format, args...), Help: help}
+	return hint.With(&Error{Op: "--" + flag + " " + value, Err: fmt.Errorf(format, args...)}, help)
 }
 
 // Parse reads flags. Every error is an [Error], of the first flag in the order

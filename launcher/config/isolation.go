@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Network is what --network names.
@@ -182,7 +184,7 @@ func (p *flagParser) security() (err error) {
 	seccomp, given := p.text("seccomp")
 	if given {
 		if seccomp == "" {
-			return &Error{Op: "--seccomp", Err: errors.New("a profile is missing"), Help: "give a file, default or unconfined"}
+			return hint.With(&Error{Op: "--seccomp", Err: errors.New("a profile is missing")}, "give a file, default or unconfined")
 		}
 		c.Seccomp = seccomp
 	}

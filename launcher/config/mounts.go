@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // MountType is the type of a [Mount].
@@ -107,7 +109,7 @@ func (p *flagParser) takeVolumes() error {
 		}
 		for _, target := range above {
 			if strings.HasPrefix(v.Target+"/", target+"/") {
-				return &Error{Op: v.Flag, Err: fmt.Errorf("it would be hidden by the mount at %s", target), Help: "use --tmpfs " + v.Target}
+				return hint.With(&Error{Op: v.Flag, Err: fmt.Errorf("it would be hidden by the mount at %s", target)}, "use --tmpfs "+v.Target)
 			}
 		}
 		c.Volumes = append(c.Volumes, v.Target)
@@ -301,10 +303,8 @@ func volumeFields(values map[string]string) (Mount, error) {
 	case err != nil:
 		return m, err
 	case values["source"] != "":
-		return m, &Error{
-			Op: "--mount source=" + values["source"], Err: errors.New("minirun has no named volumes"),
-			Help: "bind a directory: type=bind,source=HOST,target=" + target,
-		}
+		return m, hint.With(&Error{Op: "--mount source=" + values["source"], Err: errors.New("minirun has no named volumes")},
+			"bind a directory: type=bind,source=HOST,target="+target)
 	case values["readonly"] != "":
 		return m, errors.New("a volume that is empty and ends with the container cannot be read-only")
 	}
