@@ -76,6 +76,7 @@ func (a *app) newApp() *ucli.App {
 			a.pullCommand(),
 			a.imagesCommand(),
 			a.rmiCommand(),
+			a.verifyCommand(),
 			a.bootstrapCommand(),
 			a.seccompCommand(),
 			a.doctorCommand(),

@@ -227,7 +227,7 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commandArgument()
 	case verb.Name == "run" || verb.Name == "pull":
 		k.imageArgument()
-	case verb.Name == "rmi" || verb.Name == "images":
+	case verb.Name == "rmi" || verb.Name == "images" || verb.Name == "verify":
 		k.images()
 	case verb.Name == "explain":
 		callNames(k, "", k.word)

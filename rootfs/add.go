@@ -229,6 +229,9 @@ func (a *addition) takeLayer(diffID, dir string) error {
 			return err
 		}
 	}
+	if err := os.Rename(dir+recordSuffix, target+recordSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if err := os.Rename(dir+sizeSuffix, target+sizeSuffix); err != nil {
 		return err
 	}

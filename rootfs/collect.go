@@ -131,7 +131,8 @@ func (c *collector) layers() error {
 		}
 		// Through tmp: a partly removed layer must not be taken for a whole one.
 		trash := s.path("tmp", "removed-"+digestHex(diffID))
-		err = errors.Join(err, os.Rename(s.layer(diffID), trash), removeall.Remove(trash), os.Remove(s.layer(diffID)+sizeSuffix))
+		err = errors.Join(err, os.Rename(s.layer(diffID), trash), removeall.Remove(trash),
+			os.Remove(s.layer(diffID)+sizeSuffix), removeall.Remove(s.layer(diffID)+recordSuffix))
 		_ = f.Close()
 	}
 	return err

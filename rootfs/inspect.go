@@ -18,6 +18,7 @@ const segment = 4096
 // go-archive cannot do is kept for [aftercare].
 type inspector struct {
 	in    *endReader
+	tar   *recorder
 	to    *bufio.Writer
 	out   *tar.Writer // the current segment, or nil
 	count int         // entries in it
@@ -26,8 +27,8 @@ type inspector struct {
 	after aftercare
 }
 
-func newInspector(r io.Reader, to io.Writer, dir string) *inspector {
-	return &inspector{in: &endReader{Reader: r}, to: bufio.NewWriterSize(to, 64<<10), space: &spaceCheck{dir: dir}}
+func newInspector(r *recorder, to io.Writer, dir string) *inspector {
+	return &inspector{in: &endReader{Reader: r}, tar: r, to: bufio.NewWriterSize(to, 64<<10), space: &spaceCheck{dir: dir}}
 }
 
 // endReader records whether a stream was read to its end.
@@ -81,6 +82,7 @@ func (i *inspector) entry(h *tar.Header, content io.Reader) error {
 	if err := i.after.entry(plain, h.PAXRecords); err != nil || plain.Name == "." {
 		return err
 	}
+	i.tar.entry(h, plain)
 	return i.write(plain, content)
 }
 

@@ -105,7 +105,11 @@ func hostileChild() error {
 		w.CloseWithError(err)
 	}()
 	if strings.HasPrefix(a.Name, "many") {
-		return newInspector(r, io.Discard, a.Dir).inspect()
+		record, err := newRecorder(r, a.Dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(newInspector(record, io.Discard, a.Dir).inspect(), record.close())
 	}
 	_, err := unpackLayer(context.Background(), r, a.Dir)
 	return err

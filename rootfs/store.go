@@ -22,7 +22,7 @@ import (
 //
 //	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
 //	blobs/sha256/HEX         manifests and configurations, not the packed layers
-//	layers/sha256/HEX/       the unpacked layers, by diffID, each with a file HEX.size
+//	layers/sha256/HEX/       the unpacked layers, by diffID, each with files HEX.size and HEX.tar
 //	empty/                   the layer of an image that has none
 //	tmp/                     what is being fetched, with a lock on each directory
 //	lock                     held by flock(2) while the store changes

@@ -67,9 +67,14 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, e
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// unpackTar checks the tar with an inspector, which writes another one for go-archive.
-// The stream is read here, not by the thread that may be in a chroot.
+// unpackTar checks the tar with an inspector, which writes another one for go-archive,
+// and records it beside dir. The stream is read here, not by the thread that may be in
+// a chroot.
 func unpackTar(r io.Reader, dir string) (*inspector, error) {
+	record, err := newRecorder(r, dir)
+	if err != nil {
+		return nil, err
+	}
 	pipeReader, pipeWriter := io.Pipe()
 	unpacked := make(chan error, 1)
 	go func() {
@@ -78,10 +83,13 @@ func unpackTar(r io.Reader, dir string) (*inspector, error) {
 		unpacked <- err
 	}()
 
-	seen := newInspector(r, pipeWriter, dir)
-	err := seen.inspect()
+	seen := newInspector(record, pipeWriter, dir)
+	err = seen.inspect()
 	if err == nil {
-		_, err = io.Copy(io.Discard, r)
+		_, err = io.Copy(io.Discard, record)
+	}
+	if closed := record.close(); err == nil {
+		err = closed
 	}
 	pipeWriter.CloseWithError(err)
 	if failed := <-unpacked; err == nil {
