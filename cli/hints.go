@@ -8,6 +8,7 @@ import (
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/bpf"
@@ -18,17 +19,13 @@ import (
 // the words for what a package found, which knows neither flags nor verbs.
 func hintOf(err error) string {
 	var usage *usageError
-	var hinter interface{ Hint() string }
 	if text := hint.Text(err); text != "" {
 		return text
 	}
-	switch {
-	case errors.As(err, &usage):
+	if errors.As(err, &usage) {
 		return usage.hint
-	case errors.As(err, &hinter) && hinter.Hint() != "":
-		return hinter.Hint()
 	}
-	return cmp.Or(launchHint(err), seccompHint(err))
+	return cmp.Or(launchHint(err), imageHint(err), seccompHint(err))
 }
 
 // launchHint returns the hint for an error of launcher's, or "".
@@ -78,6 +75,48 @@ func causeHint(cause launcher.Cause) string {
 		return "--cgroup-manager cgroupfs works without systemd"
 	case launcher.CauseWorkdir:
 		return "see --workdir"
+	}
+	return ""
+}
+
+// imageHint returns the hint for an error of rootfs', or "".
+func imageHint(err error) string {
+	var e *rootfs.Error
+	for errors.As(err, &e) && e.Cause == 0 {
+		err, e = e.Err, nil
+	}
+	if e == nil {
+		return ""
+	}
+	switch e.Cause {
+	case rootfs.CauseBootstrapRoot:
+		return "sudo minirun bootstrap " + e.Name
+	case rootfs.CauseDamaged:
+		return "'minirun pull " + e.Name + "' fetches it again, 'minirun rmi " + e.Name + "' removes it"
+	case rootfs.CauseDebian:
+		return "'minirun bootstrap " + e.Name + "' makes it from Debian's package mirrors"
+	case rootfs.CauseDistribution:
+		return "minirun bootstrap debian[:SUITE]"
+	case rootfs.CauseFileSystem:
+		return "the file system of " + e.Name + " may lack what overlayfs needs; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
+	case rootfs.CauseFull:
+		return "remove images with 'minirun rmi', or keep the store on a larger disk with --root"
+	case rootfs.CauseInPlace:
+		return "run it: minirun run " + e.Name + " COMMAND"
+	case rootfs.CauseManyRepositories:
+		return "'minirun rmi -f' removes them all; 'minirun rmi NAME' removes one"
+	case rootfs.CauseNoImage:
+		return "'minirun images' lists the images of the store"
+	case rootfs.CauseNotFetched:
+		return "'minirun pull " + e.Name + "' fetches it"
+	case rootfs.CauseOnOverlay:
+		return e.Name + " is on an overlay, which cannot hold another; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
+	case rootfs.CauseOtherPlatform:
+		return "'minirun pull --platform " + e.Platform + " " + e.Name + "' fetches it"
+	case rootfs.CausePlatform:
+		return "write for example --platform linux/arm64"
+	case rootfs.CauseStore:
+		return "choose another directory with --root"
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // manifestError returns the error for a manifest that cannot be read. It is
@@ -23,10 +24,8 @@ func (s *Store) manifestError(r request, err error) error {
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		return s.notFound(r, &answerError{answer})
 	case isNotJSON(err):
-		return &Error{
-			Op: "pull " + r.short(), Err: fmt.Errorf("%s is not a registry: %w", r.domain, err),
-			Help: "check the name; a proxy or the login page of a network may have answered instead",
-		}
+		return hint.With(&Error{Op: "pull " + r.short(), Err: fmt.Errorf("%s is not a registry: %w", r.domain, err)},
+			"check the name; a proxy or the login page of a network may have answered instead")
 	}
 	return s.pullError(r, err)
 }
@@ -36,14 +35,14 @@ func (s *Store) pullError(r request, err error) error {
 	var answer *answers.Error
 	var known *Error
 	fail := func(err error, help string) error {
-		return &Error{Op: "pull " + r.short(), Err: err, Help: help}
+		return hint.With(&Error{Op: "pull " + r.short(), Err: err}, help)
 	}
 	switch {
 	case errors.As(err, &known), errors.Is(err, context.Canceled):
-		return fail(err, hintOf(err))
+		return fail(err, "")
 	case isUnreachable(err):
-		return fail(fmt.Errorf("%s cannot be reached: %w", r.domain, err),
-			cmp.Or(s.elsewhere(r.reference), "check the name and the network; dir:PATH, a tarball's path and host: need none"))
+		return s.orElsewhere(r.reference, &Error{Op: "pull " + r.short(), Err: fmt.Errorf("%s cannot be reached: %w", r.domain, err)},
+			"check the name and the network; dir:PATH, a tarball's path and host: need none")
 	case !errors.As(err, &answer):
 		return fail(err, "")
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // What a registry, or what is in its place, may say: each says what it is.
@@ -68,11 +70,10 @@ func tokenPage(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "<html>")
 }
 
-func checkAnswer(t *testing.T, what string, err error, want, hint string, notFound bool) {
+func checkAnswer(t *testing.T, what string, err error, want, help string, notFound bool) {
 	t.Helper()
-	var told *Error
-	if !errors.As(err, &told) || !strings.Contains(err.Error(), want) || !strings.Contains(told.Hint(), hint) {
-		t.Errorf("%s: %v; want %q and the hint %q", what, err, want, hint)
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(hint.Text(err), help) {
+		t.Errorf("%s: %v; want %q and the hint %q", what, err, want, help)
 		return
 	}
 	if errors.Is(err, ErrNotFound) != notFound || strings.Contains(err.Error(), "no such image") != notFound {

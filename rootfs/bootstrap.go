@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // BootstrapOptions are the choices of Bootstrap.
@@ -42,24 +44,24 @@ var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", 
 // and takes some 20 s. An error is an [*Error].
 func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
 	if o.Distribution != "debian" {
-		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Help: "minirun bootstrap debian[:SUITE]"}
+		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Cause: CauseDistribution}
 	}
 	if o.Suite == "" || o.Suite == "latest" {
 		o.Suite = defaultSuite
 	}
 	op := "bootstrap debian:" + o.Suite
 	if !isComponent(o.Suite) {
-		return nil, &Error{Op: op, Err: errors.New("not the name of a suite"), Help: "for example bookworm, trixie or sid"}
+		return nil, hint.With(&Error{Op: op, Err: errors.New("not the name of a suite")}, "for example bookworm, trixie or sid")
 	}
 	if os.Geteuid() != 0 {
-		return nil, &Error{Op: op, Err: errors.New("bootstrap needs root"), Help: "sudo minirun bootstrap debian:" + o.Suite}
+		return nil, &Error{Op: op, Err: errors.New("bootstrap needs root"), Cause: CauseBootstrapRoot, Name: "debian:" + o.Suite}
 	}
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
-		return nil, &Error{Op: op, Err: errors.New("mmdebstrap is not installed"), Help: "apt-get install mmdebstrap"}
+		return nil, hint.With(&Error{Op: op, Err: errors.New("mmdebstrap is not installed")}, "apt-get install mmdebstrap")
 	}
 	info, err := s.bootstrap(ctx, o)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err, Help: hintOf(err)}
+		return nil, &Error{Op: op, Err: err}
 	}
 	return info, nil
 }

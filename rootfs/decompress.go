@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/go-archive/compression"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 const (
@@ -83,7 +85,7 @@ func startXz(stream io.Reader) (io.ReadCloser, error) {
 	if err != nil {
 		stop()
 		if errors.Is(err, exec.ErrNotFound) {
-			err = &Error{Err: errors.New("xz is not installed"), Help: "apt-get install xz-utils"}
+			err = hint.New("xz is not installed", "apt-get install xz-utils")
 		}
 		return nil, err
 	}

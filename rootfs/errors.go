@@ -18,13 +18,37 @@ var ErrInUse = errors.New("image is being used by a running container")
 // ErrDamaged reports parts of an image that the store has lost or that have changed.
 var ErrDamaged = errors.New("the store is damaged")
 
-// Error is an error with a hint. An error of this package that the user can do
-// something about is one.
+// Error is an error of this package that the user can do something about.
 type Error struct {
-	Op   string // what failed, for example "pull docker.io/library/debian:latest"
-	Err  error
-	Help string // what to do about it; may be empty
+	Op       string // what failed, for example "pull docker.io/library/debian:latest"
+	Err      error
+	Cause    Cause  // what went wrong, where a hint would have to name flags or verbs; or 0
+	Name     string // the image that Cause is about, or the directory
+	Platform string // with CauseOtherPlatform, the one that was asked for
 }
+
+// Cause is what went wrong with an image. The program that keeps images knows which of
+// its own flags and verbs help.
+type Cause int
+
+// The causes.
+const (
+	_                     Cause = iota
+	CauseBootstrapRoot          // a bootstrap needs root
+	CauseDamaged                // parts of the image are missing or have changed: fetch it again
+	CauseDebian                 // the image does not exist yet: a bootstrap makes it
+	CauseDistribution           // there is no bootstrap of the distribution
+	CauseFileSystem             // overlayfs refused the file system of a directory
+	CauseFull                   // the disk of the store is full
+	CauseInPlace                // the image is used where it is; there is nothing to fetch
+	CauseManyRepositories       // the image to be removed has names in several repositories
+	CauseNoImage                // the store has no such image
+	CauseNotFetched             // the image is not in the store, and no registry was asked for it
+	CauseOnOverlay              // a directory is on an overlay, which cannot hold another
+	CauseOtherPlatform          // the store has the image for other platforms only
+	CausePlatform               // this is not the name of a platform
+	CauseStore                  // the store's directory cannot be used
+)
 
 // maxMessage is the most bytes of an error's text. A file of an image may have a path
 // of 4096 bytes, and the errors of libraries have it in full.
@@ -46,9 +70,6 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
-
-// Hint returns one line that says what to do, or "".
-func (e *Error) Hint() string { return e.Help }
 
 // maxQuoted is the most bytes that are quoted of a name.
 const maxQuoted = 200

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/minirun/minirun/internal/atomicfile"
+	"github.com/minirun/minirun/internal/hint"
 )
 
 const (
@@ -116,7 +117,7 @@ func (x *index) named(r reference) ([]descriptor, error) {
 	}
 	for _, d := range identified {
 		if d.Annotations[annotationID] != identified[0].Annotations[annotationID] {
-			return nil, &Error{Err: fmt.Errorf("the IDs of several images begin with %s", r.id), Help: "write more digits"}
+			return nil, hint.New("the IDs of several images begin with "+r.id, "write more digits")
 		}
 	}
 	return identified, nil

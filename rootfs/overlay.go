@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // maxLayers is how many lower layers overlayfs takes (OVL_MAX_STACK in
@@ -48,7 +50,7 @@ func (o Overlay) Mount() (root string, err error) {
 		err = o.mountOnTmpfs()
 	}
 	if err != nil {
-		return "", &Error{Op: "mount root", Err: err, Help: o.hint(err)}
+		return "", o.mountError(err)
 	}
 	return root, nil
 }
@@ -139,21 +141,22 @@ func makeUpper(upper, highest string) error {
 	return nil
 }
 
-// hint returns what to do if overlayfs refused the mount, or "".
-func (o Overlay) hint(err error) string {
+// mountError returns the error of a mount that the kernel refused.
+func (o Overlay) mountError(err error) error {
+	e := &Error{Op: "mount root", Err: err}
+	var st unix.Statfs_t
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		return "the kernel has no overlayfs; try 'modprobe overlay'"
+		return hint.With(e, "the kernel has no overlayfs; try 'modprobe overlay'")
 	case errors.Is(err, unix.EPERM):
-		return "mounting needs root, and inside a container its CAP_SYS_ADMIN"
+		return hint.With(e, "mounting needs root, and inside a container its CAP_SYS_ADMIN")
 	case !errors.Is(err, unix.EINVAL):
-		return ""
+	case unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC:
+		e.Cause, e.Name = CauseOnOverlay, o.Dir
+	default:
+		e.Cause, e.Name = CauseFileSystem, o.Dir
 	}
-	var st unix.Statfs_t
-	if unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
-		return o.Dir + " is on an overlay, which cannot hold another; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
-	}
-	return "the file system of " + o.Dir + " may lack what overlayfs needs; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
+	return e
 }
 
 // openDirs keeps directories open. Each has a short name, valid in /proc/self/fd:

@@ -34,7 +34,7 @@ func parsePlatform(text string) (platform, error) {
 	}
 	parts := strings.Split(strings.ToLower(text), "/")
 	if len(parts) > 3 || slices.Contains(parts, "") {
-		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Help: "write for example --platform linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Cause: CausePlatform}
 	}
 	if a := (platform{Architecture: parts[0]}).normal(); len(parts) == 1 && a.isKnown() {
 		parts = []string{"linux", parts[0]}
@@ -49,11 +49,11 @@ func parsePlatform(text string) (platform, error) {
 	p = p.normal()
 	switch {
 	case p.OS != "linux" && len(parts) == 1:
-		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Help: "write for example --platform linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Cause: CausePlatform}
 	case p.OS != "linux":
 		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
 	case !p.isKnown():
-		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Help: "write for example --platform linux/arm64"}
+		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Cause: CausePlatform}
 	}
 	return p, nil
 }

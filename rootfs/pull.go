@@ -14,6 +14,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Pull fetches an image even if the store has it: a name from its registry, with the
@@ -29,7 +31,7 @@ func (s *Store) Pull(ctx context.Context, ref string, o ResolveOptions) (*ImageI
 		return nil, err
 	}
 	if r.transport == directory || r.transport == hostRoot {
-		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used where it is, not pulled"), Help: "run it: minirun run " + ref + " COMMAND"}
+		return nil, &Error{Op: "pull " + r.String(), Err: errors.New("it is used where it is, not pulled"), Cause: CauseInPlace, Name: ref}
 	}
 	return s.fetch(ctx, r)
 }
@@ -72,7 +74,7 @@ func (r reference) remote() (name.Reference, error) {
 	}
 	ref, err := name.ParseReference(r.String(), options...)
 	if err != nil {
-		return nil, &Error{Op: "pull " + r.short(), Err: err, Help: "the name of a repository is lowercase; that of a registry has a dot or a port, or is localhost"}
+		return nil, hint.With(&Error{Op: "pull " + r.short(), Err: err}, "the name of a repository is lowercase; that of a registry has a dot or a port, or is localhost")
 	}
 	return ref, nil
 }

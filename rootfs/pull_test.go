@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // newRegistry runs a registry on the loopback, whose answers go through wrap.
@@ -248,8 +250,7 @@ func TestPullMisspelt(t *testing.T) {
 		"Foo/bar":           "the name of a repository is lowercase; that of a registry has a dot or a port, or is localhost",
 	} {
 		_, err := s.Resolve(ctx, ref, ResolveOptions{})
-		var told *Error
-		if !errors.As(err, &told) || told.Hint() != want {
+		if hint.Text(err) != want {
 			t.Errorf("%s: %v; want the hint %q", ref, err, want)
 		}
 	}
@@ -262,9 +263,9 @@ func TestPullMissing(t *testing.T) {
 	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), s.root) || !strings.Contains(err.Error(), host+" answers") {
 		t.Errorf("%v", err)
 	}
-	var told *Error
+	var known *Error
 	_, err = s.Resolve(context.Background(), "debian", ResolveOptions{Pull: PullNever})
-	if !errors.As(err, &told) || !strings.Contains(told.Hint(), "minirun bootstrap debian") {
+	if !errors.As(err, &known) || known.Cause != CauseDebian || known.Name != "debian" {
 		t.Errorf("%v", err)
 	}
 	isEmpty(t, s)
@@ -284,8 +285,7 @@ func TestPullCredentials(t *testing.T) {
 	})
 	s := newStore(t)
 	_, err := s.Resolve(ctx, host+"/tool", ResolveOptions{})
-	var told *Error
-	if !errors.As(err, &told) || !strings.Contains(err.Error(), "denies access") || !strings.Contains(told.Hint(), "docker login "+host) {
+	if err == nil || !strings.Contains(err.Error(), "denies access") || !strings.Contains(hint.Text(err), "docker login "+host) {
 		t.Errorf("without credentials: %v", err)
 	}
 	config := t.TempDir()

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // transport is where an image comes from.
@@ -128,11 +130,11 @@ func parsePath(t transport, text string, exists func(string) bool) (reference, e
 		}
 	}
 	if path == "" || strings.ContainsRune(path, 0) {
-		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the path is missing"), Help: "write for example dir:/srv/root"}
+		return reference{}, hint.With(&Error{Op: "image " + quote(text), Err: errors.New("the path is missing")}, "write for example dir:/srv/root")
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil { // getwd(2) fails
-		return reference{}, &Error{Op: "image " + quote(text), Err: errors.New("the working directory was removed"), Help: "use an absolute path"}
+		return reference{}, hint.With(&Error{Op: "image " + quote(text), Err: errors.New("the working directory was removed")}, "use an absolute path")
 	}
 	return reference{transport: t, path: abs, tag: tag}, nil
 }
@@ -157,10 +159,7 @@ const (
 func parseName(text string) (reference, error) {
 	r, err := splitName(text)
 	if err != nil {
-		return reference{}, &Error{
-			Op: "image " + quote(text), Err: err,
-			Help: "write NAME[:TAG], a path that begins with / or ./, or dir:PATH",
-		}
+		return reference{}, hint.With(&Error{Op: "image " + quote(text), Err: err}, "write NAME[:TAG], a path that begins with / or ./, or dir:PATH")
 	}
 	return r, nil
 }

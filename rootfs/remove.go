@@ -2,12 +2,13 @@ package rootfs
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Removal is what Remove has done.
@@ -41,7 +42,7 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 	}
 	removed, err := x.removable(r, force)
 	if err != nil {
-		return nil, &Error{Op: "remove " + name, Err: err, Help: hintOf(err)}
+		return nil, &Error{Op: "remove " + name, Err: err}
 	}
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool {
 		return slices.ContainsFunc(removed, func(gone descriptor) bool { return gone.Digest == d.Digest && gone.name() == d.name() })
@@ -55,10 +56,10 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 		}
 		used, err := s.inUse(d.Digest)
 		if used {
-			err = &Error{Err: ErrInUse, Help: "stop the container first"}
+			err = hint.With(ErrInUse, "stop the container first")
 		}
 		if err != nil {
-			return nil, &Error{Op: "remove " + name, Err: err, Help: hintOf(err)}
+			return nil, &Error{Op: "remove " + name, Err: err}
 		}
 		manifests = append(manifests, d.Digest)
 		done.Deleted = append(done.Deleted, d.Annotations[annotationID])
@@ -78,7 +79,7 @@ func (x *index) removable(r reference, force bool) ([]descriptor, error) {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, &Error{Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}
+		return nil, &Error{Err: ErrNotFound, Cause: CauseNoImage}
 	}
 	if force || found[0].matches(r) {
 		return found, nil
@@ -90,8 +91,8 @@ func (x *index) removable(r reference, force bool) ([]descriptor, error) {
 	slices.Sort(names)
 	if slices.ContainsFunc(names, func(n string) bool { return repositoryOf(n) != repositoryOf(names[0]) }) {
 		return nil, &Error{
-			Err:  fmt.Errorf("the image has names in several repositories: %s", strings.Join(names, ", ")),
-			Help: "'minirun rmi -f' removes them all; 'minirun rmi NAME' removes one",
+			Err:   errors.New("the image has names in several repositories: " + strings.Join(names, ", ")),
+			Cause: CauseManyRepositories,
 		}
 	}
 	return found, nil

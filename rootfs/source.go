@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/spelling"
 )
 
@@ -92,7 +92,7 @@ func (s *Store) stored(r request, stamp string) (*Image, error) {
 	}
 	d, err := x.find(r)
 	if err != nil {
-		return nil, &Error{Op: "image " + r.short(), Err: err, Help: hintOf(err)}
+		return nil, &Error{Op: "image " + r.short(), Err: err}
 	}
 	if d == nil || d.Annotations[annotationSource] != stamp && stamp != "" {
 		return nil, nil
@@ -119,33 +119,35 @@ func (s *Store) notFound(r request, answer error) error {
 	if have := s.platformsOf(r.reference); len(have) > 0 && answer == nil {
 		return &Error{
 			Op: "image " + r.short(), Err: otherPlatform(have, r.want),
-			Help: "'minirun pull --platform " + r.want.String() + " " + r.short() + "' fetches it",
+			Cause: CauseOtherPlatform, Name: r.short(), Platform: r.want.String(),
 		}
 	}
-	err := fmt.Errorf("%w: not in the store (%s)", ErrNotFound, s.root)
-	help := "'minirun pull " + r.short() + "' fetches it"
+	e := &Error{Op: "image " + r.short(), Err: fmt.Errorf("%w: not in the store (%s)", ErrNotFound, s.root), Cause: CauseNotFetched, Name: r.short()}
 	if r.transport == imageID {
-		help = "'minirun images' lists the images of the store"
+		e.Cause = CauseNoImage
 	}
+	var help string
 	if answer != nil {
-		err = fmt.Errorf("%w, and %s answers: %w", err, r.domain, answer)
+		e.Err, e.Cause = fmt.Errorf("%w, and %s answers: %w", e.Err, r.domain, answer), 0
 		help = "check the name, or use dir:PATH, a tarball's path, or host:"
 	}
-	return &Error{Op: "image " + r.short(), Err: err, Help: cmp.Or(s.elsewhere(r.reference), help)}
+	return s.orElsewhere(r.reference, e, help)
 }
 
-// elsewhere returns a hint on where else an image may be, or "".
-func (s *Store) elsewhere(r reference) string {
+// orElsewhere returns an error with advice on where else an image may be, or else with
+// the hint.
+func (s *Store) orElsewhere(r reference, e *Error, help string) error {
 	if have := s.platformsOf(r); len(have) > 0 {
-		return "the store has it for " + strings.Join(have, ", ")
+		return hint.With(e, "the store has it for "+strings.Join(have, ", "))
 	}
 	if near := spelling.Nearest(r.short(), s.names()); near != "" {
-		return "did you mean " + near + "?"
+		return hint.With(e, "did you mean "+near+"?")
 	}
 	if r.domain == dockerHub && r.repository == "library/debian" {
-		return "'minirun bootstrap " + r.short() + "' makes it from Debian's package mirrors"
+		e.Cause, e.Name = CauseDebian, r.short()
+		return e
 	}
-	return ""
+	return hint.With(e, help)
 }
 
 // platformsOf returns the platforms for which the store has an image of this name.
@@ -195,7 +197,7 @@ func openDirectory(r reference) (*Image, error) {
 		}
 	}
 	if err != nil {
-		return nil, &Error{Op: "image " + r.String(), Err: err, Help: "dir: takes the directory of a root file system"}
+		return nil, hint.With(&Error{Op: "image " + r.String(), Err: err}, "dir: takes the directory of a root file system")
 	}
 	return &Image{Name: r.String(), Layers: []string{dir}}, nil
 }
@@ -212,10 +214,10 @@ func (r reference) stamp() (string, error) {
 	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return "", &Error{Op: "image " + r.String(), Err: err, Help: "a path begins with / or ./; anything else is the name of an image"}
+		return "", hint.With(&Error{Op: "image " + r.String(), Err: err}, "a path begins with / or ./; anything else is the name of an image")
 	}
 	if info.IsDir() {
-		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is a directory"), Help: "write dir:" + r.path + ", or oci:" + r.path + " for an OCI layout"}
+		return "", hint.With(&Error{Op: "image " + r.String(), Err: errors.New("it is a directory")}, "write dir:"+r.path+", or oci:"+r.path+" for an OCI layout")
 	}
 	if !info.Mode().IsRegular() {
 		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is not a regular file")}
@@ -234,7 +236,7 @@ func (s *Store) fetch(ctx context.Context, r request) (*ImageInfo, error) {
 	}
 	info, err := s.load(ctx, r)
 	if err != nil {
-		return nil, &Error{Op: "image " + r.String(), Err: err, Help: hintOf(err)}
+		return nil, &Error{Op: "image " + r.String(), Err: err}
 	}
 	return info, nil
 }
@@ -249,12 +251,4 @@ func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, 
 		return nil, err
 	}
 	return s.add(ctx, c, r.Progress)
-}
-
-func hintOf(err error) string {
-	var known *Error
-	if errors.As(err, &known) {
-		return known.Help
-	}
-	return ""
 }

@@ -66,10 +66,7 @@ func checkSpace(dir string, bytes, nodes uint64) error {
 	free := st.Bavail * uint64(st.Bsize)
 	noNodes := st.Files > 0 && st.Ffree < reserveNodes+nodes // some file systems do not count them
 	if free < reserve || free-reserve < bytes || noNodes {
-		return &Error{
-			Err:  fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC),
-			Help: "remove images with 'minirun rmi', or keep the store on a larger disk with --root",
-		}
+		return &Error{Err: fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC), Cause: CauseFull}
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func OpenStore(root string) (*Store, error) {
 	}
 	for _, dir := range []string{"", "blobs/sha256", "layers/sha256", "tmp"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
-			return nil, &Error{Op: "open the image store", Err: err, Help: "choose another directory with --root"}
+			return nil, &Error{Op: "open the image store", Err: err, Cause: CauseStore}
 		}
 	}
 	if err := s.checkOwner(); err != nil {
@@ -62,10 +62,7 @@ func (s *Store) checkOwner() error {
 		return &os.PathError{Op: "stat", Path: s.root, Err: err}
 	}
 	if st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
-		return &Error{
-			Op: "open the image store", Err: fmt.Errorf("%s belongs to another user or can be written by others", s.root),
-			Help: "choose another directory with --root",
-		}
+		return &Error{Op: "open the image store", Err: fmt.Errorf("%s belongs to another user or can be written by others", s.root), Cause: CauseStore}
 	}
 	return nil
 }
@@ -156,26 +153,24 @@ type ImageInfo struct {
 func (s *Store) open(d *descriptor) (*Image, error) {
 	lock, err := lockShared(s.blob(d.Digest))
 	if err != nil {
-		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: readHint(d, err)}
+		return nil, readError(d, err)
 	}
 	image, err := s.readImage(d)
 	if err != nil {
 		_ = lock.Close()
-		return nil, &Error{Op: "read image " + d.name(), Err: err, Help: readHint(d, err)}
+		return nil, readError(d, err)
 	}
 	image.lock = lock
 	return image, nil
 }
 
-// readHint returns what to do about an image that cannot be read, or "".
-func readHint(d *descriptor, err error) string {
-	switch {
-	case errors.Is(err, ErrDamaged):
-		return "'minirun pull " + shortName(d.name()) + "' fetches it again, 'minirun rmi " + shortName(d.name()) + "' removes it"
-	case errors.Is(err, unix.EMFILE):
-		return "raise the limit on open files, see 'ulimit -n'"
+// readError returns the error of an image that cannot be read.
+func readError(d *descriptor, err error) error {
+	e := &Error{Op: "read image " + d.name(), Err: err}
+	if errors.Is(err, ErrDamaged) {
+		e.Cause, e.Name = CauseDamaged, shortName(d.name())
 	}
-	return ""
+	return e
 }
 
 func (s *Store) readImage(d *descriptor) (*Image, error) {
