@@ -68,10 +68,10 @@ func (s *Store) entriesNamed(names []string) ([]descriptor, error) {
 		}
 		some, err := x.named(r)
 		if err == nil && len(some) == 0 {
-			err = &Error{Err: ErrNotFound, Help: "'minirun images' lists the images of the store"}
+			err = &Error{Err: ErrNotFound, Cause: CauseNoImage}
 		}
 		if err != nil {
-			return nil, &Error{Op: "image " + name, Err: err, Help: hintOf(err)}
+			return nil, &Error{Op: "image " + name, Err: err}
 		}
 		for _, d := range some {
 			if !slices.ContainsFunc(found, func(o descriptor) bool { return o.name() == d.name() && o.Digest == d.Digest }) {
