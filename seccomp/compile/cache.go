@@ -17,6 +17,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
@@ -203,25 +204,15 @@ func checkOwner(f *os.File, kind uint32) error {
 	return nil
 }
 
-// writeCached keeps a program. A reader sees a whole file or none.
+// writeCached keeps a program.
 func writeCached(dir, name string, data []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	prune(dir)
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	path := filepath.Join(dir, name)
+	_ = os.Remove(path) // a file that readCached did not trust, whose mode would remain
+	return atomicfile.Write(path, data, 0o600)
 }
 
 // prune removes the oldest programs beyond the cache's size, and what a writer
