@@ -23,9 +23,9 @@ func (l *lab) analyses() [][]string {
 	}
 }
 
-// analyze prints the absolute times of the analyses, since they have no peer. If old
+// analyze prints the absolute times of the analyses, since they have no peer. If l.old
 // is another build of minirun, it prints that one's times too, and the ratios.
-func (l *lab) analyze(old string, rounds int) error {
+func (l *lab) analyze(rounds int) error {
 	gated, err := exec.Command(l.minirun, "seccomp", "edit", "--gate", "CAP_AUDIT_CONTROL=@chown").Output()
 	if err != nil {
 		return fmt.Errorf("minirun seccomp edit: %w", err)
@@ -35,16 +35,16 @@ func (l *lab) analyze(old string, rounds int) error {
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprint(w, "\nminirun\twall ms")
-	if old != "" {
+	if l.old != "" {
 		fmt.Fprint(w, "\told\tnew/old")
 	}
 	fmt.Fprintln(w)
 	for _, args := range l.analyses() {
 		var mine, before []time.Duration
 		for range rounds {
-			mine, err = timed(mine, l.minirun, args)
-			if err == nil && old != "" {
-				before, err = timed(before, old, args)
+			mine, err = analysis(mine, l.minirun, args)
+			if err == nil && l.old != "" {
+				before, err = analysis(before, l.old, args)
 			}
 			if err != nil {
 				return err
@@ -57,7 +57,7 @@ func (l *lab) analyze(old string, rounds int) error {
 			}
 		}
 		fmt.Fprintf(w, "%v\t%s", shown, ms(median(mine)))
-		if old != "" {
+		if l.old != "" {
 			fmt.Fprintf(w, "\t%s\t%.2f", ms(median(before)), ratio(mine, before))
 		}
 		fmt.Fprintln(w)
@@ -65,8 +65,8 @@ func (l *lab) analyze(old string, rounds int) error {
 	return w.Flush()
 }
 
-// timed appends the time of one run. Status 1 is not a failure: there are differences.
-func timed(times []time.Duration, program string, args []string) ([]time.Duration, error) {
+// analysis appends the time of one run. Status 1 is not a failure: there are differences.
+func analysis(times []time.Duration, program string, args []string) ([]time.Duration, error) {
 	begin := time.Now()
 	err := exec.Command(program, args...).Run()
 	var exit *exec.ExitError

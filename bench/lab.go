@@ -8,43 +8,53 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
+	"sync/atomic"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // lab is a directory with everything that the peers need: one unpacked root file
-// system, a bundle around it, and minirun's filter as a file.
+// system, bundles around it, and minirun's filter as a file.
 type lab struct {
-	minirun, image string
-	dir            string
-	next           int // number of the next runc or crun container
+	minirun, old, crun string
+	image              string
+	dir                string
+	next               atomic.Int64 // number of the next runc or crun container
 }
 
-func newLab(minirun, image string) (_ *lab, err error) {
-	dir, err := os.MkdirTemp("", "minirun-bench-")
-	if err != nil {
-		return nil, err
+// makeDir makes the lab's directory: in build/, so that it is on a disk.
+func (l *lab) makeDir() (err error) {
+	if err := os.MkdirAll("build", 0o755); err != nil {
+		return err
 	}
-	l := &lab{minirun: minirun, image: image, dir: dir}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+	if l.dir, err = os.MkdirTemp("build", "bench-"); err != nil {
+		return err
+	}
+	l.dir, err = filepath.Abs(l.dir)
+	return err
+}
+
+// fill makes what the peers need.
+func (l *lab) fill() error {
 	if err := l.unpackRoot(); err != nil {
-		return nil, fmt.Errorf("unpack %s: %w", image, err)
+		return fmt.Errorf("unpack %s: %w", l.image, err)
 	}
 	for _, file := range []struct{ name, as string }{{"seccomp.json", "json"}, {"seccomp.bpf", "bpf"}} {
-		out, err := exec.Command(minirun, "seccomp", "show", "--as", file.as).Output()
+		out, err := exec.Command(l.minirun, "seccomp", "show", "--as", file.as).Output()
 		if err != nil {
-			return nil, fmt.Errorf("minirun seccomp show --as %s: %w", file.as, err)
+			return fmt.Errorf("minirun seccomp show --as %s: %w", file.as, err)
 		}
 		if err := os.WriteFile(l.path(file.name), out, 0o600); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return l, l.writeBundle()
+	for _, command := range []string{"/bin/true", "/bin/false", "/bin/cat"} {
+		if err := l.writeBundle(command); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *lab) close() {
@@ -76,9 +86,12 @@ func (l *lab) unpackRoot() error {
 	return errors.Join(untar.Run(), tar.Wait())
 }
 
+// bundle is the directory of the OCI bundle that runs a command.
+func (l *lab) bundle(command string) string { return l.path("bundle-" + filepath.Base(command)) }
+
 // writeBundle writes an OCI bundle of the container that minirun starts, which is
 // also the one that runc starts for `docker run --network none`.
-func (l *lab) writeBundle() error {
+func (l *lab) writeBundle(command string) error {
 	flat, err := os.ReadFile(l.path("seccomp.json"))
 	if err != nil {
 		return err
@@ -97,10 +110,10 @@ func (l *lab) writeBundle() error {
 	}
 	spec := specs.Spec{
 		Version:  "1.0.2",
-		Root:     &specs.Root{Path: "rootfs"},
+		Root:     &specs.Root{Path: l.path("rootfs")},
 		Hostname: "bench",
 		Process: &specs.Process{
-			Args: []string{"/bin/true"}, Cwd: "/", Env: []string{"PATH=/bin"},
+			Args: []string{command}, Cwd: "/", Env: []string{"PATH=/bin"},
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 		},
 		Mounts: append([]specs.Mount{
@@ -130,7 +143,10 @@ func (l *lab) writeBundle() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(l.path("config.json"), data, 0o600)
+	if err := os.Mkdir(l.bundle(command), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(l.bundle(command), "config.json"), data, 0o600)
 }
 
 // etcMounts binds files of the lab over those of /etc that each container has of its own.
@@ -147,47 +163,62 @@ func (l *lab) etcMounts() ([]specs.Mount, error) {
 	return mounts, nil
 }
 
-// benchImage is the name of the image that podman and docker import.
-const benchImage = "minirun-bench:latest"
+// benchImage is the name of the image that podman and docker import. Other benches have others.
+var benchImage = fmt.Sprintf("localhost/minirun-bench-%d:latest", os.Getpid())
 
 // peers returns the ways to start a container, minirun first.
-func (l *lab) peers() []*peer {
-	oci := func(name string) *peer {
-		return &peer{name: name, command: func() *exec.Cmd {
-			l.next++
-			cmd := exec.Command(name, "run", "--bundle", l.dir, "bench-"+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(l.next))
-			cmd.Dir = l.dir
-			return cmd
-		}}
+func (l *lab) peers(layout *layout) []*peer {
+	peers := []*peer{
+		{name: "minirun", command: l.own(l.minirun)},
+		{name: "minirun, cold cache", command: l.own(l.minirun), before: l.dropCache},
+		{name: "minirun, unconfined", command: l.own(l.minirun, "--seccomp", "unconfined")},
+		l.runtime(l.crun),
+		l.runtime("runc"),
+		{name: "bwrap" + version("bwrap"), command: l.bwrap},
+		l.engine("podman", layout, "--runtime", l.crun),
+		l.engine("docker", layout),
 	}
-	engine := func(name string) *peer {
-		imported := false
-		return &peer{
-			name: name,
-			before: func() error {
-				if imported {
-					return nil
-				}
-				imported = true
-				return importImage(name, l.path("rootfs"))
-			},
-			command: func() *exec.Cmd {
-				return exec.Command(name, "run", "--rm", "--network", "none", benchImage, "/bin/true")
-			},
-		}
+	if l.old != "" {
+		peers = slices.Insert(peers, 1, &peer{name: "minirun, -old", command: l.own(l.old)})
 	}
-	own := func(args ...string) func() *exec.Cmd {
-		return func() *exec.Cmd { return exec.Command(l.minirun, append(args, l.image, "/bin/true")...) }
+	return peers
+}
+
+// own is minirun, with flags, on the image of the lab.
+func (l *lab) own(program string, flags ...string) func(...string) *exec.Cmd {
+	return func(args ...string) *exec.Cmd {
+		return exec.Command(program, slices.Concat(flags, []string{"-i", l.image}, args)...)
 	}
-	return []*peer{
-		{name: "minirun", command: own()},
-		{name: "minirun (cold cache)", command: own(), before: l.dropCache},
-		{name: "minirun (unconfined)", command: own("--seccomp", "unconfined")},
-		oci("crun"),
-		oci("runc"),
-		{name: "bwrap", command: l.bwrap},
-		engine("podman"),
-		engine("docker"),
+}
+
+// runtime is an OCI runtime.
+func (l *lab) runtime(program string) *peer {
+	return &peer{name: filepath.Base(program) + version(program), command: func(args ...string) *exec.Cmd {
+		id := fmt.Sprintf("bench-%d-%d", os.Getpid(), l.next.Add(1))
+		return exec.Command(program, "--root", l.path("state"), "run", "--bundle", l.bundle(args[0]), id)
+	}}
+}
+
+// engine is one that has images of its own.
+func (l *lab) engine(name string, layout *layout, global ...string) *peer {
+	// Podman's own limits need CAP_SYS_RESOURCE, or a controller that a layout may lack.
+	run := slices.Concat(global, []string{
+		"run", "--rm", "-i", "--network", "none",
+		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0", benchImage,
+	})
+	imported := false
+	return &peer{
+		name: name + version(name), slow: true, remote: true,
+		before: func() error {
+			if imported {
+				return nil
+			}
+			imported = true
+			return layout.do(func() error { return importImage(name, l.path("rootfs")) })
+		},
+		command: func(args ...string) *exec.Cmd {
+			return exec.Command(name, slices.Concat(run, args)...)
+		},
 	}
 }
 
@@ -198,8 +229,10 @@ func (l *lab) dropCache() error {
 
 // bwrap runs bubblewrap with the same filter, but with fewer mounts, no cgroup
 // and no image store: it is a lower bound.
-func (l *lab) bwrap() *exec.Cmd {
-	cmd := exec.Command("bwrap", "--unshare-all", "--bind", l.path("rootfs"), "/", "--proc", "/proc", "--dev", "/dev", "--seccomp", "3", "/bin/true")
+func (l *lab) bwrap(args ...string) *exec.Cmd {
+	cmd := exec.Command("bwrap", append([]string{
+		"--unshare-all", "--bind", l.path("rootfs"), "/", "--proc", "/proc", "--dev", "/dev", "--seccomp", "3",
+	}, args...)...)
 	filter, err := os.Open(l.path("seccomp.bpf"))
 	if err != nil {
 		cmd.Err = err

@@ -1,16 +1,17 @@
-// Bench launches /bin/true with minirun and with its peers, in turn within one run,
-// each on an idle machine and under the same seccomp filter, and prints the medians
-// and minirun's ratio to each. Quote the ratios: absolute times depend on the machine
-// and its load. Then it prints the memory that minirun needs to pull some tarballs, two
-// of which are made to need much.
+// Bench starts /bin/true with minirun and with its peers, in turn within one run, and
+// prints the medians and each one's ratio to crun. The peers have the same root, mounts
+// and seccomp filter, and each start is on an idle machine or, for "8 at once", beside
+// seven others. Quote the ratios: absolute times depend on the machine and its load.
 //
-//	bench -minirun PATH -image NAME [-n ROUNDS] [-old PATH] [-analysis]
+// Everything is measured once with the cgroups of v1 and once with those of v2, each
+// mounted in a private mount namespace. Then come starts while other containers run
+// and on images of many layers, and, of minirun alone, the memory that it needs to
+// pull some tarballs, two of which are made to need much, and the times of analyses.
 //
-// Last it times the analyses of profiles, beside an older build of minirun if one is
-// given; -analysis does only that, and needs no root.
+//	bench -minirun PATH -image NAME [-crun PATH] [-old PATH] [-n ROUNDS] [-full] [-only PART]
 //
-// Needs root. A peer that is not installed, or that cannot start a container here, is
-// listed with the reason and skipped.
+// Needs root, except for -only analyses. A peer that is not installed, that cannot start a container here, or that
+// hides its command's exit status, is listed with the reason and left out.
 package main
 
 import (
@@ -21,146 +22,88 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 )
 
 func main() {
-	minirun := flag.String("minirun", "./minirun", "the `binary` to measure")
-	image := flag.String("image", "debian", "a local `image` that has /bin/true")
-	rounds := flag.Int("n", 30, "`rounds`, each of which starts every peer once")
-	old := flag.String("old", "", "another build of minirun: the `binary` to compare the analyses with")
-	only := flag.Bool("analysis", false, "time the analyses of profiles only")
+	l := &lab{}
+	flag.StringVar(&l.minirun, "minirun", "./minirun", "the `binary` to measure")
+	flag.StringVar(&l.old, "old", "", "another build of minirun: the `binary` to compare with")
+	flag.StringVar(&l.crun, "crun", "crun", "the crun to compare with")
+	flag.StringVar(&l.image, "image", "debian", "a local `image` that has /bin/true, /bin/false and /bin/cat")
+	rounds := flag.Int("n", 10, "`rounds`, each of which starts every peer once")
+	full := flag.Bool("full", false, "500 containers beside, and a cold page cache: 3 minutes more")
+	only := flag.String("only", "", "measure only `PART`: starts, running, layers, pulls or analyses")
 	flag.Parse()
-	if err := bench(*minirun, *image, *old, *rounds, *only); err != nil {
+	if err := bench(l, *rounds, *full, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(minirun, image, old string, rounds int, only bool) error {
-	if only {
-		dir, err := os.MkdirTemp("", "minirun-bench-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		return (&lab{minirun: minirun, dir: dir}).analyze(old, rounds)
-	}
-	// A signal ends the program being measured; the deferred functions clean up.
+// errInterrupted ends a bench that a signal has ended: deferred functions clean up.
+var errInterrupted = errors.New("interrupted")
+
+func bench(l *lab, rounds int, full bool, only string) (err error) {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
-
-	lab, err := newLab(minirun, image)
-	if err != nil {
+	for _, program := range []*string{&l.minirun, &l.old, &l.crun} {
+		if path, err := exec.LookPath(*program); err == nil { // a layout has another working directory
+			if *program, err = filepath.Abs(path); err != nil {
+				return err
+			}
+		}
+	}
+	defer l.close()
+	if err := l.makeDir(); err != nil {
 		return err
 	}
-	defer lab.close()
-	if err := launches(lab, rounds, interrupted); err != nil {
-		return err
+	if only != "analyses" {
+		if err := l.fill(); err != nil {
+			return err
+		}
 	}
-	return lab.analyze(old, min(rounds, 5))
-}
-
-func launches(lab *lab, rounds int, interrupted <-chan os.Signal) error {
-	var peers []*peer
-	for _, p := range lab.peers() {
-		if err := p.start(); err != nil {
-			fmt.Printf("%s: left out: %v\n", p.name, err)
+	parts := []struct {
+		name    string
+		measure func() error
+	}{
+		{"starts", func() error { return l.starts(rounds, full, interrupted) }},
+		{"running", func() error { return l.running(rounds, full) }},
+		{"layers", func() error { return l.layers(rounds) }},
+		{"pulls", l.reportMemory},
+		{"analyses", func() error { return l.analyze(min(rounds, 5)) }},
+	}
+	for _, part := range parts {
+		if only != "" && only != part.name {
 			continue
 		}
-		peers = append(peers, p)
-	}
-	for round := range rounds {
-		for i := range peers { // each round starts with another one
-			p := peers[(i+round)%len(peers)]
-			if err := p.measure(); err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
-			}
-			select {
-			case <-interrupted:
-				return errors.New("interrupted")
-			default:
-			}
+		if err := part.measure(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
-	}
-	if err := report(peers); err != nil {
-		return err
-	}
-	return lab.reportMemory()
-}
-
-// peer is one way to start /bin/true in a container.
-type peer struct {
-	name    string
-	command func() *exec.Cmd
-	before  func() error // not measured; may be nil
-	wall    []time.Duration
-	cpu     []time.Duration // of all processes that the command waited for
-}
-
-// start runs the peer once: it warms caches and shows whether it works here.
-func (p *peer) start() error {
-	if p.before != nil {
-		if err := p.before(); err != nil {
-			return err
+		if stopped(interrupted) {
+			return errInterrupted
 		}
-	}
-	cmd := p.command()
-	if cmd.Err != nil {
-		return cmd.Err
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("%w: %s", err, lines[len(lines)-1])
 	}
 	return nil
 }
 
-// settle is the time for the kernel, and a daemon, to remove the previous peer's
-// container, so that each start is measured on an idle machine.
-const settle = 50 * time.Millisecond
-
-func (p *peer) measure() error {
-	if p.before != nil {
-		if err := p.before(); err != nil {
-			return err
-		}
+func stopped(interrupted <-chan os.Signal) bool {
+	select {
+	case <-interrupted:
+		return true
+	default:
+		return false
 	}
-	cmd := p.command()
-	time.Sleep(settle)
-	begin := time.Now()
-	if err := cmd.Run(); err != nil {
-		return err
-	}
-	p.wall = append(p.wall, time.Since(begin))
-	p.cpu = append(p.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
-	return nil
-}
-
-// report prints a row for each peer, and compares the first one with the others.
-func report(peers []*peer) error {
-	if len(peers) == 0 {
-		return errors.New("nothing could be measured")
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\twall ms\tmin\tmax\tcpu ms\t%[1]s/peer wall\t%[1]s/peer cpu\t\n", peers[0].name)
-	for _, p := range peers {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t\n", p.name,
-			ms(median(p.wall)), ms(slices.Min(p.wall)), ms(slices.Max(p.wall)), ms(median(p.cpu)),
-			ratio(peers[0].wall, p.wall), ratio(peers[0].cpu, p.cpu))
-	}
-	return w.Flush()
 }
 
 // ratio returns the median of the ratios of each round: a drift of the machine's speed
 // affects both sides of a ratio.
 func ratio(a, b []time.Duration) float64 {
-	ratios := make([]float64, len(a))
-	for i := range a {
+	ratios := make([]float64, min(len(a), len(b)))
+	for i := range ratios {
 		ratios[i] = float64(a[i]) / float64(max(b[i], 1))
 	}
 	return median(ratios)
@@ -173,3 +116,11 @@ func median[T cmp.Ordered](values []T) T {
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }
+
+// compared is a ratio as text.
+func compared(a, b []time.Duration) string {
+	if len(a) == 0 || len(b) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", ratio(a, b))
+}
