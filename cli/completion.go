@@ -15,6 +15,9 @@ import (
 //go:embed completions
 var completions embed.FS
 
+// ofImages are the verbs whose arguments are images of the store.
+var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify"}
+
 var shells = [...]string{"bash", "zsh", "fish"}
 
 func (a *app) completionCommand() *ucli.Command {
@@ -227,7 +230,7 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commandArgument()
 	case verb.Name == "run" || verb.Name == "pull":
 		k.imageArgument()
-	case verb.Name == "rmi" || verb.Name == "images" || verb.Name == "verify":
+	case slices.Contains(ofImages[:], verb.Name):
 		k.images()
 	case verb.Name == "explain":
 		callNames(k, "", k.word)

@@ -58,12 +58,12 @@ func dockerVerb(word string) string {
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "load", "import":
 		return "'minirun pull FILE' reads a tarball, also one that docker save wrote"
-	case "push", "tag", "save", "history":
+	case "push", "save":
 		return "minirun only runs images; skopeo copies and inspects them"
 	case "image":
 		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
-	case "inspect", "manifest", "trust":
-		return "'minirun images --format json' describes images"
+	case "manifest", "trust":
+		return "'minirun inspect' describes an image of the store"
 	case "search", "login", "logout":
 		return "minirun reads the credentials that 'docker login' or 'skopeo login' has stored"
 	case "info", "system", "events":

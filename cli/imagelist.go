@@ -1,16 +1,12 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"text/template"
 	"time"
 
 	"github.com/docker/go-units"
@@ -32,6 +28,7 @@ a heading too.`,
 			choice("", "format", "text", "print `FORMAT`: text, json or a template such as '{{.Name}}'").with(oneOf("text", "json")),
 			toggle("", "quiet", "q", "print only the images' IDs, each once"),
 			toggle("", "no-trunc", "", "print whole IDs"),
+			toggle("", "digests", "", "print the manifests' digests"),
 			toggle("", "all", "a", "accepted; all images are always listed"),
 		},
 		Action: a.imagesAction,
@@ -43,7 +40,7 @@ func (a *app) imagesAction(c *ucli.Context) error {
 		return err
 	}
 	list := imageList{now: time.Now(), whole: c.Bool("no-trunc")}
-	write, err := list.writer(c.String("format"), c.Bool("quiet"))
+	write, err := list.listing(c.Bool("digests")).writer(c.String("format"))
 	if err != nil {
 		return err
 	}
@@ -66,7 +63,14 @@ func (a *app) imagesAction(c *ucli.Context) error {
 			a.ui.hint("'minirun pull " + familiar(image.Name) + "' fixes it, 'minirun rmi " + familiar(image.Name) + "' removes it")
 		}
 	}
-	return write(a.stdout, images)
+	if c.Bool("quiet") && c.String("format") != "json" {
+		return list.writeIDs(a.stdout, images)
+	}
+	var rows []imageRow
+	for _, image := range images {
+		rows = append(rows, list.row(image))
+	}
+	return write(a.stdout, images, rows)
 }
 
 // imagesNamed returns the images that a pattern matches as with `docker images`: by
@@ -122,7 +126,9 @@ func (l imageList) row(image rootfs.ImageInfo) imageRow {
 		CreatedAt: "N/A", CreatedSince: "N/A", Labels: image.Labels,
 		Size: units.HumanSizeWithPrecision(float64(image.Size), 3),
 	}
-	r.Repository, r.Tag = splitTag(r.Name)
+	if r.Repository, r.Tag = splitTag(r.Name); r.Repository == "sha256" {
+		r.Name, r.Repository, r.Tag = "<none>", "<none>", "<none>"
+	}
 	if !l.whole {
 		r.ID = shortID(image.ID)
 	}
@@ -132,50 +138,16 @@ func (l imageList) row(image rootfs.ImageInfo) imageRow {
 	return r
 }
 
-const imageTable = "table {{.Name}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}"
-
-// writer returns the function that writes the list as --format and --quiet say.
-func (l imageList) writer(format string, quiet bool) (func(io.Writer, []rootfs.ImageInfo) error, error) {
-	switch {
-	case format == "json":
-		return func(w io.Writer, images []rootfs.ImageInfo) error { return writeJSON(w, images) }, nil
-	case quiet:
-		return l.writeIDs, nil
-	case format == "text" || format == "table" || format == "":
-		format = imageTable
-	case !strings.Contains(format, "{{"):
-		return nil, &usageError{"--format " + format + ": unknown format", "use text, json or a template such as '{{.Name}}'"}
+// listing returns the forms of the list.
+func (l imageList) listing(digests bool) listing[imageRow] {
+	table := "{{.Name}}\t{{.ID}}\t{{.Platform}}\t{{.CreatedSince}}\t{{.Size}}"
+	if digests {
+		table = strings.Replace(table, "{{.ID}}", "{{.Digest}}\t{{.ID}}", 1)
 	}
-	format, heading := strings.CutPrefix(format, "table ")
-	// As with Docker, the two characters \t are a tab, and \n a newline.
-	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
-	parsed, err := template.New("").Funcs(template.FuncMap{"json": jsonText}).Parse(format + "\n")
-	if err == nil {
-		err = parsed.Execute(io.Discard, imageRow{})
-	}
-	if err != nil {
-		return nil, &usageError{"--format " + format + ": " + err.Error(), "the fields are those of 'minirun images --help'"}
-	}
-	if !heading {
-		return func(w io.Writer, images []rootfs.ImageInfo) error { return l.writeRows(w, parsed, images) }, nil
-	}
-	return func(w io.Writer, images []rootfs.ImageInfo) error {
-		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-		err := parsed.Execute(table, imageRow{
-			Name: "IMAGE", Repository: "REPOSITORY", Tag: "TAG", ID: "ID", Digest: "DIGEST", Platform: "PLATFORM",
-			CreatedAt: "CREATED AT", CreatedSince: "CREATED", Size: "SIZE",
-		})
-		return errors.Join(err, l.writeRows(table, parsed, images), table.Flush())
-	}, nil
-}
-
-func (l imageList) writeRows(w io.Writer, t *template.Template, images []rootfs.ImageInfo) error {
-	for _, image := range images {
-		if err := t.Execute(w, l.row(image)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return listing[imageRow]{table: table, heading: imageRow{
+		Name: "IMAGE", Repository: "REPOSITORY", Tag: "TAG", ID: "ID", Digest: "DIGEST", Platform: "PLATFORM",
+		CreatedAt: "CREATED AT", CreatedSince: "CREATED", Size: "SIZE",
+	}}
 }
 
 // writeIDs writes each ID once, so that the list can be given to rmi.
@@ -192,10 +164,4 @@ func (l imageList) writeIDs(w io.Writer, images []rootfs.ImageInfo) error {
 		}
 	}
 	return nil
-}
-
-// jsonText returns v as JSON on one line.
-func jsonText(v any) (string, error) {
-	data, err := json.Marshal(v)
-	return string(data), err
 }
