@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/atomicfile"
@@ -29,7 +31,7 @@ type content struct {
 	warn func(format string, args ...any) // may be nil
 
 	manifest     []byte // nil: made from the layers
-	manifestType string
+	manifestType types.MediaType
 	layers       []layerSource
 }
 
@@ -47,6 +49,9 @@ func digestOf(data []byte) string {
 	h := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(h[:])
 }
+
+// hashOf returns a digest, which must be valid (isDigest), as the registry library has it.
+func hashOf(digest string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: digestHex(digest)} }
 
 // add unpacks an image's layers into a work directory and then moves all of it
 // into the store in one step. After an error the store is as before.
@@ -267,25 +272,25 @@ func (a *addition) config() ([]byte, error) {
 	return json.Marshal(c)
 }
 
-func (a *addition) manifest(config []byte) (data []byte, mediaType string, err error) {
+func (a *addition) manifest(config []byte) (data []byte, mediaType types.MediaType, err error) {
 	if a.content.manifest != nil {
 		return a.content.manifest, a.content.manifestType, nil
 	}
-	m := manifest{
+	m := v1.Manifest{
 		SchemaVersion: 2,
-		MediaType:     manifestType,
-		Config:        descriptor{MediaType: configType, Digest: digestOf(config), Size: int64(len(config))},
-		Layers:        []descriptor{},
+		MediaType:     types.OCIManifestSchema1,
+		Config:        v1.Descriptor{MediaType: types.OCIConfigJSON, Digest: hashOf(digestOf(config)), Size: int64(len(config))},
+		Layers:        []v1.Descriptor{},
 	}
 	for i, diffID := range a.diffIDs {
-		m.Layers = append(m.Layers, descriptor{MediaType: layerType, Digest: diffID, Size: a.sizes[i]})
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: hashOf(diffID), Size: a.sizes[i]})
 	}
 	data, err = json.Marshal(m)
-	return data, manifestType, err
+	return data, m.MediaType, err
 }
 
 // name writes the index entry, then removes what only the replaced entry needed.
-func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor, error) {
+func (a *addition) name(config, manifest []byte, mediaType types.MediaType) (*descriptor, error) {
 	parsed, err := parseConfig(config)
 	if err != nil {
 		return nil, err
@@ -298,10 +303,11 @@ func (a *addition) name(config, manifest []byte, mediaType string) (*descriptor,
 	if err != nil {
 		return nil, err
 	}
-	d := descriptor{
-		MediaType: mediaType, Digest: digestOf(manifest), Size: int64(len(manifest)),
-		Platform: &platform{parsed.OS, parsed.Architecture, parsed.Variant},
-	}
+	platform := parsed.platform()
+	d := descriptor{v1.Descriptor{
+		MediaType: mediaType, Digest: hashOf(digestOf(manifest)), Size: int64(len(manifest)),
+		Platform: &platform,
+	}}
 	for _, name := range a.content.names {
 		d.Annotations = map[string]string{
 			annotationName: name,

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/go-archive/compression"
 )
 
@@ -42,7 +43,7 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 
 // content opens the file of a reference; work is a directory for what has to be
 // extracted from it.
-func (r reference) content(ctx context.Context, want platform, work string) (*content, error) {
+func (r reference) content(ctx context.Context, want v1.Platform, work string) (*content, error) {
 	kind := r.transport
 	if kind == tarball {
 		var err error
@@ -123,7 +124,7 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 
 // fromRootTarball reads a root file system. It has no platform, so it is taken to be
 // for the one that is wanted.
-func fromRootTarball(file string, want platform) (*content, error) {
+func fromRootTarball(file string, want v1.Platform) (*content, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err

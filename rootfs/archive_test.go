@@ -203,7 +203,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add(makeTar(f, folder("./", 0o755), file("one", "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file := write(t, filepath.Join(t.TempDir(), "x.tar"), data)
-		want := platform{here.OS, here.Architecture, here.Variant}
+		want := here
 		c, err := reference{transport: tarball, path: file}.content(t.Context(), want, t.TempDir())
 		if err != nil {
 			return

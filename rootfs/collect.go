@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/removeall"
@@ -18,7 +19,7 @@ import (
 func (s *Store) collect(x *index) error {
 	c := collector{store: s, needed: map[string]bool{}}
 	for _, d := range x.Manifests {
-		if err := c.need(d.Digest); err != nil {
+		if err := c.need(d.Digest.String()); err != nil {
 			return fmt.Errorf("no layers are removed, because image %s cannot be read: %w", shortName(d.name()), err)
 		}
 	}
@@ -43,7 +44,7 @@ func (c *collector) need(manifest string) error {
 	if err != nil {
 		return err
 	}
-	c.needed[manifest], c.needed[m.Config.Digest] = true, true
+	c.needed[manifest], c.needed[m.Config.Digest.String()] = true, true
 	for _, diffID := range config.RootFS.DiffIDs {
 		c.needed[diffID] = true
 	}
@@ -108,8 +109,8 @@ func (s *Store) isManifest(digest string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var m manifest
-	return json.Unmarshal(data, &m) == nil && isDigest(m.Config.Digest), nil
+	var m v1.Manifest
+	return json.Unmarshal(data, &m) == nil && isDigest(m.Config.Digest.String()), nil
 }
 
 // layers removes those that are not needed, except those that a pull has locked

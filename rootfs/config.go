@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // Config is the part of an OCI image configuration (image-spec, config.md) that a
@@ -30,6 +32,10 @@ type configFile struct {
 	Variant      string       `json:"variant,omitempty"`
 	Config       configFields `json:"config"`
 	RootFS       rootFS       `json:"rootfs"`
+}
+
+func (c *configFile) platform() v1.Platform {
+	return v1.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}
 }
 
 type configFields struct {

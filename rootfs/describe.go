@@ -100,7 +100,7 @@ func (s *Store) Describe(ref, platform string) (*Description, error) {
 		ID: info.ID, RepoTags: []string{}, RepoDigests: []string{}, Created: config.Created, Author: config.Author,
 		Config: config.Config, Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, Size: info.Size,
 		RootFS:     DescribedRootFS{"layers", config.RootFS.DiffIDs},
-		Descriptor: Descriptor{d.MediaType, d.Digest, d.Size},
+		Descriptor: Descriptor{string(d.MediaType), d.Digest.String(), d.Size},
 	}
 	if described.Comment = config.Comment; len(config.History) > 0 && described.Comment == "" {
 		described.Comment = config.History[len(config.History)-1].Comment
@@ -131,7 +131,7 @@ func (described *Description) addName(d *descriptor) {
 	if repository, _, pinned := strings.Cut(name, "@"); !pinned {
 		described.RepoTags = append(described.RepoTags, name)
 	} else if !slices.Contains(described.RepoDigests, name) {
-		described.RepoDigests = append(described.RepoDigests, repository+"@"+d.Digest)
+		described.RepoDigests = append(described.RepoDigests, repository+"@"+d.Digest.String())
 	}
 	if digest := d.Annotations[annotationIndex]; digest != "" {
 		described.RepoDigests = append(described.RepoDigests, repositoryOf(name)+"@"+digest)
@@ -155,11 +155,11 @@ func (s *Store) read(ref, platform string) (*index, *descriptor, *describedFile,
 	if err != nil {
 		return nil, nil, nil, &Error{Op: "image " + ref, Err: err}
 	}
-	m, _, err := s.readManifest(d.Digest)
+	m, _, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return nil, nil, nil, readError(d, err)
 	}
-	data, err := s.readBlob(m.Config.Digest)
+	data, err := s.readBlob(m.Config.Digest.String())
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -9,17 +9,14 @@ import (
 	"slices"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/hint"
 )
 
 const (
-	// Media types that minirun writes (image-spec, media-types.md).
-	indexType    = "application/vnd.oci.image.index.v1+json"
-	manifestType = "application/vnd.oci.image.manifest.v1+json"
-	configType   = "application/vnd.oci.image.config.v1+json"
-	layerType    = "application/vnd.oci.image.layer.v1.tar"
-
 	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
 	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
 	annotationFile   = "dev.minirun.file"                  // digest of that file, if it is the tarball of a root
@@ -28,35 +25,22 @@ const (
 	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars
 )
 
-// index is index.json of an OCI image layout.
+// index is index.json of the store, an OCI image layout.
 type index struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType,omitempty"`
-	Manifests     []descriptor `json:"manifests"`
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     types.MediaType `json:"mediaType,omitempty"`
+	Manifests     []descriptor    `json:"manifests"`
 }
 
-type descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      string            `json:"digest"`
-	Size        int64             `json:"size"`
-	Platform    *platform         `json:"platform,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
+// descriptor is an entry of the index: an image under one of its names.
+type descriptor struct{ v1.Descriptor }
 
 func (d *descriptor) name() string { return d.Annotations[annotationName] }
-
-// manifest is an OCI image manifest or Docker's version 2, schema 2.
-type manifest struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType,omitempty"`
-	Config        descriptor   `json:"config"`
-	Layers        []descriptor `json:"layers"`
-}
 
 func (s *Store) readIndex() (*index, error) {
 	data, err := os.ReadFile(s.path("index.json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return &index{SchemaVersion: 2, MediaType: indexType}, nil
+		return &index{SchemaVersion: 2, MediaType: types.OCIImageIndex}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -65,7 +49,7 @@ func (s *Store) readIndex() (*index, error) {
 	if err := json.Unmarshal(data, &x); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.path("index.json"), err)
 	}
-	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return !isDigest(d.Digest) })
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return !isDigest(d.Digest.String()) })
 	return &x, nil
 }
 
@@ -86,13 +70,13 @@ func (x *index) find(r request) (*descriptor, error) {
 	found, err := x.named(r.reference)
 	for i := range found {
 		d := &found[i]
-		if fit := d.Platform.fit(r.want); fit > 0 {
-			if best == nil || fit > best.Platform.fit(r.want) {
+		if fit := fitOf(d.Platform, r.want); fit > 0 {
+			if best == nil || fit > fitOf(best.Platform, r.want) {
 				best = d
 			}
 			continue
 		}
-		if whole := d.Annotations[annotationIndex]; !r.asked && (whole == "" || whole == d.Digest || r.transport == imageID) {
+		if whole := d.Annotations[annotationIndex]; !r.asked && (whole == "" || whole == d.Digest.String() || r.transport == imageID) {
 			other = d
 		}
 	}
@@ -129,14 +113,14 @@ func (d *descriptor) matches(r reference) bool {
 	}
 	digest := r.digest()
 	version, ok := strings.CutPrefix(d.name(), r.domain+"/"+r.repository)
-	return digest != "" && (d.Digest == digest || d.Annotations[annotationIndex] == digest) &&
+	return digest != "" && (d.Digest.String() == digest || d.Annotations[annotationIndex] == digest) &&
 		ok && (version == "" || version[0] == ':' || version[0] == '@')
 }
 
 // put adds an entry, which replaces one of the same name and platform.
 func (x *index) put(d descriptor) {
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
-		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || *old.Platform == *d.Platform)
+		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || old.Platform.Equals(*d.Platform))
 	})
 	x.Manifests = append(x.Manifests, d)
 }

@@ -12,7 +12,7 @@ import (
 
 // fromLayout reads an OCI image layout (image-spec, image-layout.md): the entry of its
 // index with the name tag, or the one for the platform.
-func fromLayout(dir, tag string, want platform) (*content, error) {
+func fromLayout(dir, tag string, want v1.Platform) (*content, error) {
 	if err := checkSize(filepath.Join(dir, "index.json"), "index", maxManifest); err != nil {
 		return nil, fmt.Errorf("not an OCI layout: %w", err)
 	}

@@ -7,28 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
-
-// platform is what an image runs on (image-spec, image-index.md). Variant is "" for
-// the lowest of the architecture: v1 of amd64, v8 of arm64.
-type platform struct {
-	OS           string `json:"os"`
-	Architecture string `json:"architecture"`
-	Variant      string `json:"variant,omitempty"`
-}
-
-func (p platform) String() string {
-	text := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		text += "/" + p.Variant
-	}
-	return text
-}
 
 // parsePlatform parses OS[/ARCH[/VARIANT]] or ARCH, with Docker's alternative
 // spellings of architectures. An empty text is this machine.
-func parsePlatform(text string) (platform, error) {
-	p := platform{OS: "linux", Architecture: runtime.GOARCH}
+func parsePlatform(text string) (v1.Platform, error) {
+	p := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	if text == "" {
 		return p, nil
 	}
@@ -36,7 +22,7 @@ func parsePlatform(text string) (platform, error) {
 	if len(parts) > 3 || slices.Contains(parts, "") {
 		return p, &Error{Op: "--platform " + text, Err: errors.New("not OS/ARCHITECTURE[/VARIANT]"), Cause: CausePlatform}
 	}
-	if a := (platform{Architecture: parts[0]}).normal(); len(parts) == 1 && a.isKnown() {
+	if a := normal(v1.Platform{Architecture: parts[0]}); len(parts) == 1 && isKnown(a.Architecture) {
 		parts = []string{"linux", parts[0]}
 	}
 	p.OS = parts[0]
@@ -46,30 +32,30 @@ func parsePlatform(text string) (platform, error) {
 	if len(parts) > 2 {
 		p.Variant = parts[2]
 	}
-	p = p.normal()
+	p = normal(p)
 	switch {
 	case p.OS != "linux" && len(parts) == 1:
 		return p, &Error{Op: "--platform " + text, Err: errors.New("unknown operating system or architecture"), Cause: CausePlatform}
 	case p.OS != "linux":
 		return p, &Error{Op: "--platform " + text, Err: errors.New("minirun runs Linux containers")}
-	case !p.isKnown():
+	case !isKnown(p.Architecture):
 		return p, &Error{Op: "--platform " + text, Err: fmt.Errorf("unknown architecture %q", p.Architecture), Cause: CausePlatform}
 	}
 	return p, nil
 }
 
 // isKnown reports whether Go, and so minirun, knows the architecture on Linux.
-func (p platform) isKnown() bool {
-	switch p.Architecture {
+func isKnown(architecture string) bool {
+	switch architecture {
 	case "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x":
 		return true
 	}
 	return false
 }
 
-// normal returns the platform as image-spec spells it, without a variant that is the
-// default.
-func (p platform) normal() platform {
+// normal returns a platform as image-spec spells it (image-index.md). The lowest
+// variant of an architecture, v1 of amd64 and v8 of arm64, is "".
+func normal(p v1.Platform) v1.Platform {
 	switch p.Architecture {
 	case "x86_64", "x86-64":
 		p.Architecture = "amd64"
@@ -94,15 +80,15 @@ func (p platform) normal() platform {
 	return p
 }
 
-// fit returns how well an image for p runs where want is asked for; 0 is not at all. An
+// fitOf returns how well an image for p runs where want is asked for; 0 is not at all. An
 // image without a platform fits, and so does one for a lower variant of the same
 // architecture: every arm/v7 runs arm/v6.
-func (p *platform) fit(want platform) int {
+func fitOf(p *v1.Platform, want v1.Platform) int {
 	const exact = 1000
 	if p == nil || p.OS == "" && p.Architecture == "" {
 		return 1
 	}
-	have, want := p.normal(), want.normal()
+	have, want := normal(*p), normal(want)
 	if have.OS != want.OS || have.Architecture != want.Architecture {
 		return 0
 	}
@@ -126,26 +112,26 @@ func variantLevel(variant string) int {
 }
 
 // checkPlatform returns an error if an image is not for the platform asked for.
-func (r request) checkPlatform(have platform) error {
-	if r.asked && have.fit(r.want) == 0 {
+func (r request) checkPlatform(have v1.Platform) error {
+	if r.asked && fitOf(&have, r.want) == 0 {
 		return otherPlatform([]string{have.String()}, r.want)
 	}
 	return nil
 }
 
 // platform returns the platform in the content's configuration.
-func (c *content) platform() (platform, error) {
+func (c *content) platform() (v1.Platform, error) {
 	config := &c.base
 	if c.config != nil {
 		var err error
 		if config, err = parseConfig(c.config); err != nil {
-			return platform{}, err
+			return v1.Platform{}, err
 		}
 	}
-	return platform{config.OS, config.Architecture, config.Variant}, nil
+	return config.platform(), nil
 }
 
-func otherPlatform(have []string, want platform) error {
+func otherPlatform(have []string, want v1.Platform) error {
 	if len(have) == 0 {
 		return errors.New("it has no image for any platform")
 	}

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 func TestParsePlatform(t *testing.T) {
@@ -63,7 +64,7 @@ func TestChoosePlatform(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			entries = append(entries, v1.Descriptor{MediaType: manifestType, Platform: p})
+			entries = append(entries, v1.Descriptor{MediaType: types.OCIManifestSchema1, Platform: p})
 		}
 		want, err := parsePlatform(c.want)
 		if err != nil {

@@ -90,7 +90,7 @@ func isLoopback(domain string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
+func chooseRemote(found *remote.Descriptor, want v1.Platform) (v1.Image, error) {
 	if err := checkManifest(found.Digest, found.Manifest); err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func chooseRemote(found *remote.Descriptor, want platform) (v1.Image, error) {
 // choose returns the image for a platform from an index and the indexes in it; depth
 // is 1 for the outermost. With a tag, only entries of that name are considered.
 // Entries that are not images, such as the attestations of BuildKit, fit no platform.
-func choose(index v1.ImageIndex, tag string, want platform, depth int) (v1.Image, error) {
+func choose(index v1.ImageIndex, tag string, want v1.Platform, depth int) (v1.Image, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func namedBy(d v1.Descriptor, tag string) bool {
 	return false
 }
 
-func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, error) {
+func choosePlatform(entries []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
 	var best v1.Descriptor
 	most := 0
 	var have []string
@@ -178,14 +178,10 @@ func choosePlatform(entries []v1.Descriptor, want platform) (v1.Descriptor, erro
 		if !d.MediaType.IsImage() {
 			continue
 		}
-		var p *platform
-		if d.Platform != nil {
-			p = &platform{d.Platform.OS, d.Platform.Architecture, d.Platform.Variant}
-			if p.OS != "unknown" {
-				have = append(have, p.String())
-			}
+		if d.Platform != nil && d.Platform.OS != "unknown" {
+			have = append(have, d.Platform.String())
 		}
-		if fit := p.fit(want); fit > most {
+		if fit := fitOf(d.Platform, want); fit > most {
 			best, most = d, fit
 		}
 	}
@@ -201,9 +197,9 @@ func fromImage(image v1.Image) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{manifestType: string(m.MediaType)}
+	c := &content{manifestType: m.MediaType}
 	if c.manifestType == "" {
-		c.manifestType = manifestType
+		c.manifestType = types.OCIManifestSchema1
 	}
 	if t := m.Config.MediaType; t != types.DockerConfigJSON && t != types.OCIConfigJSON {
 		return nil, fmt.Errorf("not a container image: its configuration is %s", t)

@@ -51,17 +51,18 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 	var manifests []string
 	for _, d := range removed {
 		done.Untagged = append(done.Untagged, d.name())
-		if x.has(d.Digest) || slices.Contains(manifests, d.Digest) {
+		digest := d.Digest.String()
+		if x.has(digest) || slices.Contains(manifests, digest) {
 			continue
 		}
-		used, err := s.inUse(d.Digest)
+		used, err := s.inUse(digest)
 		if used {
 			err = hint.With(ErrInUse, "stop the container first")
 		}
 		if err != nil {
 			return nil, &Error{Op: "remove " + name, Err: err}
 		}
-		manifests = append(manifests, d.Digest)
+		manifests = append(manifests, digest)
 		done.Deleted = append(done.Deleted, d.Annotations[annotationID])
 	}
 	done.Kept, err = s.forget(x, manifests)

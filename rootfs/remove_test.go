@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"golang.org/x/sys/unix"
@@ -81,9 +82,9 @@ func TestRemoveByID(t *testing.T) {
 func TestAmbiguousID(t *testing.T) {
 	x := index{}
 	for _, c := range []string{"1", "2"} {
-		x.Manifests = append(x.Manifests, descriptor{Digest: someDigest, Annotations: map[string]string{
+		x.Manifests = append(x.Manifests, descriptor{v1.Descriptor{Digest: hashOf(someDigest), Annotations: map[string]string{
 			annotationName: "/" + c, annotationID: "sha256:abc" + c + someDigest[11:],
-		}})
+		}}})
 	}
 	for text, want := range map[string]string{"abc1": "/1", "abc2": "/2", "abc": "several", "abd": ""} {
 		r, err := parseReference(text, pathExists)

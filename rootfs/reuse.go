@@ -30,7 +30,7 @@ func (s *Store) reuse(ctx context.Context, r request, stamp string) (*ImageInfo,
 		return nil, err
 	}
 	for _, d := range x.Manifests {
-		if d.Annotations[annotationFile] != digest || d.Platform.fit(r.want) == 0 || !s.isWhole(&d) {
+		if d.Annotations[annotationFile] != digest || fitOf(d.Platform, r.want) == 0 || !s.isWhole(&d) {
 			continue
 		}
 		d.Annotations = maps.Clone(d.Annotations)
@@ -66,7 +66,7 @@ func stampSize(stamp string) string {
 
 // isWhole reports whether no part of an image is missing or has changed.
 func (s *Store) isWhole(d *descriptor) bool {
-	_, config, err := s.readManifest(d.Digest)
+	_, config, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return false
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/spelling"
 )
@@ -36,7 +38,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	}
 	switch r.transport {
 	case hostRoot:
-		if err := r.checkPlatform(platform{OS: "linux", Architecture: runtime.GOARCH}); err != nil {
+		if err := r.checkPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}); err != nil {
 			return nil, &Error{Op: "image host:", Err: err}
 		}
 		return &Image{Name: r.String(), Layers: []string{"/"}}, nil
@@ -69,7 +71,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 // request is an image that is asked for.
 type request struct {
 	reference
-	want  platform
+	want  v1.Platform
 	asked bool // want was asked for; otherwise it is this machine
 	ResolveOptions
 }
@@ -101,7 +103,7 @@ func (s *Store) stored(r request, stamp string) (*Image, error) {
 	if err != nil && isGone(err) {
 		return nil, nil
 	}
-	if err == nil && d.Platform.fit(r.want) == 0 {
+	if err == nil && fitOf(d.Platform, r.want) == 0 {
 		r.warn("image %s is for %s, but this machine is %s", r.short(), d.Platform, r.want)
 	}
 	return image, err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/atomicfile"
@@ -151,7 +152,7 @@ type ImageInfo struct {
 // open locks an image of the store and reads its manifest and configuration. It
 // returns os.ErrNotExist if the image was removed since the index was read.
 func (s *Store) open(d *descriptor) (*Image, error) {
-	lock, err := lockShared(s.blob(d.Digest))
+	lock, err := lockShared(s.blob(d.Digest.String()))
 	if err != nil {
 		return nil, readError(d, err)
 	}
@@ -174,11 +175,11 @@ func readError(d *descriptor, err error) error {
 }
 
 func (s *Store) readImage(d *descriptor) (*Image, error) {
-	_, config, err := s.readManifest(d.Digest)
+	_, config, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return nil, err
 	}
-	image := &Image{Name: d.name(), Digest: d.Digest, Config: config.config()}
+	image := &Image{Name: d.name(), Digest: d.Digest.String(), Config: config.config()}
 	for _, diffID := range config.RootFS.DiffIDs {
 		layer := s.layer(diffID)
 		if _, err := os.Stat(layer); err != nil {
@@ -211,16 +212,16 @@ func (s *Store) emptyLayer() (string, error) {
 // readManifest reads a manifest and its configuration. It returns os.ErrNotExist if
 // the manifest does not exist, and ErrDamaged if the configuration does not or either
 // has changed.
-func (s *Store) readManifest(digest string) (*manifest, *configFile, error) {
+func (s *Store) readManifest(digest string) (*v1.Manifest, *configFile, error) {
 	data, err := s.readBlob(digest)
 	if err != nil {
 		return nil, nil, err
 	}
-	var m manifest
+	var m v1.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, nil, fmt.Errorf("%w: manifest %s: %w", ErrDamaged, digest, err)
 	}
-	if data, err = s.readBlob(m.Config.Digest); err != nil {
+	if data, err = s.readBlob(m.Config.Digest.String()); err != nil {
 		return nil, nil, missing(err)
 	}
 	config, err := parseConfig(data)
@@ -276,17 +277,17 @@ func (s *Store) Images() ([]ImageInfo, error) {
 
 // info describes an image. With an error it returns what the index knows.
 func (s *Store) info(d *descriptor) (*ImageInfo, error) {
-	info := &ImageInfo{Name: d.name(), Digest: d.Digest, ID: d.Annotations[annotationID]}
+	info := &ImageInfo{Name: d.name(), Digest: d.Digest.String(), ID: d.Annotations[annotationID]}
 	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)
 	if d.Platform != nil {
 		info.Platform = d.Platform.String()
 	}
-	m, config, err := s.readManifest(d.Digest)
+	m, config, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return info, err
 	}
-	info.ID, info.Labels = m.Config.Digest, config.Config.Labels
-	info.Platform = platform{config.OS, config.Architecture, config.Variant}.String()
+	info.ID, info.Labels = m.Config.Digest.String(), config.Config.Labels
+	info.Platform = config.platform().String()
 	if config.Created != nil {
 		info.Created = *config.Created
 	}
@@ -299,5 +300,5 @@ func (s *Store) info(d *descriptor) (*ImageInfo, error) {
 }
 
 func (x *index) has(digest string) bool {
-	return slices.ContainsFunc(x.Manifests, func(d descriptor) bool { return d.Digest == digest })
+	return slices.ContainsFunc(x.Manifests, func(d descriptor) bool { return d.Digest.String() == digest })
 }

@@ -109,7 +109,7 @@ var (
 	there = v1.Platform{OS: "linux", Architecture: "riscv64"}
 )
 
-func hostPlatform() platform {
+func hostPlatform() v1.Platform {
 	p, err := parsePlatform("")
 	if err != nil {
 		panic(err)

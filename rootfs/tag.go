@@ -34,13 +34,13 @@ func (s *Store) Tag(source, target string) error {
 	}
 	d, err := x.one(from)
 	if err == nil {
-		_, err = s.readBlob(d.Digest)
+		_, err = s.readBlob(d.Digest.String())
 	}
 	if err != nil {
 		return &Error{Op: op, Err: err}
 	}
 	x.put(d.renamed(to.String()))
-	x.dropNameless(d.Digest)
+	x.dropNameless(d.Digest.String())
 	if err := s.writeIndex(x); err != nil {
 		return err
 	}
@@ -92,5 +92,5 @@ func (d *descriptor) isNameless() bool { return strings.HasPrefix(d.name(), "sha
 
 // dropNameless removes the nameless entries of an image that has a name.
 func (x *index) dropNameless(manifest string) {
-	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return d.Digest == manifest && d.isNameless() })
+	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return d.Digest.String() == manifest && d.isNameless() })
 }

@@ -101,10 +101,10 @@ func (v *verifier) image(ctx context.Context, d *descriptor) (*Verification, err
 		one.Problems = append(one.Problems, (&Error{Err: err}).Error())
 		return one, nil
 	}
-	lock, err := lockShared(s.blob(d.Digest))
+	lock, err := lockShared(s.blob(d.Digest.String()))
 	if errors.Is(err, os.ErrNotExist) {
 		x, failed := s.readIndex()
-		if failed != nil || !x.has(d.Digest) {
+		if failed != nil || !x.has(d.Digest.String()) {
 			return nil, failed
 		}
 		return problem(missing(err))
@@ -113,7 +113,7 @@ func (v *verifier) image(ctx context.Context, d *descriptor) (*Verification, err
 		return nil, err
 	}
 	defer lock.Close()
-	m, config, err := s.readManifest(d.Digest)
+	m, config, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return problem(err)
 	}
@@ -129,7 +129,7 @@ func (v *verifier) image(ctx context.Context, d *descriptor) (*Verification, err
 		}
 	}
 	for _, layer := range m.Layers {
-		if err := s.checkPacked(ctx, layer.Digest); err != nil {
+		if err := s.checkPacked(ctx, layer.Digest.String()); err != nil {
 			_, _ = problem(err)
 		}
 	}

@@ -31,7 +31,7 @@ func TestVerify(t *testing.T) {
 		"no manifest": {func(s *Store, i *Image, _ *configFile) error { return os.Remove(s.blob(i.Digest)) }, "no such file or directory"},
 		"configuration": {func(s *Store, i *Image, _ *configFile) error {
 			m, _, err := s.readManifest(i.Digest)
-			return errors.Join(err, os.Remove(s.blob(m.Config.Digest)))
+			return errors.Join(err, os.Remove(s.blob(m.Config.Digest.String())))
 		}, "no such file or directory"},
 		"no record": {func(s *Store, i *Image, c *configFile) error {
 			return os.Remove(s.layer(c.RootFS.DiffIDs[1]) + recordSuffix)
@@ -41,7 +41,7 @@ func TestVerify(t *testing.T) {
 		}, "the layer's files have changed"},
 		"packed layer": {func(s *Store, i *Image, _ *configFile) error {
 			m, _, err := s.readManifest(i.Digest)
-			return errors.Join(err, os.WriteFile(s.blob(m.Layers[1].Digest), []byte("x"), 0o600))
+			return errors.Join(err, os.WriteFile(s.blob(m.Layers[1].Digest.String()), []byte("x"), 0o600))
 		}, "has the digest"},
 	} {
 		t.Run(name, func(t *testing.T) {
