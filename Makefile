@@ -116,7 +116,7 @@ fuzz: ## every fuzz target, FUZZTIME each
 	  done; \
 	done
 
-bench: build ## launch times beside crun, runc, bubblewrap, podman, docker; BENCH=-full measures more
+bench: build ## launch and pull times beside crun, runc, bubblewrap, podman, docker; BENCH=-full measures more
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go run ./bench -crun "$$(bench/crun.sh build/crun || echo crun)" $(BENCH)
 
 generate: ## generate files again: profiles, system call tables

@@ -5,7 +5,7 @@
 //
 // Everything is measured once with the cgroups of v1 and once with those of v2, each
 // mounted in a private mount namespace. Then come starts while other containers run
-// and on images of many layers, and, of minirun alone, the memory that it needs to
+// and on images of many layers, pulls of images, and, of minirun alone, the memory that it needs to
 // pull some tarballs, two of which are made to need much, and the times of analyses.
 //
 //	bench -minirun PATH -image NAME [-crun PATH] [-old PATH] [-n ROUNDS] [-full] [-only PART]
@@ -73,7 +73,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 		{"starts", func() error { return l.starts(rounds, full, interrupted) }},
 		{"running", func() error { return l.running(rounds, full) }},
 		{"layers", func() error { return l.layers(rounds) }},
-		{"pulls", l.reportMemory},
+		{"pulls", func() error { return errors.Join(l.pulls(min(rounds, 5), interrupted), l.reportMemory()) }},
 		{"analyses", func() error { return l.analyze(min(rounds, 5)) }},
 	}
 	for _, part := range parts {

@@ -64,7 +64,12 @@ func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *I
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, work.remove()) }()
-	a := &addition{store: s, work: work, content: c, progress: progress}
+	space, err := newSpace(work.path)
+	if err != nil {
+		return nil, err
+	}
+	defer space.close()
+	a := &addition{store: s, work: work, space: space, content: c, progress: progress}
 	defer a.release()
 	for i := range c.layers {
 		if err := a.layer(ctx, i); err != nil {
@@ -81,6 +86,7 @@ func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *I
 type addition struct {
 	store    *Store
 	work     *workDir
+	space    *space
 	content  *content
 	progress Progress
 	diffIDs  []string
@@ -165,7 +171,7 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 	defer stream.Close()
 	reader := &progressReader{Reader: stream, progress: a.progress, event: Event{Layer: l.label(i), Status: a.status(), Total: l.size}}
 	a.progress.report(reader.event)
-	got, err := unpackLayer(ctx, reader, dir)
+	got, err := unpackLayer(ctx, reader, dir, a.space)
 	if err != nil {
 		return unpacked{}, err
 	}

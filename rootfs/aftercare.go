@@ -4,12 +4,10 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"path"
 	"strings"
 	"time"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,15 +20,15 @@ const (
 	maxKept = 128 << 20
 )
 
-// aftercare is what remains to be done to a layer once all of it is unpacked.
+// aftercare is what remains to be done to a layer's directories once all of it is
+// unpacked: later entries change the time of their directory, and a default ACL would
+// be passed on to them.
 type aftercare struct {
 	root    *tar.Header                  // of the root directory, or nil
 	xattrs  map[string]map[string]string // by name and attribute
-	opaques []string                     // names of directories
+	opaques []string
 	dirs    []dirTime
 	kept    int
-
-	inParts bool // go-archive set the times of directories before the last file was made
 }
 
 type dirTime struct {
@@ -42,43 +40,44 @@ type dirTime struct {
 func (a *aftercare) keep(size int) error {
 	const overhead = 128
 	if a.kept += size + overhead; a.kept > maxKept {
-		return &limitError{"list of the layer's directories and extended attributes", maxKept}
+		return &limitError{"list of the layer's directories and their extended attributes", maxKept}
 	}
 	return nil
 }
 
-func (a *aftercare) opaque(name string) error {
-	a.opaques = append(a.opaques, name)
-	return a.keep(len(name))
-}
-
-// entry keeps what remains to be done to an entry. A file replaces an earlier one of
-// the same name with its extended attributes.
-func (a *aftercare) entry(h *tar.Header, records map[string]string) error {
+// entry checks an entry's attributes, and keeps what remains to be done to it. It
+// returns true if that is all. A file replaces a directory with its attributes.
+func (a *aftercare) entry(h *tar.Header, records map[string]string) (done bool, err error) {
+	for record := range records {
+		if attribute, ok := strings.CutPrefix(record, xattrRecord); ok && strings.HasPrefix(attribute, overlayPrivate) {
+			return false, fmt.Errorf("the entry %s sets %s, which is reserved for overlayfs", quote(h.Name), attribute)
+		}
+	}
 	switch {
+	case path.Base(h.Name) == opaqueWhiteout:
+		a.opaques = append(a.opaques, path.Dir(h.Name))
+		return true, a.keep(len(h.Name))
+	case h.Typeflag != tar.TypeDir && h.Name == ".":
+		return false, errors.New("the root directory's entry is not a directory")
 	case h.Typeflag != tar.TypeDir:
 		delete(a.xattrs, h.Name)
+		return false, nil
 	case h.Name == ".":
 		a.root = h
 	default:
 		a.dirs = append(a.dirs, dirTime{h.Name, h.ModTime})
 		if err := a.keep(len(h.Name)); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for record, value := range records {
-		attribute, ok := strings.CutPrefix(record, xattrRecord)
-		if !ok {
-			continue
-		}
-		if strings.HasPrefix(attribute, overlayPrivate) {
-			return fmt.Errorf("the entry %s sets %s, which is reserved for overlayfs", quote(h.Name), attribute)
-		}
-		if err := a.keepXattr(h.Name, attribute, value); err != nil {
-			return err
+		if attribute, ok := strings.CutPrefix(record, xattrRecord); ok {
+			if err := a.keepXattr(h.Name, attribute, value); err != nil {
+				return false, err
+			}
 		}
 	}
-	return nil
+	return h.Name == ".", nil
 }
 
 func (a *aftercare) keepXattr(name, attribute, value string) error {
@@ -92,118 +91,101 @@ func (a *aftercare) keepXattr(name, attribute, value string) error {
 		}
 	}
 	// Clones, because both are parts of a header of up to 1 MiB.
-	a.xattrs[name][strings.Clone(attribute)] = strings.Clone(value)
+	a.xattrs[name][xattrRecord+strings.Clone(attribute)] = strings.Clone(value)
 	return a.keep(len(attribute) + len(value))
 }
 
-// finish sets extended attributes, the times of directories, and the mode, owner and
-// time of dir (0755 and root's if the tar has no entry for it), none of which
-// go-archive does. Attributes come last because chown(2) for a second hard link
-// removes a file's capabilities.
-func (a *aftercare) finish(dir string) error {
+// finish marks opaque directories, sets the attributes and times of directories, and
+// those, the mode and the owner of the root: 0755 and unpacker's user if the tar has no
+// entry for it.
+func (a *aftercare) finish(u *unpacker) error {
 	for _, name := range a.opaques {
-		if err := makeOpaque(dir, name); err != nil {
+		if err := u.makeOpaque(name); err != nil {
 			return fmt.Errorf("opaque directory %s: %w", quote(name), err)
 		}
 	}
-	for name, attributes := range a.xattrs {
-		if err := setXattrs(dir, name, attributes); err != nil {
-			return err
+	if err := a.finishRoot(u); err != nil {
+		return fmt.Errorf("the root directory: %w", err)
+	}
+	for name, records := range a.xattrs {
+		err := u.atDirectory(name, func(fd int) error {
+			return u.attributes(records, func(attribute string, value []byte) error { return unix.Fsetxattr(fd, attribute, value, 0) })
+		})
+		if err != nil {
+			return fmt.Errorf("the entry %s: %w", quote(name), err)
 		}
 	}
-	if a.inParts {
-		for _, f := range a.dirs {
-			if err := setTime(dir, f); err != nil {
-				return err
-			}
+	for _, d := range a.dirs {
+		if err := u.atDirectory(d.name, func(fd int) error { return setTime(fd, d.time) }); err != nil {
+			return fmt.Errorf("the entry %s: %w", quote(d.name), err)
 		}
 	}
 	if a.root == nil {
-		return os.Chmod(dir, 0o755)
+		return nil
 	}
-	if err := os.Chown(dir, a.root.Uid, a.root.Gid); err != nil {
-		return err
-	}
-	if err := unix.Chmod(dir, uint32(a.root.Mode)); err != nil {
-		return &os.PathError{Op: "chmod", Path: dir, Err: err}
-	}
-	return os.Chtimes(dir, a.root.ModTime, a.root.ModTime)
+	return setTime(u.tree.root, a.root.ModTime)
 }
 
-// find looks up a name in the layer, with links resolved as in a chroot; the last
-// component is not followed. The info is nil if a later entry has removed the file.
-func find(dir, name string) (path string, info os.FileInfo, err error) {
-	parent, err := securejoin.SecureJoin(dir, filepath.Dir(name))
+func (a *aftercare) finishRoot(u *unpacker) error {
+	if a.root == nil {
+		return unix.Fchmod(u.tree.root, 0o755)
+	}
+	if err := unix.Fchown(u.tree.root, a.root.Uid, a.root.Gid); err != nil {
+		return err
+	}
+	return unix.Fchmod(u.tree.root, uint32(a.root.Mode))
+}
+
+// atDirectory calls do with a directory, unless something else has replaced it.
+func (u *unpacker) atDirectory(name string, do func(fd int) error) error {
+	if err := u.room.next(0, 0); err != nil {
+		return err
+	}
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	fd, err := openat2(u.tree.root, name, flags)
 	if err != nil {
-		return "", nil, err
+		fd, err = u.openSlowly(name, flags)
 	}
-	path = filepath.Join(parent, filepath.Base(name))
-	info, err = os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return path, nil, nil
-	}
-	return path, info, err
-}
-
-// makeOpaque marks a directory as opaque, and makes it if no entry has.
-func makeOpaque(dir, name string) error {
-	nodes := uint64(strings.Count(name, "/") + 1)
-	if err := checkSpace(dir, blockSize*(nodes+1), nodes); err != nil {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return nil
+	case err != nil:
 		return err
 	}
-	path, err := securejoin.SecureJoin(dir, name)
+	defer unix.Close(fd)
+	return do(fd)
+}
+
+// openSlowly opens a directory whose name leads through links that are not relative.
+func (u *unpacker) openSlowly(name string, flags int) (int, error) {
+	dir, base := split(name)
+	if dir == "" {
+		return unix.Openat(u.tree.root, base, flags|unix.O_CLOEXEC, 0)
+	}
+	parent, err := u.tree.open(dir, false)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	if err := makeImplied(path); err != nil {
-		return err
-	}
-	return unix.Lsetxattr(path, overlayPrivate+"opaque", []byte("y"), 0)
+	defer unix.Close(parent)
+	return unix.Openat(parent, base, flags|unix.O_CLOEXEC, 0)
 }
 
-// makeImplied makes a directory and its parents with mode 0755, whatever the umask.
-func makeImplied(path string) error {
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, os.ErrNotExist) {
-		if err := makeImplied(filepath.Dir(path)); err != nil {
-			return err
-		}
-		err = os.Mkdir(path, 0o700)
+// makeOpaque marks a directory as opaque, and makes it if no entry has. What is not a
+// directory hides nothing.
+func (u *unpacker) makeOpaque(name string) error {
+	if err := u.room.next(blockSize, 1); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
+		return err
 	}
-	if errors.Is(err, os.ErrExist) {
+	fd, err := u.tree.open(name, true)
+	if errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return os.Chmod(path, 0o755)
-}
-
-func setXattrs(dir, name string, attributes map[string]string) error {
-	path, info, err := find(dir, name)
-	if info == nil {
+	defer unix.Close(fd)
+	if err := unix.Fchdir(fd); err != nil {
 		return err
 	}
-	for attribute, value := range attributes {
-		// The kernel has no user attributes for other types of files (xattr(7)). Docker
-		// ignores them as well.
-		if strings.HasPrefix(attribute, "user.") && !info.IsDir() && !info.Mode().IsRegular() {
-			continue
-		}
-		if err := checkSpace(dir, uint64(len(value)+blockSize), 0); err != nil {
-			return err
-		}
-		if err := unix.Lsetxattr(path, attribute, []byte(value), 0); err != nil {
-			return fmt.Errorf("extended attribute %s of %s: %w", attribute, quote(name), err)
-		}
-	}
-	return nil
-}
-
-func setTime(dir string, f dirTime) error {
-	path, info, err := find(dir, f.name)
-	if info == nil || !info.IsDir() {
-		return err
-	}
-	return os.Chtimes(path, f.time, f.time)
+	return unix.Lsetxattr(".", overlayPrivate+"opaque", []byte("y"), 0)
 }

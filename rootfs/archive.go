@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/moby/go-archive/compression"
 )
 
 // load reads an image from a file or an OCI layout into the store.
@@ -252,9 +251,9 @@ func openPlain(file string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	magic := make([]byte, 10)
+	magic := make([]byte, magicSize)
 	n, _ := io.ReadFull(f, magic)
-	if _, err = f.Seek(0, io.SeekStart); err == nil && compression.Detect(magic[:n]) == compression.None {
+	if _, err = f.Seek(0, io.SeekStart); err == nil && detectCompression(magic[:n]) == uncompressed {
 		return f, nil
 	}
 	var plain io.ReadCloser

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/moby/go-archive/compression"
 
 	"github.com/minirun/minirun/internal/hint"
 )
@@ -27,20 +28,56 @@ const (
 	maxXz = 160 << 20
 )
 
+// compression is how a stream is compressed.
+type compression int
+
+const (
+	uncompressed compression = iota
+	gzipped
+	bzipped
+	xzipped
+	zstandard
+)
+
+// magicSize is how many bytes of a stream detect needs.
+const magicSize = 6
+
+// detectCompression returns the compression of a stream that starts with magic: RFC
+// 1952, bzip2(1), xz-file-format.txt, and RFC 8878, where a stream may start with a
+// skippable frame, as that of zstd:chunked does.
+func detectCompression(magic []byte) compression {
+	starts := func(with string) bool { return bytes.HasPrefix(magic, []byte(with)) }
+	switch {
+	case starts("\x1f\x8b\x08"):
+		return gzipped
+	case starts("BZh"):
+		return bzipped
+	case starts("\xfd7zXZ\x00"):
+		return xzipped
+	case starts("\x28\xb5\x2f\xfd"), len(magic) >= 4 && magic[0]&0xf0 == 0x50 && starts(string(magic[:1])+"\x2a\x4d\x18"):
+		return zstandard
+	}
+	return uncompressed
+}
+
 // decompress returns the plain bytes of a stream, compressed or not.
 func decompress(stream io.Reader) (io.ReadCloser, error) {
-	buffered := bufio.NewReader(stream)
-	magic, err := buffered.Peek(10)
+	buffered := bufio.NewReaderSize(stream, 64<<10)
+	magic, err := buffered.Peek(magicSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	switch compression.Detect(magic) {
-	case compression.Zstd:
-		return newZstdReader(buffered)
-	case compression.Xz:
+	switch detectCompression(magic) {
+	case gzipped:
+		return gzip.NewReader(buffered)
+	case bzipped:
+		return io.NopCloser(bzip2.NewReader(buffered)), nil
+	case xzipped:
 		return startXz(buffered)
+	case zstandard:
+		return newZstdReader(buffered)
 	}
-	return compression.DecompressStream(buffered)
+	return io.NopCloser(buffered), nil
 }
 
 type zstdReader struct{ io.ReadCloser }
@@ -61,8 +98,8 @@ func (r zstdReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// xzReader reads from a running xz(1). go-archive runs it as well, with no limit of
-// its memory: the stream decides, up to 4 GiB.
+// xzReader reads from a running xz(1), whose memory is limited: the stream would decide,
+// up to 4 GiB.
 type xzReader struct {
 	io.Reader
 	command *exec.Cmd

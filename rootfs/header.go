@@ -32,7 +32,7 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 	}
 	plain := &tar.Header{
 		Typeflag: h.Typeflag, Name: name, Mode: h.Mode & 0o7777, Uid: h.Uid, Gid: h.Gid,
-		ModTime: h.ModTime, Format: tar.FormatPAX,
+		ModTime: h.ModTime,
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
@@ -85,6 +85,6 @@ func asWhiteout(h *tar.Header) error {
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return fmt.Errorf("the whiteout %s has no name", quote(h.Name))
 	}
-	*h = tar.Header{Typeflag: tar.TypeChar, Name: dir + hidden, ModTime: h.ModTime, Format: tar.FormatPAX}
+	*h = tar.Header{Typeflag: tar.TypeChar, Name: dir + hidden, ModTime: h.ModTime}
 	return nil
 }

@@ -88,8 +88,8 @@ func repeat(n int, w io.Writer, data []byte) error {
 
 type hostileArguments struct{ Name, Dir string }
 
-// hostileChild unpacks a hostile layer. A million folders are not made: for those
-// the inspector alone is looked at, and go-archive gets them in segments.
+// hostileChild unpacks a hostile layer. A million folders are not made: for those only
+// what is kept of them is looked at.
 func hostileChild() error {
 	var a hostileArguments
 	if err := json.NewDecoder(os.Stdin).Decode(&a); err != nil {
@@ -105,13 +105,19 @@ func hostileChild() error {
 		w.CloseWithError(err)
 	}()
 	if strings.HasPrefix(a.Name, "many") {
-		record, err := newRecorder(r, a.Dir)
-		if err != nil {
+		var kept aftercare
+		return eachEntry(r, func(h *tar.Header, _ io.Reader) error {
+			plain, err := plainHeader(h)
+			if err == nil {
+				_, err = kept.entry(plain, h.PAXRecords)
+			}
 			return err
-		}
-		return errors.Join(newInspector(record, io.Discard, a.Dir).inspect(), record.close())
+		})
 	}
-	_, err := unpackLayer(context.Background(), r, a.Dir)
+	space, err := newSpace(a.Dir)
+	if err == nil {
+		_, err = unpackLayer(context.Background(), r, a.Dir, space)
+	}
 	return err
 }
 
@@ -164,10 +170,11 @@ func smallDiskChild() error {
 		}
 		w.CloseWithError(err)
 	}()
-	seen, err := unpackTar(r, a.Dir)
-	if err == nil {
-		err = seen.after.finish(a.Dir)
+	space, err := newSpace(a.Dir)
+	if err != nil {
+		return err
 	}
+	_, err = unpackTar(r, a.Dir, space)
 	if statErr := unix.Statfs(a.Dir, &after); statErr != nil {
 		return statErr
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +29,6 @@ const (
 	recordSuffix = ".tar"
 	recordMagic  = "minirun tar 1\n"
 	recordStep   = 32 << 10 // bytes of a tar that are kept in memory
-	maxRecorded  = 1 << 20  // files of a layer with a record
 )
 
 // recorder passes on a tar and records it. After each header and before the content
@@ -41,9 +39,8 @@ type recorder struct {
 	content int64  // bytes of a file that follow
 	err     error  // of a write
 
-	seed    maphash.Seed
-	files   map[uint64]struct{} // hashes of the names so far
-	useless bool                // the directory will not have all files of the tar
+	useless bool                            // the directory will not have all files of the tar
+	room    func(bytes, nodes uint64) error // claims space
 
 	to  *zstd.Encoder
 	out *os.File
@@ -62,7 +59,7 @@ func newRecorder(tar io.Reader, dir string) (*recorder, error) {
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	return &recorder{in: tar, to: to, out: out, seed: maphash.MakeSeed(), files: map[uint64]struct{}{}}, nil
+	return &recorder{in: tar, to: to, out: out, room: func(_, _ uint64) error { return nil }}, nil
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
@@ -81,13 +78,12 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// replaced says that a file which the tar has made before is gone.
+func (r *recorder) replaced() { r.useless = true }
+
 // entry says that the content of the entry with this header comes next in the tar, and
 // that it is unpacked as plain says.
 func (r *recorder) entry(h, plain *tar.Header) {
-	hash := maphash.String(r.seed, plain.Name)
-	if _, replaced := r.files[hash]; replaced {
-		r.useless = true
-	}
 	if r.useless || h.Typeflag != tar.TypeReg || plain.Typeflag != tar.TypeReg || h.Size == 0 {
 		return
 	}
@@ -95,9 +91,6 @@ func (r *recorder) entry(h, plain *tar.Header) {
 		if strings.HasPrefix(key, "GNU.sparse.") {
 			return // the tar has less than the file's content
 		}
-	}
-	if r.files[hash] = struct{}{}; len(r.files) > maxRecorded {
-		r.useless = true
 	}
 	r.write(plain.Name, h.Size)
 	r.content = h.Size
@@ -116,8 +109,11 @@ func (r *recorder) write(name string, size int64) {
 		data = binary.AppendUvarint(data, uint64(size))
 	}
 	r.pending = r.pending[:0]
-	if _, err := r.to.Write(data); r.err == nil {
-		r.err = err
+	if r.err == nil {
+		r.err = r.room(uint64(len(data)), 0)
+	}
+	if r.err == nil {
+		_, r.err = r.to.Write(data)
 	}
 }
 

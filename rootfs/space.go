@@ -1,11 +1,10 @@
 package rootfs
 
 import (
-	"archive/tar"
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,25 +13,115 @@ const (
 	reserve      = 256 << 20 // bytes that unpacking leaves free
 	reserveNodes = 4096      // and inodes
 	guardStep    = 16 << 20  // bytes between two checks
+	guardNodes   = 1024      // and inodes
 	blockSize    = 4096      // of most file systems
 )
 
-// spaceCheck checks that the file system of dir has room for the next entry. The
-// previous entry may not be unpacked yet, so it is counted again.
-type spaceCheck struct {
-	dir          string
-	bytes, nodes uint64 // of the previous entry
+// space is what a file system has left beside the reserve. Layers that are unpacked at
+// the same time share one.
+type space struct {
+	dir *os.File // on that file system
+
+	mu      sync.Mutex
+	left    amount // at the last look, less what was claimed since
+	claimed amount // what is being written
 }
 
-// entry counts the most that an entry can take: its content, an inode and a block for
-// each directory that its name implies, for itself and for the directory that lists
-// it, and a block for its attributes. A sparse file has its size in the header and
-// nothing in the stream.
-func (s *spaceCheck) entry(h *tar.Header) error {
-	nodes := uint64(strings.Count(h.Name, "/") + 1)
-	bytes := uint64(h.Size) + blockSize*(nodes+3)
-	err := checkSpace(s.dir, bytes+s.bytes, nodes+s.nodes)
-	s.bytes, s.nodes = bytes, nodes
+// amount is a part of a file system.
+type amount struct{ bytes, nodes uint64 }
+
+// claim is what one layer writes at the moment.
+type claim struct {
+	space *space
+	now   amount
+}
+
+// next claims the most that the next write can take. The previous one has been
+// written. It returns an error with [unix.ENOSPC] if there is no room.
+func (c *claim) next(bytes, nodes uint64) error {
+	c.space.mu.Lock()
+	c.space.claimed.bytes -= c.now.bytes
+	c.space.claimed.nodes -= c.now.nodes
+	c.now = amount{}
+	c.space.mu.Unlock()
+	return c.more(bytes, nodes)
+}
+
+// more adds to what next has claimed.
+func (c *claim) more(bytes, nodes uint64) error {
+	s := c.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if bytes > s.left.bytes || nodes > s.left.nodes {
+		if err := s.look(bytes, nodes); err != nil {
+			return err
+		}
+	}
+	s.left.bytes, s.left.nodes = s.left.bytes-bytes, s.left.nodes-nodes
+	s.claimed.bytes, s.claimed.nodes = s.claimed.bytes+bytes, s.claimed.nodes+nodes
+	c.now.bytes, c.now.nodes = c.now.bytes+bytes, c.now.nodes+nodes
+	return nil
+}
+
+// look asks the file system what is left. It takes note of a step more than is needed
+// now, since others write there too.
+func (s *space) look(bytes, nodes uint64) error {
+	free, err := s.free()
+	if err != nil {
+		return err
+	}
+	if free.bytes < s.claimed.bytes+bytes || free.nodes < s.claimed.nodes+nodes {
+		return errFull()
+	}
+	s.left.bytes = min(free.bytes-s.claimed.bytes, bytes+guardStep)
+	s.left.nodes = min(free.nodes-s.claimed.nodes, nodes+guardNodes)
+	return nil
+}
+
+// newSpace returns the space of the file system that dir is on. The caller closes it.
+func newSpace(dir string) (*space, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &space{dir: f}, nil
+}
+
+func (s *space) close() { _ = s.dir.Close() }
+
+// free returns what is free beside the reserve. It needs no path, which would mean
+// something else in a chroot.
+func (s *space) free() (amount, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(s.dir.Fd()), &st); err != nil {
+		return amount{}, &os.PathError{Op: "fstatfs", Path: s.dir.Name(), Err: err}
+	}
+	free := amount{st.Bavail * uint64(st.Bsize), st.Ffree}
+	if st.Files == 0 {
+		free.nodes = 1 << 62 // some file systems do not count them
+	}
+	if free.bytes < reserve || free.nodes < reserveNodes {
+		return amount{}, nil
+	}
+	return amount{free.bytes - reserve, free.nodes - reserveNodes}, nil
+}
+
+func errFull() error {
+	return &Error{Err: fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC), Cause: CauseFull}
+}
+
+// checkSpace returns an error with [unix.ENOSPC] unless so many bytes and inodes are
+// free beside the reserve.
+func checkSpace(dir string, bytes, nodes uint64) error {
+	s, err := newSpace(dir)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	free, err := s.free()
+	if err == nil && (free.bytes < bytes || free.nodes < nodes) {
+		err = errFull()
+	}
 	return err
 }
 
@@ -54,19 +143,4 @@ func (g *spaceGuard) Read(p []byte) (int, error) {
 	n, err := g.Reader.Read(p)
 	g.total += int64(n)
 	return n, err
-}
-
-// checkSpace returns an error with [unix.ENOSPC] unless so many bytes and inodes are
-// free beside the reserve.
-func checkSpace(dir string, bytes, nodes uint64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	free := st.Bavail * uint64(st.Bsize)
-	noNodes := st.Files > 0 && st.Ffree < reserveNodes+nodes // some file systems do not count them
-	if free < reserve || free-reserve < bytes || noNodes {
-		return &Error{Err: fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC), Cause: CauseFull}
-	}
-	return nil
 }

@@ -1,7 +1,8 @@
 package rootfs
 
 import (
-	"bufio"
+	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,7 +13,6 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/moby/go-archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,108 +31,184 @@ var errTruncated = errors.New("the tarball is truncated: it has no end-of-archiv
 // dir as a lower layer for overlayfs: a whiteout becomes a character device 0:0, an
 // opaque directory gets trusted.overlay.opaque (Linux,
 // Documentation/filesystems/overlayfs.rst). The stream is read to its end, so both
-// digests are of all of it. The caller compares them.
+// digests are of all of it. The caller compares them, and closes the stream.
 //
-// Nothing is ever made outside dir, whatever the stream says: go-archive works
-// through os.Root, and as root the unpacking thread is in a chroot as well. A name
-// that begins with / is below dir. A stream that leads out of dir ("..", a relative
-// link), ends within an entry or has an attribute that cannot be set is an error; dir
-// then holds what came before, and the caller removes it.
+// Nothing is ever made outside dir, whatever the stream says: every call is relative
+// to a descriptor of a directory in it ([tree]), and as root the unpacking thread is in
+// a chroot as well. A name that begins with / is below dir. A stream that leads out of
+// dir ("..", a relative link), ends within an entry or has an attribute that cannot be
+// set is an error; dir then holds what came before, and the caller removes it.
 //
-// reserve bytes and reserveNodes inodes of the file system stay free, and memory is
-// bounded by maxKept and segment, so that neither a decompression bomb nor a tar of a
-// million names harms the host.
-func unpackLayer(ctx context.Context, stream io.Reader, dir string) (unpacked, error) {
-	digest, diffID := sha256.New(), sha256.New()
-	raw := io.TeeReader(&cancelReader{ctx, stream}, digest)
+// The reserve of the file system stays free, and memory is bounded by maxKept and the
+// blocks of [ahead], so that neither a decompression bomb nor a tar of a million names
+// harms the host.
+func unpackLayer(ctx context.Context, stream io.Reader, dir string, s *space) (unpacked, error) {
+	packed := sha256.New()
+	raw := io.TeeReader(&cancelReader{ctx, stream}, packed)
 	plain, err := decompress(raw)
 	if err != nil {
 		return unpacked{}, fmt.Errorf("decompress: %w", err)
 	}
-	defer plain.Close()
+	// What follows a compressed stream is hashed as well.
+	both := io.MultiReader(plain, restOf{raw})
+	read := readAhead(both, func() { _ = plain.Close() })
+	defer read.stop()
 
-	guard := &spaceGuard{Reader: plain, dir: dir}
-	seen, err := unpackTar(io.TeeReader(guard, diffID), dir)
+	noEnd, err := unpackTar(read, dir, s)
 	if err != nil {
 		return unpacked{}, err
 	}
-	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return unpacked{}, err
+	return unpacked{diffID: read.digest(), digest: sum(packed), size: read.total, noEnd: noEnd}, nil
+}
+
+// restOf reads a stream to its end and returns nothing of it.
+type restOf struct{ io.Reader }
+
+func (r restOf) Read([]byte) (int, error) {
+	if _, err := io.Copy(io.Discard, r.Reader); err != nil {
+		return 0, err
 	}
-	if err := seen.after.finish(dir); err != nil {
-		return unpacked{}, err
-	}
-	return unpacked{diffID: sum(diffID), digest: sum(digest), size: guard.total, noEnd: seen.in.ended}, nil
+	return 0, io.EOF
 }
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// unpackTar checks the tar with an inspector, which writes another one for go-archive,
-// and records it beside dir. The stream is read here, not by the thread that may be in
-// a chroot.
-func unpackTar(r io.Reader, dir string) (*inspector, error) {
+// unpackTar unpacks a tar on a thread of its own, reads the stream to its end, and
+// records it beside dir.
+func unpackTar(r io.Reader, dir string, s *space) (noEnd bool, err error) {
 	record, err := newRecorder(r, dir)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	pipeReader, pipeWriter := io.Pipe()
-	unpacked := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		err := unpackConfined(pipeReader, dir)
-		pipeReader.CloseWithError(err)
-		unpacked <- err
+		defer close(done)
+		noEnd, err = unpackConfined(record, dir, s)
 	}()
-
-	seen := newInspector(record, pipeWriter, dir)
-	err = seen.inspect()
-	if err == nil {
-		_, err = io.Copy(io.Discard, record)
-	}
+	<-done
 	if closed := record.close(); err == nil {
 		err = closed
 	}
-	pipeWriter.CloseWithError(err)
-	if failed := <-unpacked; err == nil {
-		err = failed
-	}
-	return seen, err
+	return noEnd, err
 }
 
-// unpackConfined runs go-archive on consecutive tars, on a thread of its own. The
-// thread has umask 0, so that directories which the tar only implies get mode 0755,
-// and dir as its root if we may chroot. It must be called on a goroutine that then
+// unpackConfined unpacks a tar. The thread gets umask 0, a working directory of its own,
+// and dir as its root if it may chroot. So it must be called on a goroutine that then
 // ends, and the locked thread with it.
-func unpackConfined(r io.Reader, dir string) error {
+func unpackConfined(tar *recorder, dir string, s *space) (noEnd bool, err error) {
 	runtime.LockOSThread()
-	options, release, err := archive.WithProcSelfFD(&archive.TarOptions{})
-	if err != nil {
-		return err
-	}
-	defer release()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("unshare(CLONE_FS): %w", err)
+		return false, fmt.Errorf("unshare(CLONE_FS): %w", err)
 	}
 	unix.Umask(0)
 	if os.Geteuid() == 0 {
 		if err := unix.Chroot(dir); err != nil {
-			return &os.PathError{Op: "chroot", Path: dir, Err: err}
+			return false, &os.PathError{Op: "chroot", Path: dir, Err: err}
 		}
 		dir = "/"
 	}
-	if err := unix.Chdir(dir); err != nil {
-		return &os.PathError{Op: "chdir", Path: dir, Err: err}
+	u, err := newUnpacker(dir, s, tar)
+	if err != nil {
+		return false, err
 	}
-	tars := bufio.NewReaderSize(r, 64<<10)
+	defer u.close()
+	in := &endReader{Reader: tar}
+	if err := eachEntry(in, u.entry); err != nil {
+		return false, err
+	}
+	noEnd = in.ended
+	if _, err := io.Copy(io.Discard, tar); err != nil {
+		return false, err
+	}
+	return noEnd, u.after.finish(u)
+}
+
+// endReader records whether a stream was read to its end.
+type endReader struct {
+	io.Reader
+	ended bool
+}
+
+func (r *endReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.ended = r.ended || n == 0 && errors.Is(err, io.EOF)
+	return n, err
+}
+
+// eachEntry calls visit for each entry of a tar.
+func eachEntry(r io.Reader, visit func(*tar.Header, io.Reader) error) error {
+	tr := tar.NewReader(r)
 	for {
-		if _, err := tars.Peek(1); errors.Is(err, io.EOF) {
+		h, err := tr.Next()
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		} else if err != nil {
+		case errors.Is(err, tar.ErrFieldTooLong):
+			return fmt.Errorf("the headers of an entry are larger than 1 MiB: %w", err)
+		case err != nil:
 			return err
 		}
-		if err := archive.Unpack(tars, dir, options); err != nil {
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue // as Docker does
+		}
+		if err := visit(h, tr); err != nil {
 			return err
 		}
 	}
+}
+
+// unpacker unpacks the entries of one layer.
+type unpacker struct {
+	tree   *tree
+	record *recorder
+	room   claim
+	after  aftercare
+	buffer []byte
+}
+
+func newUnpacker(dir string, s *space, record *recorder) (*unpacker, error) {
+	u := &unpacker{record: record, room: claim{space: s}, buffer: make([]byte, 128<<10)}
+	record.room = u.room.more
+	var err error
+	u.tree, err = openTree(dir, u.room.more)
+	return u, err
+}
+
+func (u *unpacker) close() {
+	u.record.room = func(_, _ uint64) error { return nil } // its last part
+	_ = u.room.next(0, 0)
+	u.tree.close()
+}
+
+func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
+	plain, err := plainHeader(h)
+	if err != nil {
+		return err
+	}
+	if err := u.claim(plain); err != nil {
+		return fmt.Errorf("the entry %s of %d bytes: %w", quote(plain.Name), plain.Size, err)
+	}
+	if done, err := u.after.entry(plain, h.PAXRecords); err != nil || done {
+		return err
+	}
+	u.record.entry(h, plain)
+	if err := u.make(plain, h.PAXRecords, content); err != nil {
+		return fmt.Errorf("the entry %s: %w", quote(plain.Name), err)
+	}
+	return nil
+}
+
+// claim claims the most that an entry can take, except for directories that it implies:
+// its content, an inode, and a block each for itself, for the directory that lists it
+// and for its attributes. Large content is claimed in steps, but there must be room
+// for all of it: a sparse file has its size in the header and nothing in the stream.
+func (u *unpacker) claim(h *tar.Header) error {
+	if h.Size > guardStep {
+		if free, err := u.room.space.free(); err != nil || free.bytes < uint64(h.Size) {
+			return cmp.Or(err, errFull())
+		}
+	}
+	return u.room.next(uint64(min(h.Size, guardStep))+4*blockSize, 1)
 }
 
 // cancelReader fails once the context is done.

@@ -36,8 +36,14 @@ func Remove(path string) error {
 		return &os.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
 	}
 	defer unix.Close(parent)
-	r := remover{parent: parent, path: filepath.Dir(path)}
-	r.remove(filepath.Base(path))
+	return RemoveAt(parent, filepath.Base(path), filepath.Dir(path))
+}
+
+// RemoveAt is Remove of an entry of the open directory parent. The path of parent is
+// used in errors only.
+func RemoveAt(parent int, name, path string) error {
+	r := remover{parent: parent, path: path}
+	r.remove(name)
 	for len(r.open) > 0 {
 		if name := r.next(); name != "" {
 			r.remove(name)

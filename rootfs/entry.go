@@ -1,0 +1,259 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/removeall"
+)
+
+// make makes what an entry describes. It replaces what has the name already, except a
+// directory by a directory.
+func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Reader) error {
+	dir, base, err := u.tree.parent(h.Name)
+	if err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeReg:
+		return u.file(dir, base, h, records, content)
+	case tar.TypeDir:
+		return u.directory(dir, base, h)
+	case tar.TypeLink:
+		return u.hardLink(dir, base, h, records)
+	case tar.TypeSymlink:
+		err = u.replace(dir, base, func() error { return unix.Symlinkat(h.Linkname, dir, base) })
+	default:
+		err = u.replace(dir, base, func() error { return unix.Mknodat(dir, base, nodeMode(h), int(nodeNumber(h))) })
+	}
+	if err != nil {
+		return err
+	}
+	return u.dress(dir, base, h, records)
+}
+
+func nodeMode(h *tar.Header) uint32 {
+	switch h.Typeflag {
+	case tar.TypeChar:
+		return unix.S_IFCHR
+	case tar.TypeBlock:
+		return unix.S_IFBLK
+	}
+	return unix.S_IFIFO
+}
+
+func nodeNumber(h *tar.Header) uint64 { return unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)) }
+
+// replace calls make, after removing what has the name if that makes it fail.
+func (u *unpacker) replace(dir int, base string, make func() error) error {
+	err := retry(make)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	u.tree.forget()
+	u.record.replaced()
+	if err := removeall.RemoveAt(dir, base, ""); err != nil {
+		return err
+	}
+	return retry(make)
+}
+
+// retry calls a system call again that a signal has interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func (u *unpacker) directory(dir int, base string, h *tar.Header) error {
+	err := retry(func() error { return unix.Mkdirat(dir, base, 0o700) })
+	if errors.Is(err, unix.EEXIST) {
+		var st unix.Stat_t
+		if err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			err = u.replace(dir, base, func() error { return unix.Mkdirat(dir, base, 0o700) })
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(dir, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("chown: %w", err)
+	}
+	return unix.Fchmodat(dir, base, uint32(h.Mode), 0)
+}
+
+// file makes a regular file. It has its owner, mode, attributes and time before it is
+// closed: each step can undo an earlier one (chown(2), capabilities(7), acl(5)).
+func (u *unpacker) file(dir int, base string, h *tar.Header, records map[string]string, content io.Reader) (err error) {
+	var fd int
+	err = u.replace(dir, base, func() (err error) {
+		fd, err = unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := unix.Close(fd); err == nil {
+			err = closed
+		}
+	}()
+	if err := u.write(fd, h.Size, content); err != nil {
+		return err
+	}
+	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+		return fmt.Errorf("chown: %w", err)
+	}
+	if err := unix.Fchmod(fd, uint32(h.Mode)); err != nil {
+		return fmt.Errorf("chmod: %w", err)
+	}
+	if err := u.attributes(records, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
+		return err
+	}
+	return setTime(fd, h.ModTime)
+}
+
+// write copies the content of a file of a size. It claims space step by step.
+func (u *unpacker) write(fd int, size int64, content io.Reader) error {
+	for claimed := int64(guardStep); size > 0; {
+		n, err := content.Read(u.buffer[:min(size, int64(len(u.buffer)))])
+		if n == 0 {
+			return cmp.Or(err, io.ErrUnexpectedEOF)
+		}
+		size -= int64(n)
+		if claimed -= int64(n); claimed < 0 {
+			if err := u.room.next(uint64(min(size, guardStep)+int64(n)), 0); err != nil {
+				return err
+			}
+			claimed = guardStep
+		}
+		for data := u.buffer[:n]; len(data) > 0; {
+			n, err := unix.Write(fd, data)
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return fmt.Errorf("write: %w", err)
+			}
+			data = data[max(n, 0):]
+		}
+	}
+	return nil
+}
+
+// hardLink makes a second name for a file. Owner, mode, attributes and time are those
+// of the last entry.
+func (u *unpacker) hardLink(dir int, base string, h *tar.Header, records map[string]string) error {
+	if h.Linkname == "." {
+		return errors.New("a hard link to the root directory")
+	}
+	from, name := u.tree.root, h.Linkname
+	if parent, last := split(h.Linkname); parent != "" {
+		fd, err := u.tree.open(parent, false)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		from, name = fd, last
+	}
+	err := u.replace(dir, base, func() error { return unix.Linkat(from, name, dir, base, 0) })
+	if err != nil {
+		return fmt.Errorf("link to %s: %w", quote(h.Linkname), err)
+	}
+	return u.dress(dir, base, h, records)
+}
+
+// dress sets owner, mode, attributes and time of a file that is not a directory by its
+// name, with as few changes as possible: chown(2) removes the capabilities of a file
+// that has other names.
+func (u *unpacker) dress(dir int, base string, h *tar.Header, records map[string]string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	kind := st.Mode & unix.S_IFMT
+	// The calls for attributes take a path only. The thread's working directory is its own.
+	if err := unix.Fchdir(dir); err != nil {
+		return err
+	}
+	if st.Uid != uint32(h.Uid) || st.Gid != uint32(h.Gid) {
+		if err := chownKeeping(dir, base, h.Uid, h.Gid); err != nil {
+			return fmt.Errorf("chown: %w", err)
+		}
+	}
+	if kind != unix.S_IFLNK {
+		if err := unix.Fchmodat(dir, base, uint32(h.Mode), 0); err != nil {
+			return fmt.Errorf("chmod: %w", err)
+		}
+	}
+	err := u.attributes(records, func(name string, value []byte) error {
+		// The kernel has no user attributes for these (xattr(7)). Docker ignores them as well.
+		if strings.HasPrefix(name, "user.") && kind != unix.S_IFREG {
+			return nil
+		}
+		return unix.Lsetxattr(base, name, value, 0)
+	})
+	if err != nil || h.Typeflag == tar.TypeLink && kind == unix.S_IFLNK {
+		return err
+	}
+	times := []unix.Timespec{timespec(h.ModTime), timespec(h.ModTime)}
+	return unix.UtimesNanoAt(dir, base, times, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chownKeeping changes the owner of a file in the working directory, and keeps its
+// capabilities.
+func chownKeeping(dir int, base string, uid, gid int) error {
+	const capability = "security.capability"
+	var value [64]byte
+	n, err := unix.Lgetxattr(base, capability, value[:])
+	if chown := unix.Fchownat(dir, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW); chown != nil || err != nil {
+		return chown
+	}
+	return unix.Lsetxattr(base, capability, value[:n], 0)
+}
+
+// attributes sets the extended attributes of an entry's PAX records.
+func (u *unpacker) attributes(records map[string]string, set func(name string, value []byte) error) error {
+	for record, value := range records {
+		name, ok := strings.CutPrefix(record, xattrRecord)
+		if !ok {
+			continue
+		}
+		size := uint64(len(value) + blockSize)
+		if err := u.room.more(size, size/1024); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
+			return err
+		}
+		if err := set(name, []byte(value)); err != nil {
+			return fmt.Errorf("extended attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// setTime sets the times of an open file.
+func setTime(fd int, t time.Time) error {
+	times := [2]unix.Timespec{timespec(t), timespec(t)}
+	// No path: utimensat(2), "C library/kernel ABI differences".
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("utimensat", errno)
+	}
+	return nil
+}
+
+// timespec returns a time for the kernel, or 1970 for what Docker takes for that: times
+// before it, and those that have no int64 of nanoseconds.
+func timespec(t time.Time) unix.Timespec {
+	if t.Unix() < 0 || t.After(time.Unix(0, 1<<63-1)) {
+		t = time.Unix(0, 0)
+	}
+	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+}
