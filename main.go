@@ -8,16 +8,16 @@
 
 // Minirun launches a container: one command, no daemon.
 //
-// Its binary has four roles. What starts a process decides which one that has:
+// What starts a process of this binary decides which role it has. Two roles take over
+// in C, before the Go runtime starts, and never come to main:
 //
-//	reaper  PID 1 of --init, run from a memfd. The C constructor of launcher/reaper.c
-//	        takes over before the Go runtime starts
-//	guard   a fork of the launcher that ends the container should the launcher be
-//	        killed. It stays in launcher/guard.c and never gets here
-//	init    a container's init, which becomes the command. C constructors join the
-//	        cgroups (launcher/arm/join.c) and enter the namespaces (libcontainer's
-//	        nsenter); then arm.Init goes on from main
-//	cli     everything else
+//	reaper  PID 1 of --init, run from a memfd: launcher/reaper.c
+//	guard   a fork of the launcher that ends the container if the launcher is killed:
+//	        launcher/guard.c
+//
+// main has the others: a container's init, which becomes the command, and the command
+// line. Where init gets to main, C constructors have joined the cgroups
+// (launcher/arm/join.c) and entered the namespaces (libcontainer's nsenter).
 package main
 
 import (
@@ -28,6 +28,10 @@ import (
 )
 
 func main() {
-	arm.Init() // which returns in no container's init
-	os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	switch {
+	case arm.IsInit():
+		arm.Init()
+	default:
+		os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
+	}
 }

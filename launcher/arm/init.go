@@ -29,10 +29,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isInit reports whether this process was started by a launcher to become a
+// IsInit reports whether this process was started by a launcher to become a
 // container's init. The argument alone does not say it: `minirun init` is a user's way
 // to name an image.
-func isInit() bool {
+func IsInit() bool {
 	return C.page != nil
 }
 
@@ -40,7 +40,7 @@ func isInit() bool {
 // have moved to another thread before it could lock itself to this one, where
 // the launcher would look in vain for the parked init. Seen under emulation.
 func init() { //nolint:gochecknoinits // nothing later than this will do
-	if isInit() {
+	if IsInit() {
 		runtime.LockOSThread() // PR_SET_PDEATHSIG is per thread (prctl(2)), and so is the exec to come
 	}
 }
@@ -53,7 +53,7 @@ func init() { //nolint:gochecknoinits // nothing later than this will do
 // double clone that enters the namespaces. Should the launcher have died before
 // that, libcontainer finds its pipe closed and ends.
 func Init() {
-	if !isInit() {
+	if !IsInit() {
 		return
 	}
 	C.quit_on_signals()
