@@ -128,13 +128,14 @@ build/minirun.1: docs/minirun.1.md
 
 install: build build/minirun.1 ## binary, man page and completions to DESTDIR/PREFIX
 	install -Dm755 minirun $(DESTDIR)$(PREFIX)/bin/minirun
+	ln -sf minirun $(DESTDIR)$(PREFIX)/bin/minirun-runtime
 	install -Dm644 build/minirun.1 $(DESTDIR)$(PREFIX)/share/man/man1/minirun.1
 	install -Dm644 cli/completions/minirun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/minirun
 	install -Dm644 cli/completions/minirun.zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minirun
 	install -Dm644 cli/completions/minirun.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minirun.fish
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/minirun $(DESTDIR)$(PREFIX)/share/man/man1/minirun.1 \
+	rm -f $(DESTDIR)$(PREFIX)/bin/minirun $(DESTDIR)$(PREFIX)/bin/minirun-runtime $(DESTDIR)$(PREFIX)/share/man/man1/minirun.1 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/minirun \
 	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_minirun \
 	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/minirun.fish

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/oci"
 	"github.com/minirun/minirun/seccomp/bpf"
 )
 
@@ -37,6 +38,9 @@ type app struct {
 // returns the exit status: the container's own, or that of the error as
 // `docker run` gives it (125 where the error does not say otherwise).
 func Main(args []string, stdin, stdout, stderr *os.File) int {
+	if rest, ok := oci.Called(args); ok {
+		return oci.Main(rest, versionText(), stdin, stdout, stderr)
+	}
 	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
 	return a.exitCode(a.main(args))
 }
@@ -83,6 +87,7 @@ func (a *app) newApp() *ucli.App {
 			a.bootstrapCommand(),
 			a.seccompCommand(),
 			a.doctorCommand(),
+			ociCommand(),
 			a.completionCommand(),
 			a.versionCommand(),
 			helpCommand(),
@@ -117,6 +122,16 @@ func (a *app) runCommand() *ucli.Command {
 // helpCommand only puts help in the list of verbs: [arrange] answers it.
 func helpCommand() *ucli.Command {
 	return &ucli.Command{Name: "help", Usage: "show help", ArgsUsage: "[VERB]"}
+}
+
+// ociCommand only puts oci in the list of verbs: package oci answers it.
+func ociCommand() *ucli.Command {
+	return &ucli.Command{
+		Name: "oci", Usage: "be the OCI runtime of containerd, dockerd or Podman", ArgsUsage: "VERB [ARG...]",
+		Action: func(*ucli.Context) error {
+			return &usageError{"oci: flags come after the verb", "'minirun oci --help' lists them"}
+		},
+	}
 }
 
 func (a *app) versionCommand() *ucli.Command {

@@ -94,8 +94,8 @@ func comparableReport(report string) []string {
 }
 
 // startDockerd starts a dockerd that touches no network of the host's, with the
-// image debian, and returns its address.
-func startDockerd(t *testing.T) (host string) {
+// image debian and with these flags, and returns its address.
+func startDockerd(t *testing.T, flags ...string) (host string) {
 	t.Helper()
 	_, err := exec.LookPath("dockerd")
 	testenv.Need(t, "dockerd ('make docker-deps' installs it)", err == nil)
@@ -106,8 +106,8 @@ func startDockerd(t *testing.T) (host string) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command("dockerd", "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
-		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))
+	cmd := exec.Command("dockerd", append(flags, "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

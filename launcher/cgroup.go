@@ -28,7 +28,7 @@ import (
 // 9a3284fad42f).
 type ownCgroup struct {
 	cgroups.Manager
-	resources *cgroups.Resources
+	config *cgroups.Cgroup
 }
 
 // takeCgroup takes the cgroup out of a config, which then has none: libcontainer
@@ -38,7 +38,7 @@ func takeCgroup(config *configs.Config) (*ownCgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := &ownCgroup{m, config.Cgroups.Resources}
+	own := &ownCgroup{m, config.Cgroups}
 	config.Cgroups = &cgroups.Cgroup{Rootless: true, Resources: &cgroups.Resources{}}
 	return own, nil
 }
@@ -86,7 +86,7 @@ func (c *ownCgroup) limit() error {
 	if c == nil {
 		return nil
 	}
-	return c.Set(c.resources)
+	return c.Set(c.config.Resources)
 }
 
 // kill ends what PID 1 has left of a container that has no PID namespace, where

@@ -73,7 +73,7 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
 		c.state.Name = c.state.ID
-	} else if !isName(name) {
+	} else if !isName(name) && (owner != OwnerNobody || !isID(name)) {
 		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
 	parent := filepath.Join(dirs.Root, "containers")
@@ -106,6 +106,13 @@ func isName(name string) bool {
 	return ok
 }
 
+// isID reports whether an engine may give a container that name: letters, digits and
+// _+-. as with runc. One with a dot in front would be a directory of minirun's own.
+func isID(name string) bool {
+	ok, _ := regexp.MatchString(`^[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*$`, name)
+	return ok && len(name) <= unix.NAME_MAX
+}
+
 func randomID() string {
 	id := make([]byte, 6)
 	rand.Read(id)
@@ -132,7 +139,7 @@ func (c *Container) makeDir(parent string) (err error) {
 // Open finds a container by its name. A container that does not exist is an error
 // that wraps [os.ErrNotExist].
 func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
-	if !isName(name) {
+	if !isID(name) {
 		return nil, fmt.Errorf("container %s: %w", name, os.ErrNotExist)
 	}
 	c := &Container{dir: filepath.Join(dirs.Root, "containers", name), warn: warn}

@@ -14,44 +14,76 @@ import (
 
 // newContainer makes libcontainer's container, a directory with its state, no process
 // yet; and the cgroup, unless systemd is to make that.
-func (c *Container) newContainer(spec *specs.Spec) (*libcontainer.Container, *ownCgroup, error) {
-	// specconv asks for the working directory, which may have been deleted. All paths
-	// are absolute by now, and CLONE_NEWNS gave the thread a directory of its own.
-	if err := unix.Chdir("/"); err != nil {
-		return nil, nil, os.NewSyscallError("chdir", err)
-	}
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName:       c.state.Name,
-		UseSystemdCgroup: c.state.Systemd,
-		Spec:             spec,
-	})
+func (c *Container) newContainer(l *launched) error {
+	config, err := c.configure(l)
 	if err != nil {
-		return nil, nil, &Error{Op: "configure container", Err: err}
+		return &Error{Op: "configure container", Err: err}
 	}
 	if c.state.Systemd {
-		container, err := libcontainer.Create(c.state.RunRoot, c.state.Name, config)
+		l.container, err = libcontainer.Create(c.state.RunRoot, c.state.Name, config)
 		if err != nil {
-			return nil, nil, &Error{Op: "create container", Err: err, Cause: CauseSystemd}
+			return &Error{Op: "create container", Err: err, Cause: CauseSystemd}
 		}
-		return container, nil, nil
+		return nil
 	}
 	cgroup, err := takeCgroup(config)
 	if err != nil {
-		return nil, nil, &Error{Op: "create container", Err: err}
+		return &Error{Op: "create container", Err: err}
+	}
+	if l.o.Engine != nil { // a sweep must know before there is a cgroup
+		c.state.Cgroups = cgroup.GetPaths()
+		if err := c.state.save(c.dir); err != nil {
+			return err
+		}
 	}
 	made := make(chan error, 1)
-	go func() { made <- cgroup.make() }()
+	go func() {
+		err := cgroup.make()
+		if err == nil && l.o.Engine != nil && hasEarlyHooks(config) {
+			err = cgroup.limit()
+		}
+		made <- err
+	}()
 	container, err := loadContainer(c.state.RunRoot, c.state.Name, config)
 	if cerr := <-made; cerr != nil {
+		name := c.cgroupsPath()
+		if l.o.Engine != nil {
+			name = l.o.Spec.Linux.CgroupsPath
+		}
 		if container != nil {
 			err = container.Destroy()
 		}
-		return nil, nil, &Error{Op: "make the cgroup " + c.cgroupsPath(), Err: errors.Join(cerr, err), Cause: CauseCgroup}
+		return &Error{Op: "make the cgroup " + name, Err: errors.Join(cerr, err), Cause: CauseCgroup}
 	}
 	if err != nil {
-		return nil, nil, &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Cause: CauseRunRoot}
+		return &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Cause: CauseRunRoot}
 	}
-	return container, cgroup, nil
+	l.container, l.cgroup = container, cgroup
+	return nil
+}
+
+// configure translates the spec for libcontainer.
+func (c *Container) configure(l *launched) (*configs.Config, error) {
+	spec, e := *l.o.Spec, l.o.Engine
+	opts := &specconv.CreateOpts{CgroupName: c.state.Name, Spec: &spec}
+	if e != nil {
+		c.state.Systemd, opts.NoPivotRoot, opts.NoNewKeyring = e.Systemd, e.NoPivot, e.NoKeyring
+		if spec.Linux != nil { // the filter comes compiled
+			linux := *spec.Linux
+			linux.Seccomp = nil
+			spec.Linux = &linux
+		}
+	} else if err := unix.Chdir("/"); err != nil {
+		// specconv asks for the working directory, which may have been deleted. All paths
+		// are absolute by now, and CLONE_NEWNS gave the thread a directory of its own.
+		return nil, os.NewSyscallError("chdir", err)
+	}
+	opts.UseSystemdCgroup = c.state.Systemd
+	config, err := specconv.CreateLibcontainerConfig(opts)
+	if err == nil && e != nil {
+		l.kept = keepBack(config)
+	}
+	return config, err
 }
 
 func newLibcontainerProcess(spec *specs.Spec, args []string, files []*os.File) *libcontainer.Process {

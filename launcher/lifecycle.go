@@ -48,6 +48,7 @@ type launched struct {
 	observer  *observer        // nil unless the filter is observed
 	hooks     []hook           // what is done while init is parked, in this order
 	ended     *os.ProcessState // init's, when it has been waited for
+	kept      *keptBack        // nil unless the container is an engine's
 	discarded bool
 }
 
@@ -60,7 +61,8 @@ type hook struct {
 // Create makes the container's cgroup and its init, which sets up everything from
 // inside and then waits for [Container.Start]. The calling thread has mounts of its
 // own ([PrivateMounts]), among them the spec's root. When Create fails nothing is left
-// but the directory, and the error is an [Error] with the status to end with.
+// but the directory, and the error is an [Error] with the status to end with. For an
+// engine's container the thread has the host's mounts.
 func (c *Container) Create(o Options) error {
 	if c.lock == nil || c.launched != nil {
 		return c.refuse("create")
@@ -68,8 +70,10 @@ func (c *Container) Create(o Options) error {
 	if o.Network == nil {
 		o.Network = network.Of(o.Spec)
 	}
-	if err := c.mountEtc(o.Spec, o.Network); err != nil {
-		return err
+	if o.Engine == nil {
+		if err := c.mountEtc(o.Spec, o.Network); err != nil {
+			return err
+		}
 	}
 	l := &launched{o: o}
 	c.launched = l
@@ -85,7 +89,10 @@ func (c *Container) Create(o Options) error {
 }
 
 func (c *Container) create(l *launched) (err error) {
-	if l.container, l.cgroup, err = c.newContainer(l.o.Spec); err != nil {
+	if e := l.o.Engine; e != nil {
+		c.state.Args, c.state.Cwd, c.state.Kept = l.o.Spec.Process.Args, l.o.Spec.Process.Cwd, len(e.Files)
+	}
+	if err := c.newContainer(l); err != nil {
 		return err
 	}
 	if err := c.startInit(l); err != nil {
@@ -114,7 +121,13 @@ func (c *Container) create(l *launched) (err error) {
 		{"arm the seccomp filter", l.arm},
 		{"take over the container's streams", l.streams.started},
 	}
-	return initError("start container", l.page.WaitParked())
+	if err := l.page.WaitParked(); err != nil {
+		return initError("start container", err)
+	}
+	if l.o.Engine != nil {
+		return asError("hand the container over", c.handOver(l))
+	}
+	return nil
 }
 
 // startInit starts init with what it is to become.
@@ -129,15 +142,10 @@ func (c *Container) startInit(l *launched) error {
 		defer reaper.Close()
 		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, reaper)
 	}
+	if err := c.preparePage(l, args, passed); err != nil {
+		return err
+	}
 	var err error
-	l.page, err = arm.New(len(l.o.Filter), l.cgroup.dirs(), args, l.o.Spec.Process.Env)
-	if err != nil {
-		return &Error{Op: "run " + command[0], Err: err}
-	}
-	if c.state.Owner == OwnerNobody {
-		l.page.Outlive()
-	}
-	l.process = newLibcontainerProcess(l.o.Spec, args, l.page.Files(passed...))
 	if l.streams, err = attach(l.process, &l.o, c.state.Owner); err != nil {
 		return err
 	}
@@ -147,6 +155,32 @@ func (c *Container) startInit(l *launched) error {
 		l.process = nil
 		return cmp.Or(initError("start container", l.page.Failure()), startError(command[0], err))
 	}
+	return nil
+}
+
+// preparePage makes the page, and describes the process that it is for.
+func (c *Container) preparePage(l *launched, args []string, passed []*os.File) (err error) {
+	env, e := l.o.Spec.Process.Env, l.o.Engine
+	if e != nil {
+		if env, err = environment(env); err != nil {
+			return err
+		}
+	}
+	if l.page, err = arm.New(len(l.o.Filter), l.cgroup.dirs(), args, env); err != nil {
+		return &Error{Op: "run " + args[0], Err: err}
+	}
+	if c.state.Owner == OwnerNobody {
+		l.page.Outlive()
+	}
+	if e == nil {
+		l.process = newLibcontainerProcess(l.o.Spec, args, l.page.Files(passed...))
+		return nil
+	}
+	l.page.FindHome()
+	if l.process, err = engineProcess(l.o.Spec.Process, e); err != nil {
+		return err
+	}
+	l.process.Init, l.process.ExtraFiles = true, l.page.Keep(e.Files...)
 	return nil
 }
 
@@ -170,7 +204,8 @@ func (l *launched) arm() error {
 	if l.o.Filter == nil {
 		return nil
 	}
-	listener, err := l.page.Install(l.o.Filter, l.o.FilterFlags, l.init.pidfd)
+	l.page.Load(l.o.Filter, l.o.FilterFlags)
+	listener, err := l.page.Install(l.init.pidfd)
 	switch {
 	case err != nil:
 		return initError("arm the seccomp filter", err)
@@ -189,10 +224,11 @@ func (l *launched) arm() error {
 
 // Start has a created container's init become its command. It returns when that is
 // so. When it fails the container has stopped, and the error is an [Error] with the
-// status to end with. Only the process that created the container can start it.
+// status to end with. Only the process that created the container can start it; see
+// [Container.StartCreated] for an engine's.
 func (c *Container) Start() error {
 	l := c.launched
-	if l == nil || c.state.Status != StatusCreated {
+	if l == nil || l.o.Engine != nil || c.state.Status != StatusCreated {
 		return c.refuse("start")
 	}
 	for _, h := range l.hooks {

@@ -14,6 +14,8 @@ import (
 type Options struct {
 	Spec *specs.Spec // the container, as [Container.Spec] gives it
 
+	Engine *Engine // for a container of an OCI engine's, which is nobody's; else nil
+
 	Network network.Network // nil is what the spec's namespaces say
 
 	Interactive bool // -i: pass standard input on

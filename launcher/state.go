@@ -58,6 +58,11 @@ type State struct {
 	RunRoot      string `json:"runRoot"`                // where libcontainer's state is
 	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
 	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
+
+	Args    []string          `json:"args,omitempty"`    // an engine's container: its command
+	Cwd     string            `json:"cwd,omitempty"`     // and where that starts
+	Kept    int               `json:"kept,omitempty"`    // how many files from 3 on it gets
+	Cgroups map[string]string `json:"cgroups,omitempty"` // its cgroup's directories, by controller ("" is cgroup v2)
 }
 
 const stateFile = "state.json"

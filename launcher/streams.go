@@ -36,6 +36,9 @@ func attach(process *libcontainer.Process, o *Options, owner Owner) (*streams, e
 	s := &streams{o: o}
 	var err error
 	switch {
+	case o.Engine != nil && o.Engine.Console != nil: // the engine serves it
+	case o.Spec.Process.Terminal && o.Engine != nil && o.Engine.Foreground:
+		err = s.attachTerminal(process)
 	case owner == OwnerNobody && o.Spec.Process.Terminal:
 		err = &Error{Op: "attach a terminal", Err: errors.New("the container outlives the process that would serve it")}
 	case owner == OwnerNobody:
@@ -106,7 +109,7 @@ func (s *streams) pass(out *output) {
 // the terminal taken.
 func (s *streams) started() error {
 	s.closeChilds()
-	if s.o.Spec.Process.Terminal {
+	if s.socket != nil {
 		return s.startTerminal()
 	}
 	return nil

@@ -70,6 +70,12 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 // the cgroup and libcontainer's state, and gives the directory a name that no other
 // container can have.
 func (c *Container) end() error {
+	if c.state.engines() {
+		if err := c.endEngine(); err != nil {
+			return err
+		}
+		return c.renameAway()
+	}
 	cm, err := manager.New(c.cgroup())
 	if err != nil {
 		return err
@@ -83,6 +89,11 @@ func (c *Container) end() error {
 	if err := removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name)); err != nil {
 		return err
 	}
+	return c.renameAway()
+}
+
+// renameAway gives the directory a name that no container can have.
+func (c *Container) renameAway() error {
 	dir := filepath.Join(filepath.Dir(c.dir), "."+randomID())
 	if err := os.Rename(c.dir, dir); err != nil {
 		return err

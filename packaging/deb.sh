@@ -7,6 +7,7 @@ tree=build/deb
 rm -rf "$tree"
 make -s install DESTDIR="$tree" PREFIX=/usr
 gzip -9n "$tree/usr/share/man/man1/minirun.1"
+ln -s minirun.1.gz "$tree/usr/share/man/man1/minirun-runtime.1.gz"
 doc=$tree/usr/share/doc/minirun
 mkdir -p "$doc" "$tree/DEBIAN"
 cp -r build/licenses "$doc/licenses"

@@ -84,31 +84,39 @@ func (p *Page) WaitParked() error {
 	return err
 }
 
-// Install puts all threads of a parked init under the program. flags are
-// SECCOMP_FILTER_FLAG_*. With SECCOMP_FILTER_FLAG_NEW_LISTENER (Linux 5.7, since the
-// program is for all threads) it returns the listener (seccomp_unotify(2)), taken from
-// init by pidfd_getfd(2), Linux 5.6; else nil. The caller closes it.
-func (p *Page) Install(program []unix.SockFilter, flags uint32, pidfd *os.File) (listener *os.File, err error) {
-	if s := p.state(); s != C.PAGE_PARKED {
-		return nil, fmt.Errorf("container init is not ready (state %d)", s)
-	}
+// Load puts the program into the page, for [Page.Install]. flags are
+// SECCOMP_FILTER_FLAG_*.
+func (p *Page) Load(program []unix.SockFilter, flags uint32) {
 	p.shared.flags = C.uint32_t(flags)
 	p.shared.length = C.uint32_t(len(program))
 	copy(p.mem[C.sizeof_struct_init_page:], unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), len(program)*sizeofInstruction))
+}
+
+// Loaded reports whether there is a program in the page.
+func (p *Page) Loaded() bool { return p.shared.length > 0 }
+
+// Install puts all threads of a parked init under the program in the page. With
+// SECCOMP_FILTER_FLAG_NEW_LISTENER (Linux 5.7, since the program is for all threads) it
+// returns the listener (seccomp_unotify(2)), taken from init by pidfd_getfd(2), Linux 5.6;
+// else nil. The caller closes it.
+func (p *Page) Install(pidfd *os.File) (listener *os.File, err error) {
+	if s := p.state(); s != C.PAGE_PARKED {
+		return nil, fmt.Errorf("container init is not ready (state %d)", s)
+	}
 	if err := p.enter(C.PAGE_GO); err != nil {
 		return nil, err
 	}
 	if err := p.wait("the arming thread does not answer", p.patience, func() bool { return p.state() == C.PAGE_ARMED }); err != nil {
 		return nil, err
 	}
-	if flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
+	if p.shared.flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
 		return nil, nil
 	}
-	fd, err := unix.PidfdGetfd(int(pidfd.Fd()), int(p.shared.listener), 0)
+	listener, err = takeFile(pidfd, int(p.shared.listener), "seccomp listener")
 	if err != nil {
-		return nil, fmt.Errorf("take the filter's listener: %w", os.NewSyscallError("pidfd_getfd", err))
+		return nil, fmt.Errorf("take the filter's listener: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "seccomp listener"), nil
+	return listener, nil
 }
 
 // Exec tells init to become the command; WaitExec waits until it has.

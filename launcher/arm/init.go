@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins the namespaces before the Go runtime starts
 	"github.com/sirupsen/logrus"
@@ -76,8 +77,12 @@ func Init() {
 }
 
 // lastStepMessage is libcontainer's debug message once nothing is left to be done
-// but to wait and to become the command. A test reads what comes after it.
-const lastStepMessage = "init: closing the pipe to signal completion"
+// but to wait and to become the command, and lastExecMessage that of a process that joins
+// a container. A test reads what comes after them.
+const (
+	lastStepMessage = "init: closing the pipe to signal completion"
+	lastExecMessage = "setns_init: about to exec"
+)
 
 // lastStep is a hook that takes the main thread away from libcontainer at that
 // message. The rest is C (takeover.c): under the filter the Go runtime, whose calls
@@ -93,7 +98,7 @@ func (s *lastStep) Fire(e *logrus.Entry) error {
 		logrus.SetFormatter(only)
 		logrus.SetOutput(only)
 	}
-	if e.Message != lastStepMessage {
+	if e.Message != lastStepMessage && e.Message != lastExecMessage {
 		return nil
 	}
 	// libcontainer has just found it, and keeps the path to itself.
@@ -101,8 +106,22 @@ func (s *lastStep) Fire(e *logrus.Entry) error {
 	if err != nil {
 		C.fail_init(C.STEP_LOOKUP, C.int(unix.ENOENT))
 	}
-	C.run_command(C.CString(path))
+	C.run_command(C.CString(path), home())
 	return nil
+}
+
+// home returns HOME=DIR for an environment that is to have it and does not, as
+// libcontainer would, else NULL: that of the user's entry in the container's
+// /etc/passwd, or the root directory.
+func home() *C.char {
+	if C.page.homed == 0 || C.has_home() != 0 {
+		return nil
+	}
+	dir := "/"
+	if u, err := user.LookupUid(os.Getuid()); err == nil && u.Home != "" {
+		dir = u.Home
+	}
+	return C.CString("HOME=" + dir)
 }
 
 // warnings drops the debug messages, which the launcher does not want to hear.

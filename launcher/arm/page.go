@@ -92,7 +92,11 @@ func (p *Page) alloc(size int) error {
 	if err := p.file.Truncate(int64(size)); err != nil {
 		return err
 	}
-	if p.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	return p.mapFile(size)
+}
+
+func (p *Page) mapFile(size int) (err error) {
+	if p.mem, err = unix.Mmap(int(p.file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return os.NewSyscallError("mmap", err)
 	}
 	p.shared = (*C.struct_init_page)(unsafe.Pointer(unsafe.SliceData(p.mem)))
@@ -106,6 +110,17 @@ func (p *Page) Files(others ...*os.File) []*os.File {
 	p.shared.files = C.uint32_t(len(files))
 	return files
 }
+
+// Keep returns, like [Page.Files], what init gets as its files from 3 on, for a command
+// that gets others itself, from 3 on. A parked init has the page's own behind them.
+func (p *Page) Keep(others ...*os.File) []*os.File {
+	p.shared.kept = C.uint32_t(len(others))
+	return p.Files(others...)
+}
+
+// FindHome has init add HOME to an environment without it: the directory of the user's
+// entry in the container's /etc/passwd, or the root directory.
+func (p *Page) FindHome() { p.shared.homed = 1 }
 
 // Outlive has an init that has not been started live on when this process ends.
 func (p *Page) Outlive() { p.shared.outlives = 1 }
@@ -160,4 +175,46 @@ func (p *Page) Started() {
 			return
 		}
 	}
+}
+
+// Reopen returns the page of a parked init that another process has started: the one
+// with this pidfd, whose command was to get so many files ([Page.Keep]). It needs Linux
+// 5.6 (pidfd_getfd(2)), and the right to trace init (ptrace(2)).
+func Reopen(pidfd *os.File, kept int) (_ *Page, err error) {
+	p := &Page{patience: patienceWithInit}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	first := C.PAGE_FD + kept
+	if p.file, err = takeFile(pidfd, first, "minirun-init"); err != nil {
+		return nil, err
+	}
+	info, err := p.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() < int64(C.sizeof_struct_init_page) {
+		return nil, errors.New("the process is not a parked init")
+	}
+	if err := p.mapFile(int(info.Size())); err != nil {
+		return nil, err
+	}
+	if p.passed, err = takeFile(pidfd, first+1, "pipe"); err != nil {
+		return nil, err
+	}
+	// To open a pipe's end again opens either end (proc(5)).
+	p.pipe, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", p.passed.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	p.passed.Close() // or init's end would not be the last
+	return p, err
+}
+
+// takeFile duplicates a file of another process.
+func takeFile(pidfd *os.File, number int, name string) (*os.File, error) {
+	fd, err := unix.PidfdGetfd(int(pidfd.Fd()), number, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_getfd", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }

@@ -57,12 +57,14 @@ struct init_page {
 	uint32_t flags;   // SECCOMP_FILTER_FLAG_*
 	uint32_t length;  // instructions in program
 	uint32_t files;   // how many files from PAGE_FD on libcontainer passes on
+	uint32_t kept;    // how many of them, after the page's own, the command gets, from PAGE_FD on
 	uint32_t cgroups; // directories in strings; the first is of cgroup v2, and may be empty
 	uint32_t joined;  // how many of them init is in
 	int32_t forked;   // PID of the child in which init went on to join; 0 if there was none
 	uint32_t args;    // arguments in strings, after the cgroups
 	uint32_t env;     // NAME=VALUE in strings, after the arguments
 	uint32_t outlives; // 1: init does not end with the launcher
+	uint32_t homed;   // 1: an environment without HOME gets that of the user's entry in /etc/passwd
 	uint32_t strings; // offset of all these texts, each with a NUL at its end
 	char path[4096];  // what execve(2) could not run, when step is STEP_EXEC; PATH_MAX
 	struct sock_filter program[];
@@ -70,7 +72,10 @@ struct init_page {
 
 _Static_assert(sizeof(struct init_page) % _Alignof(struct sock_filter) == 0, "the program follows the page");
 
-enum { PAGE_FD = 3 }; // the first of libcontainer's ExtraFiles
+enum {
+	PAGE_FD = 3,   // the first of libcontainer's ExtraFiles
+	OWN_FILES = 2, // the page and the pipe's end; a parked init has them at PAGE_FD + kept
+};
 
 // page is not NULL in a container's init.
 extern struct init_page *page;
@@ -94,7 +99,11 @@ int arm_start(void);
 const char *command(void);
 
 // run_command ends every thread but the calling one and the arming thread, waits
-// for the filter, and becomes the command at path.
-_Noreturn void run_command(const char *path);
+// for the filter, and becomes the command at path. home is added to the environment
+// unless it is NULL.
+_Noreturn void run_command(const char *path, char *home);
+
+// has_home reports whether the page's environment sets HOME.
+int has_home(void);
 
 #endif

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,36 +32,35 @@ func testPage(t *testing.T) *Page {
 	}
 	t.Cleanup(func() { page.Close() })
 	page.patience = 20 * time.Millisecond
+	page.Load([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}, 0)
 	return page
 }
 
 // An init that does not get on, or does not answer, is given up.
 func TestInitStuck(t *testing.T) {
-	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
 	page := testPage(t)
 	if err := page.WaitParked(); err == nil || err.Error() != "container init does not get ready" {
 		t.Errorf("%v", err)
 	}
-	if _, err := page.Install(filter, 0, nil); err == nil || !strings.Contains(err.Error(), "container init is not ready") {
+	if _, err := page.Install(nil); err == nil || !strings.Contains(err.Error(), "container init is not ready") {
 		t.Errorf("%v", err)
 	}
 	if page.state() != 0 {
 		t.Errorf("the page was written to: state %d", page.state())
 	}
 	page.shared.state = parked
-	if _, err := page.Install(filter, 0, nil); err == nil || err.Error() != "the arming thread does not answer" {
+	if _, err := page.Install(nil); err == nil || err.Error() != "the arming thread does not answer" {
 		t.Errorf("%v", err)
 	}
 }
 
 // The end of an init is noticed at once, in whatever state it was.
 func TestInitDies(t *testing.T) {
-	filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
 	for name, wait := range map[string]func(*Page) error{
 		"before it is ready": (*Page).WaitParked,
 		"under way": func(p *Page) error {
 			p.shared.state = parked
-			_, err := p.Install(filter, 0, nil)
+			_, err := p.Install(nil)
 			return err
 		},
 		"armed": func(p *Page) error { return errors.Join(p.Exec(), p.WaitExec()) },
@@ -73,5 +73,46 @@ func TestInitDies(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// A page that another process has made is found by its descriptors' numbers: here in a
+// process that has it at 103 and its pipe's end at 104.
+func TestReopen(t *testing.T) {
+	page := testPage(t)
+	const kept = 100
+	for i, f := range page.Keep()[:2] {
+		if err := unix.Dup3(int(f.Fd()), 3+kept+i, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page.passed.Close()
+	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	again, err := Reopen(pidfd, kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if !again.Loaded() {
+		t.Error("the program is not in it")
+	}
+	again.shared.state = parked
+	if page.state() != parked {
+		t.Error("it is another page")
+	}
+	if closed, err := again.closed(0); closed || err != nil {
+		t.Errorf("closed: %v %v", closed, err)
+	}
+	unix.Close(3 + kept + 1)
+	if err := again.WaitExec(); !errors.Is(err, ErrInitDied) {
+		t.Errorf("the end of init: %v", err)
+	}
+	if _, err := Reopen(pidfd, kept+50); !errors.Is(err, unix.EBADF) {
+		t.Errorf("%v", err)
 	}
 }

@@ -54,11 +54,22 @@ const char *command(void)
 	return arguments();
 }
 
-// vector returns n pointers to texts that lie one after another, and a NULL, and
-// moves *text behind them.
+int has_home(void)
+{
+	char *text = arguments();
+	for (uint32_t i = 0; i < page->args; i++)
+		text = next_string(text);
+	for (uint32_t i = 0; i < page->env; i++, text = next_string(text))
+		if (strncmp(text, "HOME=", strlen("HOME=")) == 0)
+			return 1;
+	return 0;
+}
+
+// vector returns n pointers to texts that lie one after another, room for one more,
+// and a NULL, and moves *text behind them.
 static char **vector(char **text, uint32_t n)
 {
-	char **v = calloc((size_t)n + 1, sizeof *v);
+	char **v = calloc((size_t)n + 2, sizeof *v);
 	for (uint32_t i = 0; v && i < n; i++) {
 		v[i] = *text;
 		*text = next_string(*text);
@@ -136,12 +147,33 @@ static int close_each(unsigned first)
 	return error;
 }
 
+// keep_files moves the files that the command gets to where it looks for them, and the
+// page's own behind them.
+static int keep_files(void)
+{
+	int kept = (int)page->kept, own[OWN_FILES];
+	if (kept == 0)
+		return 0;
+	for (int i = 0; i < OWN_FILES; i++) {
+		own[i] = fcntl(PAGE_FD + i, F_DUPFD_CLOEXEC, PAGE_FD + OWN_FILES + kept);
+		if (own[i] < 0)
+			return errno;
+	}
+	for (int i = 0; i < kept; i++)
+		if (dup2(PAGE_FD + OWN_FILES + i, PAGE_FD + i) < 0)
+			return errno;
+	for (int i = 0; i < OWN_FILES; i++)
+		if (dup2(own[i], PAGE_FD + kept + i) < 0)
+			return errno;
+	return 0;
+}
+
 // close_files closes all files but the standard ones and those from PAGE_FD on that
-// were passed on, which execve(2) closes.
+// were passed on, which execve(2) closes, except for those that the command gets.
 static int close_files(void)
 {
 	unsigned first = PAGE_FD + page->files;
-	for (unsigned fd = PAGE_FD; fd < first; fd++)
+	for (unsigned fd = PAGE_FD + page->kept; fd < first; fd++)
 		if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
 			return errno;
 	return syscall(SYS_close_range, first, ~0U, 0) == 0 ? 0 : close_each(first);
@@ -166,19 +198,22 @@ static void block_signals(uint64_t mask)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, MASK_SIZE);
 }
 
-_Noreturn void run_command(const char *path)
+_Noreturn void run_command(const char *path, char *home)
 {
 	char *text = arguments();
 	char **argv = vector(&text, page->args);
 	char **envp = argv ? vector(&text, page->env) : NULL;
 	if (!envp)
 		fail_init(STEP_EXEC, ENOMEM);
+	envp[page->env] = home;
 
 	block_signals(~0ULL);
 	int error = end_threads();
 	if (error)
 		fail_init(STEP_THREADS, error);
-	error = close_files();
+	error = keep_files();
+	if (!error)
+		error = close_files();
 	if (error)
 		fail_init(STEP_FILES, error);
 	reset_signals();

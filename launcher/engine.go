@@ -1,0 +1,242 @@
+package launcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
+	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/launcher/arm"
+)
+
+// Engine is what an OCI engine, such as containerd, asks of a container in addition to
+// its spec. That is taken as it is: nothing is mounted which it does not name, its cgroup
+// is the one of linux.cgroupsPath, and relative paths in it start from the working
+// directory, the bundle. The container can be started, and everything else, by other
+// processes than the one that created it.
+type Engine struct {
+	Console    *os.File   // the socket that gets the terminal's master (unix(7), SCM_RIGHTS), or nil
+	Pidfd      *os.File   // the socket that gets a pidfd of the process, or nil
+	Files      []*os.File // what the command gets as its files from 3 on
+	NoPivot    bool       // leave the old root by chroot(2) and MS_MOVE, for one on a ramdisk
+	NoKeyring  bool       // keep the caller's session keyring
+	Systemd    bool       // systemd makes the cgroup; linux.cgroupsPath is SLICE:PREFIX:NAME
+	Foreground bool       // the caller waits for the end, and serves a terminal that has no Console
+}
+
+// laterHooks are those that libcontainer would run too early, or never (takeover.c):
+// [Container.StartCreated] runs them.
+func laterHooks() []configs.HookName {
+	return []configs.HookName{configs.StartContainer, configs.Poststart}
+}
+
+// keptBack is what libcontainer's configuration of an engine's container lacks while
+// init sets the container up.
+type keptBack struct {
+	hooks configs.Hooks
+}
+
+// keepBack takes it out of the configuration.
+func keepBack(config *configs.Config) *keptBack {
+	k := &keptBack{hooks: configs.Hooks{}}
+	for _, name := range laterHooks() {
+		if len(config.Hooks[name]) > 0 {
+			k.hooks[name] = config.Hooks[name]
+			delete(config.Hooks, name)
+		}
+	}
+	return k
+}
+
+// hasEarlyHooks reports whether programs of the engine's run while init sets up the
+// container. They expect its limits to be set.
+func hasEarlyHooks(config *configs.Config) bool {
+	return config.HasHook(configs.Prestart, configs.CreateRuntime, configs.CreateContainer)
+}
+
+// handOver leaves a parked container to other processes: its limits are set, its filter
+// is in the page, and libcontainer's state names its cgroup and hooks.
+func (c *Container) handOver(l *launched) error {
+	if err := l.limit(); err != nil {
+		return err
+	}
+	l.page.Load(l.o.Filter, l.o.FilterFlags)
+	l.streams.closeChilds()
+	state, err := l.container.State()
+	if err != nil {
+		return err
+	}
+	if state.Config.Hooks == nil {
+		state.Config.Hooks = configs.Hooks{}
+	}
+	maps.Copy(state.Config.Hooks, l.kept.hooks)
+	if l.cgroup != nil {
+		state.Config.Cgroups, state.CgroupPaths = l.cgroup.config, l.cgroup.GetPaths()
+	}
+	c.state.Cgroups = state.CgroupPaths
+	data, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(c.state.RunRoot, c.state.Name, "state.json"), data, 0o600); err != nil {
+		return err
+	}
+	return c.state.save(c.dir)
+}
+
+// engineProcess is a process as an engine describes it.
+func engineProcess(p *specs.Process, e *Engine) (*libcontainer.Process, error) {
+	process := newLibcontainerProcess(&specs.Spec{Process: p}, p.Args, nil)
+	process.Label, process.Scheduler, process.IOPriority = p.SelinuxLabel, p.Scheduler, p.IOPriority
+	if c := p.Capabilities; c != nil {
+		process.Capabilities = &configs.Capabilities{
+			Bounding: c.Bounding, Effective: c.Effective, Inheritable: c.Inheritable, Permitted: c.Permitted, Ambient: c.Ambient,
+		}
+	}
+	if size := p.ConsoleSize; size != nil {
+		process.ConsoleWidth, process.ConsoleHeight = uint16(size.Width), uint16(size.Height)
+	}
+	for _, limit := range p.Rlimits {
+		if _, ok := rlimitNumber[limit.Type]; !ok {
+			return nil, &Error{Op: "process.rlimits", Err: fmt.Errorf("%q: no such limit", limit.Type)}
+		}
+	}
+	affinity, err := configs.ConvertCPUAffinity(p.ExecCPUAffinity)
+	if err != nil {
+		return nil, &Error{Op: "process.execCPUAffinity", Err: err}
+	}
+	process.CPUAffinity, process.ConsoleSocket, process.PidfdSocket = affinity, e.Console, e.Pidfd
+	return process, nil
+}
+
+// environment is the one that a command gets of a list as engines write it: the last of
+// several values counts, and an empty HOME counts as none, as with runc.
+func environment(list []string) ([]string, error) {
+	var env []string
+	seen := map[string]bool{}
+	for _, entry := range slices.Backward(list) {
+		name, _, ok := strings.Cut(entry, "=")
+		if !ok || name == "" {
+			return nil, &Error{Op: "process.env", Err: fmt.Errorf("%q is not NAME=VALUE", entry)}
+		}
+		if !seen[name] && entry != "HOME=" {
+			env = append(env, entry)
+		}
+		seen[name] = true
+	}
+	slices.Reverse(env)
+	return env, nil
+}
+
+// StartCreated has the command of a container run that another process has created for
+// an engine. listener gets the filter's listener, if there is one, before the command
+// runs, and closes it. When it fails, the container has stopped.
+func (c *Container) StartCreated(listener func(*os.File) error) error {
+	if c.lock == nil {
+		lock, err := flock.Open(c.dir, unix.LOCK_EX)
+		if err != nil {
+			return fmt.Errorf("start container %s: %w", c.state.Name, err)
+		}
+		defer lock.Close()
+	}
+	var err error
+	if c.state, err = readState(c.dir); err != nil {
+		return fmt.Errorf("start container %s: %w", c.state.Name, err)
+	}
+	if c.state.Status != StatusCreated {
+		return c.refuse("start")
+	}
+	if c.launched != nil { // it is this process that has created it
+		if err := c.launched.streams.started(); err != nil {
+			return errors.Join(asError("take over the container's streams", err), c.stop())
+		}
+	}
+	init, err := c.state.open()
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.state.Name, err)
+	}
+	defer init.pidfd.Close()
+	page, err := arm.Reopen(init.pidfd, c.state.Kept)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.state.Name, err)
+	}
+	defer page.Close()
+	if err := c.startParked(init, page, listener); err != nil {
+		kerr := init.signal(unix.SIGKILL)
+		init.endsWithin(10 * time.Second)
+		if errors.Is(kerr, unix.ESRCH) {
+			kerr = nil
+		}
+		return errors.Join(err, kerr)
+	}
+	return nil
+}
+
+func (c *Container) startParked(init *initProcess, page *arm.Page, listener func(*os.File) error) error {
+	engine, err := c.load()
+	if err != nil {
+		return err
+	}
+	if err := c.hooksInside(engine); err != nil {
+		return err
+	}
+	if page.Loaded() {
+		file, err := page.Install(init.pidfd)
+		if err != nil {
+			return initError("arm the seccomp filter", err)
+		}
+		if file != nil {
+			if err := listener(file); err != nil {
+				return err
+			}
+		}
+	}
+	if err := page.Exec(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(c.state.RunRoot, c.state.Name, "exec.fifo")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err // to libcontainer this file is what makes a container a created one
+	}
+	c.state.Status = StatusRunning
+	if err := c.state.save(c.dir); err != nil {
+		return err
+	}
+	if err := page.WaitExec(); err != nil {
+		l := &launched{o: Options{Spec: &specs.Spec{Process: &specs.Process{Args: c.state.Args, Cwd: c.state.Cwd}}}, init: init}
+		return l.runError(err)
+	}
+	return runHooks(engine, configs.Poststart)
+}
+
+// runHooks runs an engine's hooks in the host's namespaces.
+func runHooks(engine *libcontainer.Container, name configs.HookName) error {
+	config := engine.Config()
+	if !config.HasHook(name) {
+		return nil
+	}
+	state, err := engine.OCIState()
+	if err != nil {
+		return err
+	}
+	return config.Hooks.Run(name, state)
+}
+
+// engines reports whether the container was created for an engine.
+func (s *State) engines() bool { return len(s.Args) > 0 }
+
+// load returns libcontainer's side of an engine's container.
+func (c *Container) load() (*libcontainer.Container, error) {
+	return libcontainer.Load(c.state.RunRoot, c.state.Name)
+}
