@@ -16,7 +16,7 @@ import (
 	"github.com/minirun/minirun/launcher/spec"
 )
 
-// devices are the nodes of --device, or for a privileged container all of the
+// devices returns the nodes of --device, or for a privileged container all of the
 // host's /dev, as with Docker.
 func devices(c *config.Config) ([]spec.Device, error) {
 	if c.Privileged {
@@ -37,8 +37,8 @@ func devices(c *config.Config) ([]spec.Device, error) {
 	return all, nil
 }
 
-// deviceNodes looks at a device node, or at all those below a directory, except
-// for those of file systems that the container has of its own.
+// deviceNodes returns a device node, or all nodes below a directory except those of
+// file systems that a container has of its own.
 func deviceNodes(d config.Device) ([]spec.Device, error) {
 	info, err := os.Stat(d.Host)
 	if err != nil {
@@ -55,7 +55,7 @@ func deviceNodes(d config.Device) ([]spec.Device, error) {
 	var all []spec.Device
 	err = filepath.WalkDir(host, func(p string, entry os.DirEntry, err error) error {
 		if err != nil {
-			return nil // a node that went away, or a directory that cannot be read
+			return nil // a node that was removed meanwhile, or a directory that cannot be read
 		}
 		if entry.IsDir() {
 			switch p {
@@ -116,7 +116,7 @@ func checkCDI(devices []config.CDIDevice) error {
 		}
 		help := "the vendor's tool writes one, for example 'nvidia-ctk cdi generate'"
 		if known := cache.ListDevices(); len(known) > 0 {
-			help = fmt.Sprintf("those that are named are %q", known)
+			help = fmt.Sprintf("the devices with a description are %q", known)
 		}
 		for file, errs := range cache.GetErrors() {
 			help = fmt.Sprintf("%s: %v", file, errs[0])
@@ -126,8 +126,8 @@ func checkCDI(devices []config.CDIDevice) error {
 	return nil
 }
 
-// injectCDI adds what the descriptions of devices ask for to a spec: nodes,
-// mounts, variables and hooks.
+// injectCDI adds to a spec the nodes, mounts, variables and hooks that the descriptions
+// of devices ask for.
 func injectCDI(s *specs.Spec, devices []config.CDIDevice) error {
 	if len(devices) == 0 {
 		return nil

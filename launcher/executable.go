@@ -22,8 +22,9 @@ import (
 	"github.com/minirun/minirun/launcher/arm"
 )
 
-// execFailed is the error of a command that the kernel did not run, with a hint from
-// its file. Init, whose root and mounts show the file, is still there.
+// execFailed returns the error of a command that the kernel did not run, with a hint
+// that depends on the command's file. Init must still exist: its root and mounts are
+// those in which the file is looked up.
 func execFailed(command *specs.Process, init int, e *arm.Error) error {
 	failed := &Error{Op: "run " + command.Args[0], Err: e.Errno, Code: StatusNotExecutable}
 	help := ""
@@ -62,15 +63,15 @@ func explainExec(cwd string, init int, e *arm.Error) string {
 // executable is what the kernel looks at to run a file.
 type executable struct {
 	head   []byte // its first bytes: the line with #!, or the ELF and program headers
-	noexec bool   // its file system is mounted so
+	noexec bool   // its file system is mounted noexec
 }
 
-// headSize holds the headers of every program that a linker makes; of a script the
-// kernel looks at less (BINPRM_BUF_SIZE of linux/binfmts.h: 256).
+// headSize is enough for the headers of every program that a linker makes. The kernel
+// reads less of a script (BINPRM_BUF_SIZE of linux/binfmts.h: 256).
 const headSize = 4096
 
-// readExecutable looks at a regular file of a container, which is a stranger's: in
-// its root, whatever links lead there, and only at the first bytes.
+// readExecutable reads the first bytes of a regular file in a container. The container
+// is untrusted: links are followed as if root were "/".
 func readExecutable(root *os.File, path string) (*executable, error) {
 	handle, err := pathrs.OpenatInRoot(root, path)
 	if err != nil {
@@ -93,8 +94,8 @@ func readExecutable(root *os.File, path string) (*executable, error) {
 	return &executable{head, fs.Flags&unix.ST_NOEXEC != 0}, err
 }
 
-// explain says why execve(2) of it gave errno, or "". A script's interpreter may be
-// a script in its turn, to a depth that the kernel limits too.
+// explain returns why execve(2) of the file failed with errno, or "". A script's
+// interpreter may be a script itself; depth limits how often, as the kernel does.
 func (x *executable) explain(root *os.File, errno unix.Errno, depth int) string {
 	if errno == unix.EACCES && x.noexec {
 		return "its file system is mounted noexec"
@@ -117,7 +118,8 @@ func (x *executable) explain(root *os.File, errno unix.Errno, depth int) string 
 	}
 }
 
-// interpreter is what the line #! names, as fs/binfmt_script.c reads it.
+// interpreter returns the interpreter that the line #! names, as fs/binfmt_script.c
+// reads it, and whether there is such a line.
 func (x *executable) interpreter() (string, bool) {
 	line, ok := bytes.CutPrefix(x.head, []byte("#!"))
 	if !ok {
@@ -163,8 +165,8 @@ type program struct {
 	loader  string // of PT_INTERP, or ""
 }
 
-// program reads the headers; ok is false for what is not ELF. Headers beyond
-// headSize are left out.
+// program reads the ELF headers, except those beyond headSize. ok is false for a file
+// that is not ELF.
 func (x *executable) program() (p program, ok bool) {
 	if len(x.head) < elf.EI_NIDENT || string(x.head[:4]) != elf.ELFMAG {
 		return program{}, false
@@ -195,7 +197,7 @@ func (x *executable) program() (p program, ok bool) {
 	return p, true
 }
 
-// at is what there is of the head from an offset on.
+// at returns the head from an offset on, which may be beyond its end.
 func (x *executable) at(offset uint64) []byte {
 	return x.head[min(offset, uint64(len(x.head))):]
 }
@@ -212,7 +214,7 @@ func (p program) explain(root *os.File, errno unix.Errno) string {
 	return ""
 }
 
-// machines are GOARCH's names.
+// machines are the architectures by their names in GOARCH.
 var machines = [...]struct {
 	machine elf.Machine
 	name    string

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// interrupts kills a container that ignores ^C when it is pressed for the third
-// time within a second. Most programs do ignore it as PID 1: there the kernel
-// drops signals without a handler (pid_namespaces(7)).
+// interrupts kills a container that ignores ^C when ^C is pressed for the third time
+// within a second. Most programs ignore it as PID 1: the kernel drops the signals for
+// which PID 1 has no handler (pid_namespaces(7)).
 type interrupts struct {
 	init *initProcess
 	warn func(error)
@@ -32,8 +32,8 @@ const (
 	ignoredAfter     = 200 * time.Millisecond
 )
 
-// signal is called before PID 1 is sent SIGINT: just after it what waits for signals
-// looks like what ignores them.
+// signal is called before PID 1 is sent SIGINT. Just after the signal, a process that
+// waits for signals looks like one that ignores them.
 func (i *interrupts) signal(now time.Time) {
 	if handles(i.init.pid, unix.SIGINT) {
 		return
@@ -44,8 +44,8 @@ func (i *interrupts) signal(now time.Time) {
 	}
 }
 
-// warnIfIgnored waits for what the signal does. A command that has just begun has
-// its handlers in a moment, or has ended.
+// warnIfIgnored warns if the signal had no effect. It waits first: a command that has
+// just begun may soon have its handlers, or end.
 func (i *interrupts) warnIfIgnored() {
 	if i.init.endsWithin(ignoredAfter) || handles(i.init.pid, unix.SIGINT) {
 		return
@@ -61,7 +61,7 @@ func (i *interrupts) typed(terminal *os.File, now time.Time) {
 	}
 }
 
-// press counts one more ^C, and reports whether it was the one too many.
+// press counts a ^C, and reports whether the container has been killed.
 func (i *interrupts) press(now time.Time) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -108,7 +108,7 @@ func (k keyboard) Read(p []byte) (int, error) {
 }
 
 // groupHandles reports whether a process of the group handles a signal, or whether
-// that cannot be found out.
+// this cannot be found out.
 func groupHandles(group int, signal unix.Signal) bool {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -127,9 +127,9 @@ func groupHandles(group int, signal unix.Signal) bool {
 	return false
 }
 
-// handles reports whether a process catches a signal, or blocks it, as those do that
-// wait for it in another way (proc_pid_status(5)); or whether it is in sigwaitinfo(2),
-// where what it waits for does not show as blocked. The two are not read at the same
+// handles reports whether a process catches a signal, blocks it, as a process does
+// that waits for it by signalfd(2) (proc_pid_status(5)), or is in sigwaitinfo(2), during
+// which a signal that it waits for is not shown as blocked. These are not read at one
 // moment, so a process that seems to ignore the signal is looked at again.
 func handles(pid int, signal unix.Signal) bool {
 	for range 3 {
@@ -140,7 +140,7 @@ func handles(pid int, signal unix.Signal) bool {
 	return false
 }
 
-// waitsForSignals reports whether a process is in sigwaitinfo(2), or whether that
+// waitsForSignals reports whether a process is in sigwaitinfo(2), or whether this
 // cannot be found out.
 func waitsForSignals(pid int) bool {
 	call, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall") // proc_pid_syscall(5)
@@ -148,7 +148,7 @@ func waitsForSignals(pid int) bool {
 }
 
 // catches reports whether a process has a handler for a signal or blocks it, or
-// whether that cannot be found out, as when it has ended.
+// whether this cannot be found out, for example because it has ended.
 func catches(pid int, signal unix.Signal) bool {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

@@ -13,20 +13,20 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// terminal is what streams have with -t.
+// terminal is the part of streams for containers with -t.
 type terminal struct {
-	socket *os.File // our end of the socket over which the master comes
+	socket *os.File // our end of the socket over which init sends the master
 	master *os.File
 	// slave keeps the container's side open. Without it a read of the master fails
-	// with EIO whenever no process of the container has the terminal open, which one
-	// may open again: /dev/console is the same terminal.
+	// with EIO while no process of the container has the terminal open, and a process
+	// may open it again: /dev/console is the same terminal.
 	slave  *os.File
 	host   *os.File    // the user's terminal, or nil
 	cooked *term.State // its mode while it is raw, or nil
 }
 
-// CheckTerminal refuses flags that pass input on to a terminal when the input is
-// none.
+// CheckTerminal returns an error if the flags ask for a terminal and its input, but
+// standard input is not a terminal.
 func CheckTerminal(c *config.Config, stdin *os.File) error {
 	if c.Terminal && c.Interactive && !isTerminal(stdin) {
 		return errNoTerminal()
@@ -66,11 +66,12 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	return nil
 }
 
-// startTerminal takes the terminal that init has made, and makes the user's raw.
+// startTerminal receives the terminal that init has made, and sets the user's to raw
+// mode.
 func (s *streams) startTerminal() error {
 	fd, err := receiveFile(s.socket)
 	if err == nil {
-		err = unix.SetNonblock(fd, true) // or output.finish would not end a read
+		err = unix.SetNonblock(fd, true) // or output.finish could not end a read
 	}
 	if err != nil {
 		return fmt.Errorf("receive the terminal: %w", err)
@@ -106,11 +107,11 @@ func openSlave(master *os.File) (*os.File, error) {
 // resize gives the container's terminal the size of the user's.
 func (s *streams) resize() {
 	if size := s.size(); size != nil && s.master != nil {
-		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size) // it went away: nothing to resize
+		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size) // it is gone: there is nothing to resize
 	}
 }
 
-// size is that of the user's terminal, or nil when there is none any more.
+// size returns the size of the user's terminal, or nil if there is no terminal.
 func (s *streams) size() *unix.Winsize {
 	if s.host == nil {
 		return nil
@@ -122,7 +123,7 @@ func (s *streams) size() *unix.Winsize {
 	return size
 }
 
-// receiveFile takes the one file that comes over a socket (SCM_RIGHTS, unix(7)).
+// receiveFile receives one file over a socket (SCM_RIGHTS, unix(7)).
 func receiveFile(socket *os.File) (fd int, err error) {
 	name, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	_, rn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, rights, unix.MSG_CMSG_CLOEXEC)
@@ -131,11 +132,11 @@ func receiveFile(socket *os.File) (fd int, err error) {
 	}
 	messages, err := unix.ParseSocketControlMessage(rights[:rn])
 	if err != nil || len(messages) != 1 {
-		return -1, errors.New("no file came")
+		return -1, errors.New("no file was sent")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return -1, errors.New("not one file came")
+		return -1, errors.New("several files were sent")
 	}
 	return fds[0], nil
 }

@@ -16,19 +16,18 @@ import (
 )
 
 // execUser resolves --user (`[USER|UID][:GROUP|:GID]`) and --group-add in the
-// root's own /etc/passwd and /etc/group, as Docker does: a number need not be
-// listed, a name must be. Both files are a stranger's: they are opened inside
-// the root whatever links lead there.
+// root's own /etc/passwd and /etc/group, as Docker does: a name must be listed there,
+// a number need not be. Both files are untrusted: links are followed as if root were "/".
 func execUser(root, spec string, groups []string) (*user.ExecUser, error) {
 	u, err := findUser(root, spec)
 	if err != nil {
 		return nil, hint.With(&Error{Op: fmt.Sprintf("user %q", spec), Err: err}, "users are looked up in the image's own /etc/passwd; a number always works")
 	}
-	// As Docker: the primary group is a supplementary one too, or a program that gives
-	// it up would pass where files deny it to its members (CVE-2022-36109).
+	// As with Docker, the primary group is a supplementary one too. Otherwise a program
+	// that drops it could access files that deny access to the group (CVE-2022-36109).
 	u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	if slices.Contains(groups, "") { // GetAdditionalGroups would panic
-		return nil, hint.With(&Error{Op: "--group-add", Err: errors.New("a group is missing")}, "write a name of the image's or a number")
+		return nil, hint.With(&Error{Op: "--group-add", Err: errors.New("a group is missing")}, "write the name of a group in the image, or a number")
 	}
 	if len(groups) > 0 {
 		more, err := findGroups(root, groups)
@@ -54,7 +53,7 @@ func findUser(root, spec string) (*user.ExecUser, error) {
 	return lookUp(spec, passwd, group)
 }
 
-// lookUp is [user.GetExecUser] for files of any size.
+// lookUp does what [user.GetExecUser] does, for files of any size.
 func lookUp(spec string, passwd, group io.Reader) (*user.ExecUser, error) {
 	line, name, err := userLine(passwd, spec)
 	if err != nil {
@@ -76,7 +75,7 @@ func lookUp(spec string, passwd, group io.Reader) (*user.ExecUser, error) {
 	return u, checkIDs(u)
 }
 
-// findGroups gives the IDs of groups in ascending order.
+// findGroups returns the IDs of groups in ascending order.
 func findGroups(root string, groups []string) ([]int, error) {
 	group, err := openInRoot(root, "/etc/group")
 	if err != nil {
@@ -93,7 +92,7 @@ func findGroups(root string, groups []string) ([]int, error) {
 }
 
 // openInRoot opens a regular file below root for reading, following links as if
-// root were "/". A file that is not there, or is no regular file, reads as empty.
+// root were "/". A file that does not exist or is not regular reads as empty.
 func openInRoot(root, path string) (io.ReadCloser, error) {
 	handle, err := pathrs.OpenInRoot(root, path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
