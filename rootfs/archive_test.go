@@ -20,7 +20,7 @@ import (
 
 func TestResolveRootTarball(t *testing.T) {
 	s := newStore(t)
-	path := write(t, filepath.Join(t.TempDir(), "x.tar.gz"), compress(t, "gzip", makeTar(t, folder("./", 0o755), file("one", ""))))
+	path := write(t, filepath.Join(t.TempDir(), "x.tar.gz"), compress(t, "gzip", makeTar(t, dirEntry("./", 0o755), file("one", ""))))
 	image := resolve(t, s, path)
 	if got := filesOf(t, image); got != "one" || image.Name != path {
 		t.Errorf("%q of %q", got, image.Name)
@@ -200,7 +200,7 @@ func FuzzArchive(f *testing.F) {
 		}
 		f.Add(saved)
 	}
-	f.Add(makeTar(f, folder("./", 0o755), file("one", "")))
+	f.Add(makeTar(f, dirEntry("./", 0o755), file("one", "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file := write(t, filepath.Join(t.TempDir(), "x.tar"), data)
 		want := here

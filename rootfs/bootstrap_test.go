@@ -48,7 +48,7 @@ func fakeMmdebstrap(t *testing.T, script string, tar []byte) {
 }
 
 func TestBootstrap(t *testing.T) {
-	data := makeTar(t, folder("./", 0o755), file("./bin/ping", "x").xattr("security.capability", pingCapability))
+	data := makeTar(t, dirEntry("./", 0o755), file("./bin/ping", "x").xattr("security.capability", pingCapability))
 	fakeMmdebstrap(t, `echo "$@" >&2; mount -t tmpfs tmpfs "$TMPDIR" && cat "$TAR"`, data)
 	s := newStore(t)
 	var log bytes.Buffer
@@ -74,7 +74,7 @@ func TestBootstrap(t *testing.T) {
 }
 
 func TestBootstrapFails(t *testing.T) {
-	data := makeTar(t, folder("./", 0o755), file("./x", strings.Repeat("x", 100000)))
+	data := makeTar(t, dirEntry("./", 0o755), file("./x", strings.Repeat("x", 100000)))
 	for name, c := range map[string]struct{ script, want string }{
 		"at once":           {`echo "I: start" >&2; echo "E: no such suite" >&2; exit 25`, "exit status 25: E: no such suite"},
 		"half way":          {`head -c 5000 "$TAR"; echo "E: disk" >&2; exit 1`, "exit status 1: E: disk"},

@@ -31,7 +31,7 @@ var hostile = map[string]func(w *tar.Writer, raw io.Writer) error{
 	"a chain of long links": func(_ *tar.Writer, raw io.Writer) error {
 		return repeat(400, raw, metaHeader(tar.TypeGNULongLink, 1<<20))
 	},
-	"large headers of folders": func(w *tar.Writer, _ io.Writer) error {
+	"large headers of directories": func(w *tar.Writer, _ io.Writer) error {
 		comment := strings.Repeat("x", 1<<19)
 		for i := range 1024 {
 			h := tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(i), PAXRecords: map[string]string{"comment": comment}}
@@ -51,7 +51,7 @@ var hostile = map[string]func(w *tar.Writer, raw io.Writer) error{
 		}
 		return nil
 	},
-	"many folders": func(w *tar.Writer, _ io.Writer) error {
+	"many directories": func(w *tar.Writer, _ io.Writer) error {
 		long := strings.Repeat("long/", 90)
 		return endlessly(func(i int) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(long, i)} }, w)
 	},
@@ -88,7 +88,7 @@ func repeat(n int, w io.Writer, data []byte) error {
 
 type hostileArguments struct{ Name, Dir string }
 
-// hostileChild unpacks a hostile layer. A million folders are not made: for those only
+// hostileChild unpacks a hostile layer. A million directories are not made: for those only
 // what is kept of them is looked at.
 func hostileChild() error {
 	var a hostileArguments
@@ -194,7 +194,7 @@ var greedy = map[string]func(w *tar.Writer) error{
 	"empty files": func(w *tar.Writer) error {
 		return endlessly(func(i int) *tar.Header { return &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(i)} }, w)
 	},
-	"folders": func(w *tar.Writer) error {
+	"directories": func(w *tar.Writer) error {
 		return endlessly(func(i int) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprint(i)} }, w)
 	},
 	"links": func(w *tar.Writer) error {
@@ -202,7 +202,7 @@ var greedy = map[string]func(w *tar.Writer) error{
 			return &tar.Header{Typeflag: tar.TypeSymlink, Name: fmt.Sprint(i), Linkname: strings.Repeat("x", 4000)}
 		}, w)
 	},
-	"implied folders": func(w *tar.Writer) error {
+	"implied directories": func(w *tar.Writer) error {
 		return endlessly(func(i int) *tar.Header {
 			return &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%d%s/x", i, strings.Repeat("/d", 10+i%50))}
 		}, w)

@@ -72,24 +72,24 @@ func TestUnpackLikeDocker(t *testing.T) {
 	capable.header.Mode, capable.header.Uid = 0o755, 7
 	second := hardlink("second", "capable").xattr("security.capability", pingCapability)
 	second.header.Mode, second.header.Uid = 0o755, 8
-	setgid := folder("setgid", 0o2775)
+	setgid := dirEntry("setgid", 0o2775)
 	setgid.header.Gid = 99
 	for name, entries := range map[string][]tarEntry{
 		"times":                         {early, late},
-		"a directory twice":             {folder("d", 0o700), file("d/x", ""), folder("d", 0o1777)},
-		"a file by a directory":         {file("a", "x"), folder("a", 0o755), file("a/b", "")},
-		"a directory by a file":         {folder("a", 0o755), file("a/b/c", ""), file("a", "x")},
-		"a directory by a link":         {folder("a/b", 0o755), folder("c", 0o700), symlink("a/b", "../c"), file("a/b/x", "")},
-		"a link by a directory":         {folder("c", 0o700), symlink("a", "c"), folder("a", 0o755), file("a/x", "")},
+		"a directory twice":             {dirEntry("d", 0o700), file("d/x", ""), dirEntry("d", 0o1777)},
+		"a file by a directory":         {file("a", "x"), dirEntry("a", 0o755), file("a/b", "")},
+		"a directory by a file":         {dirEntry("a", 0o755), file("a/b/c", ""), file("a", "x")},
+		"a directory by a link":         {dirEntry("a/b", 0o755), dirEntry("c", 0o700), symlink("a/b", "../c"), file("a/b/x", "")},
+		"a link by a directory":         {dirEntry("c", 0o700), symlink("a", "c"), dirEntry("a", 0o755), file("a/x", "")},
 		"a file by a hard link":         {file("a", "1"), file("b", "2"), hardlink("a", "b"), file("c", "3")},
 		"a hard link by a file":         {file("a", "1"), hardlink("b", "a"), file("b", "2")},
 		"a hard link to a link":         {symlink("a", "x"), hardlink("b", "a")},
 		"capabilities of two names":     {capable, second},
-		"files in a set-group-ID one":   {setgid, file("setgid/x", ""), folder("setgid/d", 0o755), node("setgid/p", tar.TypeFifo, 0, 0)},
-		"links with absolute targets":   {folder("usr/bin", 0o755), symlink("bin", "/usr/bin"), file("bin/x", ""), hardlink("y", "bin/x"), folder("bin/d", 0o700)},
-		"links to links":                {symlink("a", "b"), symlink("b", "/c"), folder("c", 0o700), file("a/x", ""), symlink("c/d", "../a"), file("c/d/y", "")},
+		"files in a set-group-ID one":   {setgid, file("setgid/x", ""), dirEntry("setgid/d", 0o755), node("setgid/p", tar.TypeFifo, 0, 0)},
+		"links with absolute targets":   {dirEntry("usr/bin", 0o755), symlink("bin", "/usr/bin"), file("bin/x", ""), hardlink("y", "bin/x"), dirEntry("bin/d", 0o700)},
+		"links to links":                {symlink("a", "b"), symlink("b", "/c"), dirEntry("c", 0o700), file("a/x", ""), symlink("c/d", "../a"), file("c/d/y", "")},
 		"a link to what does not exist": {symlink("a", "/b/c"), file("a/x", "")},
-		"whiteouts":                     {folder("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), file("d/.wh..wh.y", ""), file(".wh.z", "")},
+		"whiteouts":                     {dirEntry("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), file("d/.wh..wh.y", ""), file(".wh.z", "")},
 		"devices":                       {node("c", tar.TypeChar, 1, 3), node("b", tar.TypeBlock, 7, 1<<20-1), node("p", tar.TypeFifo, 0, 0)},
 		"set-user-ID":                   {owner(4, 5, 0o6755), owner(0, 0, 0o4755), owner(9, 0, 0o2644)},
 	} {

@@ -188,7 +188,7 @@ func TestOverlayManyLayers(t *testing.T) {
 	}
 }
 
-// host: has the container's folder in its lower layer, which overlayfs refuses.
+// host: has the container's directory in its lower layer, which overlayfs refuses.
 func TestOverlayOfTheHost(t *testing.T) {
 	testenv.Root(t)
 	dir := t.TempDir()

@@ -52,12 +52,12 @@ func TestWriteTar(t *testing.T) {
 	someFiles := `mkdir -p usr/lib a/b; echo one >a/b/one; ln -s b a/link; ln -s /usr/lib lib; ln a/b/one a/two; : >empty
 		mkfifo fifo; head -c 100000 /dev/urandom >random; printf x >random2; chmod 4755 random; mkdir ` + strings.Repeat("long/", 40) + " -p"
 	sparse := `dd if=/dev/zero of=hole bs=1 count=1 seek=3M status=none; echo end >>hole; echo after >z`
-	plain := makeTar(t, folder("dir", 0o755), file("dir/file", "content"), file(".wh.gone", ""), file("dir/.wh..wh..opq", ""))
+	plain := makeTar(t, dirEntry("dir", 0o755), file("dir/file", "content"), file(".wh.gone", ""), file("dir/.wh..wh..opq", ""))
 	for name, data := range map[string][]byte{
 		"empty":              makeTar(t),
 		"whiteouts":          plain,
 		"absolute names":     makeTar(t, file("/etc/passwd", "root"), hardlink("/etc/link", "/etc/passwd")),
-		"through a link":     makeTar(t, folder("usr/lib", 0o755), symlink("lib", "/usr/lib"), file("lib/libc.so", "code")),
+		"through a link":     makeTar(t, dirEntry("usr/lib", 0o755), symlink("lib", "/usr/lib"), file("lib/libc.so", "code")),
 		"attributes":         makeTar(t, file("ping", "x").xattr("security.capability", pingCapability)),
 		"global header":      makeTar(t, globalHeader, file("a", "b")),
 		"content after end":  append(bytes.Clone(plain), "these bytes belong to the layer too"...),
@@ -99,7 +99,7 @@ func TestNoRecord(t *testing.T) {
 
 // A change of a layer or of its record is found.
 func TestWriteTarDamaged(t *testing.T) {
-	data := makeTar(t, folder("dir", 0o755), file("dir/file", "content"), file("other", strings.Repeat("x", 100)))
+	data := makeTar(t, dirEntry("dir", 0o755), file("dir/file", "content"), file("other", strings.Repeat("x", 100)))
 	pack := func(plain string) []byte {
 		w, err := zstd.NewWriter(nil)
 		if err != nil {

@@ -76,7 +76,7 @@ func TestDockerArchiveRefuses(t *testing.T) {
 		"no configuration":             {manifest(`[{}]`), `no file ""`},
 		"manifest of an odd type":      {manifest(`{}`), "manifest.json"},
 		"links in a circle":            {manifest(`[{"Config":"a"}]`, symlink("a", "b"), symlink("b", "a")), "more than 8 links"},
-		"configuration is a folder":    {manifest(`[{"Config":"a"}]`, folder("a", 0o755)), "not a regular file"},
+		"configuration is a directory": {manifest(`[{"Config":"a"}]`, dirEntry("a", 0o755)), "not a regular file"},
 		"configuration is a FIFO":      {manifest(`[{"Config":"a"}]`, node("a", tar.TypeFifo, 0, 0)), "not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {

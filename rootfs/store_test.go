@@ -203,7 +203,7 @@ func TestImageID(t *testing.T) {
 	isEmpty(t, s)
 }
 
-// A killed process leaves a work folder, and the next that adds removes it.
+// A killed process leaves a work directory, and the next that adds removes it.
 func TestAddKilled(t *testing.T) {
 	s := newStore(t)
 	command := childCommand(t, "add", s.root)
@@ -215,14 +215,14 @@ func TestAddKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(s.path("tmp")); len(left) != 1 {
-		t.Errorf("work folders of a living process: %v", left)
+		t.Errorf("work directories of a living process: %v", left)
 	}
 	live, err := s.newWorkDir()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(s.path("tmp")); len(left) != 2 {
-		t.Errorf("a living process's folder was swept: %v", left)
+		t.Errorf("a living process's directory was swept: %v", left)
 	}
 	if err := errors.Join(live.remove(), command.Process.Kill()); err != nil {
 		t.Fatal(err)

@@ -38,12 +38,12 @@ func TestMain(m *testing.M) {
 
 var someTime = time.Unix(1700000000, 0)
 
-// entry makes a header; the kind is what the name and link say.
+// file, dirEntry, symlink, hardlink and node return entries of a tarball.
 func file(name, content string) tarEntry {
 	return tarEntry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: someTime}, content}
 }
 
-func folder(name string, mode int64) tarEntry {
+func dirEntry(name string, mode int64) tarEntry {
 	return tarEntry{tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: mode, ModTime: someTime}, ""}
 }
 
@@ -90,8 +90,8 @@ func makeTar(t testing.TB, entries ...tarEntry) []byte {
 	return b.Bytes()
 }
 
-// unpackIn unpacks into a folder with a neighbour, and fails the test when
-// anything but the folder changed.
+// unpackIn unpacks into a directory with a neighbour, and fails the test when
+// anything but the directory changed.
 func unpackIn(t testing.TB, data []byte) (string, unpacked, error) {
 	t.Helper()
 	testenv.Root(t)
@@ -211,29 +211,29 @@ func TestUnpackRefuses(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"name that leads out":           {makeTar(t, file("../passwd", "evil")), "leads out of the root"},
-		"name that leads out of /":      {makeTar(t, file("/../passwd", "evil")), "leads out of the root"},
-		"name that leads out later":     {makeTar(t, folder("a", 0o755), file("a/../../passwd", "evil")), "leads out of the root"},
-		"folder that leads out":         {makeTar(t, folder("..", 0o777)), "leads out of the root"},
-		"hard link that leads out":      {makeTar(t, hardlink("a", "../passwd")), "leads out of the root"},
-		"hard link to an absolute name": {makeTar(t, hardlink("a", "/etc/passwd")), "no such file"},
-		"hard link to nothing":          {makeTar(t, hardlink("a", "")), "it is empty"},
-		"hard link to the root folder":  {makeTar(t, hardlink("a", "/")), "a hard link to the root directory"},
-		"hard link through a link":      {makeTar(t, symlink("l", "../neighbour"), hardlink("a", "l/passwd")), "a symbolic link leads out of the root"},
-		"write through a link":          {makeTar(t, symlink("l", "../neighbour"), file("l/passwd", "evil")), "a symbolic link leads out of the root"},
-		"folder through a link":         {makeTar(t, symlink("l", ".."), folder("l/x", 0o755)), "a symbolic link leads out of the root"},
-		"node through a link":           {makeTar(t, symlink("l", ".."), node("l/x", tar.TypeChar, 1, 3)), "a symbolic link leads out of the root"},
-		"link through a link":           {makeTar(t, symlink("l", ".."), symlink("l/x", "/etc")), "a symbolic link leads out of the root"},
-		"whiteout through a link":       {makeTar(t, symlink("l", "../neighbour"), file("l/.wh.passwd", "")), "a symbolic link leads out of the root"},
-		"whiteout of the folder above":  {makeTar(t, file(".wh...", "")), "whiteout"},
-		"whiteout of the folder itself": {makeTar(t, file("a/.wh..", "")), "whiteout"},
-		"whiteout of nothing":           {makeTar(t, file("a/.wh.", "")), "whiteout"},
-		"whiteout in a FIFO":            {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh.x", "")), "not a directory"},
-		"whiteout in an aliased FIFO": {makeTar(t, folder("d/f", 0o755), symlink("s", "d"), node("s/f", tar.TypeFifo, 0, 0),
+		"name that leads out":              {makeTar(t, file("../passwd", "evil")), "leads out of the root"},
+		"name that leads out of /":         {makeTar(t, file("/../passwd", "evil")), "leads out of the root"},
+		"name that leads out later":        {makeTar(t, dirEntry("a", 0o755), file("a/../../passwd", "evil")), "leads out of the root"},
+		"directory that leads out":         {makeTar(t, dirEntry("..", 0o777)), "leads out of the root"},
+		"hard link that leads out":         {makeTar(t, hardlink("a", "../passwd")), "leads out of the root"},
+		"hard link to an absolute name":    {makeTar(t, hardlink("a", "/etc/passwd")), "no such file"},
+		"hard link to nothing":             {makeTar(t, hardlink("a", "")), "it is empty"},
+		"hard link to the root directory":  {makeTar(t, hardlink("a", "/")), "a hard link to the root directory"},
+		"hard link through a link":         {makeTar(t, symlink("l", "../neighbour"), hardlink("a", "l/passwd")), "a symbolic link leads out of the root"},
+		"write through a link":             {makeTar(t, symlink("l", "../neighbour"), file("l/passwd", "evil")), "a symbolic link leads out of the root"},
+		"directory through a link":         {makeTar(t, symlink("l", ".."), dirEntry("l/x", 0o755)), "a symbolic link leads out of the root"},
+		"node through a link":              {makeTar(t, symlink("l", ".."), node("l/x", tar.TypeChar, 1, 3)), "a symbolic link leads out of the root"},
+		"link through a link":              {makeTar(t, symlink("l", ".."), symlink("l/x", "/etc")), "a symbolic link leads out of the root"},
+		"whiteout through a link":          {makeTar(t, symlink("l", "../neighbour"), file("l/.wh.passwd", "")), "a symbolic link leads out of the root"},
+		"whiteout of the directory above":  {makeTar(t, file(".wh...", "")), "whiteout"},
+		"whiteout of the directory itself": {makeTar(t, file("a/.wh..", "")), "whiteout"},
+		"whiteout of nothing":              {makeTar(t, file("a/.wh.", "")), "whiteout"},
+		"whiteout in a FIFO":               {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh.x", "")), "not a directory"},
+		"whiteout in an aliased FIFO": {makeTar(t, dirEntry("d/f", 0o755), symlink("s", "d"), node("s/f", tar.TypeFifo, 0, 0),
 			file("d/f/.wh.x", "")), "not a directory"},
 		"whiteout in a device":             {makeTar(t, node("d", tar.TypeChar, 1, 3), file("d/.wh.x", "")), "not a directory"},
-		"root folder as a link":            {makeTar(t, symlink("./", "/etc")), "not a directory"},
-		"reserved for overlayfs attribute": {makeTar(t, folder("a", 0o755).xattr("trusted.overlay.redirect", "/etc")), "overlayfs"},
+		"root directory as a link":         {makeTar(t, symlink("./", "/etc")), "not a directory"},
+		"reserved for overlayfs attribute": {makeTar(t, dirEntry("a", 0o755).xattr("trusted.overlay.redirect", "/etc")), "overlayfs"},
 		"attribute with an unknown name":   {makeTar(t, file("a", "").xattr("nonsense.x", "y")), "extended attribute nonsense.x"},
 		"huge attribute":                   {makeTar(t, file("a", "").xattr("user.x", strings.Repeat("y", 100<<10))), "user.x"},
 		"file under a file":                {makeTar(t, file("a", ""), file("a/b", "")), "not a directory"},
@@ -285,7 +285,7 @@ func TestUnpackTakes(t *testing.T) {
 		want  string // lines of describe, without what follows the mode
 		noEnd bool
 	}{
-		"absolute names":       {makeTar(t, folder("/", 0o750), file("/etc/passwd", "x"), file("//b", "")), ". 40750, b 100644, etc 40755, etc/passwd 100644", false},
+		"absolute names":       {makeTar(t, dirEntry("/", 0o750), file("/etc/passwd", "x"), file("//b", "")), ". 40750, b 100644, etc 40755, etc/passwd 100644", false},
 		"names that come back": {makeTar(t, file("a/../b", ""), file("./c/./d", "")), "b 100644, c 40755, c/d 100644", false},
 		"hard links":           {makeTar(t, file("/a", ""), hardlink("/b", "/a"), hardlink("c", "x/../a")), "a 100644, b 100644, c 100644", false},
 		"nothing":              {nil, "", true},
@@ -296,7 +296,7 @@ func TestUnpackTakes(t *testing.T) {
 		"an attribute of what is then replaced":         {makeTar(t, file("d/f", "").xattr("user.x", "y"), file("d", "")), "d 100644", false},
 		"owners up to the last":                         {makeTar(t, owned(1<<31+5, 1<<32-2)), "owned 100644 2147483653:4294967294", false},
 		"a whiteout of what came before":                {makeTar(t, file("a", "x").xattr("user.x", "y"), file(".wh.a", "")), "a 20000", false},
-		"whiteouts through a link inside":               {makeTar(t, folder("d", 0o755), symlink("l", "d"), file("l/.wh.x", ""), file("l/.wh..wh..opq", "")), "d 40755, d/x 20000, l 120777", false},
+		"whiteouts through a link inside":               {makeTar(t, dirEntry("d", 0o755), symlink("l", "d"), file("l/.wh.x", ""), file("l/.wh..wh..opq", "")), "d 40755, d/x 20000, l 120777", false},
 		"an opaque directory without an entry":          {makeTar(t, file("d/e/.wh..wh..opq", "")), "d 40755, d/e 40755", false},
 		"an opaque FIFO":                                {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh..wh..opq", "")), "f 10600", false},
 		"a global header":                               {append(makeTar(t, globalHeader)[:1024], plain...), "a 100644, b 100644", false},
@@ -327,9 +327,9 @@ func TestUnpackTakes(t *testing.T) {
 // Folders keep their times, whatever is made in them later, and files their places.
 func TestUnpackManyEntries(t *testing.T) {
 	const many = 4096
-	old := folder("old", 0o755)
+	old := dirEntry("old", 0o755)
 	old.header.ModTime = someTime.Add(-time.Hour)
-	entries := []tarEntry{old, symlink("abs", "/old"), folder("abs/sub", 0o755), folder("gone", 0o755), file("first", "x")}
+	entries := []tarEntry{old, symlink("abs", "/old"), dirEntry("abs/sub", 0o755), dirEntry("gone", 0o755), file("first", "x")}
 	for i := range 2 * many {
 		entries = append(entries, file(fmt.Sprintf("old/%d", i), ""))
 	}
@@ -429,7 +429,7 @@ func TestUnpackKeepsWhatTheTarSays(t *testing.T) {
 	again := hardlink("bin/again", "bin/tool")
 	again.header.Mode, again.header.Uid, again.header.Gid = 0o4755, 12, 34 // as archivers write it
 	dir, _, err := unpackIn(t, makeTar(t,
-		folder("./", 0o1751).xattr("user.root", "yes"),
+		dirEntry("./", 0o1751).xattr("user.root", "yes"),
 		tool,
 		again,
 		symlink("sbin", "/bin"),
@@ -458,8 +458,8 @@ func TestUnpackKeepsWhatTheTarSays(t *testing.T) {
 
 func TestUnpackWhiteouts(t *testing.T) {
 	dir, _, err := unpackIn(t, makeTar(t,
-		folder("etc", 0o755), file("etc/.wh.passwd", ""),
-		folder("var", 0o700), file("var/.wh..wh..opq", ""), file("var/new", ""),
+		dirEntry("etc", 0o755), file("etc/.wh.passwd", ""),
+		dirEntry("var", 0o700), file("var/.wh..wh..opq", ""), file("var/new", ""),
 		file("implied/.wh.x", ""),
 	))
 	if err != nil {
@@ -520,14 +520,14 @@ mkdir "$2/oracle"; tar --xattrs '--xattrs-include=*' --numeric-owner -p -xf "$2/
 	compareWithDocker(t, data, dir)
 }
 
-// Whatever the bytes: nothing outside the folder changes, and it ends, with what
+// Whatever the bytes: nothing outside the directory changes, and it ends, with what
 // go-archive makes of them.
 func FuzzUnpackLayer(f *testing.F) {
-	f.Add(makeTar(f, folder("./", 0o755), file("a", "x").xattr("user.x", "y"), hardlink("b", "a"), symlink("c", "../.."), file("c/d", "")))
-	f.Add(makeTar(f, folder("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), node("n", tar.TypeChar, 1, 3)))
+	f.Add(makeTar(f, dirEntry("./", 0o755), file("a", "x").xattr("user.x", "y"), hardlink("b", "a"), symlink("c", "../.."), file("c/d", "")))
+	f.Add(makeTar(f, dirEntry("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), node("n", tar.TypeChar, 1, 3)))
 	f.Add(makeTar(f, node("p", tar.TypeFifo, 0, 0), file("p/.wh.x", ""), symlink("s", "/p"), hardlink("h", "/p")))
 	f.Add(compress(f, "gzip", makeTar(f, file("../x", ""))))
-	f.Add(makeTar(f, folder("/", 0o755), file("/a/../b", ""), hardlink("/c", "/b"), file("l/.wh..wh..opq", ""), globalHeader))
+	f.Add(makeTar(f, dirEntry("/", 0o755), file("/a/../b", ""), hardlink("/c", "/b"), file("l/.wh..wh..opq", ""), globalHeader))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) > 1<<16 {
 			return

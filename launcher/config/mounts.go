@@ -210,7 +210,7 @@ func volumeOptions(m *Mount, text string) error {
 			kind, m.ReadOnly = "access", option == "ro"
 		case "z", "Z": // labels of SELinux, which Docker sets only with dockerd --selinux-enabled
 			kind = "label"
-		case "delegated", "cached", "consistent": // of Docker Desktop's shared folders
+		case "delegated", "cached", "consistent": // of Docker Desktop's file sharing
 			kind = "consistency"
 		case "nocopy":
 			return errors.New("nocopy is for volumes; this is a bind mount")

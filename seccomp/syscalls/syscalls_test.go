@@ -193,7 +193,7 @@ func TestConstants(t *testing.T) {
 	}
 }
 
-// sysPackage is the folder of golang.org/x/sys/unix.
+// sysPackage is the directory of golang.org/x/sys/unix.
 func sysPackage(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "golang.org/x/sys/unix").Output()
