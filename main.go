@@ -15,6 +15,8 @@
 //	guard   a fork of the launcher that ends the container if the launcher is killed:
 //	        launcher/guard.c
 //
+// So does an init with a plan (launcher/arm/plan.c).
+//
 // main has the others: a container's init, which becomes the command, and the command
 // line. Where init gets to main, C constructors have joined the cgroups
 // (launcher/arm/join.c) and entered the namespaces (libcontainer's nsenter).

@@ -3,6 +3,7 @@ package cli
 import (
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -96,6 +97,7 @@ func runFlags() []ucli.Flag {
 		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
 		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
+		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByLibcontainer), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
 		toggle(topicImage, "rm", "", "accepted; a container's root is always removed when it ends"),
 	}
 }
@@ -152,6 +154,12 @@ func text(topic, name, short, usage string) *textFlag {
 // fromEnv sets the environment variable that a flag is read from if it is not given.
 func fromEnv(f *textFlag, variable string) *textFlag {
 	f.EnvVars = []string{variable}
+	return f
+}
+
+// hidden leaves a flag out of the help.
+func hidden(f *textFlag) *textFlag {
+	f.Hidden = true
 	return f
 }
 

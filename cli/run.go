@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
@@ -51,6 +52,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	o := launcher.Options{
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+		InitBy: launcher.InitBy(c.String("init-by")), Planned: planned,
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -87,6 +89,19 @@ func (a *app) runAction(c *ucli.Context) error {
 	return a.launch(d, merged, host, image.Layers, o)
 }
 
+// planned logs what init will do.
+func planned(plan fmt.Stringer, err error) {
+	if err != nil {
+		logrus.Debugf("plan: %v: libcontainer sets the container up", err)
+		return
+	}
+	if logrus.IsLevelEnabled(logrus.DebugLevel) {
+		for line := range strings.Lines(plan.String()) {
+			logrus.Debugf("plan: %s", strings.TrimSpace(line))
+		}
+	}
+}
+
 // launchFlags reads the flags of a launch and the command after the image.
 func launchFlags(c *ucli.Context) (*config.Config, error) {
 	given := config.Flags{}
@@ -103,7 +118,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "init-by"} {
 		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {

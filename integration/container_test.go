@@ -25,7 +25,7 @@ func minirun(t *testing.T, args ...string) *exec.Cmd {
 type launched struct {
 	*exec.Cmd
 	name   string
-	state  string // its directory below the runtime directory
+	state  string // its directory below the runtime directory, if it has one
 	stderr bytes.Buffer
 	// pid1 is the container's PID 1, as the host numbers it.
 	pid1 int
@@ -64,8 +64,8 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)
 	}
 	l.pid1 = pid1(t, l.Process.Pid)
-	if !exists(l.state) {
-		t.Fatalf("a container that runs has no state in %s", l.state)
+	if dir := filepath.Join(testBed.root, "containers", name); !exists(dir) {
+		t.Fatalf("a container that runs has no directory %s", dir)
 	}
 	return l
 }

@@ -31,7 +31,7 @@ func execFailed(command *specs.Process, init int, e *arm.Error) error {
 	switch e.Errno {
 	case unix.ENOENT:
 		failed.Code = StatusNotFound
-		help = "the path is looked up inside the container"
+		help = insideHelp
 	case unix.E2BIG:
 		help = "the arguments and the environment are too long together"
 	case unix.ETXTBSY:

@@ -64,16 +64,25 @@ func startError(command string, err error) error {
 		return stepError(trimmedError(text).Error())
 	}
 	why = strings.TrimPrefix(why, "stat "+command+": ")
-	e := &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotFound}
 	switch {
 	case strings.Contains(why, "not found in $PATH"):
-		return hint.With(e, "no such command in the image's PATH; 'ls' or an absolute path helps to find it")
+		return notInPath(command)
 	case strings.Contains(why, "no such file or directory"):
-		return hint.With(e, "the path is looked up inside the container")
+		return notFound(command, trimmedError(why))
 	}
-	e.Code = StatusNotExecutable
-	return e
+	return &Error{Op: "run " + command, Err: trimmedError(why), Code: StatusNotExecutable}
 }
+
+func notInPath(command string) error {
+	e := &Error{Op: "run " + command, Err: errors.New("executable file not found in $PATH"), Code: StatusNotFound}
+	return hint.With(e, "no such command in the image's PATH; 'ls' or an absolute path helps to find it")
+}
+
+func notFound(command string, why error) error {
+	return hint.With(&Error{Op: "run " + command, Err: why, Code: StatusNotFound}, insideHelp)
+}
+
+const insideHelp = "the path is looked up inside the container"
 
 // trimmedError is an error text of libcontainer's. Its Error leaves out the preambles,
 // which name inner steps rather than the cause.

@@ -4,7 +4,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,8 +15,15 @@ type initProcess struct {
 	pidfd *os.File
 }
 
+// startedInit is the process that this one has started as init.
+type startedInit interface {
+	Pid() (int, error)
+	Signal(sig os.Signal) error
+	Wait() (*os.ProcessState, error)
+}
+
 // openInit opens a process that has not been waited for.
-func openInit(process *libcontainer.Process) (*initProcess, error) {
+func openInit(process startedInit) (*initProcess, error) {
 	pid, err := process.Pid()
 	if err != nil {
 		return nil, err

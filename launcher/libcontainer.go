@@ -12,13 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newContainer makes libcontainer's container, a directory with its state, no process
-// yet; and the cgroup, unless systemd is to make that.
-func (c *Container) newContainer(l *launched) error {
-	config, err := c.configure(l)
-	if err != nil {
-		return &Error{Op: "configure container", Err: err}
-	}
+// newContainer makes the cgroup, unless systemd is to make that, and without a plan
+// libcontainer's container: a directory with its state, no process yet.
+func (c *Container) newContainer(l *launched, config *configs.Config) (err error) {
 	if c.state.Systemd {
 		l.container, err = libcontainer.Create(c.state.RunRoot, c.state.Name, config)
 		if err != nil {
@@ -26,39 +22,34 @@ func (c *Container) newContainer(l *launched) error {
 		}
 		return nil
 	}
-	cgroup, err := takeCgroup(config)
-	if err != nil {
-		return &Error{Op: "create container", Err: err}
-	}
 	if l.o.Engine != nil { // a sweep must know before there is a cgroup
-		c.state.Cgroups = cgroup.GetPaths()
+		c.state.Cgroups = l.cgroup.GetPaths()
 		if err := c.state.save(c.dir); err != nil {
 			return err
 		}
 	}
 	made := make(chan error, 1)
 	go func() {
-		err := cgroup.make()
+		err := l.cgroup.make()
 		if err == nil && l.o.Engine != nil && hasEarlyHooks(config) {
-			err = cgroup.limit()
+			err = l.cgroup.limit()
 		}
 		made <- err
 	}()
-	container, err := loadContainer(c.state.RunRoot, c.state.Name, config)
+	if l.plan == nil {
+		l.container, err = loadContainer(c.state.RunRoot, c.state.Name, config)
+	}
 	if cerr := <-made; cerr != nil {
 		name := c.cgroupsPath()
 		if l.o.Engine != nil {
 			name = l.o.Spec.Linux.CgroupsPath
 		}
-		if container != nil {
-			err = container.Destroy()
-		}
 		return &Error{Op: "make the cgroup " + name, Err: errors.Join(cerr, err), Cause: CauseCgroup}
 	}
+	l.made = true
 	if err != nil {
-		return &Error{Op: "create container", Err: errors.Join(err, cgroup.remove()), Cause: CauseRunRoot}
+		return &Error{Op: "create container", Err: err, Cause: CauseRunRoot}
 	}
-	l.container, l.cgroup = container, cgroup
 	return nil
 }
 

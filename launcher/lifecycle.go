@@ -15,6 +15,7 @@ import (
 	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/launcher/arm"
 	"github.com/minirun/minirun/launcher/network"
+	"github.com/minirun/minirun/launcher/plan"
 )
 
 // ErrNameInUse says that a container of that name exists.
@@ -37,13 +38,17 @@ func (e *StateError) Error() string {
 // launched is what the process that created a container holds of it.
 type launched struct {
 	o         Options
-	container *libcontainer.Container
-	cgroup    *ownCgroup // nil where systemd keeps it
-	process   *libcontainer.Process
+	plan      *plan.Plan              // nil: libcontainer's init sets the container up
+	container *libcontainer.Container // nil with a plan
+	cgroup    *ownCgroup              // nil where systemd keeps it
+	made      bool                    // the cgroup has been made
+	command   *libcontainer.Process   // what init is to become
+	process   startedInit             // nil until init has been started
 	page      *arm.Page
 	streams   *streams
 	init      *initProcess // nil until it has been started
 	guard     *guard
+	reaper    *os.File         // what --init runs, or nil
 	network   io.Closer        // nil when there is nothing to undo
 	observer  *observer        // nil unless the filter is observed
 	hooks     []hook           // what is done while init is parked, in this order
@@ -92,7 +97,22 @@ func (c *Container) create(l *launched) (err error) {
 	if e := l.o.Engine; e != nil {
 		c.state.Args, c.state.Cwd, c.state.Kept = l.o.Spec.Process.Args, l.o.Spec.Process.Cwd, len(e.Files)
 	}
-	if err := c.newContainer(l); err != nil {
+	config, err := c.configure(l)
+	if err != nil {
+		return &Error{Op: "configure container", Err: err}
+	}
+	if !c.state.Systemd {
+		if l.cgroup, err = takeCgroup(config); err != nil {
+			return &Error{Op: "create container", Err: err}
+		}
+	}
+	if err := c.prepare(l); err != nil {
+		return err
+	}
+	if l.plan, err = c.makePlan(l, config); err != nil {
+		return err
+	}
+	if err := c.newContainer(l, config); err != nil {
 		return err
 	}
 	if err := c.startInit(l); err != nil {
@@ -122,7 +142,7 @@ func (c *Container) create(l *launched) (err error) {
 		{"take over the container's streams", l.streams.started},
 	}
 	if err := l.page.WaitParked(); err != nil {
-		return initError("start container", err)
+		return l.runError(err)
 	}
 	if l.o.Engine != nil {
 		return asError("hand the container over", c.handOver(l))
@@ -130,31 +150,37 @@ func (c *Container) create(l *launched) (err error) {
 	return nil
 }
 
-// startInit starts init with what it is to become.
-func (c *Container) startInit(l *launched) error {
-	command, passed := l.o.Spec.Process.Args, []*os.File(nil)
-	args := command
+// prepare makes what init is to become, and what it shares with the launcher.
+func (c *Container) prepare(l *launched) (err error) {
+	args, passed := l.o.Spec.Process.Args, []*os.File(nil)
 	if l.o.Init {
-		reaper, err := newReaper()
-		if err != nil {
+		if l.reaper, err = newReaper(); err != nil {
 			return err
 		}
-		defer reaper.Close()
-		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, reaper)
+		args, passed = append([]string{reaperPath, "minirun-init"}, args...), append(passed, l.reaper)
 	}
 	if err := c.preparePage(l, args, passed); err != nil {
 		return err
 	}
-	var err error
-	if l.streams, err = attach(l.process, &l.o, c.state.Owner); err != nil {
-		return err
+	l.streams, err = attach(l.command, &l.o, c.state.Owner)
+	return err
+}
+
+// startInit starts init.
+func (c *Container) startInit(l *launched) error {
+	defer l.page.Started()
+	if l.plan != nil {
+		process, err := l.startPlanned(c.state.RunRoot)
+		if err != nil {
+			return &Error{Op: "start container", Err: err}
+		}
+		l.process = process
+		return nil
 	}
-	err = l.container.Start(l.process)
-	l.page.Started()
-	if err != nil {
-		l.process = nil
-		return cmp.Or(initError("start container", l.page.Failure()), startError(command[0], err))
+	if err := l.container.Start(l.command); err != nil {
+		return cmp.Or(initError("start container", l.page.Failure()), startError(l.o.Spec.Process.Args[0], err))
 	}
+	l.process = l.command
 	return nil
 }
 
@@ -173,14 +199,14 @@ func (c *Container) preparePage(l *launched, args []string, passed []*os.File) (
 		l.page.Outlive()
 	}
 	if e == nil {
-		l.process = newLibcontainerProcess(l.o.Spec, args, l.page.Files(passed...))
+		l.command = newLibcontainerProcess(l.o.Spec, args, l.page.Files(passed...))
 		return nil
 	}
 	l.page.FindHome()
-	if l.process, err = engineProcess(l.o.Spec.Process, e); err != nil {
+	if l.command, err = engineProcess(l.o.Spec.Process, e); err != nil {
 		return err
 	}
-	l.process.Init, l.process.ExtraFiles = true, l.page.Keep(e.Files...)
+	l.command.Init, l.command.ExtraFiles = true, l.page.Keep(e.Files...)
 	return nil
 }
 
@@ -249,11 +275,17 @@ func (c *Container) Start() error {
 	return nil
 }
 
-// runError is why an init that was let go did not become the command.
+// runError is why an init did not get ready, or did not become the command.
 func (l *launched) runError(err error) error {
 	var failed *arm.Error
-	if errors.As(err, &failed) && (failed.Step == arm.StepExec || failed.Step == arm.StepLookup) {
+	if !errors.As(err, &failed) {
+		return initError("start container", err)
+	}
+	switch failed.Step {
+	case arm.StepExec, arm.StepLookup:
 		return execFailed(l.o.Spec.Process, l.init.pid, failed)
+	case arm.StepPlan:
+		return l.planError(failed)
 	}
 	return initError("start container", err)
 }
@@ -445,11 +477,20 @@ func (c *Container) discard() {
 	if l.page != nil {
 		l.page.Close()
 	}
+	if l.reaper != nil {
+		l.reaper.Close()
+	}
 	if l.network != nil {
 		err = errors.Join(err, l.network.Close())
 	}
+	if l.made {
+		err = errors.Join(err, l.cgroup.kill(l.o.Spec))
+	}
 	if l.container != nil {
-		err = errors.Join(err, l.cgroup.kill(l.o.Spec), l.container.Destroy(), l.cgroup.remove())
+		err = errors.Join(err, l.container.Destroy())
+	}
+	if l.made {
+		err = errors.Join(err, l.cgroup.remove())
 	}
 	if err != nil {
 		c.warn(fmt.Errorf("remove container %s: %w", c.state.Name, err))

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,7 +33,18 @@ type Options struct {
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File
+
+	InitBy  InitBy                             // who sets the container up from inside; "" is the default
+	Planned func(plan fmt.Stringer, err error) // is told of the plan, or why there is none; may be nil
 }
+
+// InitBy says who sets a container up from inside.
+type InitBy string
+
+const (
+	InitByLibcontainer InitBy = "libcontainer" // its Go code
+	InitByPlan         InitBy = "plan"         // C code, from a plan, where that can express the container
+)
 
 // rlimitNumber is RLIMIT_* of asm-generic/resource.h, as setrlimit(2) takes it.
 var rlimitNumber = map[string]int{

@@ -25,8 +25,8 @@ func steps() []step {
 		{`error mounting ` + quoted + ` to rootfs at ` + quoted + `: `, "mount $1 at $2", 0, ""},
 		{`device inode "?([^":]+)"?: `, "make the device $1", CauseDevice, ""},
 		{`mknodat \S*/root(/\S+): `, "make the device $1", CauseDevice, ""},
-		{`error setting rlimit type (\d+): `, "--ulimit $1", 0, "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"},
-		{`unable to apply apparmor profile: `, "apply the AppArmor profile", 0, "'aa-status' lists the profiles that are loaded"},
+		{`error setting rlimit type (\d+): `, "--ulimit $1", 0, ulimitHelp},
+		{`unable to apply apparmor profile: `, "apply the AppArmor profile", 0, appArmorHelp},
 		{`^mkdir (\S+): `, "make the working directory $1", CauseWorkdir, ""},
 		{`chdir to cwd \(` + quoted + `\) set in config\.json failed: `, "enter the working directory $1", CauseEnterWorkdir, ""},
 		{`proc(?:/\.)?/?sys/(\S+): `, "set the kernel parameter $1", CauseSysctl, ""},
@@ -34,6 +34,11 @@ func steps() []step {
 		{`container init was OOM-killed`, "start container", CauseMemory, ""},
 	}
 }
+
+const (
+	ulimitHelp   = "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"
+	appArmorHelp = "'aa-status' lists the profiles that are loaded"
+)
 
 // stepError words an error of libcontainer's that came before the command was
 // looked up. It crosses a pipe as text. The last part of that is the cause, and

@@ -29,13 +29,17 @@ const (
 	StepFiles   Step = C.STEP_FILES   // close what the command is not to have
 	StepFilter  Step = C.STEP_FILTER  // install the filter
 	StepExec    Step = C.STEP_EXEC    // execve(2)
+	StepPlan    Step = C.STEP_PLAN    // carry out a step of the plan
 )
 
 // Error is what init itself says of its failure.
 type Error struct {
 	Step  Step
-	Path  string // StepJoin: the cgroup's directory; StepExec: what could not be run, relative to the working directory
+	Path  string // StepJoin: the cgroup's directory; StepExec: what could not be run, relative to the working directory; StepPlan: where it failed, or ""
 	Errno unix.Errno
+
+	At     int    // StepPlan: the step's index, or -1 before the first
+	Reason Reason // StepPlan: 0 where Errno says it
 }
 
 func (e *Error) Error() string {
@@ -48,6 +52,8 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("close init's files: %v", e.Errno)
 	case StepFilter:
 		return fmt.Sprintf("install the filter: %v", e.Errno)
+	case StepPlan:
+		return fmt.Sprintf("step %d of the plan: %v", e.At, e.Errno)
 	default:
 		return fmt.Sprintf("exec %s: %v", e.Path, e.Errno)
 	}
@@ -70,6 +76,9 @@ func (p *Page) Failure() error {
 		e.Path = p.cgroups[p.shared.joined]
 	case StepExec, StepLookup:
 		e.Path = C.GoString(&p.shared.path[0])
+	case StepPlan:
+		e.Path = C.GoString(&p.shared.path[0])
+		e.At, e.Reason = int(int32(p.shared.at)), Reason(p.shared.reason)
 	}
 	return e
 }

@@ -106,7 +106,7 @@ func (s *lastStep) Fire(e *logrus.Entry) error {
 	if err != nil {
 		C.fail_init(C.STEP_LOOKUP, C.int(unix.ENOENT))
 	}
-	C.run_command(C.CString(path), home())
+	C.take_over(C.CString(path), home())
 	return nil
 }
 

@@ -64,8 +64,10 @@ static int fork_into(const char *dir)
 static int join(void)
 {
 	char *dir = (char *)page + page->strings;
-	for (uint32_t i = 0; i < page->cgroups; i++) {
+	for (uint32_t i = 0; i < page->cgroups; i++, dir = next_string(dir)) {
 		int error = 0;
+		if (i < page->joined) // it was born in it
+			continue;
 		if (i > 0)
 			error = move_to(dir, "tasks");
 		else if (*dir != '\0')
@@ -73,7 +75,6 @@ static int join(void)
 		if (error)
 			return error;
 		page->joined++;
-		dir = next_string(dir);
 	}
 	return 0;
 }
@@ -96,10 +97,12 @@ static void unblock_signals(void)
 }
 
 // A container's init joins its cgroups before anything else: it has one thread yet,
-// and libcontainer's constructor, which leaves for the namespaces, comes later.
+// and libcontainer's constructor, which leaves for the namespaces, comes later. An init
+// with a plan goes no further.
 __attribute__((constructor(101))) static void begin_init(int argc, char **argv)
 {
-	if (argc < 2 || strcmp(argv[1], "init") != 0 || getenv("_LIBCONTAINER_INITPIPE") == NULL)
+	const char *plan = getenv(PLAN_VARIABLE);
+	if (argc < 2 || strcmp(argv[1], "init") != 0 || (plan == NULL && getenv("_LIBCONTAINER_INITPIPE") == NULL))
 		return;
 	int error = map_page();
 	if (error) {
@@ -111,6 +114,8 @@ __attribute__((constructor(101))) static void begin_init(int argc, char **argv)
 		fail_init(STEP_JOIN, error);
 	allow_all_processors();
 	unblock_signals();
+	if (plan)
+		carry_out_plan(atoi(plan));
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
 		soft_nofile = limit.rlim_cur;

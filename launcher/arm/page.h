@@ -44,6 +44,7 @@ enum page_step {
 	STEP_FILES,    // close what the command is not to have
 	STEP_FILTER,   // install the filter
 	STEP_EXEC,     // execve(2)
+	STEP_PLAN,     // a step of the plan: at, reason
 };
 
 // The first three words are futexes, and read and written atomically.
@@ -66,7 +67,9 @@ struct init_page {
 	uint32_t outlives; // 1: init does not end with the launcher
 	uint32_t homed;   // 1: an environment without HOME gets that of the user's entry in /etc/passwd
 	uint32_t strings; // offset of all these texts, each with a NUL at its end
-	char path[4096];  // what execve(2) could not run, when step is STEP_EXEC; PATH_MAX
+	uint32_t at;      // which step of the plan, when step is STEP_PLAN; UINT32_MAX: none yet
+	uint32_t reason;  // enum plan_reason
+	char path[4096];  // what execve(2) could not run, or where a step of the plan failed; PATH_MAX
 	struct sock_filter program[];
 };
 
@@ -98,12 +101,23 @@ int arm_start(void);
 // command is the first argument in the page.
 const char *command(void);
 
-// run_command ends every thread but the calling one and the arming thread, waits
-// for the filter, and becomes the command at path. home is added to the environment
-// unless it is NULL.
+// take_over ends every thread but the calling one and the arming thread, and runs the
+// command.
+_Noreturn void take_over(const char *path, char *home);
+
+// run_command waits for the filter, and becomes the command at path. Besides the calling
+// thread there is the arming thread at most. home is added to the environment unless it
+// is NULL.
 _Noreturn void run_command(const char *path, char *home);
 
 // has_home reports whether the page's environment sets HOME.
 int has_home(void);
+
+// PLAN_VARIABLE names the file of the plan (plan.h) in the environment of an init that
+// has one, and is not libcontainer's.
+#define PLAN_VARIABLE "_MINIRUN_PLAN"
+
+// carry_out_plan does what the plan in a file says, and becomes the command.
+_Noreturn void carry_out_plan(int fd);
 
 #endif

@@ -20,8 +20,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -66,11 +66,15 @@ int has_home(void)
 }
 
 // vector returns n pointers to texts that lie one after another, room for one more,
-// and a NULL, and moves *text behind them.
+// and a NULL, and moves *text behind them. Its memory is the kernel's, not malloc's,
+// which has locks.
 static char **vector(char **text, uint32_t n)
 {
-	char **v = calloc((size_t)n + 2, sizeof *v);
-	for (uint32_t i = 0; v && i < n; i++) {
+	size_t size = ((size_t)n + 2) * sizeof(char *);
+	char **v = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (v == MAP_FAILED)
+		fail_init(STEP_EXEC, errno);
+	for (uint32_t i = 0; i < n; i++) {
 		v[i] = *text;
 		*text = next_string(*text);
 	}
@@ -202,16 +206,10 @@ _Noreturn void run_command(const char *path, char *home)
 {
 	char *text = arguments();
 	char **argv = vector(&text, page->args);
-	char **envp = argv ? vector(&text, page->env) : NULL;
-	if (!envp)
-		fail_init(STEP_EXEC, ENOMEM);
+	char **envp = vector(&text, page->env);
 	envp[page->env] = home;
-
 	block_signals(~0ULL);
-	int error = end_threads();
-	if (error)
-		fail_init(STEP_THREADS, error);
-	error = keep_files();
+	int error = keep_files();
 	if (!error)
 		error = close_files();
 	if (error)
@@ -219,4 +217,13 @@ _Noreturn void run_command(const char *path, char *home)
 	reset_signals();
 	block_signals(0);
 	exec_under_filter(path, argv, envp);
+}
+
+_Noreturn void take_over(const char *path, char *home)
+{
+	block_signals(~0ULL);
+	int error = end_threads();
+	if (error)
+		fail_init(STEP_THREADS, error);
+	run_command(path, home);
 }

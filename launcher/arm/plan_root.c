@@ -1,0 +1,409 @@
+// The container's root: paths in it, its mounts, and how it becomes "/".
+//
+// The image decides what is at a path, and another container may change what is on a
+// shared mount at any moment. So a path is looked up once, by openat2(2), which stays in
+// the root, and from then on only the descriptor counts; mounts are made aside and
+// attached to descriptors (fsopen(2), open_tree(2), move_mount(2)).
+#define _GNU_SOURCE
+#include "plan_init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+// Of sys/mount.h, which linux/mount.h does not go with in every version of glibc.
+enum { KERNEL_MS_REC = 16384, KERNEL_MNT_DETACH = 2 };
+
+enum {
+	MOST_LINKS = 40,   // MAXSYMLINKS of the kernel
+	MOST_TRIES = 1000, // to look up a path whose directories somebody moves
+};
+
+int plan_root = -1;
+
+static int resolve(const char *path, int flags, uint64_t how_to)
+{
+	struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .resolve = how_to};
+	int fd = -1;
+	errno = EAGAIN; // something was renamed meanwhile, so the kernel does not know that a ".." is inside
+	for (int i = 0; fd < 0 && errno == EAGAIN && i < MOST_TRIES; i++)
+		fd = syscall(SYS_openat2, plan_root, path, &how, sizeof how);
+	return fd;
+}
+
+int open_in_root(const char *path, int flags)
+{
+	return resolve(path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+const char *split(const char *path, char *parent, size_t size)
+{
+	const char *last = strrchr(path, '/');
+	last = last ? last + 1 : path;
+	size_t n = last - path;
+	if (n >= size)
+		n = size - 1; // paths are shorter than PATH_MAX: the kernel refuses others
+	memcpy(parent, path, n);
+	parent[n] = '\0';
+	return last;
+}
+
+// make_part opens a path all of which but the last part exists, and makes that part.
+// *link: it is a link to nowhere.
+static int make_part(const char *path, mode_t mode, uint64_t how_to, bool *link)
+{
+	*link = false;
+	int fd = resolve(path, O_PATH, how_to);
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	char parent[PATH_MAX];
+	const char *last = split(path, parent, sizeof parent);
+	int dir = resolve(*parent ? parent : "/", O_PATH | O_DIRECTORY, how_to);
+	if (dir < 0)
+		return -1;
+	int made = S_ISREG(mode) ? mknodat(dir, last, mode, 0) : mkdirat(dir, last, mode & 07777);
+	int error = errno;
+	close(dir);
+	if (made == 0)
+		return resolve(path, O_PATH, how_to | RESOLVE_NO_MAGICLINKS);
+	*link = error == EEXIST;
+	errno = error;
+	return -1;
+}
+
+// follow replaces the last part of path, a link, by what it says, and adds rest.
+static int follow(char *path, size_t size, const char *rest)
+{
+	char to[PATH_MAX], parent[PATH_MAX], result[PATH_MAX];
+	const char *last = split(path, parent, sizeof parent);
+	int dir = open_in_root(*parent ? parent : "/", O_PATH | O_DIRECTORY);
+	if (dir < 0)
+		return -1;
+	ssize_t n = readlinkat(dir, last, to, sizeof to - 1);
+	int error = errno;
+	close(dir);
+	if (n < 0) {
+		errno = error == EINVAL ? EEXIST : error; // not a link, then
+		return -1;
+	}
+	to[n] = '\0';
+	int length = snprintf(result, sizeof result, "%s%s%s%s", *to == '/' ? "" : parent, to, *rest ? "/" : "", rest);
+	if (length >= (int)sizeof result || (size_t)length >= size) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(path, result, length + 1);
+	return 0;
+}
+
+int make_in_root(const char *path, mode_t mode, int flags)
+{
+	uint64_t how_to = RESOLVE_IN_ROOT | (flags & O_NOFOLLOW ? RESOLVE_NO_SYMLINKS : RESOLVE_NO_MAGICLINKS);
+	char now[PATH_MAX];
+	if (strlen(path) >= sizeof now) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(now, path);
+	char *end = now;
+	for (int links = 0; links < MOST_LINKS;) {
+		end += strspn(end, "/");
+		end += strcspn(end, "/");
+		bool more = end[strspn(end, "/")] != '\0', link;
+		char rest = *end;
+		*end = '\0';
+		int fd = make_part(now, more ? 0755 : mode, how_to, &link);
+		if (fd < 0 && link && !(flags & O_NOFOLLOW)) {
+			*end = rest;
+			char after[PATH_MAX];
+			strcpy(after, end + strspn(end, "/"));
+			*end = '\0';
+			if (follow(now, sizeof now, after) < 0)
+				return fail_at(now);
+			end = now;
+			links++;
+			continue;
+		}
+		struct stat st;
+		if (fd >= 0 && more && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode)) {
+			close(fd);
+			fd = -1;
+			errno = ENOTDIR;
+		}
+		if (fd < 0 || !more) {
+			if (fd < 0)
+				fail_at(now);
+			return fd;
+		}
+		close(fd);
+		*end = rest;
+	}
+	errno = ELOOP;
+	return -1;
+}
+
+static int set_attributes(int mount, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation)
+{
+	struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+	return syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+}
+
+static int propagate(int mount, uint64_t propagation)
+{
+	if (propagation == 0)
+		return 0;
+	unsigned flags = propagation & KERNEL_MS_REC ? AT_RECURSIVE : 0;
+	return set_attributes(mount, flags, 0, 0, propagation & ~(uint64_t)KERNEL_MS_REC);
+}
+
+int clone_tree(int fd, bool recursive)
+{
+	return syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0));
+}
+
+// attach: the kernel says EINVAL of a directory on something else, where mount(2) said
+// ENOTDIR.
+int attach(int mount, int target)
+{
+	struct stat from, to;
+	if (fstat(mount, &from) < 0 || fstat(target, &to) < 0)
+		return -1;
+	if (S_ISDIR(from.st_mode) != S_ISDIR(to.st_mode)) {
+		errno = ENOTDIR;
+		return -1;
+	}
+	return syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+// All mounts of init's become slaves, so that nothing it does gets out. The root is
+// private, and so unaffected by what the host mounts later.
+int plan_do_root(const struct plan_step *step)
+{
+	const char *path = plan_text(step->path);
+	int host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host < 0 || set_attributes(host, AT_RECURSIVE, 0, 0, MS_SLAVE) < 0)
+		return -1;
+	close(host);
+	int below = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (below < 0)
+		return -1;
+	plan_root = clone_tree(below, true);
+	if (plan_root < 0 || set_attributes(plan_root, 0, 0, 0, MS_PRIVATE) < 0)
+		return -1;
+	int result = attach(plan_root, below);
+	close(below);
+	return result;
+}
+
+static bool on_procfs(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+// may_mount refuses a mount on the root itself and in /proc (CVE-2019-16884,
+// CVE-2019-19921): who can hide a part of it can hide what it says of the process.
+// procfs: what is to be mounted is one itself.
+static int may_mount(const struct plan_step *step, int target, bool procfs)
+{
+	enum { PROC_ROOT_INO = 1 }; // linux/proc_ns.h
+	struct stat at, root;
+	if (fstat(target, &at) < 0 || fstat(plan_root, &root) < 0)
+		return -1;
+	if (at.st_dev == root.st_dev && at.st_ino == root.st_ino)
+		return fail_because(PLAN_AT_THE_ROOT, EINVAL);
+	bool in_proc = on_procfs(target), at_proc = in_proc && at.st_ino == PROC_ROOT_INO;
+	if ((at_proc || step->flags & PLAN_AT_PROC) && !procfs)
+		return fail_because(PLAN_NOT_PROC, EINVAL);
+	if (in_proc && !at_proc && !(step->flags & PLAN_IN_PROC))
+		return fail_because(PLAN_INSIDE_PROC, EINVAL);
+	return 0;
+}
+
+// configure gives a new file system an option, NAME or NAME=VALUE.
+static int configure(int fs, const char *option)
+{
+	char name[256]; // strndup_user in fs/fsopen.c takes as much
+	const char *value = strchr(option, '=');
+	if (!value)
+		return syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, option, NULL, 0);
+	if ((size_t)(value - option) >= sizeof name) {
+		errno = EINVAL;
+		return -1;
+	}
+	memcpy(name, option, value - option);
+	name[value - option] = '\0';
+	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, name, value + 1, 0);
+}
+
+// new_mount makes a file system and a mount of it, which is nowhere yet. mode is
+// a tmpfs's, or 0.
+static int new_mount(const struct plan_step *step, mode_t mode)
+{
+	int fs = syscall(SYS_fsopen, plan_text(step->type), FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -1;
+	int mount = -1;
+	if (*plan_text(step->source) && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", plan_text(step->source), 0) < 0)
+		goto out;
+	char octal[8];
+	snprintf(octal, sizeof octal, "%04o", mode & 07777);
+	if (mode && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", octal, 0) < 0)
+		goto out;
+	const char *option = plan_list(step);
+	for (uint32_t i = 0; i < step->number; i++, option = option + strlen(option) + 1)
+		if (configure(fs, option) < 0)
+			goto out;
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mount = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, step->value[0]);
+out:;
+	int error = errno;
+	close(fs);
+	errno = error;
+	return mount;
+}
+
+static int directory_without_links(const char *path)
+{
+	int fd = make_in_root(path, 0755, O_NOFOLLOW);
+	if (fd < 0 && (errno == ELOOP || errno == ENOTDIR || errno == EEXIST))
+		return fail_because(PLAN_NOT_A_DIRECTORY, errno);
+	struct stat st;
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+		return fail_because(PLAN_NOT_A_DIRECTORY, ENOTDIR);
+	return fd;
+}
+
+int plan_do_mount(const struct plan_step *step)
+{
+	const char *path = plan_text(step->path);
+	mode_t mode = 0;
+	int target = step->flags & PLAN_NO_LINKS ? directory_without_links(path) : open_in_root(path, O_PATH);
+	if (target < 0 && errno == ENOENT)
+		target = make_in_root(path, 0755, 0);
+	else if (target >= 0 && step->flags & PLAN_KEEP_MODE) {
+		struct stat st;
+		if (fstat(target, &st) < 0)
+			return -1;
+		mode = st.st_mode & 07777;
+	}
+	if (target < 0 || may_mount(step, target, strcmp(plan_text(step->type), "proc") == 0) < 0)
+		return -1;
+	int mount = new_mount(step, mode);
+	if (mount < 0 || attach(mount, target) < 0 || propagate(mount, step->value[3]) < 0)
+		return -1;
+	close(mount);
+	close(target);
+	return 0;
+}
+
+int plan_do_bind(const struct plan_step *step)
+{
+	const char *path = plan_text(step->path);
+	int source = open(plan_text(step->source), O_PATH | O_CLOEXEC);
+	if (source < 0)
+		return -1;
+	struct stat st;
+	int tree = clone_tree(source, step->flags & PLAN_RECURSIVE);
+	if (tree < 0 || fstat(tree, &st) < 0)
+		return -1;
+	int target = open_in_root(path, O_PATH);
+	if (target < 0 && errno == ENOENT)
+		target = make_in_root(path, S_ISDIR(st.st_mode) ? 0755 : S_IFREG | 0644, 0);
+	if (target < 0 || may_mount(step, target, on_procfs(tree)) < 0)
+		return -1;
+	if (step->flags & PLAN_CHANGE && set_attributes(tree, 0, step->value[0], step->value[1], 0) < 0)
+		return -1;
+	if (attach(tree, target) < 0 || propagate(tree, step->value[3]) < 0)
+		return -1;
+	if (step->value[2] && set_attributes(tree, AT_RECURSIVE, step->value[2], 0, 0) < 0)
+		return -1;
+	close(source);
+	close(tree);
+	close(target);
+	return 0;
+}
+
+// pivot_root(".", ".") puts the old root on top of the new one, from where it is
+// unmounted (pivot_root(2), NOTES).
+int plan_do_pivot(const struct plan_step *step)
+{
+	(void)step;
+	int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (old < 0 || fchdir(plan_root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || fchdir(old) < 0)
+		return -1;
+	// Nothing of what is unmounted here may be unmounted on the host.
+	if (set_attributes(old, AT_RECURSIVE, 0, 0, MS_SLAVE) < 0 || syscall(SYS_umount2, ".", KERNEL_MNT_DETACH) < 0)
+		return -1;
+	close(old);
+	return chdir("/");
+}
+
+int plan_do_read_only(const struct plan_step *step)
+{
+	int fd = open_in_root(plan_text(step->path), O_PATH);
+	if (fd < 0)
+		return -1;
+	int result = set_attributes(fd, 0, MOUNT_ATTR_RDONLY, 0, 0);
+	int error = errno;
+	close(fd);
+	errno = error;
+	return result;
+}
+
+int plan_do_protect(const struct plan_step *step)
+{
+	int fd = open_in_root(plan_text(step->path), O_PATH);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	int tree = clone_tree(fd, true);
+	if (tree < 0 || set_attributes(tree, 0, MOUNT_ATTR_RDONLY, 0, 0) < 0 || attach(tree, fd) < 0)
+		return -1;
+	close(tree);
+	close(fd);
+	return 0;
+}
+
+// new_mask mounts what hides a file or a directory: the container's /dev/null, made sure
+// that it is that (CVE-2025-31133), or an empty tmpfs, which all directories share.
+static int new_mask(bool directory, const struct plan_step *tmpfs)
+{
+	static int null = -1, empty = -1;
+	if (directory) {
+		if (empty >= 0)
+			return clone_tree(empty, false);
+		empty = new_mount(tmpfs, 0);
+		return empty;
+	}
+	if (null < 0)
+		null = open_in_root("/dev/null", O_PATH);
+	if (null < 0)
+		return -1;
+	if (!is_device(null, 1, 3))
+		return fail_because(PLAN_NOT_NULL, ENODEV);
+	return clone_tree(null, false);
+}
+
+int plan_do_mask(const struct plan_step *step)
+{
+	struct stat st;
+	int fd = open_in_root(plan_text(step->path), O_PATH);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (fstat(fd, &st) < 0)
+		return -1;
+	int mask = new_mask(S_ISDIR(st.st_mode), step);
+	if (mask < 0 || attach(mask, fd) < 0)
+		return -1;
+	close(fd);
+	return 0; // mask stays open: it may be what others are copied from
+}

@@ -1,0 +1,308 @@
+// Package plan turns libcontainer's configuration of a container into the steps that
+// init carries out in C ([arm.WritePlan]), or says why that cannot be: then
+// libcontainer's own init sets the container up.
+//
+// The steps do what libcontainer's init does (standard_init_linux.go, rootfs_linux.go),
+// in the same order. libcontainer makes and checks the configuration, runs what a plan
+// cannot express, and is what tests compare with.
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/capability"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/launcher/arm"
+)
+
+// NotExpressible says what of a container no plan can express.
+type NotExpressible string
+
+func (e NotExpressible) Error() string { return "not expressible: " + string(e) }
+
+// Container is a container to make a plan for.
+type Container struct {
+	ID      string // names the session keyring
+	Config  *configs.Config
+	Process *libcontainer.Process
+	Console int  // the number of the process's ConsoleSocket in init
+	Filter  bool // whether init is to install a seccomp filter
+}
+
+// Plan is what init does, and the namespaces in which it is started.
+type Plan struct {
+	Cloned uintptr // CLONE_NEW* that the start of init makes
+	Steps  []arm.PlanStep
+}
+
+// New makes the plan of a container. It looks at nothing but its arguments. An error is
+// a [NotExpressible].
+func New(c Container, host Host) (*Plan, error) {
+	if why := unsupported(c.Config, c.Process); why != "" {
+		return nil, NotExpressible(why)
+	}
+	cloned, unshared, err := namespaces(c.Config.Namespaces)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mounts(c.Config, host)
+	if err != nil {
+		return nil, err
+	}
+	return &Plan{cloned, slices.Concat(
+		before(c, unshared),
+		[]arm.PlanStep{{Kind: arm.Root, Path: c.Config.Rootfs}},
+		mounts,
+		dev(c.Config, host),
+		[]arm.PlanStep{{Kind: arm.Pivot}},
+		inside(c),
+		process(c),
+	)}, nil
+}
+
+// unsupported returns what of a configuration no plan can express, or "".
+func unsupported(c *configs.Config, p *libcontainer.Process) string {
+	hooks := 0
+	for _, list := range c.Hooks {
+		hooks += len(list)
+	}
+	for _, f := range []struct {
+		set  bool
+		what string
+	}{
+		{hooks > 0, "hooks"},
+		{c.NoPivotRoot, "a root without pivot_root"},
+		{c.RootPropagation != 0, "propagation of the root"},
+		{c.MountLabel != "" || c.ProcessLabel != "" || p.Label != "", "SELinux labels"},
+		{len(c.NetDevices) > 0, "network devices"},
+		{len(c.Routes) > 0, "routes"},
+		{slices.ContainsFunc(c.Networks, func(n *configs.Network) bool { return n.Type != "loopback" }), "network interfaces"},
+		{c.Seccomp != nil, "a filter of libcontainer's"},
+		{c.NoNewKeyring, "no session keyring"},
+		{c.IntelRdt != nil, "Intel RDT"},
+		{c.MemoryPolicy != nil, "a memory policy"},
+		{c.RootlessEUID || c.RootlessCgroups, "a launcher that is not root"},
+		{len(c.TimeOffsets) > 0, "time offsets"},
+		{c.Scheduler != nil || p.Scheduler != nil, "a scheduler"},
+		{c.Personality != nil, "a personality"},
+		{c.IOPriority != nil || p.IOPriority != nil, "an I/O priority"},
+		{c.ExecCPUAffinity != nil || p.CPUAffinity != nil, "a CPU affinity"},
+		{c.Capabilities == nil && p.Capabilities == nil, "capabilities that are not set"},
+		{p.PidfdSocket != nil, "a socket for the pidfd"},
+		{len(p.SubCgroupPaths) > 0, "cgroups of the process"},
+		{slices.ContainsFunc(p.Env, func(e string) bool { return strings.IndexByte(e, '=') <= 0 }), "an environment variable without a name or value"},
+	} {
+		if f.set {
+			return f.what
+		}
+	}
+	return ""
+}
+
+// namespaces returns those that init is started in, and those that it makes itself: it
+// joins its cgroup first, which is the root of a cgroup namespace.
+func namespaces(all configs.Namespaces) (cloned, unshared uintptr, err error) {
+	for _, ns := range all {
+		switch {
+		case ns.Path != "":
+			return 0, 0, NotExpressible("a namespace that exists")
+		case ns.Type == configs.NEWUSER || ns.Type == configs.NEWTIME:
+			return 0, 0, NotExpressible("a namespace of type " + string(ns.Type))
+		case ns.Type == configs.NEWPID:
+			cloned |= unix.CLONE_NEWPID
+		default:
+			unshared |= uintptr(ns.Syscall())
+		}
+	}
+	if unshared&unix.CLONE_NEWNS == 0 {
+		return 0, 0, NotExpressible("the host's mount namespace")
+	}
+	return cloned, unshared, nil
+}
+
+// before returns the steps before the root.
+func before(c Container, namespaces uintptr) []arm.PlanStep {
+	steps := []arm.PlanStep{{Kind: arm.Namespaces, Value: [4]uint64{uint64(namespaces)}}}
+	if c.Config.OomScoreAdj != nil {
+		steps = append(steps, arm.PlanStep{Kind: arm.OOMScore, Path: strconv.Itoa(*c.Config.OomScoreAdj)})
+	}
+	const searchable = 0x80000 // KEY_USR_SEARCH: by its owner, as libcontainer has it
+	steps = append(steps, arm.PlanStep{Kind: arm.Keyring, Path: "_ses." + c.ID, Mode: searchable})
+	if len(c.Config.Networks) > 0 {
+		steps = append(steps, arm.PlanStep{Kind: arm.Loopback})
+	}
+	return steps
+}
+
+// inside returns the steps in the container that concern all of it.
+func inside(c Container) []arm.PlanStep {
+	var steps []arm.PlanStep
+	add := func(s arm.PlanStep) { steps = append(steps, s) }
+	if ownDev(c.Config) {
+		add(arm.PlanStep{Kind: arm.Null})
+	}
+	if c.Process.Cwd != "" {
+		add(arm.PlanStep{Kind: arm.Directory, Path: c.Process.Cwd, Mode: 0o755})
+	}
+	if p := c.Process; p.ConsoleSocket != nil {
+		add(arm.PlanStep{Kind: arm.Console, Mode: uint32(c.Console), Value: [4]uint64{uint64(p.ConsoleWidth), uint64(p.ConsoleHeight)}})
+	}
+	for _, m := range c.Config.Mounts {
+		if m.Flags&unix.MS_RDONLY != 0 && writableAtFirst(m) {
+			add(arm.PlanStep{Kind: arm.ReadOnly, Path: path.Clean(m.Destination)})
+		}
+	}
+	if c.Config.Readonlyfs {
+		add(arm.PlanStep{Kind: arm.ReadOnly, Path: "/"})
+	}
+	umask := uint32(0o022)
+	if c.Config.Umask != nil {
+		umask = *c.Config.Umask
+	}
+	add(arm.PlanStep{Kind: arm.Umask, Mode: umask})
+	if c.Config.Hostname != "" {
+		add(arm.PlanStep{Kind: arm.HostName, Path: c.Config.Hostname})
+	}
+	if c.Config.Domainname != "" {
+		add(arm.PlanStep{Kind: arm.DomainName, Path: c.Config.Domainname})
+	}
+	if c.Process.AppArmorProfile != "" {
+		add(arm.PlanStep{Kind: arm.AppArmor, Path: "exec " + c.Process.AppArmorProfile})
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Config.Sysctl)) {
+		add(arm.PlanStep{Kind: arm.Sysctl, Path: "sys/" + strings.ReplaceAll(key, ".", "/"), Source: c.Config.Sysctl[key]})
+	}
+	for _, p := range c.Config.ReadonlyPaths {
+		add(arm.PlanStep{Kind: arm.Protect, Path: p})
+	}
+	return append(steps, masks(c.Config.MaskPaths)...)
+}
+
+// masks returns the steps that hide paths. A directory is hidden by the tmpfs that the
+// step describes.
+func masks(paths []string) []arm.PlanStep {
+	var steps []arm.PlanStep
+	done := map[string]bool{}
+	for _, p := range paths {
+		if clean := path.Clean(p); !done[clean] {
+			done[clean] = true
+			steps = append(steps, arm.PlanStep{
+				Kind: arm.Mask, Path: p, Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "nr_blocks=1", "nr_inodes=1"},
+				Value: [4]uint64{unix.MOUNT_ATTR_RDONLY},
+			})
+		}
+	}
+	return steps
+}
+
+// process returns the steps that concern the process alone.
+func process(c Container) []arm.PlanStep {
+	var steps []arm.PlanStep
+	add := func(s arm.PlanStep) { steps = append(steps, s) }
+	p := c.Process
+	if p.NoNewPrivileges != nil && *p.NoNewPrivileges || p.NoNewPrivileges == nil && c.Config.NoNewPrivileges {
+		add(arm.PlanStep{Kind: arm.NoNewPrivs})
+	}
+	limits := c.Config.Rlimits
+	if len(p.Rlimits) > 0 {
+		limits = p.Rlimits
+	}
+	for _, l := range limits {
+		add(arm.PlanStep{Kind: arm.Rlimit, Number: uint32(l.Type), Value: [4]uint64{l.Soft, l.Hard}})
+	}
+	if c.Filter {
+		add(arm.PlanStep{Kind: arm.Arm})
+	}
+	caps := c.Config.Capabilities
+	if p.Capabilities != nil {
+		caps = p.Capabilities
+	}
+	cwd := p.Cwd
+	if cwd == "" {
+		cwd = "/"
+	}
+	user := arm.PlanStep{Kind: arm.User, Value: [4]uint64{uint64(p.UID), uint64(p.GID)}}
+	for _, gid := range p.AdditionalGroups {
+		user.Groups = append(user.Groups, uint32(gid))
+	}
+	add(arm.PlanStep{Kind: arm.Enter, Path: cwd, Flags: arm.Later})
+	add(arm.PlanStep{Kind: arm.Bounding, Value: [4]uint64{set(caps.Bounding)}})
+	add(user)
+	add(arm.PlanStep{Kind: arm.Enter, Path: cwd})
+	add(arm.PlanStep{Kind: arm.Capabilities, Value: [4]uint64{set(caps.Effective), set(caps.Permitted), set(caps.Inheritable), set(caps.Ambient)}})
+	add(arm.PlanStep{Kind: arm.Command, Path: lookUpPath(p.Env)})
+	return steps
+}
+
+// set returns a bit for each capability that the kernel has, by its name.
+func set(names []string) uint64 {
+	var bits uint64
+	known, _ := capability.ListSupported()
+	for _, c := range known {
+		if slices.Contains(names, capname.Of(c)) {
+			bits |= 1 << c
+		}
+	}
+	return bits
+}
+
+// lookUpPath returns the PATH of an environment, in which the last of a name counts.
+func lookUpPath(env []string) string {
+	for _, e := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// String returns the plan as text, a step a line.
+func (p *Plan) String() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "clone %#x\n", p.Cloned)
+	for _, s := range p.Steps {
+		text.WriteString(line(s) + "\n")
+	}
+	return text.String()
+}
+
+func line(s arm.PlanStep) string {
+	words := []string{s.Kind.String()}
+	field := func(name, value string) {
+		if value != "" {
+			words = append(words, name+"="+value)
+		}
+	}
+	number := func(name string, value uint64, format string) {
+		if value != 0 {
+			field(name, fmt.Sprintf(format, value))
+		}
+	}
+	if s.Path != "" {
+		words = append(words, s.Path)
+	}
+	field("source", s.Source)
+	field("type", s.Type)
+	field("flags", s.Flags.String())
+	field("options", strings.Join(s.Options, ","))
+	field("groups", strings.Trim(fmt.Sprint(s.Groups), "[]"))
+	number("number", uint64(s.Number), "%d")
+	number("mode", uint64(s.Mode), "%#o")
+	for i, v := range s.Value {
+		number("value"+strconv.Itoa(i), v, "%#x")
+	}
+	return strings.Join(words, " ")
+}
+
+// Write puts the plan into a file for init ([arm.WritePlan]).
+func (p *Plan) Write() (*os.File, error) { return arm.WritePlan(p.Steps) }

@@ -1,0 +1,231 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/configs/validate"
+	"github.com/opencontainers/runc/libcontainer/exeseal"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/arm"
+	"github.com/minirun/minirun/launcher/plan"
+)
+
+// makePlan returns the plan of a container, or nil when libcontainer's init is to set it
+// up: since the options say so, or no plan can express it.
+func (c *Container) makePlan(l *launched, config *configs.Config) (*plan.Plan, error) {
+	if l.o.InitBy != InitByPlan {
+		return nil, nil
+	}
+	p, err := c.newPlan(l, config)
+	if l.o.Planned != nil {
+		l.o.Planned(p, err)
+	}
+	var why plan.NotExpressible
+	if errors.As(err, &why) {
+		return nil, nil
+	}
+	return p, err
+}
+
+func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, error) {
+	switch {
+	case l.o.Engine != nil:
+		return nil, plan.NotExpressible("a container of an engine's")
+	case l.cgroup == nil:
+		return nil, plan.NotExpressible("a cgroup of systemd's")
+	case !recursiveReadOnly():
+		return nil, plan.NotExpressible("a kernel without mount_setattr(2), before Linux 5.12")
+	}
+	if err := validate.Validate(config); err != nil {
+		return nil, &Error{Op: "create container", Err: err}
+	}
+	host, err := plan.Inspect(l.cgroup.GetPaths())
+	if err != nil {
+		return nil, &Error{Op: "create container", Err: err}
+	}
+	return plan.New(plan.Container{
+		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Filter: l.o.Filter != nil,
+	}, host)
+}
+
+// firstFile is the number of the first of a process's ExtraFiles.
+const firstFile = 3
+
+// consoleNumber is that of the terminal's socket in init. It comes after the files that
+// the command gets.
+func (l *launched) consoleNumber() int { return firstFile + len(l.command.ExtraFiles) }
+
+// planned is an init that carries out a plan.
+type planned struct{ *os.Process }
+
+func (p planned) Pid() (int, error) { return p.Process.Pid, nil }
+
+// startPlanned starts an init that carries out the plan. It is run from a copy of
+// minirun's binary, or a read-only view of it, so that the container cannot get at the
+// host's (CVE-2019-5736); and is born in the cgroup of version 2, if there is one.
+func (l *launched) startPlanned(runRoot string) (startedInit, error) {
+	standard, err := standardFiles(l.command.Stdin, l.command.Stdout, l.command.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	defer standard.close()
+	if err := os.MkdirAll(runRoot, 0o700); err != nil {
+		return nil, err
+	}
+	exe, err := exeseal.CloneSelfExe(runRoot)
+	if err != nil {
+		return nil, err
+	}
+	defer exe.Close()
+	steps, err := l.plan.Write()
+	if err != nil {
+		return nil, err
+	}
+	defer steps.Close()
+	files := append(standard.files[:], l.command.ExtraFiles...)
+	if l.command.ConsoleSocket != nil {
+		files = append(files, l.command.ConsoleSocket)
+	}
+	planNumber := len(files)
+	files = append(files, steps, exe)
+	attr := &os.ProcAttr{
+		Dir: "/", Env: []string{arm.PlanVariable(planNumber)}, Files: files,
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: l.plan.Cloned},
+	}
+	path := "/proc/self/fd/" + strconv.Itoa(planNumber+1)
+	process, err := l.startInCgroup(path, attr)
+	if err != nil {
+		return nil, err
+	}
+	return planned{process}, nil
+}
+
+// startInCgroup starts a program in the cgroup of version 2, unless there is none, or
+// clone3(2) is not to be had: Docker's filter answers it with ENOSYS. Then init moves
+// there by itself.
+func (l *launched) startInCgroup(path string, attr *os.ProcAttr) (*os.Process, error) {
+	args := []string{os.Args[0], "init"}
+	unified := l.cgroup.dirs()[0]
+	if unified == "" {
+		return os.StartProcess(path, args, attr)
+	}
+	cgroup, err := os.OpenFile(unified, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer cgroup.Close()
+	l.page.BornIn(true)
+	attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(cgroup.Fd())
+	process, err := os.StartProcess(path, args, attr)
+	if errors.Is(err, unix.ENOSYS) {
+		l.page.BornIn(false)
+		attr.Sys.UseCgroupFD = false
+		return os.StartProcess(path, args, attr)
+	}
+	return process, err
+}
+
+// standard are a process's standard files.
+type standard struct {
+	files  []*os.File
+	opened []*os.File // /dev/null
+}
+
+// standardFiles returns the files of a process; /dev/null where one is nil.
+func standardFiles(in io.Reader, out, err io.Writer) (*standard, error) {
+	s := &standard{}
+	for _, v := range []any{in, out, err} {
+		f, _ := v.(*os.File)
+		if f == nil {
+			var err error
+			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				s.close()
+				return nil, err
+			}
+			s.opened = append(s.opened, f)
+		}
+		s.files = append(s.files, f)
+	}
+	return s, nil
+}
+
+func (s *standard) close() {
+	for _, f := range s.opened {
+		f.Close()
+	}
+}
+
+// planError words what init says of a step of its plan. It says the same as stepError
+// and startError of the same failure in libcontainer's init.
+func (l *launched) planError(e *arm.Error) error {
+	if e.At < 0 || e.At >= len(l.plan.Steps) {
+		return &Error{Op: "start container", Err: fmt.Errorf("begin the plan: %w", e.Errno)}
+	}
+	s := l.plan.Steps[e.At]
+	why, failed := error(e.Errno), func(op string, cause Cause, help string) error {
+		return hint.With(&Error{Op: op, Err: e.Errno, Cause: cause}, help)
+	}
+	switch s.Kind {
+	case arm.Mount, arm.Bind:
+		if reason := l.mountReason(s, e.Reason); reason != nil {
+			why = reason
+		}
+		return hint.With(&Error{Op: "mount " + s.Source + " at " + s.Path, Err: why}, mountPointHelp(why.Error()))
+	case arm.Node:
+		return failed("make the device "+s.Path, CauseDevice, "")
+	case arm.Rlimit:
+		return failed("--ulimit "+rlimitName(strconv.Itoa(int(s.Number))), 0, ulimitHelp)
+	case arm.AppArmor:
+		return failed("apply the AppArmor profile", 0, appArmorHelp)
+	case arm.Directory:
+		return failed("make the working directory "+e.Path, CauseWorkdir, "")
+	case arm.Enter:
+		return failed("enter the working directory "+s.Path, CauseEnterWorkdir, "")
+	case arm.Sysctl:
+		return failed("set the kernel parameter "+s.Path[len("sys/"):], CauseSysctl, "")
+	case arm.HostName:
+		return failed("set the host name", CauseHostname, "")
+	case arm.Command:
+		return lookupFailed(l.o.Spec.Process.Args[0], e)
+	}
+	return &Error{Op: "start container", Err: fmt.Errorf("%v %s: %w", s.Kind, s.Path, e.Errno)}
+}
+
+// mountReason says why something was not mounted, if the errno does not say it.
+func (l *launched) mountReason(s arm.PlanStep, r arm.Reason) error {
+	place := strconv.Quote(filepath.Join(l.o.Spec.Root.Path, s.Path))
+	switch r {
+	case arm.NotADirectory:
+		return fmt.Errorf("filesystem %q must be mounted on ordinary directory", s.Type)
+	case arm.InsideProc:
+		return errors.New(place + " cannot be mounted because it is inside /proc")
+	case arm.NotProc:
+		return errors.New(place + " cannot be mounted because it is not of type proc")
+	case arm.AtTheRoot:
+		return errors.New("it leads to the root itself")
+	}
+	return nil
+}
+
+// lookupFailed is the error of a command that init has not found.
+func lookupFailed(command string, e *arm.Error) error {
+	switch e.Reason {
+	case arm.NotInPath:
+		return notInPath(command)
+	case arm.InWorkingDirectory:
+		return &Error{Op: "run " + command, Err: errors.New("cannot run executable found relative to current directory"), Code: StatusNotExecutable}
+	}
+	if e.Errno == unix.ENOENT {
+		return notFound(command, e.Errno)
+	}
+	return &Error{Op: "run " + command, Err: e.Errno, Code: StatusNotExecutable}
+}
