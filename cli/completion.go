@@ -16,7 +16,7 @@ import (
 var completions embed.FS
 
 // ofImages are the verbs whose arguments are images of the store.
-var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify"}
+var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -238,7 +238,7 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.processes()
 	case verb.Name == "lint" || verb.Name == "diff" || verb.Name == "matrix":
 		files("default")(k, "", k.word)
-	case verb.Name == "test":
+	case verb.Name == "test" || verb.Name == "import":
 		k.files("")
 	case verb.Name == "completion":
 		oneOf(shells[:]...)(k, "", k.word)

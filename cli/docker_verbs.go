@@ -56,10 +56,8 @@ func dockerVerb(word string) string {
 		return "a container has no network of its own: --network none or host"
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
-	case "load", "import":
-		return "'minirun pull FILE' reads a tarball, also one that docker save wrote"
-	case "push", "save":
-		return "minirun only runs images; skopeo copies and inspects them"
+	case "push":
+		return "'minirun save' writes an image for skopeo, which copies it to a registry"
 	case "image":
 		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
 	case "manifest", "trust":

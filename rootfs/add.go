@@ -23,10 +23,12 @@ import (
 type content struct {
 	names  []string
 	stamp  string // of the file it comes from; "" from elsewhere
+	local  bool   // no layer is fetched from a registry
 	file   string // digest of that file, where it is a root's tarball
 	index  string // digest that the registry gave for the name
 	config []byte // nil: made from base and the layers
 	base   configFile
+	made   *describedFile // instead of base, with its history
 
 	warn func(format string, args ...any) // may be nil
 
@@ -131,7 +133,7 @@ func (a *addition) layer(ctx context.Context, i int) error {
 // status returns the word for what is done with a layer: those of a file are not
 // fetched.
 func (a *addition) status() string {
-	if a.content.stamp != "" {
+	if a.content.local || a.content.stamp != "" {
 		return "unpacking"
 	}
 	return "pulling"
@@ -273,6 +275,10 @@ func (a *addition) config() ([]byte, error) {
 	if a.content.config != nil {
 		return a.content.config, nil
 	}
+	if c := a.content.made; c != nil {
+		c.RootFS = rootFS{Type: "layers", DiffIDs: a.diffIDs}
+		return json.Marshal(c)
+	}
 	c := a.content.base
 	c.RootFS = rootFS{Type: "layers", DiffIDs: a.diffIDs}
 	return json.Marshal(c)
@@ -314,7 +320,11 @@ func (a *addition) name(config, manifest []byte, mediaType types.MediaType) (*de
 		MediaType: mediaType, Digest: hashOf(digestOf(manifest)), Size: int64(len(manifest)),
 		Platform: &platform,
 	}}
-	for _, name := range a.content.names {
+	names := a.content.names
+	if len(names) == 0 {
+		names = []string{digestOf(config)}
+	}
+	for _, name := range names {
 		d.Annotations = map[string]string{
 			annotationName: name,
 			annotationID:   digestOf(config),

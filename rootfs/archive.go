@@ -147,6 +147,19 @@ type savedImage struct {
 // fromDockerArchive reads what docker save wrote. The archive has no manifest, so one
 // is made from the layers' diffIDs.
 func fromDockerArchive(file, tag string) (*content, error) {
+	images, err := savedImages(file)
+	if err != nil {
+		return nil, err
+	}
+	saved, err := chooseSaved(images, tag)
+	if err != nil {
+		return nil, err
+	}
+	return fromSaved(file, saved)
+}
+
+// savedImages reads manifest.json of what docker save wrote.
+func savedImages(file string) ([]savedImage, error) {
 	data, err := readMember(file, "manifest.json", "manifest", maxManifest)
 	if err != nil {
 		return nil, err
@@ -155,11 +168,13 @@ func fromDockerArchive(file, tag string) (*content, error) {
 	if err := json.Unmarshal(data, &images); err != nil {
 		return nil, fmt.Errorf("read manifest.json: %w", err)
 	}
-	saved, err := chooseSaved(images, tag)
-	if err != nil {
-		return nil, err
-	}
+	return images, nil
+}
+
+// fromSaved reads one image of what docker save wrote.
+func fromSaved(file string, saved savedImage) (*content, error) {
 	c := &content{}
+	var err error
 	if c.config, err = readMember(file, saved.Config, "configuration", maxConfig); err != nil {
 		return nil, err
 	}

@@ -17,12 +17,13 @@ import (
 )
 
 const (
-	annotationName   = "org.opencontainers.image.ref.name" // the image's full name
-	annotationSource = "dev.minirun.source"                // stamp of the file it was read from
-	annotationFile   = "dev.minirun.file"                  // digest of that file, if it is the tarball of a root
-	annotationIndex  = "dev.minirun.index"                 // digest that the registry returned for the name
-	annotationID     = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
-	annotationSize   = "dev.minirun.size"                  // bytes of the layers' tars
+	annotationName     = "org.opencontainers.image.ref.name" // the image's full name
+	annotationFullName = "io.containerd.image.name"          // the full name, in what Docker saves
+	annotationSource   = "dev.minirun.source"                // stamp of the file it was read from
+	annotationFile     = "dev.minirun.file"                  // digest of that file, if it is the tarball of a root
+	annotationIndex    = "dev.minirun.index"                 // digest that the registry returned for the name
+	annotationID       = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
+	annotationSize     = "dev.minirun.size"                  // bytes of the layers' tars
 )
 
 // index is index.json of the store, an OCI image layout.
@@ -117,9 +118,13 @@ func (d *descriptor) matches(r reference) bool {
 		ok && (version == "" || version[0] == ':' || version[0] == '@')
 }
 
-// put adds an entry, which replaces one of the same name and platform.
+// put adds an entry, which replaces one of the same name and platform, and one of the
+// same image without a name.
 func (x *index) put(d descriptor) {
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
+		if old.isNameless() && old.Annotations[annotationID] == d.Annotations[annotationID] {
+			return true
+		}
 		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || old.Platform.Equals(*d.Platform))
 	})
 	x.Manifests = append(x.Manifests, d)

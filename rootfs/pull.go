@@ -161,7 +161,7 @@ func choose(index v1.ImageIndex, tag string, want v1.Platform, depth int) (v1.Im
 // namedBy reports whether an entry has a tag: some tools write the tag alone, others
 // the full name.
 func namedBy(d v1.Descriptor, tag string) bool {
-	for _, key := range []string{annotationName, "io.containerd.image.name"} {
+	for _, key := range []string{annotationName, annotationFullName} {
 		name := d.Annotations[key]
 		if name == tag || strings.HasSuffix(name, ":"+tag) {
 			return true

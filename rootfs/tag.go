@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -16,12 +15,9 @@ func (s *Store) Tag(source, target string) error {
 	if err != nil {
 		return err
 	}
-	to, err := parseReference(target, func(string) bool { return false })
-	if err == nil && (to.transport != registry || to.digest() != "" || len(to.id) == digestLength) {
-		err = &Error{Op: op, Err: hint.New(quote(target)+" cannot be an image's new name", "write NAME[:TAG]")}
-	}
+	to, err := newName(target)
 	if err != nil {
-		return err
+		return &Error{Op: op, Err: err}
 	}
 	unlock, err := s.lock()
 	if err != nil {
@@ -40,12 +36,20 @@ func (s *Store) Tag(source, target string) error {
 		return &Error{Op: op, Err: err}
 	}
 	x.put(d.renamed(to.String()))
-	x.dropNameless(d.Digest.String())
 	if err := s.writeIndex(x); err != nil {
 		return err
 	}
 	_ = s.collect(x) // what only the replaced entry needed; a later removal tries again
 	return nil
+}
+
+// newName parses the name that an image is to get.
+func newName(text string) (reference, error) {
+	r, err := parseReference(text, func(string) bool { return false })
+	if err == nil && (r.transport != registry || r.digest() != "" || len(r.id) == digestLength) {
+		err = hint.New(quote(text)+" cannot be an image's new name", "write NAME[:TAG]")
+	}
+	return r, err
 }
 
 // one returns the entry that a request means, or an error that is [ErrNotFound] if
@@ -89,8 +93,3 @@ func (d *descriptor) renamed(name string) descriptor {
 
 // isNameless reports whether an entry has no name, but the image's ID instead.
 func (d *descriptor) isNameless() bool { return strings.HasPrefix(d.name(), "sha256:") }
-
-// dropNameless removes the nameless entries of an image that has a name.
-func (x *index) dropNameless(manifest string) {
-	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return d.Digest.String() == manifest && d.isNameless() })
-}
