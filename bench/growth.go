@@ -21,7 +21,7 @@ import (
 
 // running measures starts while other containers of the same runtime run.
 func (l *lab) running(rounds int, full bool) error {
-	found := layouts()
+	found := layouts(l.path("run"))
 	if len(found) == 0 {
 		return nil
 	}

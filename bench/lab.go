@@ -37,6 +37,9 @@ func (l *lab) makeDir() (err error) {
 
 // fill makes what the peers need.
 func (l *lab) fill() error {
+	if err := os.Mkdir(l.path("run"), 0o700); err != nil {
+		return err
+	}
 	if err := l.unpackRoot(); err != nil {
 		return fmt.Errorf("unpack %s: %w", l.image, err)
 	}
@@ -186,16 +189,15 @@ func (l *lab) peers(layout *layout) []*peer {
 
 // own is minirun, with flags, on the image of the lab.
 func (l *lab) own(program string, flags ...string) func(...string) *exec.Cmd {
-	return func(args ...string) *exec.Cmd {
-		return exec.Command(program, slices.Concat(flags, []string{"-i", l.image}, args)...)
-	}
+	flags = append(flags, "--run-root", l.path("run/minirun"), "-i", l.image)
+	return func(args ...string) *exec.Cmd { return exec.Command(program, slices.Concat(flags, args)...) }
 }
 
 // runtime is an OCI runtime.
 func (l *lab) runtime(program string) *peer {
 	return &peer{name: filepath.Base(program) + version(program), command: func(args ...string) *exec.Cmd {
 		id := fmt.Sprintf("bench-%d-%d", os.Getpid(), l.next.Add(1))
-		return exec.Command(program, "--root", l.path("state"), "run", "--bundle", l.bundle(args[0]), id)
+		return exec.Command(program, "--root", l.path("run/"+filepath.Base(program)), "run", "--bundle", l.bundle(args[0]), id)
 	}}
 }
 

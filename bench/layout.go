@@ -19,14 +19,15 @@ type layout struct {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// layouts returns those that the kernel has; the others are listed with the reason.
-func layouts() (found []*layout) {
+// layouts returns those that the kernel has; the others are listed with the reason. run
+// is a tmpfs there, for what runtimes keep in /run, which not every machine has in memory.
+func layouts(run string) (found []*layout) {
 	for _, kind := range []struct {
 		name  string
 		mount func() error
 	}{{"v1", mountV1}, {"v2", mountV2}} {
 		l := &layout{name: kind.name}
-		err := onThread(func() error { return l.make(kind.mount) })
+		err := onThread(func() error { return l.make(run, kind.mount) })
 		if err != nil {
 			fmt.Printf("cgroup %s: left out: %v\n", kind.name, err)
 			continue
@@ -46,11 +47,14 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-func (l *layout) make(mount func() error) (err error) {
+func (l *layout) make(run string, mount func() error) (err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return os.NewSyscallError("unshare", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	if err := unix.Mount("tmpfs", run, "tmpfs", 0, "mode=700"); err != nil {
 		return os.NewSyscallError("mount", err)
 	}
 	if err := mount(); err != nil {

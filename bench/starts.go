@@ -14,7 +14,7 @@ import (
 func (l *lab) starts(rounds int, full bool, interrupted <-chan os.Signal) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\twall ms\tmin\tcpu ms\t%d at once\twall/crun\tcpu/crun\tat once/crun\town KiB\tRSS KiB\tthreads\t\n", width)
-	for _, layout := range layouts() {
+	for _, layout := range layouts(l.path("run")) {
 		peers := l.peers(layout)
 		if full {
 			peers = append(peers, uncached(peers)...)

@@ -22,7 +22,7 @@ import (
 // Dirs are where containers are kept.
 type Dirs struct {
 	Root    string // ROOT/containers/NAME: the container's directory, on disk
-	RunRoot string // RUNROOT/NAME: libcontainer's state
+	RunRoot string // RUNROOT/NAME: libcontainer's state; RUNROOT/.ID.json: minirun's
 }
 
 // Container is a container of this machine: one that this process makes ([New]), or
@@ -130,8 +130,8 @@ func (c *Container) makeDir(parent string) (err error) {
 	if c.lock, err = flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.Join(err, os.Remove(c.dir))
 	}
-	if err := c.state.save(c.dir); err != nil {
-		return errors.Join(err, c.removeDir())
+	if err := errors.Join(c.state.link(c.dir), c.state.save()); err != nil {
+		return &Error{Op: "create container", Err: errors.Join(err, c.removeDir()), Cause: CauseRunRoot}
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (c *Container) State() (State, error) {
 
 // removeDir removes the directory, and gives up the lock.
 func (c *Container) removeDir() error {
-	err := removeall.Remove(c.dir)
+	err := errors.Join(removeall.Remove(c.dir), c.state.remove())
 	c.lock.Close()
 	c.lock = nil
 	if err != nil {

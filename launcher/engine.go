@@ -93,7 +93,7 @@ func (c *Container) handOver(l *launched) error {
 	if err := atomicfile.Write(filepath.Join(c.state.RunRoot, c.state.Name, "state.json"), data, 0o600); err != nil {
 		return err
 	}
-	return c.state.save(c.dir)
+	return c.state.save()
 }
 
 // engineProcess is a process as an engine describes it.
@@ -210,7 +210,7 @@ func (c *Container) startParked(init *initProcess, page *arm.Page, listener func
 		return err // to libcontainer this file is what makes a container a created one
 	}
 	c.state.Status = StatusRunning
-	if err := c.state.save(c.dir); err != nil {
+	if err := c.state.save(); err != nil {
 		return err
 	}
 	if err := page.WaitExec(); err != nil {

@@ -31,11 +31,15 @@ func (c *Container) mountEtc(spec *specs.Spec, n network.Network) error {
 	if err != nil {
 		return err
 	}
+	dir, err := mountFiles(c.state.RunRoot)
+	if err != nil {
+		return &Error{Op: "mount the container's files", Err: err}
+	}
 	for target, data := range files {
 		if isMount(spec, target) {
 			continue
 		}
-		file := filepath.Join(c.dir, path.Base(target))
+		file := filepath.Join(dir, path.Base(target))
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
 		}
@@ -52,6 +56,19 @@ func (c *Container) mountEtc(spec *specs.Spec, n network.Network) error {
 		}
 	}
 	return nil
+}
+
+// mountFiles mounts a small tmpfs for the container's files in the caller's mount
+// namespace, with which it goes away unless the container still has files of it. On disk
+// a journal would see them come and go; in the run root, which they share with all of the
+// host, a container could fill it. A name with a dot is no container's.
+func mountFiles(runRoot string) (dir string, err error) {
+	dir = filepath.Join(runRoot, ".files")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	err = unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size=16m,nr_inodes=16")
+	return dir, os.NewSyscallError("mount", err)
 }
 
 func isMount(spec *specs.Spec, target string) bool {

@@ -24,7 +24,7 @@ func (c *Container) newContainer(l *launched, config *configs.Config) (err error
 	}
 	if l.o.Engine != nil { // a sweep must know before there is a cgroup
 		c.state.Cgroups = l.cgroup.GetPaths()
-		if err := c.state.save(c.dir); err != nil {
+		if err := c.state.save(); err != nil {
 			return err
 		}
 	}

@@ -126,7 +126,7 @@ func (c *Container) create(l *launched) (err error) {
 	}
 	// Both go on while init sets up the container.
 	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
-	if err := c.state.save(c.dir); err != nil {
+	if err := c.state.save(); err != nil {
 		return err
 	}
 	if c.state.Owner == OwnerLauncher {
@@ -266,7 +266,7 @@ func (c *Container) Start() error {
 		return errors.Join(l.runError(err), c.stop())
 	}
 	c.state.Status = StatusRunning
-	if err := c.state.save(c.dir); err != nil { // while the kernel loads the command
+	if err := c.state.save(); err != nil { // while the kernel loads the command
 		return errors.Join(err, c.stop())
 	}
 	if err := l.page.WaitExec(); err != nil {

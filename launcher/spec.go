@@ -18,7 +18,7 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 	c.state.Systemd = flags.CgroupManager == config.CgroupManagerSystemd
 	c.state.CgroupParent = flags.CgroupParent
 	if c.state.Systemd || c.state.CgroupParent != "" { // a sweep must know before there is a cgroup
-		if err := c.state.save(c.dir); err != nil {
+		if err := c.state.save(); err != nil {
 			return nil, err
 		}
 	}

@@ -39,8 +39,9 @@ const (
 	StatusStopped  Status = "stopped"  // its PID 1 has ended
 )
 
-// State is what any process can know of a container. It is kept in the container's
-// directory, as JSON.
+// State is what any process can know of a container. It is kept as JSON below the run
+// root, usually in memory, since it is written several times for each container; in the
+// container's directory is a symbolic link to it.
 type State struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"` // 12 hexadecimal digits
@@ -67,13 +68,34 @@ type State struct {
 
 const stateFile = "state.json"
 
+// file is where the state is. The ID keeps containers apart that have the same name in
+// different roots. The directories of containers are beside it; their names start with
+// no dot.
+func (s *State) file() string { return filepath.Join(s.RunRoot, "."+s.ID+".json") }
+
+// link makes the state known to whoever finds the container's directory.
+func (s *State) link(dir string) error {
+	if err := os.MkdirAll(s.RunRoot, 0o700); err != nil {
+		return err
+	}
+	return os.Symlink(s.file(), filepath.Join(dir, stateFile))
+}
+
 // save writes the state for others to read. A reader sees the old state or the new one.
-func (s *State) save(dir string) error {
+func (s *State) save() error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(dir, stateFile), data, 0o600)
+	return atomicfile.Write(s.file(), data, 0o600)
+}
+
+// remove removes the file, which may never have been written.
+func (s *State) remove() error {
+	if err := os.Remove(s.file()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // readState reads the state in a container's directory, and finds out whether PID 1

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -99,6 +100,38 @@ func TestNewTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := second.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 0 {
+		t.Errorf("left in the run root: %v, %v", left, err)
+	}
+}
+
+// A container whose launcher has been killed is removed with its state, which may be
+// below another run root than that of who finds it.
+func TestNewRemovesState(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	warn := func(err error) { t.Error(err) }
+	killed, err := New(dirs, "killed", OwnerLauncher, warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := killed.State(); err != nil || s.RunRoot != dirs.RunRoot {
+		t.Fatalf("the state is %+v, %v", s, err)
+	}
+	killed.unlock()
+	next, err := New(Dirs{Root: dirs.Root, RunRoot: t.TempDir()}, "next", OwnerLauncher, warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 0 {
+		t.Errorf("left in the run root: %v, %v", left, err)
+	}
+	if _, err := killed.State(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the state of the killed one: %v", err)
+	}
+	if err := next.Delete(); err != nil {
 		t.Fatal(err)
 	}
 }
