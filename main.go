@@ -1,6 +1,6 @@
-// What the Go runtime would do beside, twice for each start: name its memory by
-// prctl(2), where the kernel has CONFIG_ANON_VMA_NAME, and read its cgroup's limits,
-// at the start and again and again.
+// These switch off work that the Go runtime would do in each of the two processes of a
+// start: it names its memory by prctl(2), where the kernel has CONFIG_ANON_VMA_NAME, and
+// reads its cgroup's limits at the start and from time to time.
 //
 //go:debug decoratemappings=0
 //go:debug containermaxprocs=0

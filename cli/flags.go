@@ -102,8 +102,8 @@ func runFlags() []ucli.Flag {
 	}
 }
 
-// Flags that store their names: those of urfave/cli compute them with a regular
-// expression at each look-up, of which there are a thousand at a start.
+// These flags store their names. urfave/cli's own compute them with a regular expression
+// at each of the thousand look-ups of a start.
 type (
 	textFlag struct {
 		*ucli.StringFlag

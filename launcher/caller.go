@@ -55,8 +55,8 @@ func statusLine(status []byte, name string) string {
 	return ""
 }
 
-// read reads what the caller is, and the texts that the arguments of the mask texts
-// point to. What cannot be read is left out.
+// read returns the caller, and the texts to which the arguments of the mask texts point.
+// It leaves out everything that cannot be read.
 func (r *callerReader) read(n Notification, texts uint8) (Caller, [6]*CallerText) {
 	var c Caller
 	proc := "/proc/" + strconv.Itoa(n.TID)

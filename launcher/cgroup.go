@@ -20,12 +20,11 @@ import (
 
 // ownCgroup is a cgroup that init joins by itself, before anything else (join.c).
 //
-// libcontainer would move init there, by its PID. That takes a lock that every fork
-// and exit shares, and whoever takes it after a quiet time waits for an RCU grace
-// period (cgroup_threadgroup_rwsem, a percpu_rw_semaphore): a third of a start.
-// There is no wait for a process that is born in a cgroup v2 (CLONE_INTO_CGROUP,
-// Linux 5.7), nor for a thread that moves itself between those of v1 (Linux 5.5,
-// 9a3284fad42f).
+// libcontainer would move init there by its PID. This takes a lock that every fork and
+// exit shares (cgroup_threadgroup_rwsem, a percpu_rw_semaphore). Taking it after a quiet
+// time waits for an RCU grace period, which is a third of a start. A process that is born
+// in a cgroup v2 (CLONE_INTO_CGROUP, Linux 5.7) does not wait, nor does a thread that
+// moves itself between cgroups of v1 (Linux 5.5, 9a3284fad42f).
 type ownCgroup struct {
 	cgroups.Manager
 	config *cgroups.Cgroup
@@ -43,8 +42,7 @@ func takeCgroup(config *configs.Config) (*ownCgroup, error) {
 	return own, nil
 }
 
-// make makes the cgroup. One that exists is taken over, unless it is frozen or has
-// processes in it.
+// make makes the cgroup. An existing cgroup is used unless it is frozen or has processes.
 func (c *ownCgroup) make() error {
 	if c.Exists() {
 		pids, err := c.GetAllPids()

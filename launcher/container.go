@@ -44,14 +44,14 @@ type Container struct {
 	launched *launched // what the process that created it holds
 }
 
-// PrivateMounts gives the calling thread a mount namespace of its own whose
-// mounts nobody else sees and which goes away with the thread. Mounts that the
-// host makes later appear in it, for those of -v that are slave. The caller has
-// locked itself to its thread (runtime.LockOSThread) and never unlocks it.
-// Needs CAP_SYS_ADMIN (unshare(2)).
+// PrivateMounts gives the calling thread a mount namespace of its own. Its mounts are
+// invisible to all others, and end with the thread. Mounts that the host makes later
+// appear in it, for binds with slave propagation. The caller must have locked itself to
+// its thread (runtime.LockOSThread), and must never unlock it. It needs CAP_SYS_ADMIN
+// (unshare(2)).
 //
-// The thread's umask becomes 022, whatever the user's: it decides who in the
-// container may read what is made for it. dockerd has the same.
+// The thread's umask becomes 022, as dockerd's: it decides who in the container may read
+// the files that are made for it.
 func PrivateMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return hint.With(&Error{Op: "make a mount namespace", Err: os.NewSyscallError("unshare", err)}, "launching a container needs root: try sudo")
@@ -66,9 +66,9 @@ func PrivateMounts() error {
 // New makes and locks the directory of a new container. An empty name gets a
 // random one. A name that another container has is an [Error] that wraps [ErrNameInUse].
 //
-// What launchers that were killed have left is removed as well, whatever its name.
-// What cannot be removed is passed to warn and does not keep the new container from
-// starting; so is what can be done only in part later.
+// New also removes what launchers that were killed have left. Where this fails, warn gets
+// the error and the new container starts nevertheless. Later, warn also gets what could
+// be done only in part.
 func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
 	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
@@ -153,7 +153,7 @@ func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
 // ID is 12 hexadecimal digits, which no other container has.
 func (c *Container) ID() string { return c.state.ID }
 
-// Dir is the container's own directory, for what the caller keeps for it.
+// Dir returns the container's own directory, in which the caller may keep files for it.
 func (c *Container) Dir() string { return c.dir }
 
 // State reads what is known of the container now. After Delete the error wraps

@@ -228,9 +228,9 @@ func (l loadedProfiles) has(name string) bool {
 	return bytes.Contains(append([]byte("\n"), l.list...), []byte("\n"+name+" ("))
 }
 
-// apparmorProfile is the one that was asked for, else Docker's where the kernel
-// has it, else none. As with Docker a name means nothing without AppArmor, and
-// is an error where AppArmor does not know it.
+// apparmorProfile returns the profile that was asked for, else Docker's if the kernel has
+// it, else none. As with Docker, a name has no effect without AppArmor, and is an error
+// if AppArmor does not know it.
 func apparmorProfile(c *config.Config, loaded loadedProfiles) (profile, warning string, err error) {
 	switch {
 	case c.AppArmor == "unconfined" || c.Privileged && c.AppArmor == "":

@@ -290,8 +290,8 @@ func (l *launched) runError(err error) error {
 	return initError("start container", err)
 }
 
-// initError words what init says of its failure. Of any other failure op says what was
-// to be done.
+// initError returns the error for a failure that init reports. For any other failure op
+// is what was to be done.
 func initError(op string, err error) error {
 	var failed *arm.Error
 	if !errors.As(err, &failed) {

@@ -20,7 +20,7 @@ type Notification struct {
 	Args [6]uint64
 }
 
-// Answer is what becomes of a notified call.
+// Answer says what happens to a notified call.
 type Answer struct {
 	Continue bool       // the kernel executes the call
 	Errno    unix.Errno // else the call returns it; 0: it returns 0
@@ -145,8 +145,8 @@ func (w *observer) run() error {
 	}
 }
 
-// answer receives one notification and answers it. That the call ended meanwhile, since
-// its process was killed or a signal interrupted it, is normal (ENOENT).
+// answer receives one notification and answers it. It is normal that the call has ended
+// meanwhile (ENOENT): its process was killed, or a signal interrupted it.
 func (w *observer) answer(listener uintptr) error {
 	var n seccompNotif
 	err := ioctl(listener, notifRecv, unsafe.Pointer(&n))

@@ -38,9 +38,9 @@ func (p *output) run() {
 	}
 }
 
-// finish is called when no process of the container is left. What it has written
-// is in the pipe by now, so there is nothing to wait for: not for the end of from,
-// which a process of the host may hold open forever.
+// finish is called when no process of the container is left. All that it has written is
+// in the pipe by now. finish does not wait for the end of from, which a process of the
+// host may hold open forever.
 func (p *output) finish() {
 	// Without a deadline, as for what is closed already, run ends by itself.
 	_ = p.from.SetReadDeadline(time.Unix(1, 0))

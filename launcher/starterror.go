@@ -9,8 +9,8 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// step is what libcontainer does before it looks the command up, as its errors
-// tell it.
+// step is a step of libcontainer's before it looks the command up. Its errors are known
+// by their texts.
 type step struct {
 	pattern string // of the error's text; its groups fill in op
 	op      string // what the user asked for; $1 and so on are groups
@@ -40,10 +40,9 @@ const (
 	appArmorHelp = "'aa-status' lists the profiles that are loaded"
 )
 
-// stepError words an error of libcontainer's that came before the command was
-// looked up. It crosses a pipe as text. The last part of that is the cause, and
-// the rest tells of inner steps and of paths and descriptors that mean nothing
-// outside.
+// stepError rewords an error of libcontainer's from before the command was looked up. It
+// came over a pipe as text, whose last part is the cause. The rest is about inner steps,
+// and about paths and descriptors that mean nothing outside.
 func stepError(text string) error {
 	for _, s := range steps() {
 		pattern := regexp.MustCompile(s.pattern)

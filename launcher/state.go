@@ -19,23 +19,23 @@ import (
 type Owner string
 
 const (
-	// OwnerLauncher is the process that made the container and waits for it. When that
-	// process ends, however it does, so does the container: by init's parent-death signal
-	// and by a guard. The lock on the container's directory goes with the process, and the
-	// next launch removes what is left.
+	// OwnerLauncher is the process that made the container and waits for it. When this
+	// process ends in any way, init's parent-death signal and a guard end the container.
+	// The process holds the lock on the container's directory; once it has ended, the next
+	// launch removes what is left.
 	OwnerLauncher Owner = "launcher"
 	// OwnerNobody is for a container that outlives the process that made it. It stays
-	// until it is deleted, by whatever process.
+	// until some process deletes it.
 	OwnerNobody Owner = "nobody"
 )
 
-// Status is that of the OCI runtime specification (runtime.md, State).
+// Status is a status of the OCI runtime specification (runtime.md, State).
 type Status string
 
 const (
 	StatusCreating Status = "creating" // it has a name and a directory
 	StatusCreated  Status = "created"  // its init waits to become the command
-	StatusRunning  Status = "running"  // its init has been told to become the command
+	StatusRunning  Status = "running"  // its init has become the command, or is about to
 	StatusStopped  Status = "stopped"  // its PID 1 has ended
 )
 

@@ -21,11 +21,11 @@ import (
 // container never gets the launcher's own files, which it could reopen, or push
 // input into (TIOCSTI).
 type streams struct {
-	o       *Options
-	childs  []*os.File // ends that init inherits
-	ours    []io.Closer
-	outputs []*output
-	running sync.WaitGroup // the outputs
+	o         *Options
+	inherited []*os.File // ends that init inherits
+	ours      []io.Closer
+	outputs   []*output
+	running   sync.WaitGroup // the outputs
 	terminal
 	interrupts *interrupts
 }
@@ -79,7 +79,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 			return err
 		}
 		*out.field = w
-		s.childs = append(s.childs, w)
+		s.inherited = append(s.inherited, w)
 		s.ours = append(s.ours, r)
 		s.pass(&output{name: out.name, from: r, to: out.to})
 	}
@@ -91,7 +91,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		return err
 	}
 	process.Stdin = r
-	s.childs = append(s.childs, r)
+	s.inherited = append(s.inherited, r)
 	go func() {
 		_, _ = io.Copy(w, s.o.Stdin)
 		w.Close()
@@ -115,8 +115,8 @@ func (s *streams) started() error {
 	return nil
 }
 
-// lastOutput is the time for output that is on its way when a signal comes: that may
-// be the signal which has ended the container.
+// lastOutput is how long output is still passed on after a signal, which may have been
+// the one that ended the container.
 const lastOutput = time.Second
 
 // drain is called when no process of the container is left. It returns when all
@@ -165,14 +165,14 @@ func (s *streams) close() {
 		c.Close()
 	}
 	if s.cooked != nil {
-		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that went away has no mode
+		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that is gone has no mode
 		s.cooked = nil
 	}
 }
 
 func (s *streams) closeChilds() {
-	for _, f := range s.childs {
+	for _, f := range s.inherited {
 		f.Close()
 	}
-	s.childs = nil
+	s.inherited = nil
 }

@@ -61,7 +61,7 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	}
 	s.socket = os.NewFile(uintptr(pair[0]), "console")
 	process.ConsoleSocket = os.NewFile(uintptr(pair[1]), "console")
-	s.childs = append(s.childs, process.ConsoleSocket)
+	s.inherited = append(s.inherited, process.ConsoleSocket)
 	s.ours = append(s.ours, s.socket)
 	return nil
 }

@@ -170,8 +170,8 @@ func (u *unpacker) openSlowly(name string, flags int) (int, error) {
 	return unix.Openat(parent, base, flags|unix.O_CLOEXEC, 0)
 }
 
-// makeOpaque marks a directory as opaque, and makes it if no entry has. What is not a
-// directory hides nothing.
+// makeOpaque marks a directory as opaque, and makes it if no entry has. A file that
+// is not a directory hides nothing.
 func (u *unpacker) makeOpaque(name string) error {
 	if err := u.room.next(blockSize, 1); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
 		return err

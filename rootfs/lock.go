@@ -104,9 +104,8 @@ func (w *workDir) remove() error {
 }
 
 // sweep removes what dead processes left: work directories whose lock is free, and
-// files that were never renamed. What cannot be removed now is left for the next
-// sweep: it must not keep an image from being added. The caller holds the store's
-// lock.
+// files that were never renamed. Where this fails, the rest is left for the next sweep,
+// so that an image can be added nevertheless. The caller holds the store's lock.
 func (s *Store) sweep() {
 	entries, _ := os.ReadDir(s.path("tmp"))
 	for _, entry := range entries {

@@ -205,7 +205,7 @@ func openDirectory(r reference) (*Image, error) {
 }
 
 // stamp returns a text that changes with the file of a reference, made of its inode,
-// size and times. That of a layout is made of its index.json.
+// size and times. The file of a layout is its index.json.
 func (r reference) stamp() (string, error) {
 	if r.transport == registry || r.transport == imageID {
 		return "", nil

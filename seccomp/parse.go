@@ -15,10 +15,10 @@ import (
 	"github.com/minirun/minirun/seccomp/internal/keyword"
 )
 
-// Parse reads a profile: a file as Docker and Podman read it, a bundle's
-// config.json, of which linux.seccomp is the profile, or a SeccompProfile of
-// Kubernetes' security profiles operator in YAML or JSON. The content of a file decides
-// which of them it is, not its name, which is used in positions only.
+// Parse reads a profile: a file as Docker and Podman read it, the linux.seccomp of a
+// bundle's config.json, or a SeccompProfile of Kubernetes' security profiles operator in
+// YAML or JSON. The content of a file decides which of them it is. Its name is used only
+// in positions.
 //
 // Parse is strict: a key that Docker ignores silently, although it may have been meant
 // to restrict something, is an error. The error is [Problems], all that it finds: a file

@@ -1,7 +1,7 @@
 // Package hint adds to errors what the user can do about them.
 //
 // A hint is one line that a package can write without knowing which program shows
-// it. What depends on a program's flags and commands is for that program to word, from
+// it. Advice that names a program's flags and commands is that program's to write, from
 // the type of the error.
 package hint
 
@@ -18,8 +18,8 @@ func With(err error, text string) error {
 // New returns an error of a message, with a hint.
 func New(message, text string) error { return With(errors.New(message), text) }
 
-// Text returns the hint of err, or "". Of several in its tree it is the first that
-// [errors.As] finds, so that whoever wraps an error can replace its hint.
+// Text returns the hint of err, or "". If its tree has several, it returns the first that
+// [errors.As] finds: code that wraps an error can replace its hint.
 func Text(err error) string {
 	var found *hinted
 	if errors.As(err, &found) {

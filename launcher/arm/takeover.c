@@ -1,6 +1,6 @@
 // The end of a container's init, in place of libcontainer's own, which would be Go
-// under the filter. What libcontainer does after its last message (Init in
-// standard_init_linux.go), and who does it here:
+// under the filter. This is what libcontainer does after its last message (Init in
+// standard_init_linux.go), and what does it here:
 //
 //	closes its socket and its log pipe    close_files
 //	waits for its FIFO to be opened       exec_under_filter waits in the page

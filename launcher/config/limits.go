@@ -49,7 +49,7 @@ func rlimits(ulimits []string) ([]specs.POSIXRlimit, error) {
 	return limits, nil
 }
 
-// Limits are those of the container's cgroup. 0 and "" are no limit.
+// Limits are the limits of the container's cgroup. 0 and "" mean no limit.
 type Limits struct {
 	Memory            int64  // bytes
 	MemorySwap        int64  // bytes of memory and swap together; -1 is no limit, 0 twice the memory

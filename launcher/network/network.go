@@ -32,8 +32,8 @@ func Named(name config.Network) Network {
 	return None{}
 }
 
-// Of returns the network of a spec that says no more of it than which namespaces the
-// container has of its own.
+// Of returns the network of a spec from nothing but its namespaces: [None] if the
+// container has a network namespace of its own, and [Host] otherwise.
 func Of(spec *specs.Spec) Network {
 	if spec.Linux != nil && slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace }) {
 		return None{}

@@ -269,8 +269,8 @@ func (f Failure) String() string {
 }
 
 // Check runs assertions against a profile. Each is for the target base, with the
-// capabilities and the architecture that the assertion changes. What holds is proved
-// for all values of omitted arguments; each failure has a call that shows it. The error
+// capabilities and the architecture that the assertion changes. A result is
+// proved for all values of omitted arguments; each failure has a call that shows it. The error
 // is a [*bpf.IntricateError] when a program is too intricate for the proof.
 func Check(p *seccomp.Profile, assertions []Assertion, base seccomp.Target) ([]Failure, error) {
 	explainers := map[string]*Explainer{}

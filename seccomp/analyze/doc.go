@@ -7,8 +7,8 @@
 // is about: it is a proof by package bpf, not a sample, and the emulator confirms each
 // call that is given as an example. Where a program is too intricate for the proof there
 // is no answer but a [bpf.IntricateError]. The rules of the profile are read only to find
-// which of them an answer comes from. What the kernel and other filters of a process do
-// besides is not part of an answer. Lint's warnings about the rules themselves are
+// which of them an answer comes from. An answer does not cover what the kernel and
+// other filters of a process do. Lint's warnings about the rules themselves are
 // heuristics: a profile without findings need not be a good one.
 //
 // The answers are data. Texts in them, such as [Explanation.Because], are for people and

@@ -8,10 +8,10 @@ import (
 )
 
 // Fix applies the safe fixes of findings to the file that they were found in, which
-// change no verdict: rules, names and keys without effect are removed. All else stays
-// to the byte. It returns the new text and how many findings it fixed. What is no
-// profile has no safe fix; YAML has none either, which is an error where something
-// is to be fixed, [seccomp.ErrYAML].
+// change no verdict: rules, names and keys without effect are removed. All other bytes
+// stay. It returns the new text and how many findings it fixed. A file that is not a
+// profile has no safe fix. Neither has YAML: if something is to be fixed there, the error
+// is [seccomp.ErrYAML].
 func Fix(source []byte, findings []Finding) ([]byte, int, error) {
 	places := map[seccomp.Position]bool{}
 	for _, f := range findings {

@@ -106,8 +106,8 @@ func taken(op uint16, a, b uint32) bool {
 	return a&b != 0 // BPF_JSET
 }
 
-// compareWords compares two words of the call with each other. Of whole words
-// that is more than a diagram can hold, and ends as too intricate.
+// compareWords compares two words of the call with each other. For whole words the result
+// is more than a diagram can hold, and the question ends as too intricate.
 func (d *diagrams) compareWords(op uint16, a, b *[32]node) node {
 	n := nothing
 	if op == unix.BPF_JEQ || op == unix.BPF_JGE {

@@ -1,8 +1,8 @@
 // Package live reads from the kernel which seccomp filters a process has.
 //
-// It is the privileged part of seccomp: each function says what it needs. What is
-// read is a moment's truth, since a process may install more filters or end. Calls
-// for different threads may run at the same time.
+// It is the privileged part of seccomp: each function says what it needs. The result
+// describes one moment: a process may install more filters or end. Calls for different
+// threads may run at the same time.
 //
 // The API is not stable before version 1.
 package live
