@@ -19,7 +19,8 @@ func (a *app) pullCommand() *ucli.Command {
 		Usage:     "fetch an image from its registry into the store",
 		ArgsUsage: "IMAGE",
 		Description: `Prints the image's full name. Credentials are those of 'docker login'. An
-interrupted pull leaves nothing.`,
+interrupted pull leaves the layers that were whole: the next one does not fetch them
+again, and the next rmi removes them.`,
 		Flags: []ucli.Flag{
 			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "quiet", "q", "show no progress"),

@@ -174,7 +174,7 @@ func TestResolveRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: %v, %v; want an error of one line with %q", ref, image, err, want)
 			}
-			isEmpty(t, s)
+			hasOnlyWhole(t, s, nil)
 		})
 	}
 }

@@ -119,13 +119,14 @@ func (d *descriptor) matches(r reference) bool {
 }
 
 // put adds an entry, which replaces one of the same name and platform, and one of the
-// same image without a name.
-func (x *index) put(d descriptor) {
+// same image without a name. It reports whether one was of another image.
+func (x *index) put(d descriptor) (replaced bool) {
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
-		if old.isNameless() && old.Annotations[annotationID] == d.Annotations[annotationID] {
-			return true
-		}
-		return old.name() == d.name() && (old.Platform == nil || d.Platform == nil || old.Platform.Equals(*d.Platform))
+		same := old.isNameless() && old.Annotations[annotationID] == d.Annotations[annotationID] ||
+			old.name() == d.name() && (old.Platform == nil || d.Platform == nil || old.Platform.Equals(*d.Platform))
+		replaced = replaced || same && old.Digest != d.Digest
+		return same
 	})
 	x.Manifests = append(x.Manifests, d)
+	return replaced
 }

@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // sizeSuffix ends the name of the file beside a layer's directory. The file holds the
@@ -22,7 +20,7 @@ const sizeSuffix = ".size"
 // 20 blocks.
 const maxEmptyTar = 10240
 
-// noteLayer writes the file beside an unpacked layer.
+// noteLayer writes the file beside an unpacked layer. It is not on the disk yet.
 func noteLayer(dir string, size int64) error {
 	text := strconv.FormatInt(size, 10)
 	// A tree that cannot be walked has a path longer than PATH_MAX. It works as a
@@ -30,7 +28,7 @@ func noteLayer(dir string, size int64) error {
 	if tree, err := treeDigest(dir); err == nil {
 		text += " " + tree
 	}
-	return atomicfile.WriteSync(dir+sizeSuffix, []byte(text), 0o600)
+	return os.WriteFile(dir+sizeSuffix, []byte(text), 0o600)
 }
 
 // layerNote reads what noteLayer wrote; tree is "" if it is unknown.

@@ -24,7 +24,7 @@ func fromLayout(dir, tag string, want v1.Platform) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fromImage(image)
+	return fromImage(image, openLayer(image))
 }
 
 // layoutIndex and layoutImage check the size of a file before the library reads all

@@ -173,7 +173,7 @@ func (l *loader) layout(ctx context.Context, dir string) error {
 		return err
 	}
 	for _, image := range images {
-		c, err := fromImage(image.Image)
+		c, err := fromImage(image.Image, openLayer(image.Image))
 		if err != nil {
 			return err
 		}

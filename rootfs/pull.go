@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -24,7 +27,9 @@ import (
 //
 // Every digest is checked: those of the manifest, the configuration and the layers,
 // packed and unpacked. Layers that the store has are not fetched. After an error the
-// store is as before. An error is an [*Error].
+// store has the images that it had before, and maybe layers that were whole: the next
+// pull does not fetch them again, and the next removal removes them. A connection that
+// breaks is resumed. An error is an [*Error].
 func (s *Store) Pull(ctx context.Context, ref string, o ResolveOptions) (*ImageInfo, error) {
 	r, err := newRequest(ref, o)
 	if err != nil {
@@ -42,11 +47,11 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 		return nil, err
 	}
 	r.Progress.report(Event{Status: "pulling"})
-	options := []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{r}), remote.WithUserAgent("minirun"),
-		remote.WithTransport(limitManifests{remote.DefaultTransport}),
+	transport, err := connect(ctx, r, ref.Context())
+	if err != nil {
+		return nil, s.manifestError(r, err)
 	}
-	found, err := remote.Get(ref, options...)
+	found, err := remote.Get(ref, remote.WithContext(ctx), remote.WithTransport(transport))
 	if err != nil {
 		return nil, s.manifestError(r, err)
 	}
@@ -54,7 +59,8 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, s.manifestError(r, err)
 	}
-	c, err := fromImage(image)
+	source := &blobs{repository: ref.Context(), client: http.Client{Transport: transport}, pause: s.pause}
+	c, err := fromImage(image, source.layer(image))
 	if err != nil {
 		return nil, s.pullError(r, err)
 	}
@@ -64,6 +70,29 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 		return nil, s.pullError(r, err)
 	}
 	return info, nil
+}
+
+// connect returns a transport for the requests to a repository, with the user's
+// credentials. It retries what is likely to work a little later.
+func connect(ctx context.Context, r request, repository name.Repository) (http.RoundTripper, error) {
+	auth, err := keychain{r}.Resolve(repository)
+	if err != nil {
+		return nil, err
+	}
+	base := answers.NewRetry(limitManifests{remote.DefaultTransport},
+		answers.WithRetryPredicate(isTemporary),
+		answers.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))
+	return answers.NewWithContext(ctx, repository.Registry, auth, answers.NewUserAgent(base, "minirun"),
+		[]string{repository.Scope(answers.PullScope)})
+}
+
+// isTemporary reports whether a request that failed may succeed if it is made again.
+func isTemporary(err error) bool {
+	var network interface{ Temporary() bool }
+	return errors.As(err, &network) && network.Temporary() ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
 }
 
 // remote returns the reference in the type of go-containerregistry.
@@ -192,7 +221,7 @@ func choosePlatform(entries []v1.Descriptor, want v1.Platform) (v1.Descriptor, e
 }
 
 // fromImage returns the content of an image. Layers are read only when needed.
-func fromImage(image v1.Image) (*content, error) {
+func fromImage(image v1.Image, layer func(v1.Descriptor) openFunc) (*content, error) {
 	m, err := image.Manifest()
 	if err != nil {
 		return nil, err
@@ -232,18 +261,35 @@ func fromImage(image v1.Image) (*content, error) {
 			diffID: config.RootFS.DiffIDs[i],
 			digest: d.Digest.String(),
 			size:   d.Size,
-			open:   openLayer(image, d.Digest),
+			open:   layer(d),
 		})
 	}
 	return c, nil
 }
 
-func openLayer(image v1.Image, digest v1.Hash) func(context.Context) (io.ReadCloser, error) {
-	return func(context.Context) (io.ReadCloser, error) {
-		layer, err := image.LayerByDigest(digest)
-		if err != nil {
-			return nil, err
+// openFunc opens the packed stream of a layer.
+type openFunc func(context.Context) (io.ReadCloser, error)
+
+// openLayer opens the layers of an image by the library.
+func openLayer(image v1.Image) func(v1.Descriptor) openFunc {
+	return func(d v1.Descriptor) openFunc {
+		return func(context.Context) (io.ReadCloser, error) {
+			layer, err := image.LayerByDigest(d.Digest)
+			if err != nil {
+				return nil, err
+			}
+			return layer.Compressed()
 		}
-		return layer.Compressed()
+	}
+}
+
+// layer opens the layers of an image of the repository. Those that come from elsewhere
+// or are in the manifest are left to the library.
+func (b *blobs) layer(image v1.Image) func(v1.Descriptor) openFunc {
+	return func(d v1.Descriptor) openFunc {
+		if len(d.URLs) > 0 || d.Data != nil {
+			return openLayer(image)(d)
+		}
+		return func(ctx context.Context) (io.ReadCloser, error) { return b.open(ctx, d.Digest.String(), d.Size) }
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -31,7 +32,10 @@ import (
 // A layer or an index entry is complete or does not exist, whenever a process dies:
 // both are added by rename(2). An image in use holds a shared lock on its manifest,
 // and its layers are not removed. Several processes may use a store at a time.
-type Store struct{ root string }
+type Store struct {
+	root  string
+	pause time.Duration // before a request is made again
+}
 
 // OpenStore opens the store in root, and makes it with mode 0700 if it does not exist.
 // It returns an error if others may write to root.
@@ -40,7 +44,7 @@ func OpenStore(root string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{root: abs}
+	s := &Store{root: abs, pause: retryPause}
 	if _, err := os.Stat(s.path("oci-layout")); err == nil {
 		return s, s.checkOwner()
 	}
@@ -98,6 +102,19 @@ type Event struct {
 
 // Progress is called with each step, from one goroutine at a time.
 type Progress func(Event)
+
+// serial returns a Progress that may be called by several goroutines at a time.
+func (p Progress) serial() Progress {
+	if p == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		p(e)
+	}
+}
 
 func (p Progress) report(e Event) {
 	if p != nil {

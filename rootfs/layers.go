@@ -1,0 +1,246 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// maxAtOnce is how many layers of an image are fetched and unpacked at the same time:
+// each takes some memory, and a registry is not to be flooded.
+const maxAtOnce = 4
+
+// layer is one that the store has or is going to have.
+type layer struct {
+	diffID string
+	size   int64  // bytes of the tar
+	dir    string // in the work directory; "" if the store has it already
+}
+
+// unpackLayers makes sure that all layers are in the store or in the work directory.
+func (a *addition) unpackLayers(ctx context.Context) error {
+	sources := a.content.layers
+	a.layers = make([]layer, len(sources))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxAtOnce)
+	first := map[string]int{} // by diffID
+	for i, l := range sources {
+		if l.diffID != "" {
+			if _, again := first[l.diffID]; again {
+				continue
+			}
+			first[l.diffID] = i
+		}
+		group.Go(func() error { return a.layer(ctx, i) })
+	}
+	err := group.Wait()
+	for i, l := range sources {
+		if l.diffID != "" {
+			a.layers[i] = a.layers[first[l.diffID]]
+		}
+	}
+	return err
+}
+
+// layer makes sure that layer i is in the store or in the work directory.
+func (a *addition) layer(ctx context.Context, i int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l := a.content.layers[i]
+	if l.diffID != "" && a.lockExisting(l.diffID) {
+		size, _ := a.store.layerNote(l.diffID)
+		a.layers[i] = layer{diffID: l.diffID, size: size}
+		a.progress.report(Event{Layer: l.label(i), Status: "exists", Done: l.size, Total: l.size})
+		return nil
+	}
+	dir := a.work.join(strconv.Itoa(i))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	got, err := a.unpack(ctx, i, dir)
+	if err == nil {
+		err = noteLayer(dir, got.size)
+	}
+	if err != nil {
+		return fmt.Errorf("unpack layer %s: %w", l.label(i), err)
+	}
+	a.layers[i] = layer{got.diffID, got.size, dir}
+	return nil
+}
+
+// status returns the word for what is done with a layer: those of a file are not
+// fetched.
+func (a *addition) status() string {
+	if a.content.local || a.content.stamp != "" {
+		return "unpacking"
+	}
+	return "pulling"
+}
+
+func (l *layerSource) label(i int) string {
+	switch {
+	case l.digest != "":
+		return l.digest
+	case l.diffID != "":
+		return l.diffID
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// lockExisting keeps a layer of the store from being removed until the image is
+// added. It returns false for a layer that is missing or damaged.
+func (a *addition) lockExisting(diffID string) bool {
+	f, err := lockShared(a.store.layer(diffID))
+	if err != nil {
+		return false
+	}
+	if !a.store.isIntact(diffID) {
+		_ = f.Close()
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.locks = append(a.locks, f)
+	return true
+}
+
+func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // whoever still reads the stream
+	l := a.content.layers[i]
+	stream, err := l.open(ctx)
+	if err != nil {
+		return unpacked{}, err
+	}
+	defer stream.Close()
+	reader := &progressReader{Reader: stream, progress: a.progress, event: Event{Layer: l.label(i), Status: a.status(), Total: l.size}}
+	a.progress.report(reader.event)
+	got, err := unpackLayer(ctx, reader, dir, a.space)
+	if err != nil {
+		return unpacked{}, err
+	}
+	if err := a.check(l, got); err != nil {
+		return unpacked{}, err
+	}
+	read := reader.event.Done
+	a.progress.report(Event{Layer: l.label(i), Status: "done", Done: read, Total: read})
+	return got, nil
+}
+
+func (a *addition) check(l layerSource, got unpacked) error {
+	switch {
+	case l.ended && got.noEnd:
+		return errTruncated
+	case l.digest != "" && got.digest != l.digest:
+		return fmt.Errorf("its digest is %s", got.digest)
+	case l.diffID != "" && got.diffID != l.diffID:
+		return fmt.Errorf("the configuration says %s, but the digest of the tar is %s", l.diffID, got.diffID)
+	}
+	if l.whole { // it is the only one
+		a.content.file = got.digest
+		if got.noEnd {
+			a.content.warn("%s may be truncated: it has no end-of-archive blocks", a.content.names[0])
+		}
+	}
+	return nil
+}
+
+// takeLayers moves the layers of the work directory into their places. They are on
+// the disk.
+func (a *addition) takeLayers() error {
+	for i, l := range a.layers {
+		if l.dir == "" {
+			continue
+		}
+		if err := a.takeLayer(l.diffID, l.dir); err != nil {
+			return err
+		}
+		for j := i; j < len(a.layers); j++ { // the others of the same content
+			if a.layers[j].diffID == l.diffID {
+				a.layers[j].dir = ""
+			}
+		}
+	}
+	return nil
+}
+
+// keepLayers moves those layers into their places that are whole, although the image
+// cannot be added, so that the next pull does not fetch them again. The next removal
+// removes them. On a full disk they are not kept.
+func (a *addition) keepLayers(failed error) {
+	whole := false
+	for _, l := range a.layers {
+		whole = whole || l.dir != ""
+	}
+	if !whole || isFull(failed) || syncFileSystem(a.work.path) != nil {
+		return
+	}
+	unlock, err := a.store.lock()
+	if err != nil {
+		return
+	}
+	defer unlock()
+	_ = a.takeLayers() // what is not moved is fetched again
+}
+
+// takeLayer renames an unpacked layer into its place, unless another process has
+// done so already. A damaged layer in that place is moved to the work directory and
+// removed with it; containers that run on it keep their mounts of it.
+func (a *addition) takeLayer(diffID, dir string) error {
+	target := a.store.layer(diffID)
+	if _, err := os.Stat(target); err == nil {
+		if a.store.isIntact(diffID) {
+			return nil
+		}
+		if err := os.Rename(target, dir+".damaged"); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(dir+recordSuffix, target+recordSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(dir+sizeSuffix, target+sizeSuffix); err != nil {
+		return err
+	}
+	return os.Rename(dir, target)
+}
+
+func syncFileSystem(path string) error {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return fmt.Errorf("sync the store: %w", err)
+	}
+	return nil
+}
+
+const progressStep = 512 << 10 // bytes between two events
+
+// progressReader reports how much of a layer has been read.
+type progressReader struct {
+	io.Reader
+	progress Progress
+	event    Event
+	reported int64
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.event.Done += int64(n)
+	if r.event.Done-r.reported >= progressStep {
+		r.reported = r.event.Done
+		r.progress.report(r.event)
+	}
+	return n, err
+}
