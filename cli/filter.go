@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
@@ -58,13 +59,18 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		return nil, err
 	}
 	logrus.Debugf("seccomp: %s: %d instructions, cached: %t", name, len(program.Instructions), hit)
-	if program.Listener {
-		return nil, &usageError{name + ": SCMP_ACT_NOTIFY needs a listener, which this version does not have", "use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
+	if err := policy.CheckNotify(); err != nil {
+		return nil, err
 	}
 	if err := compile.CheckLaunch(program); err != nil {
 		return nil, hint.With(fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides")
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
+	if program.Listener {
+		o.FilterFlags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
+	}
+	logrus.Debugf("seccomp: filter flags %d", o.FilterFlags)
 	if err := launcher.CheckFilters(); err != nil {
 		return nil, err
 	}

@@ -96,9 +96,13 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 		return nil, nil
 	}
 	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to}
+	const without = "leave out --explain, --explain-to and --complain, and unset MINIRUN_EXPLAIN"
+	if pos, ok := policy.Notifies(); ok {
+		return nil, &usageError{fmt.Sprintf("--explain: %s: SCMP_ACT_NOTIFY: the agent is the filter's listener, and there can be only one", pos), without}
+	}
 	observed, err := program.Observed(r.asks)
 	if err != nil {
-		return nil, hint.With(fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), "leave out --explain, --explain-to and --complain")
+		return nil, hint.With(fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), without)
 	}
 	flags, err := launcher.ObservationFlags()
 	if err != nil {

@@ -82,6 +82,12 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.Agent != nil {
+		if err := o.Agent.Connect(); err != nil {
+			return err
+		}
+		defer o.Agent.Close()
+	}
 	if err := reports.open(); err != nil {
 		return err
 	}

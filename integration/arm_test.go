@@ -33,7 +33,6 @@ type underProgram struct {
 	RunRoot string
 	Volume  string
 	Args    []string
-	Answer  bool // one notification, by answerOne
 	Kill    bool // whoever makes a call that is notified, by killCallers
 }
 
@@ -90,9 +89,6 @@ func launchChild() error {
 	o := launcher.Options{Spec: described, Filter: u.Program, FilterFlags: u.Flags, Stdout: os.Stdout, Stderr: os.Stderr}
 	if u.Kill {
 		o.Observe = killCallers()
-	}
-	if u.Answer {
-		o.Listener = answerOne
 	}
 	relay, err := launcher.NewRelay()
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 // be undone, or done twice, in the tests' own process.
 const childVariable = "MINIRUN_INTEGRATION_CHILD"
 
-var children = map[string]func() error{"confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
+var children = map[string]func() error{"agent": agentChild, "confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
 
 func child(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
@@ -149,11 +149,12 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "agent": agentCommand},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MINIRUN_ROOT", testBed.root)
 			env.Setenv("MINIRUN_RUN_ROOT", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("PROFILES", testBed.profiles)
+			forAgents(env)
 			return nil
 		},
 	})

@@ -192,9 +192,9 @@ func (m machine) actions() Check {
 }
 
 func (m machine) listener() Check {
-	c := Check{Name: "seccomp listener", Status: CheckOK, Detail: "the kernel has it, for --explain and --complain; a launch refuses SCMP_ACT_NOTIFY"}
+	c := Check{Name: "seccomp listener", Status: CheckOK, Detail: "the kernel has it, for --explain, --complain and SCMP_ACT_NOTIFY"}
 	if err := m.seccomp(probeListener); err != nil {
-		c.Status, c.Detail = CheckWarning, "the kernel has none: "+err.Error()+"; --explain and --complain need one"
+		c.Status, c.Detail = CheckWarning, "the kernel has none: "+err.Error()+"; --explain, --complain and SCMP_ACT_NOTIFY need one"
 		c.Fix = "run Linux 5.7 or later"
 	}
 	return c

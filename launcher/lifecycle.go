@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/arm"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/plan"
@@ -138,7 +139,7 @@ func (c *Container) create(l *launched) (err error) {
 	l.hooks = []hook{
 		{"set the cgroup's limits", l.limit},
 		{"attach the network", l.attach},
-		{"arm the seccomp filter", l.arm},
+		{"arm the seccomp filter", c.arm},
 		{"take over the container's streams", l.streams.started},
 	}
 	if err := l.page.WaitParked(); err != nil {
@@ -226,7 +227,8 @@ func (l *launched) attach() (err error) {
 }
 
 // arm puts a parked init under its filter.
-func (l *launched) arm() error {
+func (c *Container) arm() error {
+	l := c.launched
 	if l.o.Filter == nil {
 		return nil
 	}
@@ -240,12 +242,12 @@ func (l *launched) arm() error {
 	case l.o.Observe != nil:
 		l.observer, err = observe(listener, l.init.pid, *l.o.Observe)
 		return err
-	case l.o.Listener == nil:
-		listener.Close()
+	}
+	defer listener.Close()
+	if l.o.Agent == nil {
 		return errors.New("nobody answers the filter's notifications")
 	}
-	l.o.Listener(listener)
-	return nil
+	return c.send(listener, l.o.Agent)
 }
 
 // Start has a created container's init become its command. It returns when that is
@@ -283,7 +285,11 @@ func (l *launched) runError(err error) error {
 	}
 	switch failed.Step {
 	case arm.StepExec, arm.StepLookup:
-		return execFailed(l.o.Spec.Process, l.init.pid, failed)
+		err := execFailed(l.o.Spec.Process, l.init.pid, failed)
+		if l.o.Agent != nil && hint.Text(err) == "" {
+			return hint.With(err, "perhaps the seccomp agent at "+l.o.Agent.Path+" has answered so, or has ended")
+		}
+		return err
 	case arm.StepPlan:
 		return l.planError(failed)
 	}

@@ -26,10 +26,10 @@ type Options struct {
 
 	Filter      []unix.SockFilter // the seccomp program; nil is unconfined
 	FilterFlags uint32            // SECCOMP_FILTER_FLAG_* to install it with
-	// With SECCOMP_FILTER_FLAG_NEW_LISTENER one of the following is needed. Listener gets the
-	// filter's listener (seccomp_unotify(2)) before the command runs, and closes it.
-	Listener func(*os.File)
-	Observe  *Observation // answers what the filter notifies of, until the container ends
+	// With SECCOMP_FILTER_FLAG_NEW_LISTENER one of the following is needed, which answers
+	// what the filter notifies of (seccomp_unotify(2)).
+	Agent   *Agent       // connected; gets the listener before the command runs
+	Observe *Observation // until the container ends
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File

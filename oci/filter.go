@@ -1,10 +1,8 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -13,7 +11,6 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp"
-	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
@@ -44,21 +41,10 @@ func newFilter(list *specs.LinuxSeccomp, config string) (*filter, error) {
 		}
 		f.flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
-	if err := checkLaunch(program); err != nil {
+	if err := compile.CheckLaunch(program); err != nil {
 		return nil, fmt.Errorf("linux.seccomp: %w", err)
 	}
 	return f, launcher.CheckFilters()
-}
-
-// checkLaunch is [compile.CheckLaunch], except that the listener may be asked about the
-// command's execve: it has been handed over by then.
-func checkLaunch(program *bpf.Program) error {
-	err := compile.CheckLaunch(program)
-	var denied *compile.LaunchError
-	if errors.As(err, &denied) && denied.Verdict.Effect().Action() == unix.SECCOMP_RET_USER_NOTIF {
-		return nil
-	}
-	return err
 }
 
 // rulePositions returns where the rules of a config.json stand. It reads the file when
@@ -82,19 +68,9 @@ func sendListener(listener *os.File, list *specs.LinuxSeccomp, pid int, state *s
 	if list == nil || list.ListenerPath == "" {
 		return errors.New("nobody answers the filter's notifications")
 	}
-	data, err := json.Marshal(specs.ContainerProcessState{
-		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: list.ListenerMetadata, State: *state,
-	})
-	if err != nil {
+	agent := &launcher.Agent{Path: list.ListenerPath, Metadata: list.ListenerMetadata}
+	if err := agent.Connect(); err != nil {
 		return err
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: list.ListenerPath, Net: "unix"})
-	if err != nil {
-		return fmt.Errorf("listenerPath: %w", err)
-	}
-	defer conn.Close()
-	if _, _, err := conn.WriteMsgUnix(data, unix.UnixRights(int(listener.Fd())), nil); err != nil {
-		return fmt.Errorf("listenerPath %s: %w", list.ListenerPath, err)
-	}
-	return nil
+	return agent.Send(listener, pid, *state)
 }

@@ -150,7 +150,7 @@ type editedFilter struct {
 
 // newRule returns the rule that an edit adds, or nil when the default action suffices.
 func (p *Profile) newRule(e Edit) *editedRule {
-	open := actions.Passes(p.DefaultAction)
+	open := actions.Open(p.DefaultAction)
 	switch {
 	case e.Action == Allow && p.DefaultAction != specs.ActAllow:
 		return &editedRule{Names: e.Names, Action: specs.ActAllow}

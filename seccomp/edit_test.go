@@ -91,6 +91,10 @@ func TestEdit(t *testing.T) {
 			`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO"}]}`,
 		},
 		{
+			"deny where an agent decides", `{"defaultAction": "SCMP_ACT_NOTIFY"}`, seccomp.Deny, "mount",
+			`{"defaultAction": "SCMP_ACT_NOTIFY", "syscalls": [{"names":["mount"],"action":"SCMP_ACT_ERRNO"}]}`,
+		},
+		{
 			"deny where all is open, in lines", "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n", seccomp.Deny, "mount", `{
   "defaultAction": "SCMP_ACT_ALLOW",
   "syscalls": [

@@ -188,7 +188,7 @@ func (p *parser) readProfile(root *node) {
 				pr.Flags = p.keywords(n, "flag", filterFlags)
 			}
 		},
-		"listenerPath":     func(n *node) { pr.ListenerPath = p.text(n, "listenerPath").Value },
+		"listenerPath":     func(n *node) { pr.ListenerPath = p.text(n, "listenerPath") },
 		"listenerMetadata": func(n *node) { pr.ListenerMetadata = p.text(n, "listenerMetadata").Value },
 		"syscalls":         func(n *node) { p.list(n, "syscalls", p.readRule) },
 	}

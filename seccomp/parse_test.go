@@ -407,7 +407,7 @@ func TestParseAllFields(t *testing.T) {
 			{Name{"SCMP_ARCH_RISCV64", at(6, 20)}, []Name{}},
 		},
 		Flags:        []Name{{"SECCOMP_FILTER_FLAG_LOG", at(8, 12)}},
-		ListenerPath: "/run/l.sock", ListenerMetadata: "m",
+		ListenerPath: Name{"/run/l.sock", at(9, 18)}, ListenerMetadata: "m",
 		Rules: []Rule{{
 			Pos: at(11, 3), Names: []Name{{"socket", at(11, 14)}, {"to_come", at(11, 24)}},
 			Action: specs.ActNotify, ActionPos: at(11, 46), Comment: "c",

@@ -37,7 +37,7 @@ type Profile struct {
 	Architectures    []Name
 	ArchMap          []ArchMap
 	Flags            []Name // nil when the profile has no such field
-	ListenerPath     string
+	ListenerPath     Name   // of the socket of the agent that SCMP_ACT_NOTIFY asks, or zero
 	ListenerMetadata string
 	Rules            []Rule
 

@@ -24,6 +24,33 @@ type Policy struct {
 // RulePosition returns where the rule stands that Seccomp.Syscalls[i] comes from.
 func (p *Policy) RulePosition(i int) Position { return p.Profile.Rules[p.Origin[i]].Pos }
 
+// CheckNotify reports whether the profile says all that SCMP_ACT_NOTIFY takes, with which
+// an agent decides: listenerPath. Without that action it may not have the flag
+// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (EINVAL of seccomp(2)). The error is a [*Problem].
+func (p *Policy) CheckNotify() error {
+	const flag = specs.LinuxSeccompFlagWaitKillableRecv
+	at := slices.IndexFunc(p.Profile.Flags, func(f Name) bool { return f.Value == string(flag) })
+	pos, notifies := p.Notifies()
+	switch {
+	case notifies && p.Profile.ListenerPath.Value == "":
+		return &Problem{Pos: pos, Message: "SCMP_ACT_NOTIFY needs listenerPath, the socket of the agent that decides", Fix: "add listenerPath to the profile, or use SCMP_ACT_ERRNO or SCMP_ACT_LOG"}
+	case !notifies && at >= 0:
+		return &Problem{Pos: p.Profile.Flags[at].Pos, Message: string(flag) + " is for SCMP_ACT_NOTIFY, which no rule has: the kernel refuses it", Fix: "remove the flag"}
+	}
+	return nil
+}
+
+// Notifies returns where the policy leaves calls to an agent first: the SCMP_ACT_NOTIFY of
+// a rule that applies, or of the default action. ok is false when it leaves none.
+func (p *Policy) Notifies() (pos Position, ok bool) {
+	for i, s := range p.Seccomp.Syscalls {
+		if s.Action == specs.ActNotify {
+			return p.Profile.Rules[p.Origin[i]].ActionPos, true
+		}
+	}
+	return p.Profile.DefaultActionPos, p.Seccomp.DefaultAction == specs.ActNotify
+}
+
 // Decision says whether a rule applies to a target, and why not.
 type Decision struct {
 	Kept   bool
@@ -56,7 +83,7 @@ func (p *Profile) Resolve(t Target) (*Policy, error) {
 		DefaultAction:    p.DefaultAction,
 		DefaultErrnoRet:  p.DefaultErrnoRet,
 		Architectures:    p.architectures(t),
-		ListenerPath:     p.ListenerPath,
+		ListenerPath:     p.ListenerPath.Value,
 		ListenerMetadata: p.ListenerMetadata,
 	}
 	if p.Flags != nil {

@@ -160,10 +160,10 @@ _Noreturn void exec_under_filter(const char *path, char **argv, char **envp)
 	while (load(&page->state) != PAGE_RUN)
 		;
 	store(&page->state, PAGE_EXEC);
+	int error;
 	do
-		syscall(SYS_execve, path, argv, envp);
-	while (errno == EINTR);
-	int error = errno;
+		error = syscall(SYS_execve, path, argv, envp) < 0 ? errno : EPROTO; // an agent said that it had been done
+	while (error == EINTR);
 	for (size_t i = 0; i < sizeof page->path - 1 && path[i]; i++)
 		page->path[i] = path[i];
 	failed(STEP_EXEC, error);

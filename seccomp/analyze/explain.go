@@ -143,6 +143,9 @@ func (e *Explainer) verdict(c CallPattern) (x *Explanation, passes bool, err err
 			v := outcomes[0].Verdict
 			x.Verdict, passes = v.String(), v.Passes()
 			x.Because, x.Rule, x.Comment = e.because(c, v)
+			if v.Action() == unix.SECCOMP_RET_USER_NOTIF {
+				x.Because += "; " + e.agent()
+			}
 			return nil
 		}
 		x.Verdict, x.Because = Depends, "its arguments decide"
@@ -169,6 +172,14 @@ func (e *Explainer) because(c CallPattern, v bpf.Verdict) (why, rule, comment st
 		return "rules name it, but none of them applies" + elsewhere(p, c.Name) + ": the default action", p.Profile.DefaultActionPos.String(), ""
 	}
 	return "no rule names it: the default action", p.Profile.DefaultActionPos.String(), ""
+}
+
+// agent says who answers a call that is notified.
+func (e *Explainer) agent() string {
+	if path := e.Policy.Profile.ListenerPath.Value; path != "" {
+		return "the agent at " + path + " answers"
+	}
+	return "no listenerPath names the agent that answers, so no container starts"
 }
 
 // newerReason explains why a call gets ENOSYS.

@@ -51,14 +51,18 @@ func LintRules() []LintRule {
 		{"duplicate-name", "a rule names a call twice", "Once is enough."},
 		{"enosys-horizon", "calls newer than the profile get ENOSYS", "Programs then fall back to older calls. Name a newer call, in a rule with any action, to decide on it."},
 		{"idle-condition", "a condition, or a part of it, does nothing", "Leave it out, or compare with a value that the kernel can see in the argument."},
+		{"idle-flag", "a flag is refused without SCMP_ACT_NOTIFY", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is about calls that an agent decides: remove it."},
+		{"idle-listener", "an agent is named that is never asked", "No action is SCMP_ACT_NOTIFY: remove listenerPath."},
 		{"impossible-condition", "a condition can never be met", "The kernel reads many arguments as 32 bits: compare with a value that is possible."},
 		{"invalid", "the file is not a profile", "Nothing starts with it: fix what is reported."},
 		{"key-case", "a key is not written as the format has it", "Docker reads keys in any case, other readers of the same file do not: write it as it is documented."},
 		{"missing-sibling", "a call that does the same has another verdict", "Which of the calls a program makes depends on its C library, architecture and age: decide on all of them."},
 		{"new-call", "the installed libseccomp does not know a call; minirun does", "Docker's runtime with the same libseccomp gives it the default action."},
 		{"no-execve", "no command can be started", "The filter is installed before execve, which starts the command: allow it."},
+		{"no-listener", "SCMP_ACT_NOTIFY without listenerPath", "No container starts with it: name the socket of the agent that decides."},
 		{"open-profile", "the profile denies nothing", "Name what to deny, or run the container without a filter."},
 		{"repeated-index", "conditions on the same argument are alternatives", "Docker makes each condition of such a rule a rule of its own. For a bit of an argument use SCMP_CMP_MASKED_EQ."},
+		{"runc-notify", "runc refuses SCMP_ACT_NOTIFY there", "runc itself calls write under the filter, so it starts no container whose agent would decide on that. minirun starts it."},
 		{"unknown-call", "unknown system call", "The name is misspelt, or newer than minirun."},
 		{"unknown-key", "a key is not part of the format", "Docker ignores it, and so does minirun when it is plainly a comment."},
 	}
@@ -102,6 +106,7 @@ func Lint(file string, data []byte, t seccomp.Target) ([]Finding, error) {
 // valid adds the findings of a file that is a profile.
 func (l *linter) valid() error {
 	l.rules()
+	l.notify()
 	err := l.programs()
 	var conflict *seccomp.Problem
 	if errors.As(err, &conflict) {
@@ -192,7 +197,7 @@ func contradiction(r *seccomp.Rule) string {
 // is newer than all calls of the others on some architecture: without the rule the
 // calls below it would get ENOSYS.
 func (l *linter) raisesHorizon(r *seccomp.Rule) bool {
-	if actions.Passes(l.profile.DefaultAction) {
+	if actions.Open(l.profile.DefaultAction) {
 		return false
 	}
 	var others []string

@@ -80,7 +80,7 @@ func (l *linter) launchPos(e *Explainer, err *compile.LaunchError) seccomp.Posit
 
 // reportHorizon reports the largest number that the profile names.
 func (l *linter) reportHorizon(p *seccomp.Policy) {
-	if actions.Passes(p.Seccomp.DefaultAction) {
+	if actions.Open(p.Seccomp.DefaultAction) {
 		return
 	}
 	var names []string

@@ -105,6 +105,16 @@ func lintCases() []lintCase {
 		{"what is in one call for 32-bit programs", `{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
 {"names": ["bind"], "action": "SCMP_ACT_TRAP", "includes": {"caps": ["CAP_CHOWN"]}},
 {"names": ["getpid", "bind"], "action": "SCMP_ACT_ERRNO"}]}`, []string{"3:1 error conflict"}},
+		{"an agent", `{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/a", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], "syscalls": [
+{"names": ["bpf"], "action": "SCMP_ACT_NOTIFY"}]}`, nil},
+		{"no agent", `{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "", "syscalls": [
+{"names": ["acct"], "action": "SCMP_ACT_ERRNO"},
+{"names": ["bpf"], "action": "SCMP_ACT_NOTIFY"}]}`, []string{"3:30 error no-listener"}},
+		{"an agent for nothing", `{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/a", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], "syscalls": [
+{"names": ["bpf"], "action": "SCMP_ACT_ERRNO"}]}`, []string{"1:53 warning idle-listener", "1:73 error idle-flag"}},
+		{"an agent for all calls", `{"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/run/a"}`, []string{"1:19 info runc-notify"}},
+		{"an agent for write", `{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/a", "syscalls": [
+{"names": ["write", "writev", "pwritev", "pwritev2"], "action": "SCMP_ACT_NOTIFY"}]}`, []string{"2:12 info runc-notify"}},
 		{"start denied", `{"defaultAction": "SCMP_ACT_KILL"}`, []string{"1:19 error no-execve"}},
 	}
 }

@@ -120,7 +120,7 @@ func TestProgram(t *testing.T) {
 		if _, err := program.Emulator(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		notify := slices.ContainsFunc(policy.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool { return s.Action == specs.ActNotify })
+		_, notify := policy.Notifies()
 		if program.Listener != notify {
 			t.Errorf("%s: listener %v", name, program.Listener)
 		}

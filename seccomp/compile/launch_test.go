@@ -19,11 +19,12 @@ func TestCheckLaunch(t *testing.T) {
 	for source, verdict := range map[string]string{
 		`{"defaultAction": "SCMP_ACT_ALLOW"}`:                          "",
 		`{"defaultAction": "SCMP_ACT_LOG"}`:                            "",
+		`{"defaultAction": "SCMP_ACT_NOTIFY"}`:                         "",
 		`{"defaultAction": "SCMP_ACT_ERRNO"}`:                          "ERRNO(EPERM)",
 		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_ERRNO"):          "ERRNO(EPERM)",
 		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_KILL_PROCESS"):   "KILL_PROCESS",
 		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_TRAP"):           "TRAP",
-		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_NOTIFY"):         "NOTIFY",
+		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_NOTIFY"):         "",
 		profile("SCMP_ACT_ALLOW", "execve", "SCMP_ACT_LOG"):            "",
 		profile("SCMP_ACT_ALLOW", "write", "SCMP_ACT_KILL_PROCESS"):    "",
 		profile("SCMP_ACT_KILL_PROCESS", "execve", "SCMP_ACT_ALLOW"):   "", // it dies at its first call, as it should

@@ -18,7 +18,7 @@ import (
 //
 //   - a call above the largest one that the list names gets ENOSYS, as from
 //     Docker's runtime, so that programs fall back from calls that are newer than
-//     the profile. Not when the default action lets calls through;
+//     the profile. Not when the default action lets calls through, or asks an agent;
 //   - a call of c.arch which the list names and libseccomp is too old to know gets
 //     the action of its rule;
 //   - a call with an argument that the kernel reads as a 32-bit int and a rule
@@ -55,7 +55,7 @@ func (c *compiler) stub() ([]unix.SockFilter, error) {
 				return nil, err
 			}
 		}
-		if !actions.Passes(c.list.DefaultAction) {
+		if !actions.Open(c.list.DefaultAction) {
 			g.assemble(a, filter)
 		} else {
 			a.goTo(filter)

@@ -18,6 +18,12 @@ func Passes(action specs.LinuxSeccompAction) bool {
 	return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
 }
 
+// Open reports whether an action itself denies no call: it lets calls through, or leaves
+// them to an agent. As a default it is also for calls that are newer than the profile.
+func Open(action specs.LinuxSeccompAction) bool {
+	return Passes(action) || action == specs.ActNotify
+}
+
 // ReturnValue returns an action as a filter returns it (seccomp(2)). Without an
 // errno ERRNO and TRACE have EPERM, as in Docker's runtime.
 func ReturnValue(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error) {

@@ -134,7 +134,7 @@ func (j *Judge) Verdict(t *testing.T, c bpf.Call) bpf.Verdict {
 func (j *Judge) beyond(arch syscalls.Arch, nr uint32) bool {
 	largest, ok := j.Largest[arch]
 	s390 := arch == syscalls.S390 || arch == syscalls.S390X
-	return ok && !permissive(j.list.DefaultAction) && (nr > largest || s390 && nr == 0)
+	return ok && !permissive(j.list.DefaultAction) && j.list.DefaultAction != specs.ActNotify && (nr > largest || s390 && nr == 0)
 }
 
 func permissive(a specs.LinuxSeccompAction) bool {
