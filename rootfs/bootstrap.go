@@ -103,15 +103,7 @@ func debianNames(suite string) []string {
 	return []string{repository + suite}
 }
 
-// mmdebstrap is a running mmdebstrap, and the tar that it writes.
-type mmdebstrap struct {
-	io.Reader
-	command *exec.Cmd
-	cancel  context.CancelFunc
-	said    *lastLines
-	end     error // what Read returns once mmdebstrap has ended
-}
-
+// startMmdebstrap starts mmdebstrap, and returns the tar that it writes.
 func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, work *workDir) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	packages := append(slices.Clone(basePackages[:]), o.Packages...)
@@ -136,44 +128,9 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	command.WaitDelay = 10 * time.Second
 	// If this process dies, the directory stays locked until mmdebstrap has ended too.
 	command.ExtraFiles = []*os.File{work.lock}
-	m := &mmdebstrap{command: command, cancel: cancel, said: &lastLines{log: o.Log}}
-	command.Stderr = m.said
-	out, err := command.StdoutPipe()
-	if err == nil {
-		err = command.Start()
-	}
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	m.Reader = out
-	return m, nil
-}
-
-// Read reads the tar. Its end is an error if mmdebstrap failed, so that a partial
-// system never becomes an image.
-func (m *mmdebstrap) Read(p []byte) (int, error) {
-	if m.end != nil {
-		return 0, m.end
-	}
-	n, err := m.Reader.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	m.end = err
-	if failed := m.command.Wait(); failed != nil {
-		m.end = fmt.Errorf("mmdebstrap: %w: %s", failed, m.said)
-	}
-	return n, m.end
-}
-
-func (m *mmdebstrap) Close() error {
-	m.cancel()
-	if m.end == nil {
-		m.end = os.ErrClosed
-		_ = m.command.Wait()
-	}
-	return nil
+	said := &lastLines{log: o.Log}
+	command.Stderr = said
+	return startProgram(command, cancel, func(failed error) error { return fmt.Errorf("mmdebstrap: %w: %s", failed, said) })
 }
 
 // lastLines passes on what is written and keeps the last lines except those with

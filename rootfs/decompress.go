@@ -98,62 +98,24 @@ func (r zstdReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// xzReader reads from a running xz(1), whose memory is limited: the stream would decide,
-// up to 4 GiB.
-type xzReader struct {
-	io.Reader
-	command *exec.Cmd
-	stop    context.CancelFunc
-	stderr  bytes.Buffer
-	err     error // what Read returns once xz has ended
-}
-
+// startXz decompresses by xz(1), whose memory is limited: the stream would decide how
+// much it takes, up to 4 GiB.
 func startXz(stream io.Reader) (io.ReadCloser, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	x := &xzReader{stop: stop}
-	x.command = exec.CommandContext(ctx, "xz", "--decompress", "--stdout", "--quiet",
+	command := exec.CommandContext(ctx, "xz", "--decompress", "--stdout", "--quiet",
 		"--threads=1", "--memlimit-decompress="+strconv.Itoa(maxXz))
-	x.command.Env = append(os.Environ(), "LC_ALL=C")
-	x.command.Stdin, x.command.Stderr = stream, &x.stderr
-	out, err := x.command.StdoutPipe()
-	if err == nil {
-		err = x.command.Start()
-	}
-	if err != nil {
-		stop()
-		if errors.Is(err, exec.ErrNotFound) {
-			err = hint.New("xz is not installed", "apt-get install xz-utils")
+	command.Env = append(os.Environ(), "LC_ALL=C")
+	var stderr bytes.Buffer
+	command.Stdin, command.Stderr = stream, &stderr
+	xz, err := startProgram(command, stop, func(failed error) error {
+		text := strings.TrimSpace(stderr.String())
+		if strings.Contains(text, "Memory usage limit reached") {
+			return &limitError{"dictionary of the xz stream", maxXz}
 		}
-		return nil, err
+		return fmt.Errorf("%w: %s", failed, text)
+	})
+	if errors.Is(err, exec.ErrNotFound) {
+		err = hint.New("xz is not installed", "apt-get install xz-utils")
 	}
-	x.Reader = out
-	return x, nil
-}
-
-func (x *xzReader) Read(p []byte) (int, error) {
-	if x.err != nil {
-		return 0, x.err
-	}
-	n, err := x.Reader.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	x.err = err
-	if failed := x.command.Wait(); failed != nil {
-		said := strings.TrimSpace(x.stderr.String())
-		if x.err = fmt.Errorf("%w: %s", failed, said); strings.Contains(said, "Memory usage limit reached") {
-			x.err = &limitError{"dictionary of the xz stream", maxXz}
-		}
-	}
-	return n, x.err
-}
-
-// Close ends xz and waits for it.
-func (x *xzReader) Close() error {
-	x.stop()
-	if x.err == nil {
-		x.err = os.ErrClosed
-		_ = x.command.Wait()
-	}
-	return nil
+	return xz, err
 }

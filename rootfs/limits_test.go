@@ -140,7 +140,7 @@ func TestXzCloses(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if state := r.(*xzReader).command.ProcessState; state == nil {
+	if state := r.(*program).command.ProcessState; state == nil {
 		t.Error("xz runs on")
 	}
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) && !errors.Is(err, io.EOF) {

@@ -1,0 +1,58 @@
+package rootfs
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+)
+
+// program is a running program. Reading it reads what it writes to standard output.
+type program struct {
+	io.Reader
+	command *exec.Cmd
+	stop    context.CancelFunc
+	explain func(error) error
+	end     error // what Read returns once the program has ended
+}
+
+// startProgram starts a command, which stop ends. explain returns the error for a program
+// that failed, from the error of [exec.Cmd.Wait].
+func startProgram(command *exec.Cmd, stop context.CancelFunc, explain func(error) error) (io.ReadCloser, error) {
+	out, err := command.StdoutPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &program{Reader: out, command: command, stop: stop, explain: explain}, nil
+}
+
+// Read returns an error in place of io.EOF if the program failed, so that partial output
+// is never taken for the whole.
+func (p *program) Read(b []byte) (int, error) {
+	if p.end != nil {
+		return 0, p.end
+	}
+	n, err := p.Reader.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	p.end = err
+	if failed := p.command.Wait(); failed != nil {
+		p.end = p.explain(failed)
+	}
+	return n, p.end
+}
+
+// Close ends the program and waits for it.
+func (p *program) Close() error {
+	p.stop()
+	if p.end == nil {
+		p.end = os.ErrClosed
+		_ = p.command.Wait()
+	}
+	return nil
+}
