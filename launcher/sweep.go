@@ -102,7 +102,8 @@ func (c *Container) renameAway() error {
 	return nil
 }
 
-// killAll kills what is in a cgroup until nothing is.
+// killAll kills the processes in a cgroup until none is left. A pidfd says when one has
+// ended, in either version of cgroups: only v2 has cgroup.events.
 func killAll(cm cgroups.Manager) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -118,9 +119,17 @@ func killAll(cm cgroups.Manager) error {
 				return fmt.Errorf("kill %d: %w", pid, err)
 			}
 		}
-		if time.Now().After(deadline) {
+		first, err := openPID(pids[0])
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		ended := first.endsWithin(time.Until(deadline))
+		first.pidfd.Close()
+		if !ended {
 			return fmt.Errorf("processes %v do not die", pids)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
