@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/internal/flock"
-	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/arm"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/plan"
@@ -277,41 +274,6 @@ func (c *Container) Start() error {
 	return nil
 }
 
-// runError is why an init did not get ready, or did not become the command.
-func (l *launched) runError(err error) error {
-	var failed *arm.Error
-	if !errors.As(err, &failed) {
-		return initError("start container", err)
-	}
-	switch failed.Step {
-	case arm.StepExec, arm.StepLookup:
-		err := execFailed(l.o.Spec.Process, l.init.pid, failed)
-		if l.o.Agent != nil && hint.Text(err) == "" {
-			return hint.With(err, "perhaps the seccomp agent at "+l.o.Agent.Path+" has answered so, or has ended")
-		}
-		return err
-	case arm.StepPlan:
-		return l.planError(failed)
-	}
-	return initError("start container", err)
-}
-
-// initError returns the error for a failure that init reports. For any other failure op
-// is what was to be done.
-func initError(op string, err error) error {
-	var failed *arm.Error
-	if !errors.As(err, &failed) {
-		return asError(op, err)
-	}
-	switch failed.Step {
-	case arm.StepJoin:
-		return &Error{Op: "join the cgroup " + failed.Path, Err: failed.Errno, Cause: CauseJoinCgroup}
-	case arm.StepFilter:
-		return &Error{Op: "arm the seccomp filter", Err: failed.Errno}
-	}
-	return &Error{Op: "start container", Err: failed}
-}
-
 // Wait waits for the end of the container's PID 1, and until all its output has been
 // passed on. The status is the command's own, or 128+n when signal n ended it. Only
 // the process that created the container can wait for it.
@@ -369,66 +331,6 @@ func (c *Container) Kill(sig unix.Signal) error {
 	return nil
 }
 
-// Delete removes a container that does not run: what processes are left, the cgroup,
-// libcontainer's state and the directory. The caller has unmounted what it mounted
-// there. To delete what has been deleted already is no error. A container whose launcher is alive is deleted by that alone: [ErrOwned].
-func (c *Container) Delete() error {
-	if c.lock == nil {
-		found, err := c.relock()
-		if err != nil || !found {
-			return err
-		}
-	}
-	if c.launched != nil {
-		if c.status() == StatusRunning {
-			return c.refuse("delete")
-		}
-		c.discard()
-	}
-	return c.removeDir()
-}
-
-// relock takes the lock of a container that is not this process's, and ends what is
-// left of it. It reports false when the container does not exist any more.
-func (c *Container) relock() (found bool, err error) {
-	parent, err := flock.Open(filepath.Dir(c.dir), unix.LOCK_EX) // see New
-	if err != nil {
-		return false, err
-	}
-	defer parent.Close()
-	lock, err := flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return false, nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return false, fmt.Errorf("delete container %s: %w", c.state.Name, ErrOwned)
-	case err != nil:
-		return false, err
-	}
-	c.lock = lock
-	now, err := readState(c.dir)
-	switch {
-	case err != nil:
-	case now.ID != c.state.ID: // another container has got the name
-		c.unlock()
-		return false, nil
-	case c.launched != nil:
-	case now.Status == StatusRunning:
-		err = c.refuse("delete")
-	default:
-		err = c.end()
-	}
-	if err != nil {
-		c.unlock()
-	}
-	return true, err
-}
-
-func (c *Container) unlock() {
-	c.lock.Close()
-	c.lock = nil
-}
-
 // status is the container's, for the process that created it.
 func (c *Container) status() Status {
 	if c.state.PID != 0 && !c.state.alive() {
@@ -443,62 +345,4 @@ func (c *Container) refuse(op string) error {
 		status = s.Status
 	}
 	return &StateError{op, c.state.Name, status}
-}
-
-// stop ends an init that is not to go on.
-func (c *Container) stop() error {
-	l := c.launched
-	if l.process == nil || l.ended != nil {
-		return nil
-	}
-	if err := l.process.Signal(unix.SIGKILL); err != nil {
-		return err
-	}
-	state, err := l.process.Wait()
-	if state != nil {
-		l.ended, c.state.Status = state, StatusStopped
-		return nil
-	}
-	return err
-}
-
-// discard gives up all that this process holds of a container and removes what it has
-// made, except for the directory. What cannot be removed is a warning.
-func (c *Container) discard() {
-	l := c.launched
-	if l.discarded {
-		return
-	}
-	l.discarded = true
-	err := errors.Join(c.stop(), l.observer.stop())
-	if l.guard != nil {
-		l.guard.stop()
-	}
-	if l.init != nil {
-		l.init.pidfd.Close()
-	}
-	if l.streams != nil {
-		l.streams.close()
-	}
-	if l.page != nil {
-		l.page.Close()
-	}
-	if l.reaper != nil {
-		l.reaper.Close()
-	}
-	if l.network != nil {
-		err = errors.Join(err, l.network.Close())
-	}
-	if l.made {
-		err = errors.Join(err, l.cgroup.kill(l.o.Spec))
-	}
-	if l.container != nil {
-		err = errors.Join(err, l.container.Destroy())
-	}
-	if l.made {
-		err = errors.Join(err, l.cgroup.remove())
-	}
-	if err != nil {
-		c.warn(fmt.Errorf("remove container %s: %w", c.state.Name, err))
-	}
 }

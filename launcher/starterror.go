@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/arm"
 )
 
 // step is a step of libcontainer's before it looks the command up. Its errors are known
@@ -85,4 +86,39 @@ func rlimitName(number string) string {
 		}
 	}
 	return number
+}
+
+// runError is why an init did not get ready, or did not become the command.
+func (l *launched) runError(err error) error {
+	var failed *arm.Error
+	if !errors.As(err, &failed) {
+		return initError("start container", err)
+	}
+	switch failed.Step {
+	case arm.StepExec, arm.StepLookup:
+		err := execFailed(l.o.Spec.Process, l.init.pid, failed)
+		if l.o.Agent != nil && hint.Text(err) == "" {
+			return hint.With(err, "perhaps the seccomp agent at "+l.o.Agent.Path+" has answered so, or has ended")
+		}
+		return err
+	case arm.StepPlan:
+		return l.planError(failed)
+	}
+	return initError("start container", err)
+}
+
+// initError returns the error for a failure that init reports. For any other failure op
+// is what was to be done.
+func initError(op string, err error) error {
+	var failed *arm.Error
+	if !errors.As(err, &failed) {
+		return asError(op, err)
+	}
+	switch failed.Step {
+	case arm.StepJoin:
+		return &Error{Op: "join the cgroup " + failed.Path, Err: failed.Errno, Cause: CauseJoinCgroup}
+	case arm.StepFilter:
+		return &Error{Op: "arm the seccomp filter", Err: failed.Errno}
+	}
+	return &Error{Op: "start container", Err: failed}
 }

@@ -1,0 +1,131 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/flock"
+)
+
+// Delete removes a container that does not run: the processes that are left, the cgroup,
+// libcontainer's state and the directory, in which the caller has nothing mounted any
+// more. It is no error if the container has been deleted already. The error is [ErrOwned]
+// for a container whose launcher is alive: only the launcher deletes it.
+func (c *Container) Delete() error {
+	if c.lock == nil {
+		found, err := c.relock()
+		if err != nil || !found {
+			return err
+		}
+	}
+	if c.launched != nil {
+		if c.status() == StatusRunning {
+			return c.refuse("delete")
+		}
+		c.discard()
+	}
+	return c.removeDir()
+}
+
+// relock takes the lock of a container that is not this process's, and ends what is
+// left of it. It reports false when the container does not exist any more.
+func (c *Container) relock() (found bool, err error) {
+	parent, err := flock.Open(filepath.Dir(c.dir), unix.LOCK_EX) // see New
+	if err != nil {
+		return false, err
+	}
+	defer parent.Close()
+	lock, err := flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return false, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, fmt.Errorf("delete container %s: %w", c.state.Name, ErrOwned)
+	case err != nil:
+		return false, err
+	}
+	c.lock = lock
+	now, err := readState(c.dir)
+	switch {
+	case err != nil:
+	case now.ID != c.state.ID: // another container has got the name
+		c.unlock()
+		return false, nil
+	case c.launched != nil:
+	case now.Status == StatusRunning:
+		err = c.refuse("delete")
+	default:
+		err = c.end()
+	}
+	if err != nil {
+		c.unlock()
+	}
+	return true, err
+}
+
+func (c *Container) unlock() {
+	c.lock.Close()
+	c.lock = nil
+}
+
+// stop ends an init that is not to go on.
+func (c *Container) stop() error {
+	l := c.launched
+	if l.process == nil || l.ended != nil {
+		return nil
+	}
+	if err := l.process.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	state, err := l.process.Wait()
+	if state != nil {
+		l.ended, c.state.Status = state, StatusStopped
+		return nil
+	}
+	return err
+}
+
+// discard gives up all that this process holds of a container and removes what it has
+// made, except for the directory. What cannot be removed is a warning.
+func (c *Container) discard() {
+	l := c.launched
+	if l.discarded {
+		return
+	}
+	l.discarded = true
+	err := errors.Join(c.stop(), l.observer.stop())
+	if l.guard != nil {
+		l.guard.stop()
+	}
+	if l.init != nil {
+		l.init.pidfd.Close()
+	}
+	if l.streams != nil {
+		l.streams.close()
+	}
+	if l.page != nil {
+		l.page.Close()
+	}
+	if l.reaper != nil {
+		l.reaper.Close()
+	}
+	if l.network != nil {
+		err = errors.Join(err, l.network.Close())
+	}
+	if l.made {
+		err = errors.Join(err, l.cgroup.kill(l.o.Spec))
+	}
+	if l.container != nil {
+		err = errors.Join(err, l.container.Destroy())
+	}
+	if l.made {
+		err = errors.Join(err, l.cgroup.remove())
+	}
+	if err != nil {
+		c.warn(fmt.Errorf("remove container %s: %w", c.state.Name, err))
+	}
+}
