@@ -48,6 +48,10 @@ func newTerminal(t *testing.T, args ...string) *terminal {
 		t.Fatal(err)
 	}
 	term.before = term.mode()
+	term.before.Lflag |= unix.NOFLSH // a ^C does not discard what is not read yet
+	if err := unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, &term.before); err != nil {
+		t.Fatal(err)
+	}
 	term.Stdin, term.Stdout, term.Stderr = slave, slave, slave
 	term.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := term.Start(); err != nil {
