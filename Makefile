@@ -52,8 +52,8 @@ build: ## build ./minirun
 deps: ## install what building, testing and linting need (apt)
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
 
-docker-deps: ## install a dockerd to compare with (apt); where systemd runs, it starts
-	$(call apt,docker.io)
+docker-deps: ## install a dockerd, a registry and skopeo to compare with (apt); where systemd runs, the first two start
+	$(call apt,docker.io docker-registry skopeo)
 
 build-deps:
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))

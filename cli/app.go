@@ -86,6 +86,7 @@ func (a *app) newApp() *ucli.App {
 			a.saveCommand(),
 			a.loadCommand(),
 			a.importCommand(),
+			a.pushCommand(),
 			a.verifyCommand(),
 			a.bootstrapCommand(),
 			a.seccompCommand(),

@@ -16,7 +16,7 @@ import (
 var completions embed.FS
 
 // ofImages are the verbs whose arguments are images of the store.
-var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save"}
+var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save", "push"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 

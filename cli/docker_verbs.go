@@ -56,8 +56,6 @@ func dockerVerb(word string) string {
 		return "a container has no network of its own: --network none or host"
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
-	case "push":
-		return "'minirun save' writes an image for skopeo, which copies it to a registry"
 	case "image":
 		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
 	case "manifest", "trust":

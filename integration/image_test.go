@@ -1,13 +1,18 @@
 package integration
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -122,7 +127,7 @@ func TestImagesAsDocker(t *testing.T) {
 // TestSaveForSkopeo copies what minirun saved with skopeo, in both of its forms.
 func TestSaveForSkopeo(t *testing.T) {
 	_, err := exec.LookPath("skopeo")
-	testenv.Need(t, "skopeo", err == nil)
+	testenv.Need(t, "skopeo ('make docker-deps' installs it)", err == nil)
 	store, dir := t.TempDir(), t.TempDir()
 	id := strings.TrimSpace(outputOf(t, exec.Command(testBed.minirun, "--root", store, "import", "-q", smallRoot(t), "app:1")))
 	archive := filepath.Join(dir, "x.tar")
@@ -134,5 +139,84 @@ func TestSaveForSkopeo(t *testing.T) {
 		if err != nil || !strings.Contains(string(data), id) {
 			t.Errorf("%s: %v: %s has no configuration %s", source, err, data, id)
 		}
+	}
+}
+
+// TestPushToRegistry pushes to Debian's docker-registry, with the credentials that
+// Docker's client would have stored, and pulls with skopeo.
+func TestPushToRegistry(t *testing.T) {
+	for _, tool := range []string{"skopeo", "docker-registry"} {
+		_, err := exec.LookPath(tool)
+		testenv.Need(t, tool+" ('make docker-deps' installs it)", err == nil)
+	}
+	host, config := startRegistry(t)
+	store, archive := t.TempDir(), smallRoot(t)
+	minirun := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(testBed.minirun, append([]string{"--root", store}, args...)...)
+		cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+config)
+		return cmd
+	}
+	id := strings.TrimSpace(outputOf(t, minirun("import", "-q", archive, host+"/app:1")))
+	pushed := outputOf(t, minirun("push", host+"/app:1"))
+	got := outputOf(t, exec.Command("skopeo", "inspect", "--raw", "--tls-verify=false", "--creds", "me:secret", "docker://"+host+"/app:1"))
+	if digest := fmt.Sprintf("%x", sha256.Sum256([]byte(got))); !strings.Contains(pushed, "1: digest: sha256:"+digest+" size: ") || !strings.Contains(got, id) {
+		t.Errorf("%q, and the registry has %s, %s", pushed, digest, got)
+	}
+	outputOf(t, exec.Command("skopeo", "copy", "--insecure-policy", "--src-tls-verify=false", "--src-creds", "me:secret", "docker://"+host+"/app:1", "dir:"+t.TempDir()))
+
+	// What was pulled is pushed with the same digest, in the same registry.
+	outputOf(t, minirun("rmi", host+"/app:1"))
+	outputOf(t, minirun("pull", "-q", host+"/app:1"))
+	outputOf(t, minirun("tag", host+"/app:1", host+"/other/copy:2"))
+	again := outputOf(t, minirun("push", host+"/other/copy:2"))
+	if strings.TrimPrefix(again, "2") != strings.TrimPrefix(pushed, "1") {
+		t.Errorf("%q became %q", pushed, again)
+	}
+
+	// Without credentials.
+	denied := minirun("push", host+"/app:1")
+	denied.Env = append(os.Environ(), "DOCKER_CONFIG="+t.TempDir())
+	if out, err := denied.CombinedOutput(); err == nil || !strings.Contains(string(out), "denies access") || !strings.Contains(string(out), "hint: run 'docker login "+host+"' first") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// startRegistry starts a docker-registry with a user, and returns its address and the
+// directory of a config.json with the user's password.
+func startRegistry(t *testing.T) (host, config string) {
+	t.Helper()
+	dir := t.TempDir()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host = listener.Addr().String()
+	_ = listener.Close()
+	settings := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: %q}\nauth: {htpasswd: {realm: test, path: %s/users}}\n", dir, host, dir)
+	auth := base64.StdEncoding.EncodeToString([]byte("me:secret"))
+	const user = "me:$2a$04$hfrXS7oTfIQ/ggcrfL/I/e4WpJIOaTlqpjDpJNKDiVq.vwU.cxRXG\n" // bcrypt of "secret"
+	for file, text := range map[string]string{"users": user, "config.yml": settings, "config.json": `{"auths":{"` + host + `":{"auth":"` + auth + `"}}}`} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("docker-registry", "serve", dir+"/config.yml")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		conn, err := net.Dial("tcp", host)
+		if err == nil {
+			_ = conn.Close()
+			return host, dir
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("docker-registry does not listen")
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }

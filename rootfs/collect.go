@@ -48,6 +48,9 @@ func (c *collector) need(manifest string) error {
 	for _, diffID := range config.RootFS.DiffIDs {
 		c.needed[diffID] = true
 	}
+	for _, packed := range m.Layers { // if they are kept
+		c.needed[packed.Digest.String()] = true
+	}
 	return nil
 }
 
@@ -105,6 +108,10 @@ func (c *collector) removeBlob(digest string) error {
 // isManifest reports whether a blob is a manifest. A configuration has no
 // field config with a digest.
 func (s *Store) isManifest(digest string) (bool, error) {
+	info, err := os.Stat(s.blob(digest))
+	if err != nil || info.Size() > maxManifest { // a packed layer
+		return false, err
+	}
 	data, err := os.ReadFile(s.blob(digest))
 	if err != nil {
 		return false, err
