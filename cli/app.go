@@ -88,6 +88,8 @@ func (a *app) newApp() *ucli.App {
 			a.importCommand(),
 			a.pushCommand(),
 			a.verifyCommand(),
+			a.duCommand(),
+			a.pruneCommand(),
 			a.bootstrapCommand(),
 			a.seccompCommand(),
 			a.doctorCommand(),

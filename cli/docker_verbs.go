@@ -57,13 +57,13 @@ func dockerVerb(word string) string {
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "image":
-		return "'minirun images', 'minirun pull' and 'minirun rmi' are for images"
+		return "leave the word out: 'minirun images', 'minirun rmi', 'minirun inspect', 'minirun prune'"
 	case "manifest", "trust":
 		return "'minirun inspect' describes an image of the store"
 	case "search", "login", "logout":
 		return "minirun reads the credentials that 'docker login' or 'skopeo login' has stored"
 	case "info", "system", "events":
-		return "there is no daemon; 'minirun doctor' checks this machine"
+		return "there is no daemon; 'minirun doctor' checks this machine, 'minirun du' and 'minirun prune' are for the store"
 	case "context", "plugin", "checkpoint", "swarm", "service", "stack", "secret", "config":
 		return "there is no daemon, so there are none of these"
 	}

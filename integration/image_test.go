@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -12,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -201,22 +202,24 @@ func startRegistry(t *testing.T) (host, config string) {
 		}
 	}
 	cmd := exec.Command("docker-registry", "serve", dir+"/config.yml")
-	if err := cmd.Start(); err != nil {
+	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", host)
-		if err == nil {
-			_ = conn.Close()
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "listening on "+host) {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
 			return host, dir
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("docker-registry does not listen")
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	t.Fatal("docker-registry does not listen")
+	return "", ""
 }

@@ -23,6 +23,10 @@ type ImportOptions struct {
 // A tarball without its end-of-archive blocks is an error, since nothing else would show
 // that it is truncated.
 func (s *Store) Import(ctx context.Context, stream io.Reader, o ImportOptions) (*ImageInfo, error) {
+	return s.importAt(ctx, stream, o, time.Now().UTC())
+}
+
+func (s *Store) importAt(ctx context.Context, stream io.Reader, o ImportOptions, now time.Time) (*ImageInfo, error) {
 	fail := func(err error) (*ImageInfo, error) { return nil, &Error{Op: "import", Err: err} }
 	want, err := parsePlatform(o.Platform)
 	if err != nil {
@@ -36,7 +40,6 @@ func (s *Store) Import(ctx context.Context, stream io.Reader, o ImportOptions) (
 		}
 		names = []string{r.String()}
 	}
-	now := time.Now().UTC()
 	made := &describedFile{
 		Created: now.Format(time.RFC3339Nano), Architecture: want.Architecture, Variant: want.Variant, OS: want.OS,
 		Comment: o.Message, History: []historyEntry{{Created: &now, Comment: o.Message}},
