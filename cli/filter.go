@@ -31,7 +31,10 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		if len(changes) > 0 {
 			return nil, &usageError{"--seccomp unconfined: there is no profile to edit", "leave out --seccomp-allow, --seccomp-deny and --seccomp-gate, or name a profile"}
 		}
-		return nil, a.unobservable(c)
+		if c.Bool("complain") {
+			return nil, &usageError{"--complain: the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --complain"}
+		}
+		return a.observed(c, o, nil, nil, flags.Terminal, capabilities)
 	}
 	profile, err := a.loadProfile(name)
 	if err != nil {
@@ -74,19 +77,5 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err := launcher.CheckFilters(); err != nil {
 		return nil, err
 	}
-	return a.observed(c, o, policy, program, flags.Terminal)
-}
-
-// unobservable is for a container without a filter.
-func (a *app) unobservable(c *ucli.Context) error {
-	const why = ": the container has no filter, so nothing is denied by one"
-	switch {
-	case c.Bool("complain"):
-		return &usageError{"--complain" + why, "name a profile with --seccomp, or leave out --complain"}
-	case c.String("explain-to") != "":
-		return &usageError{"--explain-to" + why, "name a profile with --seccomp, or leave out --explain-to"}
-	case c.Bool("explain"):
-		a.ui.warn("--explain" + why)
-	}
-	return nil
+	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
 }

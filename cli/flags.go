@@ -50,7 +50,7 @@ func runFlags() []ucli.Flag {
 		list(topicSecurity, "seccomp-allow", "", "change the profile to allow `NAMES`: system calls and @groups, separated by commas").with(callNames),
 		list(topicSecurity, "seccomp-deny", "", "change the profile to deny `NAMES`").with(callNames),
 		list(topicSecurity, "seccomp-gate", "", "change the profile to allow names only with a capability, `CAP=NAMES`").with(gates),
-		orFromEnv(toggle(topicSecurity, "explain", "", "report each call that the filter denies: who made it, which rule denied it, what would allow it"), "MINIRUN_EXPLAIN"),
+		orFromEnv(toggle(topicSecurity, "explain", "", "report each refused call: who made it, which rule or capability is why, what would allow it"), "MINIRUN_EXPLAIN"),
 		text(topicSecurity, "explain-to", "", "append these reports to `FILE` at once, one JSON object a line").with(files()),
 		toggle(topicSecurity, "complain", "", "let calls through that the filter denies, and report them"),
 		list(topicSecurity, "cap-add", "", "add capability `CAP`, or ALL").with(capabilities),

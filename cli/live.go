@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
@@ -38,12 +39,17 @@ type liveReports struct {
 	path     string   // of --explain-to, or ""
 	file     *os.File // nil without a path
 
+	capabilities []string // the container's
+
+	mu       sync.Mutex // of all below: launcher calls from two goroutines
 	emulator *bpf.Emulator
 	places   map[place]*sightings
 	reports  map[string]*liveReport
 	order    []*liveReport
+	refusals map[launcher.Sighting]*liveReport
 	detours  map[string]int // calls that got ENOSYS
 	more     int            // calls without a report
+	lost     uint64         // refusals of which nothing is known
 
 	queue   chan *liveReport
 	done    chan struct{}
@@ -74,28 +80,35 @@ type liveReport struct {
 	HostPID int       `json:"hostPid,omitempty"` // as the host does
 	Comm    string    `json:"comm,omitempty"`
 	Exe     string    `json:"exe,omitempty"`
-	By      string    `json:"by"` // filter
-	Verdict string    `json:"verdict"`
+	By      string    `json:"by"`                // what refused it: filter or kernel
+	Verdict string    `json:"verdict,omitempty"` // the filter's
 	Errno   string    `json:"errno,omitempty"`
 	Passed  bool      `json:"passed,omitempty"` // --complain
 	Because string    `json:"because"`
 	Rule    string    `json:"rule,omitempty"`
-	Changes []change  `json:"changes,omitempty"`
-	Count   int       `json:"count"`
+	// Of a call that the kernel refused: each of them would do.
+	Capabilities []string `json:"capabilities,omitempty"`
+	Changes      []change `json:"changes,omitempty"`
+	Count        int      `json:"count"`
 
 	arch    syscalls.Arch
 	values  [6]uint64
 	guarded bool // it asked for a listener
+	killed  bool // the filter sent SIGSYS; the arguments are not known
 }
 
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
-func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool) (*liveReports, error) {
+func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool, capabilities []string) (*liveReports, error) {
 	to, complain := c.String("explain-to"), c.Bool("complain")
 	if !c.Bool("explain") && !complain && to == "" {
 		return nil, nil
 	}
-	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to}
+	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to, capabilities: capabilities, reports: map[string]*liveReport{}}
+	r.watch(o)
+	if program == nil {
+		return r, nil
+	}
 	const without = "leave out --explain, --explain-to and --complain, and unset MINIRUN_EXPLAIN"
 	if pos, ok := policy.Notifies(); ok {
 		return nil, &usageError{fmt.Sprintf("--explain: %s: SCMP_ACT_NOTIFY: the agent is the filter's listener, and there can be only one", pos), without}
@@ -158,12 +171,14 @@ func (r *liveReports) verdict(n launcher.Notification) (bpf.Verdict, error) {
 const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 
 func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	v, err := r.verdict(n)
 	if err != nil { // the compiler's programs all run
 		return launcher.Answer{Errno: unix.EPERM}
 	}
 	if r.places == nil {
-		r.places, r.reports, r.detours = map[place]*sightings{}, map[string]*liveReport{}, map[string]int{}
+		r.places, r.detours = map[place]*sightings{}, map[string]int{}
 	}
 	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
 	switch {
@@ -227,14 +242,23 @@ func texts(n launcher.Notification) (mask uint8) {
 }
 
 func (r *liveReports) whenDenied(d launcher.Denied) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := r.describe(d)
-	key := now.Arch + " " + now.text() + " " + now.Comm + " " + now.Verdict
+	if one := r.add(now, now.Arch+" "+now.text()+" "+now.Comm+" "+now.Verdict); one != nil {
+		r.places[place{d.TID, d.Arch, d.Nr, d.IP}].report = one
+	}
+}
+
+// add counts a report and prints the first of its key. It returns that, or nil if there
+// are too many.
+func (r *liveReports) add(now *liveReport, key string) *liveReport {
 	one := r.reports[key]
 	switch {
 	case one != nil:
 	case len(r.order) == maxReports:
 		r.more++
-		return
+		return nil
 	default:
 		one = now
 		r.reports[key] = one
@@ -248,7 +272,7 @@ func (r *liveReports) whenDenied(d launcher.Denied) {
 		r.queue <- &first // there is room: it takes all reports
 	}
 	one.Count++
-	r.places[place{d.TID, d.Arch, d.Nr, d.IP}].report = one
+	return one
 }
 
 func (r *liveReports) describe(d launcher.Denied) *liveReport {
@@ -299,7 +323,12 @@ func arguments(d launcher.Denied, name string, arch syscalls.Arch) []string {
 	return args
 }
 
-func (r *liveReport) text() string { return r.Call + "(" + strings.Join(r.Args, ", ") + ")" }
+func (r *liveReport) text() string {
+	if r.killed {
+		return r.Call + "(...)"
+	}
+	return r.Call + "(" + strings.Join(r.Args, ", ") + ")"
+}
 
 // finish waits for what is left to explain, and prints what is said at the end. The
 // container has ended.
@@ -314,6 +343,9 @@ func (r *liveReports) finish() {
 	r.totals()
 	if r.more > 0 {
 		r.app.ui.say("minirun: %d more denied calls, not reported one by one", r.more)
+	}
+	if r.lost > 0 {
+		r.app.ui.say("minirun: %d refused calls were lost: there was no room for their reports", r.lost)
 	}
 	if len(r.detours) > 0 {
 		names := slices.Sorted(maps.Keys(r.detours))

@@ -17,6 +17,10 @@ func (r *liveReports) explainAll() {
 	var late []string
 	for one := range r.queue {
 		var err error
+		if one.By == "kernel" {
+			r.publish(one, explanation{Explanation: &analyze.Explanation{Because: one.Because}, Changes: one.Changes}, &late)
+			continue
+		}
 		if explainer == nil {
 			explainer, err = analyze.NewExplainer(r.policy)
 		}
@@ -28,17 +32,22 @@ func (r *liveReports) explainAll() {
 			x = explanation{Explanation: &analyze.Explanation{Because: err.Error()}}
 		}
 		one.Because, one.Rule, one.Changes = x.Because, x.Rule, x.Changes
-		r.writeLine(one)
-		text := r.block(one, x)
-		if r.late {
-			late = append(late, text)
-			continue
-		}
-		_, _ = r.app.ui.Write([]byte(text)) // standard error is gone; there is nowhere to report that
+		r.publish(one, x, &late)
 	}
 	for _, text := range late {
 		_, _ = r.app.ui.Write([]byte(text))
 	}
+}
+
+// publish writes a report, or keeps its text for later.
+func (r *liveReports) publish(one *liveReport, x explanation, late *[]string) {
+	r.writeLine(one)
+	text := r.block(one, x)
+	if r.late {
+		*late = append(*late, text)
+		return
+	}
+	_, _ = r.app.ui.Write([]byte(text)) // standard error is gone; there is nowhere to report that
 }
 
 func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanation, error) {
@@ -46,6 +55,9 @@ func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanatio
 		return explanation{Explanation: &analyze.Explanation{Because: "a process can have one listener, and --explain has it"}}, nil
 	}
 	pattern := analyze.CallPattern{Name: one.Call, Arch: one.arch, Args: one.values, Given: len(one.values)}
+	if one.killed {
+		pattern.Given = 0
+	}
 	x, err := e.ForArch(one.arch).Explain(pattern)
 	if err != nil {
 		return explanation{}, err
@@ -66,7 +78,7 @@ func (r *liveReports) block(one *liveReport, x explanation) string {
 		label = "minirun: would be denied:"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s%s: %s\n", r.app.ui.paint(yellow, label), printable(shortened(one.text())), one.by(), one.Verdict)
+	fmt.Fprintf(&b, "%s %s%s: %s\n", r.app.ui.paint(yellow, label), printable(shortened(one.text())), one.by(), one.outcome())
 	var changes []change
 	for _, c := range x.Changes {
 		if c.Kind != analyze.RemedyArguments { // the call is made; others can be long lists
@@ -93,7 +105,7 @@ func (r *liveReport) by() string {
 // totals says how often calls were denied that were denied more than once. The later
 // ones of a thread are not looked at: their texts may be others.
 func (r *liveReports) totals() {
-	counts := map[string]int{}
+	counts, reports := map[string]int{}, map[string]int{}
 	var order []string
 	for _, one := range r.order {
 		what := one.Call
@@ -104,12 +116,13 @@ func (r *liveReports) totals() {
 			order = append(order, what)
 		}
 		counts[what] += one.Count
+		reports[what]++
 		if one.Count > 1 {
 			r.writeLine(one)
 		}
 	}
 	for _, what := range order {
-		if counts[what] > 1 {
+		if counts[what] > reports[what] {
 			r.app.ui.say("minirun: %d times in all: %s", counts[what], what)
 		}
 	}
@@ -125,4 +138,12 @@ func (r *liveReports) writeLine(one *liveReport) {
 		_, err = r.file.Write(append(line, '\n'))
 	}
 	r.fileErr = err
+}
+
+// outcome is what the caller got: from the filter its verdict, from the kernel an errno.
+func (r *liveReport) outcome() string {
+	if r.By == "kernel" {
+		return r.Errno
+	}
+	return r.Verdict
 }

@@ -74,40 +74,48 @@ func (r *callerReader) read(n Notification, texts uint8) (Caller, [6]*CallerText
 	return c, r.texts(n, texts)
 }
 
-// texts reads memory of the caller in a goroutine of its own: a page fault there can
-// take as long as the caller likes (userfaultfd(2), or a file of a FUSE server). While
-// one read is stuck no other is tried.
-func (r *callerReader) texts(n Notification, texts uint8) [6]*CallerText {
+// texts reads memory of the caller: a page fault there can take as long as the caller
+// likes (userfaultfd(2), or a file of a FUSE server).
+func (r *callerReader) texts(n Notification, texts uint8) (found [6]*CallerText) {
 	if texts == 0 {
-		return [6]*CallerText{}
+		return found
 	}
-	select {
-	case <-r.stuck:
-		r.stuck = nil
-	default:
-		if r.stuck != nil {
-			return [6]*CallerText{}
-		}
-	}
-	done, result := make(chan struct{}), make(chan [6]*CallerText, 1)
-	go func() {
-		defer close(done)
+	r.limited(func() func() {
 		var all [6]*CallerText
 		for i, address := range n.Args {
 			if texts>>i&1 != 0 && address != 0 {
 				all[i] = readText(n.TID, address)
 			}
 		}
-		result <- all
+		return func() { found = all }
+	})
+	return found
+}
+
+// limited does something in a goroutine of its own that can take as long as a container
+// likes, for 100 ms. While one such thing is stuck no other is tried. What do returns is
+// called if it came in time.
+func (r *callerReader) limited(do func() func()) {
+	select {
+	case <-r.stuck:
+		r.stuck = nil
+	default:
+		if r.stuck != nil {
+			return
+		}
+	}
+	done, result := make(chan struct{}), make(chan func(), 1)
+	go func() {
+		defer close(done)
+		result <- do()
 	}()
 	limit := time.NewTimer(readPatience)
 	defer limit.Stop()
 	select {
-	case all := <-result:
-		return all
+	case take := <-result:
+		take()
 	case <-limit.C:
 		r.stuck = done
-		return [6]*CallerText{}
 	}
 }
 

@@ -46,7 +46,7 @@ type Check struct {
 // caller. It changes nothing and starts nothing.
 func Checks() []Check {
 	release, _ := kernel.Release() // an error leaves it empty
-	return machine{root: os.DirFS("/"), seccomp: seccompProbe, caps: callerHas, release: release}.checks()
+	return machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release}.checks()
 }
 
 // machine is what the checks look at.
@@ -54,6 +54,7 @@ type machine struct {
 	root    fs.FS
 	release string
 	seccomp func(probe) error
+	trace   func() (string, error)
 	caps    func(capability.Cap) bool
 }
 
@@ -64,6 +65,8 @@ func (m machine) checks() []Check {
 		m.filter(),
 		m.actions(),
 		m.listener(),
+		m.ptrace(),
+		m.tracing(),
 		m.namespaces(),
 		m.overlay(),
 		m.cgroups(),
@@ -187,6 +190,42 @@ func (m machine) actions() Check {
 	if len(lacking) > 0 {
 		c.Status, c.Detail = CheckWarning, c.Detail+"; profiles that use "+strings.Join(lacking, ", ")+" are refused"
 		c.Fix = "run Linux 5.0 or later, which has them all"
+	}
+	return c
+}
+
+// ptrace checks what pidfd_getfd(2) needs, by which the launcher gets a listener from init.
+func (m machine) ptrace() Check {
+	c := Check{Name: "pidfd_getfd", Status: CheckOK, Detail: "the launcher can take a listener from a container's init"}
+	data, err := fs.ReadFile(m.root, "proc/sys/kernel/yama/ptrace_scope")
+	if err == nil && strings.TrimSpace(string(data)) == "3" { // Documentation/admin-guide/LSM/Yama.rst
+		c.Status, c.Detail = CheckWarning, "yama forbids it to all (kernel.yama.ptrace_scope is 3); --explain and --complain need it"
+		c.Fix = "boot with a kernel.yama.ptrace_scope of 0, 1 or 2: it cannot be lowered later"
+	}
+	return c
+}
+
+// tracing checks whether capability checks can be watched, and names kernel lockdown where
+// it may be the reason (kernel_lockdown(7)).
+func (m machine) tracing() Check {
+	lockdown := ""
+	if data, err := fs.ReadFile(m.root, "sys/kernel/security/lockdown"); err == nil {
+		if _, mode, ok := strings.Cut(string(data), "["); ok {
+			lockdown, _, _ = strings.Cut(mode, "]")
+		}
+	}
+	c := Check{Name: "tracing", Status: CheckOK}
+	how, err := m.trace()
+	c.Detail = "capability checks can be watched by " + how
+	if err != nil {
+		c.Status, c.Detail = CheckWarning, "--explain cannot report what the kernel refuses, only what the filter denies: "+err.Error()
+		c.Fix = "run Linux 5.11 or later on amd64, with CONFIG_DEBUG_INFO_BTF before 6.14, as root outside of a container"
+		if lockdown == "confidentiality" {
+			c.Fix = "boot with lockdown=integrity or without lockdown"
+		}
+	}
+	if lockdown != "" {
+		c.Detail += " (lockdown: " + lockdown + ")"
 	}
 	return c
 }

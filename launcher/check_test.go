@@ -21,6 +21,8 @@ func wholeMachine(t *testing.T) (machine, fstest.MapFS) {
 		"proc/sys/kernel/seccomp/actions_avail":  "kill_process kill_thread trap errno user_notif trace log allow\n",
 		"proc/sys/user/max_user_namespaces":      "15000\n",
 		"sys/fs/cgroup/cgroup.controllers":       "cpuset cpu io memory pids\n",
+		"sys/kernel/security/lockdown":           "none [integrity] confidentiality\n",
+		"proc/sys/kernel/yama/ptrace_scope":      "1\n",
 		"sys/kernel/security/lsm":                "lockdown,capability,apparmor",
 		"sys/kernel/security/apparmor/profiles":  "man (enforce)\ndocker-default (enforce)\n",
 		"sys/module/apparmor/parameters/enabled": "Y\n",
@@ -39,6 +41,7 @@ func wholeMachine(t *testing.T) (machine, fstest.MapFS) {
 		root:    files,
 		release: "6.1.0",
 		seccomp: func(probe) error { return nil },
+		trace:   func() (string, error) { return "a tracepoint", nil },
 		caps:    func(capability.Cap) bool { return true },
 	}, files
 }
@@ -104,6 +107,13 @@ func TestChecksFind(t *testing.T) {
 				return nil
 			}
 		}, "seccomp listener", CheckWarning, "invalid argument"},
+		{"yama", write("proc/sys/kernel/yama/ptrace_scope", "3\n"), "pidfd_getfd", CheckWarning, "ptrace_scope is 3"},
+		{"no yama", remove("proc/sys/kernel/yama/ptrace_scope"), "pidfd_getfd", CheckOK, "can take a listener"},
+		{"tracing", func(*machine, fstest.MapFS) {}, "tracing", CheckOK, "can be watched by a tracepoint (lockdown: integrity)"},
+		{"no bpf", func(m *machine, files fstest.MapFS) {
+			m.trace = func() (string, error) { return "", unix.EPERM }
+			files["sys/kernel/security/lockdown"] = &fstest.MapFile{Data: []byte("none integrity [confidentiality]\n")}
+		}, "tracing", CheckWarning, "operation not permitted (lockdown: confidentiality)"},
 		{"no pid namespaces", remove("proc/self/ns/pid"), "namespaces", CheckMissing, "pid (CONFIG_PID_NS)"},
 		{"no overlayfs", write("proc/filesystems", "nodev\tsysfs\n"), "overlayfs", CheckMissing, "neither"},
 		{"overlayfs as a module", func(_ *machine, files fstest.MapFS) {

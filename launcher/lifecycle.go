@@ -49,6 +49,7 @@ type launched struct {
 	reaper    *os.File         // what --init runs, or nil
 	network   io.Closer        // nil when there is nothing to undo
 	observer  *observer        // nil unless the filter is observed
+	watcher   *watcher         // nil unless the container is watched
 	hooks     []hook           // what is done while init is parked, in this order
 	ended     *os.ProcessState // init's, when it has been waited for
 	kept      *keptBack        // nil unless the container is an engine's
@@ -137,6 +138,7 @@ func (c *Container) create(l *launched) (err error) {
 		{"set the cgroup's limits", l.limit},
 		{"attach the network", l.attach},
 		{"arm the seccomp filter", c.arm},
+		{"watch the container", l.watch},
 		{"take over the container's streams", l.streams.started},
 	}
 	if err := l.page.WaitParked(); err != nil {
@@ -247,6 +249,18 @@ func (c *Container) arm() error {
 	return c.send(listener, l.o.Agent)
 }
 
+// watch has the calls of a parked init watched from here on. It goes on without if the
+// kernel does not let this process watch.
+func (l *launched) watch() (err error) {
+	if l.o.Watch == nil {
+		return nil
+	}
+	if l.watcher, err = watch(l.init.pid, l.o.Spec, *l.o.Watch); err != nil {
+		l.o.Watch.Warn(err)
+	}
+	return nil
+}
+
 // Start has a created container's init become its command. It returns when that is
 // so. When it fails the container has stopped, and the error is an [Error] with the
 // status to end with. Only the process that created the container can start it; see
@@ -291,7 +305,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 			return 0, fmt.Errorf("wait for the container: %w", err)
 		}
 		l.ended, c.state.Status = state, StatusStopped
-		if err := l.observer.stop(); err != nil {
+		if err := errors.Join(l.observer.stop(), l.watcher.stop()); err != nil {
 			c.warn(err)
 		}
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	Agent   *Agent       // connected; gets the listener before the command runs
 	Observe *Observation // until the container ends
 
+	Watch *Watch // reports what the kernel refuses, until the container ends
+
 	Stdin          *os.File
 	Stdout, Stderr *os.File
 

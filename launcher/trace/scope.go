@@ -16,8 +16,21 @@ import (
 
 // Scope is whose calls programs look at: those of the processes of a container.
 type Scope struct {
-	cgroup   *Map // of one cgroup, or nil
-	dev, ino uint64
+	cgroup *Map // of one cgroup, or nil
+	pids   Namespace
+}
+
+// Namespace is a namespace as bpf_get_ns_current_pid_tgid takes it.
+type Namespace struct{ Dev, Ino uint64 }
+
+// PIDNamespace returns the PID namespace of a process.
+func PIDNamespace(pid string) (Namespace, error) {
+	var s unix.Stat_t
+	if err := unix.Stat("/proc/"+pid+"/ns/pid", &s); err != nil {
+		return Namespace{}, fmt.Errorf("find the PID namespace of process %s: %w", pid, err)
+	}
+	dev := uint64(unix.Major(s.Dev))<<20 | uint64(unix.Minor(s.Dev)) // dev_t inside of the kernel
+	return Namespace{dev, s.Ino}, nil
 }
 
 // NewScope returns the scope of the container of a process: its cgroup v2, which all its
@@ -29,16 +42,15 @@ func NewScope(pid int) (*Scope, error) {
 	if err == nil {
 		return cgroupScope(dir)
 	}
-	var own, its unix.Stat_t
-	ns := "/proc/" + strconv.Itoa(pid) + "/ns/pid"
-	if err := errors.Join(unix.Stat("/proc/self/ns/pid", &own), unix.Stat(ns, &its)); err != nil {
-		return nil, fmt.Errorf("find the container's PID namespace: %w", err)
+	own, err1 := PIDNamespace("self")
+	its, err2 := PIDNamespace(strconv.Itoa(pid))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
-	if own.Ino == its.Ino {
+	if own == its {
 		return nil, fmt.Errorf("neither a cgroup nor a PID namespace tells the container from other processes: %w", err)
 	}
-	kernel := uint64(unix.Major(its.Dev))<<20 | uint64(unix.Minor(its.Dev)) // dev_t inside of the kernel
-	return &Scope{dev: kernel, ino: its.Ino}, nil
+	return &Scope{pids: its}, nil
 }
 
 func cgroupScope(dir string) (*Scope, error) {
@@ -84,8 +96,8 @@ func (s *Scope) Enter(outside string) asm.Instructions {
 	}
 	return asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadImm(asm.R1, int64(s.dev), asm.DWord),
-		asm.LoadImm(asm.R2, int64(s.ino), asm.DWord),
+		asm.LoadImm(asm.R1, int64(s.pids.Dev), asm.DWord),
+		asm.LoadImm(asm.R2, int64(s.pids.Ino), asm.DWord),
 		asm.Mov.Reg(asm.R3, asm.RFP),
 		asm.Add.Imm(asm.R3, -8), // struct bpf_pidns_info
 		asm.Mov.Imm(asm.R4, 8),

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp/analyze"
+	"github.com/minirun/minirun/seccomp/bpf"
+)
+
+// remedyFlags is a change of a run that is neither of its capabilities nor of the profile.
+const remedyFlags analyze.RemedyKind = "flags"
+
+// watch has the kernel's own refusals reported, too: what a filter lets through.
+func (r *liveReports) watch(o *launcher.Options) {
+	r.refusals = map[launcher.Sighting]*liveReport{}
+	o.Watch = &launcher.Watch{
+		Texts: func(arch, nr uint32) uint8 { return texts(launcher.Notification{Arch: arch, Nr: nr}) },
+		Warn: func(err error) {
+			r.app.ui.warn("--explain: what the kernel refuses is not reported, only what the filter denies: %v", err)
+		},
+		WhenRefused: r.whenRefused,
+		AtEnd:       r.whenWatched,
+	}
+}
+
+// whenRefused reports a call that the kernel refused, unless the filter denied it.
+func (r *liveReports) whenRefused(refused launcher.Refused) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	verdict := bpf.Verdict(unix.SECCOMP_RET_ALLOW)
+	if r.program != nil {
+		var err error
+		if verdict, err = r.verdict(refused.Notification); err != nil {
+			return // it is reported as one that the filter denies
+		}
+	}
+	killed := refused.Errno == 0
+	if !killed && !r.complain && !verdict.Passes() {
+		return // by the filter, whose own report says so
+	}
+	name, arch := callName(refused.Notification)
+	one := &liveReport{
+		Time: time.Now().UTC(), Call: name, Args: []string{}, Arch: arch.String(), Number: refused.Denied.Nr,
+		PID: refused.Caller.PID, HostPID: refused.Caller.Host, Comm: refused.Caller.Comm, Exe: refused.Caller.Exe,
+		By: "kernel", arch: arch, values: refused.Args,
+	}
+	if killed {
+		one.By, one.killed, one.Verdict = "filter", true, killVerdict(verdict)
+	} else {
+		one.Args, one.Errno = arguments(refused.Denied, name, arch), unix.ErrnoName(refused.Errno)
+		if r.program != nil {
+			one.Verdict = verdict.String()
+		}
+		r.blame(one, refused, verdict)
+	}
+	if same := r.add(one, one.Arch+" "+one.text()+" "+one.Comm+" "+one.Errno+" "+one.Because); same != nil {
+		r.refusals[refused.Sighting] = same
+	}
+}
+
+// killVerdict is the verdict for which a filter sent SIGSYS, if it is known: the
+// arguments of the call are not.
+func killVerdict(v bpf.Verdict) string {
+	switch v.Action() {
+	case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
+		return v.String()
+	}
+	return "SIGSYS"
+}
+
+// whenWatched counts the calls that were not looked at.
+func (r *liveReports) whenWatched(more []launcher.More, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range more {
+		if one := r.refusals[m.Sighting]; one != nil {
+			one.Count += int(m.Count)
+		}
+	}
+	r.lost += lost
+}
+
+// blame says why the kernel refused a call, as far as that is known, and what to do.
+func (r *liveReports) blame(one *liveReport, refused launcher.Refused, verdict bpf.Verdict) {
+	asked := askedNames(one.Call, refused.Asked)
+	one.Capabilities = asked
+	allows := "the filter allows it; "
+	switch {
+	case r.program == nil:
+		allows = ""
+	case !verdict.Passes():
+		allows = "the filter would deny it, too; "
+	}
+	if len(asked) == 0 {
+		one.Because = allows + withoutCapability(one.Call, refused)
+		if how := obstacleChange(refused.Obstacle); how != "" {
+			one.Changes = []change{{Kind: remedyFlags, How: how}}
+		}
+		return
+	}
+	has := slices.ContainsFunc(asked, func(name string) bool { return slices.Contains(r.capabilities, name) })
+	what := "the kernel asked for " + strings.Join(asked, " or ")
+	switch {
+	case refused.OwnUsers:
+		what += "; the process is in a user namespace of its own, and has no capabilities outside of it"
+	case has:
+		what += fmt.Sprintf(", which the container has but this process (user %d) does not", refused.User)
+		if refused.User != 0 {
+			one.Changes = []change{{Kind: remedyFlags, How: "run it as root"}}
+		}
+	default:
+		what += ", which the container does not have"
+		if name := least(asked); slices.Contains(capname.All(), name) {
+			how := "--cap-add " + name
+			if refused.User != 0 {
+				how += ", and run it as root"
+			}
+			one.Changes = []change{{Kind: analyze.RemedyCapability, How: how}}
+		}
+	}
+	if refused.NoNewPrivs {
+		what += "; no_new_privs is set, so that set-user-ID programs gain nothing"
+	}
+	one.Because = allows + what
+}
+
+// askedNames names the capabilities that a call asked for in vain.
+func askedNames(call string, asked uint64) (names []string) {
+	switch call {
+	case "execve", "execveat", "mmap", "mmap2", "brk", "mremap", "mprotect":
+		// The kernel asks whether memory that is kept for root may be used, and goes on
+		// without (cap_vm_enough_memory of security/commoncap.c).
+		asked &^= 1 << unix.CAP_SYS_ADMIN
+	}
+	for number := range 64 {
+		if asked>>number&1 == 0 {
+			continue
+		}
+		name := fmt.Sprintf("capability %d", number)
+		if number < len(capname.All()) {
+			name = capname.All()[number]
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// least returns which of several capabilities, one of which is enough, allows the least.
+func least(names []string) string {
+	wide := []string{"CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"}
+	return slices.MinFunc(names, func(a, b string) int { return slices.Index(wide, a) - slices.Index(wide, b) })
+}
+
+// withoutCapability says what is known of a call that was refused though the kernel
+// asked for no capability. It does not say that a security module did it.
+func withoutCapability(call string, refused launcher.Refused) string {
+	switch o := refused.Obstacle; o.Kind {
+	case launcher.MaskedPath:
+		return o.Path + " is masked in the container"
+	case launcher.ReadOnlyPath:
+		return o.Path + " is read-only in the container"
+	case launcher.ReadOnlyMount:
+		return "the mount on " + o.Path + " is read-only"
+	case launcher.ReadOnlyRoot:
+		return "the root is read-only"
+	case launcher.DeviceNode:
+		return o.Path + " is a device, which the container's device cgroup does not allow"
+	}
+	if refused.Errno == unix.EROFS {
+		return "the file system is mounted read-only"
+	}
+	if call == "mknod" || call == "mknodat" {
+		return "the kernel asked for no capability that the process lacks; the device cgroup forbids to make devices that are not listed"
+	}
+	known := []string{"the kernel asked for no capability that the process lacks"}
+	if refused.NoNewPrivs {
+		known = append(known, "no_new_privs is set")
+	}
+	if refused.AppArmor != "" {
+		known = append(known, "AppArmor confines the container by "+refused.AppArmor)
+	}
+	return strings.Join(known, "; ")
+}
+
+// obstacleChange is the flag that removes an obstacle, or "".
+func obstacleChange(o launcher.Obstacle) string {
+	switch o.Kind {
+	case launcher.MaskedPath, launcher.ReadOnlyPath:
+		return "--security-opt systempaths=unconfined"
+	case launcher.ReadOnlyRoot:
+		return "leave out --read-only"
+	case launcher.ReadOnlyMount:
+		if o.Volume {
+			return "mount " + o.Path + " without ro"
+		}
+	case launcher.DeviceNode:
+		return "--device-cgroup-rule '" + o.Device + " rwm'"
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp/bpf"
+)
+
+func TestBlame(t *testing.T) {
+	has := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE"}
+	mask := func(caps ...int) (bits uint64) {
+		for _, c := range caps {
+			bits |= 1 << c
+		}
+		return bits
+	}
+	asked := func(caps ...int) launcher.Sighting { return launcher.Sighting{Asked: mask(caps...)} }
+	at := func(o launcher.Obstacle) launcher.Refused { return launcher.Refused{Errno: unix.EROFS, Obstacle: o} }
+	for name, test := range map[string]struct {
+		call    string
+		refused launcher.Refused
+		because string
+		how     string
+	}{
+		"lacked by the container":  {"mount", launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN)}, "the kernel asked for CAP_SYS_ADMIN, which the container does not have", "--cap-add CAP_SYS_ADMIN"},
+		"and by a user":            {"mount", launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN), User: 5}, "the kernel asked for CAP_SYS_ADMIN, which the container does not have", "--cap-add CAP_SYS_ADMIN, and run it as root"},
+		"lacked by a user":         {"chown", launcher.Refused{Sighting: asked(unix.CAP_CHOWN), User: 5}, "the kernel asked for CAP_CHOWN, which the container has but this process (user 5) does not", "run it as root"},
+		"given up":                 {"chown", launcher.Refused{Sighting: asked(unix.CAP_CHOWN)}, "the kernel asked for CAP_CHOWN, which the container has but this process (user 0) does not", ""},
+		"either, one held":         {"open", launcher.Refused{Sighting: asked(unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH), User: 5}, "the kernel asked for CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH, which the container has but this process (user 5) does not", "run it as root"},
+		"either, none held":        {"syslog", launcher.Refused{Sighting: asked(unix.CAP_SYSLOG, unix.CAP_SYS_ADMIN)}, "the kernel asked for CAP_SYS_ADMIN or CAP_SYSLOG, which the container does not have", "--cap-add CAP_SYSLOG"},
+		"newer than this version":  {"mount", launcher.Refused{Sighting: asked(60)}, "the kernel asked for capability 60, which the container does not have", ""},
+		"a namespace of its own":   {"mount", launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN), OwnUsers: true}, "the kernel asked for CAP_SYS_ADMIN; the process is in a user namespace of its own, and has no capabilities outside of it", ""},
+		"no_new_privs beside it":   {"open", launcher.Refused{Sighting: asked(unix.CAP_CHOWN), User: 5, NoNewPrivs: true}, "the kernel asked for CAP_CHOWN, which the container has but this process (user 5) does not; no_new_privs is set, so that set-user-ID programs gain nothing", "run it as root"},
+		"memory is no answer":      {"execve", launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN), Errno: unix.EACCES}, "the kernel asked for no capability that the process lacks", ""},
+		"AppArmor is a fact":       {"open", launcher.Refused{Errno: unix.EACCES, AppArmor: "docker-default", NoNewPrivs: true}, "the kernel asked for no capability that the process lacks; no_new_privs is set; AppArmor confines the container by docker-default", ""},
+		"read-only, no more known": {"open", launcher.Refused{Errno: unix.EROFS}, "the file system is mounted read-only", ""},
+		"read-only root":           {"open", at(launcher.Obstacle{Kind: launcher.ReadOnlyRoot, Path: "/"}), "the root is read-only", "leave out --read-only"},
+		"read-only sysfs":          {"open", at(launcher.Obstacle{Kind: launcher.ReadOnlyMount, Path: "/sys"}), "the mount on /sys is read-only", ""},
+		"device":                   {"open", at(launcher.Obstacle{Kind: launcher.DeviceNode, Path: "/d", Device: "c 1:2"}), "/d is a device, which the container's device cgroup does not allow", "--device-cgroup-rule 'c 1:2 rwm'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &liveReports{program: &bpf.Program{}, capabilities: has}
+			one := &liveReport{Call: test.call}
+			r.blame(one, test.refused, bpf.Verdict(unix.SECCOMP_RET_ALLOW))
+			how := ""
+			for _, c := range one.Changes {
+				how += c.How
+			}
+			if one.Because != "the filter allows it; "+test.because || how != test.how {
+				t.Errorf("%q, %q", one.Because, how)
+			}
+		})
+	}
+	one := &liveReport{Call: "mount"}
+	(&liveReports{}).blame(one, launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN)}, 0)
+	if strings.Contains(one.Because, "filter") {
+		t.Errorf("unconfined: %q", one.Because)
+	}
+}

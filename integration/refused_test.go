@@ -1,0 +1,362 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/launcher/trace"
+)
+
+// needTracing needs a kernel that lets root watch.
+func needTracing(t *testing.T) {
+	t.Helper()
+	if err := trace.Supported(); err != nil {
+		testenv.Need(t, "tracing: "+err.Error(), false)
+	}
+}
+
+// reportLine is what the tests read of a line of --explain-to.
+type reportLine struct {
+	Call, Comm, By, Verdict, Errno, Because string
+	Args, Capabilities                      []string
+	PID, HostPID, Count                     int
+	Changes                                 []struct{ Kind, How string }
+}
+
+func (r reportLine) String() string {
+	return fmt.Sprintf("%s(%s) by %s", r.Call, strings.Join(r.Args, ", "), r.Comm)
+}
+
+// reported runs a command with --explain-to and returns the first line of each report.
+func reported(t *testing.T, args ...string) (lines []reportLine, stderr string, status int) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "lines")
+	_, stderr, status = explained(t, append([]string{"--explain-to", file}, args...)...)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	for line := range bytes.Lines(data) {
+		var r reportLine
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if r.Count == 1 {
+			lines = append(lines, r)
+		}
+	}
+	return lines, stderr, status
+}
+
+// withDenials are the flags and the command that run denials.sh.
+func withDenials(t *testing.T, flags ...string) []string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata", "observe"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(flags, "-v", dir+":/p:ro", "debian", "sh", "/p/denials.sh")
+}
+
+// refusal is a call of denials.sh: who makes it, and which capability it needs.
+type refusal struct{ call, comm, errno, capabilities string }
+
+func ofKernel() []refusal {
+	syslog := "CAP_SYSLOG"
+	return []refusal{
+		{"mount", "mount", "EPERM", "CAP_SYS_ADMIN"},
+		{"sethostname", "hostname", "EPERM", "CAP_SYS_ADMIN"},
+		{"clock_settime", "date", "EPERM", "CAP_SYS_TIME"},
+		{"openat", "sh", "EROFS", ""},
+		{"openat", "cat", "EACCES", "CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH"},
+		{"kill", "sh", "EPERM", "CAP_KILL"},
+		{"fchownat", "chown", "EPERM", "CAP_CHOWN"},
+		{"setpriority", "nice", "EACCES", "CAP_SYS_NICE"},
+		{"openat", "touch", "EACCES", "CAP_DAC_OVERRIDE"},
+		{"openat", "cat", "EPERM", ""},
+		{"syslog", "dmesg", "EPERM", syslog},
+	}
+}
+
+// Each call that the kernel refuses is reported with the capability that it asked for, and
+// none is reported twice, by the filter and by the kernel.
+func TestExplainKernel(t *testing.T) {
+	needTracing(t)
+	lines, stderr, status := reported(t, withDenials(t, "--seccomp", "unconfined")...)
+	if status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	for _, want := range ofKernel() {
+		if !slices.ContainsFunc(lines, func(r reportLine) bool {
+			capabilities := strings.Join(r.Capabilities, " ")
+			older := want.call == "syslog" && capabilities == "CAP_SYS_ADMIN CAP_SYSLOG" // Linux 6.1 asks for either
+			return r.By == "kernel" && refusal{r.Call, r.Comm, r.Errno, want.capabilities} == want && (capabilities == want.capabilities || older)
+		}) {
+			t.Errorf("%+v is not reported", want)
+		}
+	}
+	for _, r := range lines {
+		if r.Comm == "ls" || r.Call == "unshare" {
+			t.Errorf("%s was not refused", r)
+		}
+		nested := r.Call == "mount" && strings.Contains(r.Because, "in a user namespace of its own")
+		if !nested && len(r.Changes) == 0 {
+			t.Errorf("%s: nothing is said to help: %s", r, r.Because)
+		}
+		if nested && len(r.Changes) > 0 {
+			t.Errorf("%s: no flag helps, but %q", r, r.Changes)
+		}
+	}
+	wantOnce(t, lines)
+
+	lines, _, _ = reported(t, withDenials(t)...)
+	wantOnce(t, lines)
+	for _, r := range lines {
+		denied := slices.Contains([]string{"mount", "unshare", "sethostname", "clock_settime", "syslog"}, r.Call)
+		if by := map[bool]string{true: "filter", false: "kernel"}[denied]; r.By != by {
+			t.Errorf("%s: by %s, want %s", r, r.By, by)
+		}
+	}
+}
+
+func wantOnce(t *testing.T, lines []reportLine) {
+	t.Helper()
+	seen := map[string]string{}
+	for _, r := range lines {
+		key := fmt.Sprint(r, r.PID)
+		if by, ok := seen[key]; ok && by != r.By {
+			t.Errorf("%s is reported by the filter and by the kernel", r)
+		}
+		seen[key] = r.By
+	}
+}
+
+// With what a report says would allow a call, it is not reported again.
+func TestExplainKernelRemedies(t *testing.T) {
+	needTracing(t)
+	lines, _, _ := reported(t, withDenials(t, "--seccomp", "unconfined")...)
+	tried := map[string]bool{}
+	for _, r := range lines {
+		for _, change := range r.Changes {
+			var flags []string
+			for flag, value := range map[string]string{"--cap-add": `--cap-add (\w+)`, "--security-opt": `--security-opt (\S+)`, "--device-cgroup-rule": `--device-cgroup-rule '(.*)'`} {
+				if found := regexp.MustCompile(value).FindStringSubmatch(change.How); found != nil {
+					flags = append(flags, flag, found[1])
+				}
+			}
+			key := fmt.Sprint(r.Call, r.Comm, flags)
+			if len(flags) == 0 || tried[key] || strings.Contains(change.How, "run it as root") {
+				continue
+			}
+			if slices.Contains(flags, "CAP_SYS_TIME") {
+				continue // it would set this machine's clock
+			}
+			tried[key] = true
+			again, stderr, _ := reported(t, withDenials(t, append(flags, "--seccomp", "unconfined")...)...)
+			if strings.Contains(stderr, "cannot be given") {
+				continue
+			}
+			for _, a := range again {
+				if a.Call == r.Call && a.Comm == r.Comm && slices.Equal(a.Args, r.Args) && !strings.Contains(a.Because, "user namespace of its own") {
+					t.Errorf("with %q: %s is refused again: %s", flags, a, a.Because)
+				}
+			}
+		}
+	}
+	if len(tried) < 4 {
+		t.Errorf("tried only %v", tried)
+	}
+}
+
+// What a report says word for word: the container lacks the capability, or only the
+// process does, or it is no matter of capabilities.
+func TestExplainKernelWords(t *testing.T) {
+	needTracing(t)
+	for name, test := range map[string]struct {
+		args []string
+		want string // with /- for the start of a line
+		not  string
+	}{
+		"the container lacks it": {
+			[]string{"--cap-drop", "ALL", "debian", "chown", "nobody", "/tmp"},
+			`minirun: denied: fchownat(AT_FDCWD, "/tmp", 65534, -1, 0) by chown (PID 1): EPERM
+  the filter allows it; the kernel asked for CAP_CHOWN, which the container does not have
+  to allow it  --cap-add CAP_CHOWN
+`, "",
+		},
+		"the process lacks it": {
+			[]string{"--user", "nobody", "debian", "chown", "nobody", "/etc/passwd"},
+			`minirun: denied: fchownat(AT_FDCWD, "/etc/passwd", 65534, -1, 0) by chown (PID 1): EPERM
+  the filter allows it; the kernel asked for CAP_CHOWN, which the container has but this process (user 65534) does not
+  to allow it  run it as root
+`, "--cap-add",
+		},
+		"read-only root": {
+			[]string{"--read-only", "debian", "touch", "/x"},
+			"  the filter allows it; the root is read-only\n  to allow it  leave out --read-only\n", "CAP_",
+		},
+		"read-only path": {
+			[]string{"debian", "sh", "-c", "echo 1 >/proc/sys/kernel/panic"},
+			"  the filter allows it; /proc/sys is read-only in the container\n  to allow it  --security-opt systempaths=unconfined\n", "CAP_",
+		},
+		"read-only volume": {
+			[]string{"-v", "/usr/share:/host:ro", "debian", "touch", "/host/x"},
+			"  the filter allows it; the mount on /host is read-only\n  to allow it  mount /host without ro\n", "CAP_",
+		},
+		"masked path": {
+			[]string{"debian", "touch", "/sys/firmware/x"},
+			"  the filter allows it; /sys/firmware is masked in the container\n  to allow it  --security-opt systempaths=unconfined\n", "CAP_",
+		},
+		"device": {
+			[]string{"debian", "sh", "-c", "mknod /tmp/z b 8 0; cat /tmp/z"},
+			"  the filter allows it; /tmp/z is a device, which the container's device cgroup does not allow\n  to allow it  --device-cgroup-rule 'b 8:0 rwm'\n", "CAP_",
+		},
+		"no_new_privs": {
+			[]string{"--user", "nobody", "--security-opt", "no-new-privileges", "debian", "cat", "/etc/shadow"},
+			"; no_new_privs is set, so that set-user-ID programs gain nothing\n", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, stderr, status := explained(t, append([]string{"--explain"}, test.args...)...)
+			if !strings.Contains(stderr, test.want) || test.not != "" && strings.Contains(stderr, test.not) || status == 0 {
+				t.Errorf("status %d: %s\nwant %s", status, stderr, test.want)
+			}
+		})
+	}
+	if _, stderr, status := explained(t, "--explain", "--cap-drop", "ALL", "--cap-add", "CAP_CHOWN", "debian", "chown", "nobody", "/tmp"); status != 0 || stderr != "" {
+		t.Errorf("with what the report says: status %d: %s", status, stderr)
+	}
+	// The first line of a call that the kernel allows is said by none, whatever it asks for.
+	if _, stderr, status := explained(t, "--explain", "debian", "sh", "-c", "find / -xdev >/dev/null; apt-get -s upgrade >/dev/null; perl -e 1"); status != 0 || strings.Contains(stderr, "kernel asked") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// A call of i386 by a 64-bit process is one of i386.
+func TestExplainKernelCompat(t *testing.T) {
+	needTracing(t)
+	dir := testProgram(t, "calls")
+	if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte("x86 74\nx32 1073741994\namd64 170\n"), 0o644); err != nil { // sethostname
+		t.Fatal(err)
+	}
+	_, stderr, status := explained(t, "--explain", "--seccomp", "unconfined", "-v", dir+"/calls:/calls:ro", "-v", dir+"/numbers:/numbers:ro", "debian", "/calls")
+	for _, want := range []string{"sethostname(NULL, 0) (x86) by", "sethostname(NULL, 0) by"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("status %d: no %q in %s", status, want, stderr)
+		}
+	}
+}
+
+// What a filter does beside returning an errno is reported, too.
+func TestExplainFatal(t *testing.T) {
+	needTracing(t)
+	for _, action := range []string{"KILL_PROCESS", "KILL_THREAD", "TRAP"} {
+		profile := filepath.Join(t.TempDir(), "p.json")
+		text := fmt.Sprintf(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_%s"}]}`, action)
+		if err := os.WriteFile(profile, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, stderr, status := explained(t, "--explain", "--seccomp", profile, "debian", "perl", "-e", fmt.Sprintf("syscall(%d, 0)", unix.SYS_ACCT))
+		want := fmt.Sprintf("minirun: denied: acct(...) by perl (PID 1): %s\n  the rule decides  (%s:1:47)\n", action, profile)
+		if status != 128+int(unix.SIGSYS) || !strings.Contains(stderr, want) {
+			t.Errorf("%s: status %d: %s", action, status, stderr)
+		}
+	}
+}
+
+// 100000 equal refusals are one report with one count, beside the filter's.
+func TestExplainKernelRepeated(t *testing.T) {
+	needTracing(t)
+	_, stderr, status := explained(t, "--explain", "--seccomp", "unconfined", "debian", "perl", "-e", fmt.Sprintf("syscall(%d, 0) for 1 .. 100000", unix.SYS_ACCT))
+	if status != 0 || len(stderr) > 1024 || strings.Count(stderr, "minirun: denied:") != 1 || !strings.Contains(stderr, "minirun: 100000 times in all: acct by perl\n") {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// blindChild runs minirun where no program can be attached to a tracepoint.
+func blindChild() error {
+	const command = 17 // BPF_RAW_TRACEPOINT_OPEN
+	load := func(offset uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+	}
+	skip := func(k uint32, n uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: n}
+	}
+	runtime.LockOSThread()
+	if err := filterThread([]unix.SockFilter{
+		load(0), skip(unix.SYS_BPF, 3), load(16), skip(command, 1),
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}); err != nil {
+		return err
+	}
+	return unix.Exec(os.Getenv("MINIRUN_TEST_BLIND"), os.Args, os.Environ())
+}
+
+// Without BPF there is one warning, and the filter's reports go on.
+func TestExplainWithoutTracing(t *testing.T) {
+	cmd := child(t, "blind")
+	cmd.Env = append(cmd.Env, "MINIRUN_TEST_BLIND="+testBed.minirun)
+	cmd.Args = []string{"minirun", "--explain", "debian", "sh", "-c", "hostname x; chown nobody /proc/1/status; exit 7"}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	_ = cmd.Run()
+	text := stderr.String()
+	if cmd.ProcessState.ExitCode() != 7 || strings.Count(text, "minirun: warning: ") != 1 || !strings.Contains(text, "what the kernel refuses is not reported") ||
+		!strings.Contains(text, "minirun: denied: sethostname(") || strings.Contains(text, "denied: fchownat(") {
+		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), text)
+	}
+}
+
+// Nothing stays attached when minirun is killed.
+func TestExplainKilledTracer(t *testing.T) {
+	needTracing(t)
+	l := launch(t, []string{"--explain"}, "sh", "-c", "printf ready; exec sleep 1000")
+	links := attachedBy(l.Process.Pid)
+	if len(links) != 3 || !linkExists(links[0]) {
+		t.Fatalf("programs that are attached: %v", links)
+	}
+	_ = l.Process.Kill()
+	_ = l.Wait()
+	eventually(t, "programs to be detached", func() bool { return !slices.ContainsFunc(links, linkExists) })
+	eventually(t, "the end of the container", func() bool { return gone(l.pid1) })
+	if _, stderr, status := explained(t, "debian", "true"); status != 0 { // it removes what is left
+		t.Error(stderr)
+	}
+}
+
+// attachedBy returns the numbers of the BPF links that a process holds.
+func attachedBy(pid int) (ids []uint32) {
+	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	for _, info := range infos {
+		data, _ := os.ReadFile(info)
+		if found := regexp.MustCompile(`(?m)^link_id:\s*(\d+)$`).FindSubmatch(data); found != nil {
+			id, _ := strconv.ParseUint(string(found[1]), 10, 32)
+			ids = append(ids, uint32(id))
+		}
+	}
+	return ids
+}
+
+func linkExists(id uint32) bool {
+	const getFD = 30 // BPF_LINK_GET_FD_BY_ID
+	attr := [3]uint32{id}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, getFD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if errno == 0 {
+		unix.Close(int(fd))
+	}
+	return errno != unix.ENOENT
+}

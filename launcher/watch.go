@@ -1,0 +1,251 @@
+package launcher
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/trace"
+)
+
+// Watch reports the calls of a container that the kernel refuses: EPERM, EACCES or EROFS,
+// by whatever part of it, the filter included; and those for which a filter sends SIGSYS.
+// Of a thread's calls from one place three are reported and the others counted. Both
+// functions are called by one goroutine of the launcher's, while callers go on.
+type Watch struct {
+	Texts       func(arch, nr uint32) uint8 // a bit for each argument of a call that points to a text
+	WhenRefused func(Refused)
+	Warn        func(error)                    // called once if nothing, or not all, can be watched
+	AtEnd       func(more []More, lost uint64) // lost is how many reports found no room
+}
+
+// Refused is a call that the kernel refused. Texts are what arguments point to where that
+// is in memory, three at most.
+type Refused struct {
+	Denied
+	Sighting
+	Errno      unix.Errno // 0: a filter sent SIGSYS; then there are no arguments
+	User       uint32     // the caller's effective user, in the first user namespace
+	OwnUsers   bool       // the caller is in a user namespace inside of the container's
+	NoNewPrivs bool       // prctl(2), PR_SET_NO_NEW_PRIVS
+	AppArmor   string     // the profile that confines the container, or ""
+	Obstacle   Obstacle
+}
+
+// Sighting is what one report stands for: calls of a thread from one place. Asked has a
+// bit for each capability that the kernel asked for and the caller did not hold, by its
+// number in capabilities(7).
+type Sighting struct {
+	TID   int
+	Nr    uint32
+	IP    uint64
+	Asked uint64
+}
+
+// More is how many calls there were beside the reported ones.
+type More struct {
+	Sighting
+	Count uint64
+}
+
+// watcher runs a watch.
+type watcher struct {
+	Watch
+	spec   *specs.Spec
+	init   int
+	root   *os.File // of the container, with O_PATH
+	reader callerReader
+	maps   watchMaps
+	scope  *trace.Scope
+	links  []*trace.Link
+	stopFD *os.File
+	done   chan struct{}
+	err    error
+}
+
+// watch starts a watch of the container of a parked init.
+func watch(init int, spec *specs.Spec, w Watch) (_ *watcher, err error) {
+	l := &watcher{Watch: w, spec: spec, init: init, done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	if l.reader.level, err = pidLevel(init); err != nil {
+		return nil, err
+	}
+	root, err := unix.Open("/proc/"+strconv.Itoa(init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the container's root: %w", err)
+	}
+	l.root = os.NewFile(uintptr(root), "root")
+	pids, err := trace.PIDNamespace(strconv.Itoa(init))
+	if err != nil {
+		return nil, err
+	}
+	if l.maps, err = newWatchMaps(); err != nil {
+		return nil, err
+	}
+	if err := l.setTexts(); err != nil {
+		return nil, err
+	}
+	if l.scope, err = trace.NewScope(init); err != nil {
+		return nil, err
+	}
+	if l.links, err = attachWatch(l.scope, l.maps, pids); err != nil {
+		return nil, err
+	}
+	stopped, stop, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	l.stopFD = stop
+	go func() {
+		defer close(l.done)
+		defer stopped.Close()
+		l.err = l.maps.ring.Run(stopped, l.event)
+	}()
+	return l, nil
+}
+
+// setTexts tells the programs which arguments point to texts.
+func (l *watcher) setTexts() error {
+	for _, arch := range []uint32{unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386} {
+		compat := arch == unix.AUDIT_ARCH_I386
+		for nr := range uint32(textNumbers) {
+			mask := l.Texts(arch, nr)
+			if mask == 0 && !compat && nr >= 512 {
+				mask = l.Texts(arch, nr|x32Bit)
+			}
+			if mask == 0 {
+				continue
+			}
+			key := nr
+			if compat {
+				key += textNumbers
+			}
+			value := binary.NativeEndian.AppendUint32(nil, textRegisters(mask, compat))
+			if err := l.maps.texts.Update(binary.NativeEndian.AppendUint32(nil, key), value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const x32Bit = 0x40000000 // __X32_SYSCALL_BIT
+
+func (l *watcher) close() error {
+	err := errors.Join(closeLinks(l.links), l.maps.close())
+	if l.root != nil {
+		l.root.Close()
+	}
+	if l.scope != nil {
+		err = errors.Join(err, l.scope.Close())
+	}
+	return err
+}
+
+// stop detaches the programs, reports what is left and returns what went wrong. It may be
+// called again.
+func (l *watcher) stop() error {
+	if l == nil || l.stopFD == nil {
+		return nil
+	}
+	err := closeLinks(l.links)
+	l.links = nil
+	l.stopFD.Close()
+	l.stopFD = nil
+	<-l.done
+	more, err2 := l.more()
+	lost, err3 := l.maps.lost.Count(make([]byte, 4))
+	l.AtEnd(more, lost)
+	return errors.Join(err, l.err, err2, err3, l.close())
+}
+
+// more returns what was seen more often than it was sent.
+func (l *watcher) more() (all []More, err error) {
+	keys, err := l.maps.seen.Keys()
+	for _, key := range keys {
+		n, err := l.maps.seen.Count(key)
+		if err != nil {
+			return all, err
+		}
+		if n > seenMost {
+			order := binary.NativeEndian
+			s := Sighting{int(order.Uint32(key)), order.Uint32(key[4:]), order.Uint64(key[8:]), order.Uint64(key[16:])}
+			all = append(all, More{s, n - seenMost})
+		}
+	}
+	return all, err
+}
+
+// event reports what a program sent.
+func (l *watcher) event(data []byte) {
+	if len(data) < eventSize {
+		return
+	}
+	order := binary.NativeEndian
+	word := func(at int) uint32 { return order.Uint32(data[at:]) }
+	long := func(at int) uint64 { return order.Uint64(data[at:]) }
+	call := trace.ReadCall(data[eventRegs:eventSizes], word(eventCompat) != 0)
+	r := Refused{User: word(eventUser)}
+	r.Notification = Notification{TID: int(word(eventPID)), Nr: call.Nr, Arch: unix.AUDIT_ARCH_X86_64, IP: call.IP}
+	comm, _, _ := bytes.Cut(data[eventComm:eventComm+commSize], []byte{0})
+	r.Caller = Caller{Comm: string(comm), Host: int(word(eventPID + 4)), PID: int(word(eventInside + 4))}
+	if word(eventKind) == eventSignal {
+		r.Arch = uint32(long(eventResult))
+	} else {
+		if call.Compat {
+			r.Arch = unix.AUDIT_ARCH_I386
+		}
+		r.Args, r.Errno, r.Asked = call.Args, unix.Errno(-int64(long(eventResult))), long(eventAsked)
+		r.Texts = l.eventTexts(data, r.Notification)
+	}
+	r.Sighting = Sighting{r.Denied.TID, call.Nr, call.IP, r.Asked}
+	r.NoNewPrivs, r.AppArmor = l.spec.Process.NoNewPrivileges, l.spec.Process.ApparmorProfile
+	l.lookUp(&r)
+	l.obstacle(&r)
+	l.WhenRefused(r)
+}
+
+// eventTexts returns the texts that were read, each at the index of its argument.
+func (l *watcher) eventTexts(data []byte, n Notification) (texts [6]*CallerText) {
+	mask, slot := l.Texts(n.Arch, n.Nr), 0
+	for i := range texts {
+		if mask>>i&1 == 0 || slot == maxEventTexts {
+			continue
+		}
+		size := int64(binary.NativeEndian.Uint64(data[eventSizes+8*slot:]))
+		if size > 0 && size <= maxCallerText {
+			at := eventTexts + slot*maxCallerText
+			texts[i] = &CallerText{Text: string(data[at : at+int(size)-1]), Cut: size == maxCallerText}
+		}
+		slot++
+	}
+	return texts
+}
+
+// lookUp adds what /proc says of a caller, unless it has ended meanwhile.
+func (l *watcher) lookUp(r *Refused) {
+	proc := "/proc/" + strconv.Itoa(r.Denied.TID)
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil || statusLine(status, "Tgid") != strconv.Itoa(r.Caller.Host) {
+		return
+	}
+	if pids := strings.Fields(statusLine(status, "NStgid")); r.Caller.PID == 0 && len(pids) > 0 {
+		r.Caller.PID, _ = strconv.Atoi(pids[min(l.reader.level, len(pids)-1)])
+	}
+	r.NoNewPrivs = r.NoNewPrivs || statusLine(status, "NoNewPrivs") == "1"
+	r.Caller.Exe, _ = os.Readlink(proc + "/exe")
+	own, err1 := os.Readlink(proc + "/ns/user")
+	its, err2 := os.Readlink("/proc/" + strconv.Itoa(l.init) + "/ns/user")
+	r.OwnUsers = err1 == nil && err2 == nil && own != its
+}

@@ -1,0 +1,362 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/trace"
+)
+
+// What programs send: the registers of a caller and what is known of it. Texts are those
+// that three arguments at most point to.
+const (
+	eventKind   = 0  // 32 bits: eventRefused or eventSignal
+	eventCompat = 4  // 32 bits: not 0 for a call of i386
+	eventPID    = 8  // thread and process, 32 bits each
+	eventResult = 16 // of the call; of a signal the architecture, AUDIT_ARCH_*
+	eventAsked  = 24 // a bit for each capability that was asked for and not held
+	eventUser   = 32 // user and group, 32 bits each, in the first user namespace
+	eventInside = 40 // thread and process in the container's PID namespace, or 0
+	eventComm   = 48
+	eventRegs   = 64
+	eventSizes  = eventRegs + trace.RegsSize // of the texts with their NUL bytes, 64 bits each; negative without one
+	eventTexts  = eventSizes + maxEventTexts*8
+	eventSize   = eventTexts + maxEventTexts*maxCallerText
+
+	eventRefused = 0
+	eventSignal  = 1
+
+	maxEventTexts = 3
+	commSize      = 16 // TASK_COMM_LEN
+
+	seenSize = 24 // of a key: thread, number, ip, capabilities
+	seenMost = 3  // events of a key are sent; later ones are counted
+)
+
+// watchMaps are what the programs of a watch share.
+type watchMaps struct {
+	asked *trace.Map // thread → capabilities that its current call asked for in vain
+	texts *trace.Map // call → which registers point to texts
+	seen  *trace.Map // key → number of events
+	lost  *trace.Map // number of events that found no room
+	ring  *trace.Ring
+}
+
+func newWatchMaps() (m watchMaps, err error) {
+	for _, one := range []struct {
+		at      **trace.Map
+		options trace.MapOptions
+	}{
+		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 14}},
+		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4, Entries: 2 * textNumbers}},
+		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 14}},
+		{&m.lost, trace.MapOptions{Name: "minirun_lost", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
+	} {
+		if *one.at, err = trace.NewMap(one.options); err != nil {
+			return watchMaps{}, errors.Join(err, m.close())
+		}
+	}
+	if m.ring, err = trace.NewRing("minirun_events", 1<<20); err != nil {
+		return watchMaps{}, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+func (m watchMaps) close() (err error) {
+	for _, one := range []*trace.Map{m.asked, m.texts, m.seen, m.lost} {
+		if one != nil {
+			err = errors.Join(err, one.Close())
+		}
+	}
+	if m.ring != nil {
+		err = errors.Join(err, m.ring.Close())
+	}
+	return err
+}
+
+// textNumbers is how many calls the texts map has for i386, and for amd64 with x32.
+const textNumbers = 1024
+
+// textRegisters is a value of the texts map: for each text the number of a register of
+// struct pt_regs, plus 1, in 8 bits. mask has a bit for each argument.
+func textRegisters(mask uint8, compat bool) (value uint32) {
+	offsets := trace.RegsArg64()
+	if compat {
+		offsets = trace.RegsArg32()
+	}
+	slot := 0
+	for i, offset := range offsets {
+		if mask>>i&1 != 0 && slot < maxEventTexts {
+			value |= (uint32(offset)/8 + 1) << (8 * slot)
+			slot++
+		}
+	}
+	return value
+}
+
+// attachWatch attaches the programs. Those for capabilities go to a tracepoint (Linux 6.14)
+// or else to the function that it is in.
+func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace) (links []*trace.Link, err error) {
+	add := func(l *trace.Link, err error) error {
+		if err == nil {
+			links = append(links, l)
+		}
+		return err
+	}
+	err = add(trace.RawTracepoint("cap_capable", askedProgram(s, m, false)))
+	if errors.Is(err, unix.ENOENT) {
+		err = add(trace.FunctionExit("cap_capable", askedProgram(s, m, true)))
+	}
+	if err == nil {
+		err = add(trace.RawTracepoint("sys_exit", refusedProgram(s, m, pids)))
+	}
+	if err == nil {
+		err = add(trace.RawTracepoint("signal_generate", signalProgram(s, m, pids)))
+	}
+	if err != nil {
+		return nil, errors.Join(err, closeLinks(links))
+	}
+	return links, nil
+}
+
+// watchProbe reports how capability checks can be watched, by attaching programs that do
+// nothing.
+func watchProbe() (how string, err error) {
+	nothing := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+	how = "a tracepoint"
+	link, err := trace.RawTracepoint("cap_capable", nothing)
+	if errors.Is(err, unix.ENOENT) {
+		how = "the exit of a function"
+		link, err = trace.FunctionExit("cap_capable", nothing)
+	}
+	if err != nil {
+		return "", err
+	}
+	return how, link.Close()
+}
+
+func closeLinks(links []*trace.Link) (err error) {
+	for _, l := range links {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// The programs keep their variables in R6, the context, to R9, and on the stack, below the
+// 8 bytes of Scope.Enter.
+const (
+	stackThread = -16 // a key of asked
+	stackMask   = -24
+	stackKey    = -24 - seenSize
+	stackNumber = -24 - seenSize - 8
+	stackRegs   = stackNumber - trace.RegsSize
+)
+
+func watchProgram(parts ...asm.Instructions) (all asm.Instructions) {
+	for _, part := range parts {
+		all = append(all, part...)
+	}
+	return append(all, asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return())
+}
+
+// call calls a helper with a map and a pointer to a key on the stack, and perhaps a value.
+func call(f asm.BuiltinFunc, m *trace.Map, key int16, value int32) asm.Instructions {
+	code := asm.Instructions{
+		asm.LoadMapPtr(asm.R1, m.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, int32(key)),
+	}
+	if value != 0 {
+		code = append(code, asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, value), asm.Mov.Imm(asm.R4, 0))
+	}
+	return append(code, f.Call())
+}
+
+// thread stores the number of the current thread as a key of asked.
+func thread() asm.Instructions {
+	return asm.Instructions{asm.FnGetCurrentPidTgid.Call(), asm.StoreMem(asm.RFP, stackThread, asm.R0, asm.Word)}
+}
+
+// askedProgram runs when the kernel has looked for a capability. Its values are those of
+// the tracepoint cap_capable (cred, target, capable, cap, result), or of the function
+// (cred, target, cap, options; result).
+func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
+	capability, check := int16(3*8), asm.Instructions{}
+	if function {
+		capability = 2 * 8
+		const noAudit = 2 // CAP_OPT_NOAUDIT: no answer to a question of the process
+		check = asm.Instructions{asm.LoadMem(asm.R1, asm.R6, 3*8, asm.DWord), asm.JSet.Imm(asm.R1, noAudit, "out")}
+	}
+	return watchProgram(s.Enter("out"), check, asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R6, 4*8, asm.DWord),
+		asm.JEq.Imm32(asm.R1, 0, "out"),
+		asm.LoadMem(asm.R1, asm.R6, capability, asm.DWord),
+		asm.JGT.Imm32(asm.R1, 63, "out"),
+		asm.Mov.Imm(asm.R7, 1),
+		asm.LSh.Reg(asm.R7, asm.R1),
+	}, thread(), call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
+		asm.JEq.Imm(asm.R0, 0, "first"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.Or.Reg(asm.R1, asm.R7),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+		asm.Ja.Label("out"),
+		asm.StoreMem(asm.RFP, stackMask, asm.R7, asm.DWord).WithSymbol("first"),
+	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask))
+}
+
+// refusedProgram runs when a call returns, and sends those that were refused. A capability
+// that a call asked for in vain and did without is forgotten.
+func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace) asm.Instructions {
+	return watchProgram(s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
+		call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
+			asm.JEq.Imm(asm.R0, 0, "none"),
+			asm.LoadMem(asm.R9, asm.R0, 0, asm.DWord),
+		}, call(asm.FnMapDeleteElem, m.asked, stackThread, 0), asm.Instructions{
+			asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord).WithSymbol("none"), // the result
+			asm.JEq.Imm(asm.R7, -int32(unix.EPERM), "refused"),
+			asm.JEq.Imm(asm.R7, -int32(unix.EACCES), "refused"),
+			asm.JNE.Imm(asm.R7, -int32(unix.EROFS), "out"),
+			asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord).WithSymbol("refused"),
+		}, trace.LoadRegs(stackRegs, asm.R8), asm.Instructions{
+			asm.LoadMem(asm.R1, asm.RFP, stackThread, asm.Word),
+			asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word),
+			asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsNr, asm.Word),
+			asm.StoreMem(asm.RFP, stackKey+4, asm.R1, asm.Word),
+			asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsIP, asm.DWord),
+			asm.StoreMem(asm.RFP, stackKey+8, asm.R1, asm.DWord),
+			asm.StoreMem(asm.RFP, stackKey+16, asm.R9, asm.DWord),
+		}, call(asm.FnMapLookupElem, m.seen, stackKey, 0), asm.Instructions{
+			asm.JEq.Imm(asm.R0, 0, "new"),
+			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+			asm.Add.Imm(asm.R1, 1),
+			asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord), // it is this thread's alone
+			asm.JGT.Imm(asm.R1, seenMost, "out"),
+			asm.Ja.Label("send"),
+			asm.StoreImm(asm.RFP, stackMask, 1, asm.DWord).WithSymbol("new"),
+		}, call(asm.FnMapUpdateElem, m.seen, stackKey, stackMask), asm.Instructions{
+			asm.Mov.Imm(asm.R0, 0).WithSymbol("send"),
+		}, trace.LoadCompat(stackMask), asm.Instructions{asm.Mov.Reg(asm.R8, asm.R0)},
+		sendProgram(m, pids, eventRefused, asm.Instructions{
+			asm.StoreMem(asm.R6, eventCompat, asm.R8, asm.Word),
+			asm.StoreMem(asm.R6, eventResult, asm.R7, asm.DWord),
+			asm.StoreMem(asm.R6, eventAsked, asm.R9, asm.DWord),
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.Add.Imm(asm.R1, eventRegs),
+			asm.Mov.Imm(asm.R2, trace.RegsSize),
+			asm.Mov.Reg(asm.R3, asm.RFP),
+			asm.Add.Imm(asm.R3, stackRegs),
+			asm.FnProbeReadKernel.Call(),
+		}, textsProgram(m)))
+}
+
+// sendProgram sends an event, which R6 points to: kind, caller, and what others add.
+func sendProgram(m watchMaps, pids trace.Namespace, kind int64, add ...asm.Instructions) asm.Instructions {
+	code := asm.Instructions{
+		asm.LoadMapPtr(asm.R1, m.ring.FD()),
+		asm.Mov.Imm(asm.R2, eventSize),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnRingbufReserve.Call(),
+		asm.JNE.Imm(asm.R0, 0, "room"),
+		asm.StoreImm(asm.RFP, stackNumber, 0, asm.DWord),
+	}
+	code = append(code, call(asm.FnMapLookupElem, m.lost, stackNumber, 0)...)
+	code = append(code,
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
+		asm.Ja.Label("out"),
+		asm.Mov.Reg(asm.R6, asm.R0).WithSymbol("room"),
+		asm.StoreImm(asm.R6, eventKind, kind, asm.Word),
+		asm.FnGetCurrentPidTgid.Call(),
+		asm.StoreMem(asm.R6, eventPID, asm.R0, asm.DWord),
+		asm.FnGetCurrentUidGid.Call(),
+		asm.StoreMem(asm.R6, eventUser, asm.R0, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Add.Imm(asm.R1, eventComm),
+		asm.Mov.Imm(asm.R2, commSize),
+		asm.FnGetCurrentComm.Call(),
+		asm.LoadImm(asm.R1, int64(pids.Dev), asm.DWord),
+		asm.LoadImm(asm.R2, int64(pids.Ino), asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R6),
+		asm.Add.Imm(asm.R3, eventInside), // struct bpf_pids_info, 0 in another namespace
+		asm.Mov.Imm(asm.R4, 8),
+		asm.FnGetNsCurrentPidTgid.Call(),
+	)
+	for _, more := range add {
+		code = append(code, more...)
+	}
+	return append(code,
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRingbufSubmit.Call(),
+	)
+}
+
+// textsProgram copies the texts that arguments point to into the event at R6. R8 is
+// not 0 for i386. A page that is not in memory is not read: there is no text then.
+func textsProgram(m watchMaps) asm.Instructions {
+	code := asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R6, eventRegs+trace.RegsNr, asm.Word),
+		asm.And.Imm(asm.R1, textNumbers-1),
+		asm.JEq.Imm(asm.R8, 0, "native"),
+		asm.Add.Imm(asm.R1, textNumbers),
+		asm.StoreMem(asm.RFP, stackNumber, asm.R1, asm.Word).WithSymbol("native"),
+		asm.Mov.Imm(asm.R8, 0),
+	}
+	code = append(code, call(asm.FnMapLookupElem, m.texts, stackNumber, 0)...)
+	code = append(code, asm.JEq.Imm(asm.R0, 0, "text0"), asm.LoadMem(asm.R8, asm.R0, 0, asm.Word))
+	for i := range maxEventTexts {
+		begin, next := fmt.Sprint("text", i), fmt.Sprint("text", i+1)
+		code = append(code,
+			asm.Mov.Reg(asm.R1, asm.R8).WithSymbol(begin),
+			asm.RSh.Imm(asm.R8, 8),
+			asm.StoreImm(asm.R6, int16(eventSizes+8*i), -1, asm.DWord),
+			asm.And.Imm(asm.R1, 0xff),
+			asm.JEq.Imm(asm.R1, 0, next),
+			asm.JGT.Imm(asm.R1, trace.RegsSize/8, next),
+			asm.LSh.Imm(asm.R1, 3),
+			asm.Mov.Reg(asm.R2, asm.R6),
+			asm.Add.Reg(asm.R2, asm.R1),
+			asm.LoadMem(asm.R3, asm.R2, eventRegs-8, asm.DWord),
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.Add.Imm(asm.R1, int32(eventTexts+maxCallerText*i)),
+			asm.Mov.Imm(asm.R2, maxCallerText),
+			asm.FnProbeReadUserStr.Call(),
+			asm.StoreMem(asm.R6, int16(eventSizes+8*i), asm.R0, asm.DWord),
+		)
+	}
+	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol(fmt.Sprint("text", maxEventTexts)))
+}
+
+// signalProgram runs when a thread gets a signal, and sends those that a filter's KILL or
+// TRAP causes. The values are sig, info, task, group and result.
+func signalProgram(s *trace.Scope, m watchMaps, pids trace.Namespace) asm.Instructions {
+	const (
+		info               = stackRegs // struct kernel_siginfo, include/uapi/asm-generic/siginfo.h
+		code, ip, nr, arch = info + 8, info + 16, info + 24, info + 28
+		sysSeccomp         = 1 // SYS_SECCOMP
+	)
+	return watchProgram(s.Enter("out"), asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R6, 0, asm.DWord),
+		asm.JNE.Imm32(asm.R1, int32(unix.SIGSYS), "out"),
+		asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord),
+		asm.JLE.Imm(asm.R8, 1, "out"), // SEND_SIG_NOINFO, SEND_SIG_PRIV
+		asm.Mov.Reg(asm.R1, asm.RFP),
+		asm.Add.Imm(asm.R1, info),
+		asm.Mov.Imm(asm.R2, 32),
+		asm.Mov.Reg(asm.R3, asm.R8),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R1, asm.RFP, code, asm.Word),
+		asm.JNE.Imm32(asm.R1, sysSeccomp, "out"),
+	}, sendProgram(m, pids, eventSignal, asm.Instructions{
+		asm.LoadMem(asm.R1, asm.RFP, arch, asm.Word),
+		asm.StoreMem(asm.R6, eventResult, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.RFP, ip, asm.DWord),
+		asm.StoreMem(asm.R6, eventRegs+trace.RegsIP, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.RFP, nr, asm.Word),
+		asm.StoreMem(asm.R6, eventRegs+trace.RegsNr, asm.R1, asm.DWord),
+	}))
+}
