@@ -149,7 +149,7 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "agent": agentCommand},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": testenv.Exits, "agent": agentCommand},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MINIRUN_ROOT", testBed.root)
 			env.Setenv("MINIRUN_RUN_ROOT", filepath.Join(env.WorkDir, "run"))

@@ -176,17 +176,7 @@ func TestFormComplaints(t *testing.T) {
 		"YAML of another": {"»defaultAction: SCMP_ACT_ERRNO\n", []complaint{{"not JSON: invalid character 'd' at start of value", "of YAML only a SeccompProfile of Kubernetes is read, with its apiVersion and kind"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			source, places := marked(tt.source)
-			if len(places) != len(tt.want) {
-				t.Fatalf("the source has %d marks for %d complaints", len(places), len(tt.want))
-			}
-			var want []complaint
-			for i, c := range tt.want {
-				want = append(want, complaint{places[i] + c.message, c.hint})
-			}
-			if diff := cmp.Diff(want, complaints(t, source), cmp.AllowUnexported(complaint{})); diff != "" {
-				t.Errorf("complaints (-want +got):\n%s", diff)
-			}
+			checkComplaints(t, tt.source, tt.want)
 		})
 	}
 }

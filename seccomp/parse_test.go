@@ -230,17 +230,7 @@ func TestParseComplaints(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			source, places := marked(tt.source)
-			if len(places) != len(tt.want) {
-				t.Fatalf("the source has %d marks for %d complaints", len(places), len(tt.want))
-			}
-			var want []complaint
-			for i, c := range tt.want {
-				want = append(want, complaint{places[i] + c.message, c.hint})
-			}
-			if diff := cmp.Diff(want, complaints(t, source), cmp.AllowUnexported(complaint{})); diff != "" {
-				t.Errorf("complaints (-want +got):\n%s", diff)
-			}
+			checkComplaints(t, tt.source, tt.want)
 		})
 	}
 }
@@ -315,6 +305,23 @@ func bomb() string {
 		text += fmt.Sprintf("a%d: &a%[1]d [%s]\n", i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 10))
 	}
 	return text
+}
+
+// checkComplaints compares the complaints about a source with those that are wanted, whose
+// places are the source's marks.
+func checkComplaints(t *testing.T, marks string, wanted []complaint) {
+	t.Helper()
+	source, places := marked(marks)
+	if len(places) != len(wanted) {
+		t.Fatalf("the source has %d marks for %d complaints", len(places), len(wanted))
+	}
+	var want []complaint
+	for i, c := range wanted {
+		want = append(want, complaint{places[i] + c.message, c.hint})
+	}
+	if diff := cmp.Diff(want, complaints(t, source), cmp.AllowUnexported(complaint{})); diff != "" {
+		t.Errorf("complaints (-want +got):\n%s", diff)
+	}
 }
 
 func complaints(t *testing.T, source string) []complaint {

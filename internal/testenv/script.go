@@ -1,4 +1,4 @@
-package integration
+package testenv
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// exits is the scripts' `exits STATUS COMMAND [ARG...]`: COMMAND must end with exactly
-// that status.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
+// Exits is the command `exits STATUS COMMAND [ARG...]` of scripts: COMMAND must end with
+// exactly this status.
+func Exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits STATUS COMMAND [ARG...]")
 	}
