@@ -8,18 +8,17 @@
 
 // Minirun launches a container: one command, no daemon.
 //
-// What starts a process of this binary decides which role it has. Two roles take over
-// in C, before the Go runtime starts, and never come to main:
+// What starts a process of this binary decides which role it has. Three roles take over
+// in C, before the Go runtime starts, and never get to main:
 //
-//	reaper  PID 1 of --init, run from a memfd: launcher/reaper.c
-//	guard   a fork of the launcher that ends the container if the launcher is killed:
-//	        launcher/guard.c
+//	reaper     PID 1 of --init, run from a memfd: launcher/reaper.c
+//	guard      a fork of the launcher that ends the container if the launcher is killed:
+//	           launcher/guard.c
+//	plan init  a container's init that carries out a plan: launcher/arm/plan.c
 //
-// So does an init with a plan (launcher/arm/plan.c).
-//
-// main has the others: a container's init, which becomes the command, and the command
-// line. Where init gets to main, C constructors have joined the cgroups
-// (launcher/arm/join.c) and entered the namespaces (libcontainer's nsenter).
+// main has the others: a container's init by libcontainer, and the command line. When
+// this init gets to main, C constructors have joined the cgroups (launcher/arm/join.c)
+// and entered the namespaces (libcontainer's nsenter).
 package main
 
 import (
