@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
 )
@@ -121,6 +122,7 @@ func startDockerd(t *testing.T, flags ...string) (host string) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		<-ended
+		_ = unix.Unmount(filepath.Join(dir, "exec/netns/default"), 0) // what it leaves of --network host
 	})
 	deadline := time.After(time.Minute)
 	for exec.Command("docker", "-H", host, "version").Run() != nil {
