@@ -68,8 +68,8 @@ func TestProcessors(t *testing.T) {
 	}
 }
 
-// A cgroup of the container's name with somebody's processes in it, or a frozen one,
-// is left alone.
+// An existing cgroup of the container's name is left alone if it has processes or is
+// frozen.
 func TestCgroupTaken(t *testing.T) {
 	occupied, frozen, freeze := "/sys/fs/cgroup/devices", "/sys/fs/cgroup/freezer", "FROZEN"
 	state := "freezer.state"

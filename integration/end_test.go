@@ -69,8 +69,8 @@ func wantNothing(t *testing.T, c *launched) {
 	}
 }
 
-// After SIGKILL of the launcher the container ends, whatever its PID 1 did about the
-// parent-death signal. Folder and cgroup go with the next start.
+// After SIGKILL of the launcher the container ends, even if its PID 1 has cleared the
+// parent-death signal. The next start removes the directory and the cgroup.
 func TestKilledLauncher(t *testing.T) {
 	const clear = "syscall(157, 1, 0, 0, 0, 0) == 0 or die $!;" // prctl(PR_SET_PDEATHSIG, 0), x86-64
 	for name, tt := range map[string]struct {

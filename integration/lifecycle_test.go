@@ -190,7 +190,7 @@ func (l *lifecycle) sweep() {
 	}
 }
 
-// A container's life, as the process that has it and another one see it.
+// The life of a container, as seen by the process that launched it and by another one.
 func TestLifecycle(t *testing.T) {
 	l := newLifecycle(t, launcher.OwnerLauncher, "exec sleep 1000")
 	for _, step := range []struct{ do, want string }{
@@ -278,8 +278,8 @@ func TestLifecycleNeverStarted(t *testing.T) {
 	}
 }
 
-// Whatever a launcher was doing when it was killed, its container ends, and the next
-// launch removes what is left.
+// When a launcher is killed at any step, its container ends, and the next launch removes
+// what is left.
 func TestLifecycleLauncherKilled(t *testing.T) {
 	for _, steps := range [][]string{{}, {"create"}, {"create", "start"}, {"create", "kill"}, {"create", "start", "kill", "wait"}} {
 		t.Run(strings.Join(append([]string{"after"}, steps...), "-"), func(t *testing.T) {

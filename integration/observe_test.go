@@ -211,7 +211,7 @@ func TestExplainRepeated(t *testing.T) {
 	}
 }
 
-// What programs fall back from is not in the reports.
+// A call that fails with ENOSYS, from which programs fall back, is not reported.
 func TestExplainENOSYS(t *testing.T) {
 	_, stderr, _ := explained(t, "--explain", "debian", "perl", "-e",
 		fmt.Sprintf(`syscall(%d, 0, 0); syscall(999999); print STDERR "$!\n"`, unix.SYS_CLONE3))
@@ -312,7 +312,7 @@ func TestExplainManyProcesses(t *testing.T) {
 	}
 }
 
-// What cannot be observed is refused, or said, before anything is made.
+// A filter that cannot be observed is refused, or warned of, before anything is made.
 func TestExplainRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lines")
 	for _, test := range []struct {
@@ -353,7 +353,7 @@ func killCallers() *launcher.Observation {
 	}
 }
 
-// Nothing is said about a caller that has been killed meanwhile: its number may be another's.
+// A caller that has been killed meanwhile is not reported: another process may have its PID.
 func TestExplainKilledCaller(t *testing.T) {
 	u := underProgram{
 		Name: containerName(t), Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,

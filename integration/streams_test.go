@@ -19,8 +19,8 @@ func becomes(t *testing.T, pid int, program string) {
 	})
 }
 
-// The output ends with the container, even if a process of the host has it open; what
-// was written until then is passed on.
+// The output ends with the container, even if a process of the host has it open. All that
+// was written before is passed on.
 func TestOutputHeldOpen(t *testing.T) {
 	for name, flags := range map[string][]string{"pipe": nil, "terminal": {"-t"}} {
 		t.Run(name, func(t *testing.T) {

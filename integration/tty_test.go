@@ -125,8 +125,8 @@ func TestTerminal(t *testing.T) {
 	term.wait("20 50\r\n")
 
 	// Control characters are the container's, not the launcher's.
-	// Before it says so, bash has the terminal; and where bash says so, it takes the
-	// signal, and forgets it at exec. dash leaves it to the kernel.
+	// dash prints the word, since bash would not do: until then bash has the terminal, and
+	// a bash that prints it handles the signal, and forgets it at exec.
 	term.send("dash -c 'echo r\"\"eads; exec cat'\n")
 	term.wait("reads\r\n")
 	term.send("\x03")

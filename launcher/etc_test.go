@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A stranger's root may have anything where a mount is to be: what is found, or made,
-// is inside, where a container with that root would find it.
+// An untrusted root may have anything in the place of a mount. The place that is found or
+// made is inside the root, where a container with that root would find it.
 func TestMountPoint(t *testing.T) {
 	for name, test := range map[string]struct {
 		make func(root string) error

@@ -58,7 +58,7 @@ func TestExecUser(t *testing.T) {
 	}
 }
 
-// A stranger's root must not make the launcher read the host's files, or block.
+// An untrusted root must not make the launcher read the host's files, or block.
 func TestExecUserHostileRoot(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "passwd")
 	if err := os.WriteFile(secret, []byte("ann:x:4242:4242::/:\n"), 0o600); err != nil {

@@ -401,6 +401,6 @@ func TestStrangersText(t *testing.T) {
 		t.Errorf("the comment is not told: %q", got)
 	}
 	if eval[bool](p, `'owned' in window || document.querySelector('img') !== null`) {
-		t.Error("a stranger's text became part of the page")
+		t.Error("untrusted text became part of the page")
 	}
 }

@@ -96,8 +96,8 @@ func capabilitySets(t *testing.T) [][]string {
 	return sets
 }
 
-// compare runs both programs on every call worth a look, and says on how many.
-// What libseccomp does not know and the list names goes to tooNew.
+// compare runs both programs on every call of interest, and returns how many there are. It
+// adds the calls that the list names and libseccomp does not know to tooNew.
 func compare(t *testing.T, profile *seccomp.Profile, capabilities []string, tooNew map[string]bool) int {
 	t.Helper()
 	target, err := seccomp.HostTarget(capabilities)
@@ -187,8 +187,8 @@ func installed(t *testing.T, list *specs.LinuxSeccomp) *bpf.Program {
 	if err := os.WriteFile(filepath.Join(dir, "rootfs", "bin", "true"), nil, 0o755); err != nil { //nolint:gosec // a command
 		t.Fatal(err)
 	}
-	// What runc does between the filter and the wait needs capabilities and calls
-	// of its own; with noNewPrivileges it would install the filter after the wait.
+	// Between the filter and the wait runc needs capabilities and calls of its own. With
+	// noNewPrivileges it would install the filter after the wait.
 	spec := specs.Spec{
 		Version: "1.0.2",
 		Root:    &specs.Root{Path: "rootfs"},

@@ -19,8 +19,8 @@ id=status; status=$(file "$@")
 eval "$GUEST"
 `
 
-// Whoever reads the status or the last line knows who is at fault: the tests,
-// the guest, the host, or the time given.
+// The status and the last line say where the fault is: in the tests, in the guest, on the
+// host, or in the time limit.
 func TestBootEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		guest   string
