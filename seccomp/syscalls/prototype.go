@@ -26,8 +26,8 @@ const (
 type prototype struct{ name, kinds string }
 
 // ArgumentKinds returns what the arguments of a call are, from its definition in Linux
-// 6.12. ok is false for calls without a definition there: the newest
-// ones, and those of some architectures only. The arguments of a few calls differ between
+// 6.12, or in the kernel that it came with later. ok is false for calls without a
+// definition there: those of some architectures only. The arguments of a few calls differ between
 // architectures (clone); these are those of most.
 func ArgumentKinds(call string) (kinds []ArgumentKind, ok bool) {
 	i, ok := slices.BinarySearchFunc(prototypes[:], call, func(p prototype, call string) int { return strings.Compare(p.name, call) })

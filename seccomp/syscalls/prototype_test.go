@@ -13,10 +13,16 @@ func TestPrototypes(t *testing.T) {
 	for call, want := range map[string]string{
 		"mount": "sssxp", "openat": "fsdm", "sethostname": "nd", "clone": "xxpxp", "fchownat": "fsddd",
 		"write": "fpx", "getcwd": "px", "add_key": "sspxd", "unshare": "x", "mq_timedsend": "dpxup",
+		"setxattrat": "fsuspx", "file_getattr": "fspxu", "listns": "ppxu", "rseq_slice_yield": "",
 	} {
 		kinds, ok := ArgumentKinds(call)
 		if got := string(kinds); !ok || got != want {
 			t.Errorf("%s: %q, want %q", call, got, want)
+		}
+	}
+	for _, call := range Calls(AMD64) { // all, except for three that are numbers only
+		if _, ok := ArgumentKinds(call); !ok && call != "security" && call != "epoll_ctl_old" && call != "epoll_wait_old" {
+			t.Errorf("%s has no prototype", call)
 		}
 	}
 	if kinds, ok := ArgumentKinds("getpid"); !ok || len(kinds) > 0 {
