@@ -80,6 +80,7 @@ type liveReport struct {
 	HostPID int       `json:"hostPid,omitempty"` // as the host does
 	Comm    string    `json:"comm,omitempty"`
 	Exe     string    `json:"exe,omitempty"`
+	Library string    `json:"library,omitempty"` // that made the call, if it is not Exe itself
 	By      string    `json:"by"`                // what refused it: filter or kernel
 	Verdict string    `json:"verdict,omitempty"` // the filter's
 	Errno   string    `json:"errno,omitempty"`
@@ -283,6 +284,7 @@ func (r *liveReports) describe(d launcher.Denied) *liveReport {
 		PID: d.Caller.PID, HostPID: d.Caller.Host, Comm: d.Caller.Comm, Exe: d.Caller.Exe,
 		arch: arch, values: d.Args,
 	}
+	one.Library = libraryOf(d.Caller)
 	if one.guarded = !r.asks(v); one.guarded {
 		v = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.EBUSY))
 	} else {
@@ -293,6 +295,14 @@ func (r *liveReports) describe(d launcher.Denied) *liveReport {
 		one.Errno = unix.ErrnoName(unix.Errno(v.Effect().Data()))
 	}
 	return one
+}
+
+// libraryOf returns the file that a call was made from, if it is not the executable.
+func libraryOf(c launcher.Caller) string {
+	if c.Lib == c.Exe {
+		return ""
+	}
+	return c.Lib
 }
 
 // arguments writes the arguments of a call, with the texts that were read.

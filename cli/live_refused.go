@@ -23,7 +23,7 @@ func (r *liveReports) watch(o *launcher.Options) {
 	o.Watch = &launcher.Watch{
 		Texts: func(arch, nr uint32) uint8 { return texts(launcher.Notification{Arch: arch, Nr: nr}) },
 		Warn: func(err error) {
-			r.app.ui.warn("--explain: what the kernel refuses is not reported, only what the filter denies: %v", err)
+			r.app.ui.warn("--explain: what the kernel refuses is not all reported: %v", err)
 		},
 		WhenRefused: r.whenRefused,
 		AtEnd:       r.whenWatched,
@@ -49,7 +49,7 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 	one := &liveReport{
 		Time: time.Now().UTC(), Call: name, Args: []string{}, Arch: arch.String(), Number: refused.Denied.Nr,
 		PID: refused.Caller.PID, HostPID: refused.Caller.Host, Comm: refused.Caller.Comm, Exe: refused.Caller.Exe,
-		By: "kernel", arch: arch, values: refused.Args,
+		Library: libraryOf(refused.Caller), By: "kernel", arch: arch, values: refused.Args,
 	}
 	if killed {
 		one.By, one.killed, one.Verdict = "filter", true, killVerdict(verdict)

@@ -15,6 +15,7 @@ import (
 type Caller struct {
 	Comm string // of the thread, as it calls itself
 	Exe  string // the executable's path in the container, "" when that cannot be read
+	Lib  string // the path of the file that the call was made from: Exe's, or a library's
 	PID  int    // of the process, as the container sees it
 	Host int    // of the process, as the launcher sees it
 }
@@ -71,7 +72,41 @@ func (r *callerReader) read(n Notification, texts uint8) (Caller, [6]*CallerText
 		c.Comm = strings.TrimSuffix(string(comm), "\n")
 	}
 	c.Exe, _ = os.Readlink(proc + "/exe")
+	c.Lib = libraryAt(proc, n.IP)
 	return c, r.texts(n, texts)
+}
+
+// libraryAt returns the path of the file that an address of a process is mapped from, or
+// "". The file is not read.
+func libraryAt(proc string, ip uint64) string {
+	maps, err := os.ReadFile(proc + "/maps")
+	if err != nil {
+		return ""
+	}
+	return mappedAt(maps, ip)
+}
+
+// mappedAt finds an address in the lines of proc_pid_maps(5): START-END PERMS OFFSET
+// DEVICE INODE, spaces, and the path, which can have spaces itself.
+func mappedAt(maps []byte, ip uint64) string {
+	for line := range bytes.Lines(maps) {
+		text := strings.TrimSuffix(string(line), "\n")
+		between, rest, _ := strings.Cut(text, " ")
+		from, to, _ := strings.Cut(between, "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 != nil || err2 != nil || ip < start || ip >= end {
+			continue
+		}
+		for range 4 {
+			_, rest, _ = strings.Cut(rest, " ")
+		}
+		if path := strings.TrimLeft(rest, " "); strings.HasPrefix(path, "/") {
+			return path
+		}
+		return ""
+	}
+	return ""
 }
 
 // texts reads memory of the caller: a page fault there can take as long as the caller

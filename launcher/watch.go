@@ -26,6 +26,8 @@ type Watch struct {
 	AtEnd       func(more []More, lost uint64) // lost is how many reports found no room
 }
 
+var errNested = errors.New("the container has no cgroup v2 of its own: its processes in other PID namespaces are not watched")
+
 // Refused is a call that the kernel refused. Texts are what arguments point to where that
 // is in memory, three at most.
 type Refused struct {
@@ -101,6 +103,9 @@ func watch(init int, spec *specs.Spec, w Watch) (_ *watcher, err error) {
 	}
 	if l.links, err = attachWatch(l.scope, l.maps, pids); err != nil {
 		return nil, err
+	}
+	if !l.scope.Complete() {
+		l.Warn(errNested)
 	}
 	stopped, stop, err := os.Pipe()
 	if err != nil {
@@ -245,6 +250,7 @@ func (l *watcher) lookUp(r *Refused) {
 	}
 	r.NoNewPrivs = r.NoNewPrivs || statusLine(status, "NoNewPrivs") == "1"
 	r.Caller.Exe, _ = os.Readlink(proc + "/exe")
+	r.Caller.Lib = libraryAt(proc, r.Denied.IP)
 	own, err1 := os.Readlink(proc + "/ns/user")
 	its, err2 := os.Readlink("/proc/" + strconv.Itoa(l.init) + "/ns/user")
 	r.OwnUsers = err1 == nil && err2 == nil && own != its
