@@ -8,7 +8,7 @@
 package arm
 
 /*
-#cgo LDFLAGS: -lpthread
+#cgo LDFLAGS: -lpthread -Wl,--wrap=pthread_create
 #include "page.h"
 #include "quit.h"
 */
