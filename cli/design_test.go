@@ -9,6 +9,27 @@ import (
 	"testing"
 )
 
+// Only cli and oci know how minirun is called: the packages below have no text that spells
+// a command line of it.
+func TestCommandLinesAreCLI(t *testing.T) {
+	spelled := regexp.MustCompile(`'minirun [a-z]`)
+	for _, root := range []string{"launcher", "rootfs", "seccomp", "internal"} {
+		err := filepath.WalkDir("../"+root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			if found := spelled.Find(source); found != nil {
+				t.Errorf("%s: %s...", path, found)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // docs/design.md names every directory with Go code, and no source file that does not
 // exist.
 func TestDesign(t *testing.T) {

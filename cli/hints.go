@@ -115,6 +115,8 @@ func imageHint(err error) string {
 		return "'minirun pull --platform " + e.Platform + " " + e.Name + "' fetches it"
 	case rootfs.CausePlatform:
 		return "write for example --platform linux/arm64"
+	case rootfs.CauseRootTarball:
+		return "'minirun import FILE NAME' makes an image of a root file system"
 	case rootfs.CauseStore:
 		return "choose another directory with --root"
 	}

@@ -47,6 +47,7 @@ const (
 	CauseOnOverlay              // a directory is on an overlay, which cannot hold another
 	CauseOtherPlatform          // the store has the image for other platforms only
 	CausePlatform               // this is not the name of a platform
+	CauseRootTarball            // the tarball has no image; it may be of a root file system
 	CauseStore                  // the store's directory cannot be used
 )
 

@@ -15,8 +15,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-
-	"github.com/minirun/minirun/internal/hint"
 )
 
 // Load adds all images of a file to the store, under the names that they have there: of
@@ -97,7 +95,7 @@ func (l *loader) all(ctx context.Context) error {
 	case kind == dockerArchive:
 		return l.saved(ctx, file)
 	}
-	return hint.New("it has no image: neither index.json nor manifest.json", "'minirun import FILE NAME' makes an image of a root file system")
+	return &Error{Err: errors.New("it has no image: neither index.json nor manifest.json"), Cause: CauseRootTarball}
 }
 
 // plain returns a file that is not compressed: its members are looked up one by one.
