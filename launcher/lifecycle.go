@@ -123,7 +123,10 @@ func (c *Container) create(l *launched) (err error) {
 	if err := c.state.identify(l.init.pid); err != nil {
 		return err
 	}
-	// Both go on while init sets up the container.
+	// These go on while init sets up the container.
+	if l.o.Watch != nil {
+		l.watcher = startWatch(l.init.pid, l.o.Spec, *l.o.Watch)
+	}
 	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
 	if err := c.state.save(); err != nil {
 		return err
@@ -251,12 +254,13 @@ func (c *Container) arm() error {
 
 // watch has the calls of a parked init watched from here on. It goes on without if the
 // kernel does not let this process watch.
-func (l *launched) watch() (err error) {
-	if l.o.Watch == nil {
+func (l *launched) watch() error {
+	if l.watcher == nil {
 		return nil
 	}
-	if l.watcher, err = watch(l.init.pid, l.o.Spec, *l.o.Watch); err != nil {
+	if err := l.watcher.begin(); err != nil {
 		l.o.Watch.Warn(err)
+		return l.watcher.stop()
 	}
 	return nil
 }

@@ -67,49 +67,67 @@ type watcher struct {
 	maps   watchMaps
 	scope  *trace.Scope
 	links  []*trace.Link
-	stopFD *os.File
+	ready  chan struct{} // closed when the programs are attached, or err says why not
+	stopFD *os.File      // nil until the watch has begun
 	done   chan struct{}
 	err    error
 }
 
-// watch starts a watch of the container of a parked init.
-func watch(init int, spec *specs.Spec, w Watch) (_ *watcher, err error) {
-	l := &watcher{Watch: w, spec: spec, init: init, done: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, l.close())
-		}
+// startWatch attaches the programs for an init that may still set up its container, which
+// they do not look at before [watcher.begin].
+func startWatch(init int, spec *specs.Spec, w Watch) *watcher {
+	l := &watcher{Watch: w, spec: spec, init: init, ready: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(l.ready)
+		l.err = l.prepare()
 	}()
-	if l.reader.level, err = pidLevel(init); err != nil {
-		return nil, err
-	}
-	root, err := unix.Open("/proc/"+strconv.Itoa(init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open the container's root: %w", err)
-	}
-	l.root = os.NewFile(uintptr(root), "root")
-	pids, err := trace.PIDNamespace(strconv.Itoa(init))
-	if err != nil {
-		return nil, err
-	}
+	return l
+}
+
+func (l *watcher) prepare() (err error) {
 	if l.maps, err = newWatchMaps(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := l.setTexts(); err != nil {
-		return nil, err
+		return err
 	}
-	if l.scope, err = trace.NewScope(init); err != nil {
-		return nil, err
+	if l.scope, err = trace.EmptyScope(); err != nil {
+		return err
 	}
-	if l.links, err = attachWatch(l.scope, l.maps, pids); err != nil {
-		return nil, err
+	return l.attach()
+}
+
+func (l *watcher) attach() error {
+	pids, err := trace.PIDNamespace(strconv.Itoa(l.init))
+	if err != nil {
+		return err
 	}
-	if !l.scope.Complete() {
+	l.links, err = attachWatch(l.scope, l.maps, pids)
+	return err
+}
+
+// begin has the container of the init, which is parked now, watched.
+func (l *watcher) begin() (err error) {
+	if <-l.ready; l.err != nil {
+		return l.err
+	}
+	root, err := unix.Open("/proc/"+strconv.Itoa(l.init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the container's root: %w", err)
+	}
+	l.root = os.NewFile(uintptr(root), "root")
+	if l.reader.level, err = pidLevel(l.init); err != nil {
+		return err
+	}
+	if l.scope.Fill(l.init) != nil {
+		if err := l.watchNamespace(); err != nil {
+			return err
+		}
 		l.Warn(errNested)
 	}
 	stopped, stop, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l.stopFD = stop
 	go func() {
@@ -117,7 +135,20 @@ func watch(init int, spec *specs.Spec, w Watch) (_ *watcher, err error) {
 		defer stopped.Close()
 		l.err = l.maps.ring.Run(stopped, l.event)
 	}()
-	return l, nil
+	return nil
+}
+
+// watchNamespace attaches the programs again, for a container without a cgroup v2.
+func (l *watcher) watchNamespace() (err error) {
+	err = errors.Join(closeLinks(l.links), l.scope.Close())
+	l.links, l.scope = nil, nil
+	if err != nil {
+		return err
+	}
+	if l.scope, err = trace.NewScope(l.init); err != nil {
+		return err
+	}
+	return l.attach()
 }
 
 // setTexts tells the programs which arguments point to texts.
@@ -149,11 +180,13 @@ const x32Bit = 0x40000000 // __X32_SYSCALL_BIT
 
 func (l *watcher) close() error {
 	err := errors.Join(closeLinks(l.links), l.maps.close())
+	l.links, l.maps = nil, watchMaps{}
 	if l.root != nil {
 		l.root.Close()
 	}
 	if l.scope != nil {
 		err = errors.Join(err, l.scope.Close())
+		l.scope = nil
 	}
 	return err
 }
@@ -161,8 +194,12 @@ func (l *watcher) close() error {
 // stop detaches the programs, reports what is left and returns what went wrong. It may be
 // called again.
 func (l *watcher) stop() error {
-	if l == nil || l.stopFD == nil {
+	if l == nil {
 		return nil
+	}
+	<-l.ready
+	if l.stopFD == nil {
+		return l.close()
 	}
 	err := closeLinks(l.links)
 	l.links = nil

@@ -38,9 +38,15 @@ func PIDNamespace(pid string) (Namespace, error) {
 // cgroup v2, or where the container has no cgroup of its own there, it is the PID namespace
 // of the process, and [Scope.Complete] reports false.
 func NewScope(pid int) (*Scope, error) {
-	dir, err := cgroupDir(pid)
-	if err == nil {
-		return cgroupScope(dir)
+	s, err := EmptyScope()
+	if err != nil {
+		return nil, err
+	}
+	if err = s.Fill(pid); err == nil {
+		return s, nil
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
 	}
 	own, err1 := PIDNamespace("self")
 	its, err2 := PIDNamespace(strconv.Itoa(pid))
@@ -53,20 +59,32 @@ func NewScope(pid int) (*Scope, error) {
 	return &Scope{pids: its}, nil
 }
 
-func cgroupScope(dir string) (*Scope, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
+// EmptyScope returns a scope without processes, so that programs can be attached before
+// there are any. [Scope.Fill] selects them.
+func EmptyScope() (*Scope, error) {
 	m, err := NewMap(MapOptions{"minirun_cgroup", unix.BPF_MAP_TYPE_CGROUP_ARRAY, 4, 4, 1})
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Update(u32(0), u32(uint32(d.Fd()))); err != nil {
-		return nil, errors.Join(fmt.Errorf("put %s into a BPF map: %w", dir, err), m.Close())
-	}
 	return &Scope{cgroup: m}, nil
+}
+
+// Fill selects the processes of the cgroup v2 of a process for an empty scope. The error
+// says why there is none of the container's own: use [NewScope] then.
+func (s *Scope) Fill(pid int) error {
+	dir, err := cgroupDir(pid)
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := s.cgroup.Update(u32(0), u32(uint32(d.Fd()))); err != nil {
+		return fmt.Errorf("put %s into a BPF map: %w", dir, err)
+	}
+	return nil
 }
 
 // Complete reports whether no process of the container is missed. The others are those
