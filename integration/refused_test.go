@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -286,6 +287,23 @@ func TestExplainKernelRepeated(t *testing.T) {
 	_, stderr, status := explained(t, "--explain", "--seccomp", "unconfined", "debian", "perl", "-e", fmt.Sprintf("syscall(%d, 0) for 1 .. 100000", unix.SYS_ACCT))
 	if status != 0 || len(stderr) > 1024 || strings.Count(stderr, "minirun: denied:") != 1 || !strings.Contains(stderr, "minirun: 100000 times in all: acct by perl\n") {
 		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// What a caller names itself and its files is printed as text, and nobody waits for its
+// memory.
+func TestExplainKernelHostile(t *testing.T) {
+	needTracing(t)
+	for _, program := range []string{"names", "hang"} {
+		dir := testProgram(t, program)
+		begin := time.Now()
+		_, stderr, _ := explained(t, "--explain", "--seccomp", "unconfined", "--cap-add", "CAP_SYS_PTRACE", "-v", dir+":/p:ro", "debian", "/p/"+program)
+		if regexp.MustCompile(`[^ -~\n]`).MatchString(stderr) || !strings.Contains(stderr, "minirun: denied: acct(") || time.Since(begin) > 10*time.Second {
+			t.Errorf("%s, %v: %q", program, time.Since(begin), stderr)
+		}
+		if program == "names" && !strings.Contains(stderr, `acct("last") by \x1b]0;x\a`) {
+			t.Errorf("%s", stderr)
+		}
 	}
 }
 
