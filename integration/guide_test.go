@@ -91,7 +91,8 @@ func guidePattern(want []string) string {
 }
 
 // parseGuide returns the commands in the blocks of kind console. Blocks of kind sh, in
-// the README, build, install and fetch, and are not run.
+// the README, build, install and fetch, and are not run. Those of kind json, toml and yaml
+// are other programs' configuration.
 func parseGuide(file string) ([]guideStep, error) {
 	text, err := os.ReadFile(filepath.Join("..", file))
 	if err != nil {
@@ -107,7 +108,7 @@ func parseGuide(file string) ([]guideStep, error) {
 		switch {
 		case isFence && kind != "":
 			kind = ""
-		case isFence && (fence == "console" || fence == "sh" && file == "README.md"):
+		case isFence && (fence == "console" || fence == "sh" && file == "README.md" || fence == "json" || fence == "toml" || fence == "yaml"):
 			kind = fence
 			steps = append(steps, guideStep{}) // separates the blocks
 		case isFence:

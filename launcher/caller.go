@@ -115,7 +115,7 @@ func (r *callerReader) texts(n Notification, texts uint8) (found [6]*CallerText)
 	if texts == 0 {
 		return found
 	}
-	r.limited(func() func() {
+	r.limited(readPatience, func() func() {
 		var all [6]*CallerText
 		for i, address := range n.Args {
 			if texts>>i&1 != 0 && address != 0 {
@@ -128,9 +128,9 @@ func (r *callerReader) texts(n Notification, texts uint8) (found [6]*CallerText)
 }
 
 // limited does something in a goroutine of its own that can take as long as a container
-// likes, for 100 ms. While one such thing is stuck no other is tried. What do returns is
-// called if it came in time.
-func (r *callerReader) limited(do func() func()) {
+// likes, and waits for it as long as patience says. While one such thing is stuck no other
+// is tried. What do returns is called if it came in time.
+func (r *callerReader) limited(patience time.Duration, do func() func()) {
 	select {
 	case <-r.stuck:
 		r.stuck = nil
@@ -144,7 +144,7 @@ func (r *callerReader) limited(do func() func()) {
 		defer close(done)
 		result <- do()
 	}()
-	limit := time.NewTimer(readPatience)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case take := <-result:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -97,7 +98,7 @@ func (l *watcher) obstacle(r *Refused) {
 // "". A look-up can take as long as a file system of the container likes (FUSE), so it has
 // a time limit.
 func (l *watcher) device(file string) (found string) {
-	l.reader.limited(func() func() {
+	l.reader.limited(time.Second, func() func() { // the caller does not wait
 		device := deviceAt(l.root, file)
 		return func() { found = device }
 	})
