@@ -15,14 +15,15 @@ import (
 // redraw is the shortest time between two redraws of a bar.
 const redraw = 50 * time.Millisecond
 
-// progress shows how an image is fetched: on a terminal with one bar for all layers,
-// else with a line for each layer, and with a line at the end.
+// progress shows how an image is fetched: on a terminal with a bar for each layer and
+// one for all of them, else with a line for each layer, and with a line at the end.
 type progress struct {
 	ui     *ui
 	image  string
 	now    func() time.Time
 	layers map[string]rootfs.Event
-	local  bool // it is read from a file, not pulled
+	order  []string // of the layers
+	local  bool     // it is read from a file, not pulled
 	start  time.Time
 	drawn  time.Time
 }
@@ -43,14 +44,51 @@ func (p *progress) report(e rootfs.Event) {
 	}
 	p.local = p.local || e.Status == "unpacking"
 	if e.Layer != "" {
+		if _, known := p.layers[e.Layer]; !known {
+			p.order = append(p.order, e.Layer)
+		}
 		p.layers[e.Layer] = e
 	}
 	if !p.ui.terminal {
 		p.line(e)
 	} else if now := p.now(); now.Sub(p.drawn) >= redraw {
 		p.drawn = now
-		p.ui.bar(p.text(p.ui.width() - 1))
+		p.ui.bars(p.bars(p.ui.width()-1, p.ui.height()-1)...)
 	}
+}
+
+// bars returns a line for each layer, and one for all. If the terminal has too few
+// rows, layers that are finished are left out first.
+func (p *progress) bars(columns, rows int) []string {
+	var bars []string
+	shown := p.order
+	if len(shown) == 1 {
+		shown = nil // the line for all says it
+	}
+	leave := len(shown) - max(rows-1, 0)
+	for _, name := range shown {
+		if e := p.layers[name]; leave > 0 && (e.Status == "done" || e.Status == "exists") {
+			leave--
+			continue
+		}
+		bars = append(bars, p.layer(p.layers[name], columns))
+	}
+	return append(bars[max(leave, 0):], p.text(columns))
+}
+
+// layer returns `0123456789ab [====>    ] 12MB/48MB`, or as much of it as fits.
+func (p *progress) layer(e rootfs.Event, columns int) string {
+	name, size := shortLayer(e.Layer), units.HumanSize(float64(e.Done))
+	switch {
+	case e.Status == "exists":
+		return fitting(columns, name+" already in the store", name)
+	case e.Status == "done":
+		return fitting(columns, name+" done, "+size, name)
+	case e.Total > 0:
+		size += "/" + units.HumanSize(float64(e.Total))
+		return fitting(columns, name+" "+gauge(e.Done, e.Total, 24)+" "+size, name+" "+size, size)
+	}
+	return fitting(columns, name+" "+size, size)
 }
 
 // line prints the end of a layer.
@@ -74,7 +112,7 @@ func shortLayer(layer string) string {
 // done removes the bar, and prints how much was fetched, if anything was.
 func (p *progress) done(err error) {
 	if p.ui.terminal {
-		p.ui.bar("")
+		p.ui.bars()
 	}
 	if err != nil || len(p.layers) == 0 {
 		return

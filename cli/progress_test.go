@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +20,7 @@ func newTestProgress(image string, terminal bool, width int) (*progress, *bytes.
 	var out bytes.Buffer
 	clock := time.Unix(0, 0)
 	p := &progress{
-		ui:     &ui{w: &out, terminal: terminal, width: func() int { return width }},
+		ui:     &ui{w: &out, terminal: terminal, width: func() int { return width }, height: func() int { return 5 }},
 		image:  image,
 		layers: map[string]rootfs.Event{},
 		now: func() time.Time {
@@ -36,10 +38,15 @@ func TestProgressWidths(t *testing.T) {
 			p, _ := newTestProgress(image, true, width)
 			p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
 			p.report(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
-			got := p.ui.drawn
-			if utf8.RuneCountInString(got) >= width || !utf8.ValidString(got) {
-				t.Errorf("%d columns: %q", width, got)
+			if len(p.ui.drawn) != 3 {
+				t.Fatalf("%d columns: %q", width, p.ui.drawn)
 			}
+			for _, got := range p.ui.drawn {
+				if utf8.RuneCountInString(got) >= width || !utf8.ValidString(got) {
+					t.Errorf("%d columns: %q", width, got)
+				}
+			}
+			got := p.ui.drawn[2]
 			if width >= 20 && !strings.Contains(got, "13MB/49MB") {
 				t.Errorf("%d columns: %q does not say how much", width, got)
 			}
@@ -54,12 +61,35 @@ func TestProgressOnTerminal(t *testing.T) {
 	p, out := newTestProgress("debian", true, 120)
 	p.report(rootfs.Event{Layer: someLayer, Status: "pulling", Done: 12e6, Total: 48e6})
 	p.report(rootfs.Event{Layer: "2", Status: "exists", Done: 1e6, Total: 1e6})
-	if want := "pull debian [======>                 ] 13MB/49MB, 3MB/s, 12s left, 1 of 2 layers"; p.ui.drawn != want {
+	want := []string{
+		"0123456789ab [======>                 ] 12MB/48MB", "2 already in the store",
+		"pull debian [======>                 ] 13MB/49MB, 3MB/s, 12s left, 1 of 2 layers",
+	}
+	if !slices.Equal(p.ui.drawn, want) {
 		t.Errorf("%q, want %q", p.ui.drawn, want)
 	}
 	p.done(nil)
-	if want := "pulled debian: 12MB in 5.0 s\n"; !strings.HasSuffix(out.String(), clearLine+want) {
+	if want := "pulled debian: 12MB in 5.0 s\n"; !strings.HasSuffix(out.String(), fmt.Sprintf(clearBelow, 2)+want) {
 		t.Errorf("%q does not end with %q", out, want)
+	}
+}
+
+// A terminal of 5 rows shows the layers that are not finished.
+func TestProgressRows(t *testing.T) {
+	p, _ := newTestProgress("debian", true, 120)
+	for i, status := range []string{"pulling", "done", "exists", "pulling", "done", "pulling"} {
+		p.report(rootfs.Event{Layer: fmt.Sprint(i), Status: status, Done: 1e6, Total: 2e6})
+	}
+	var got []string
+	for _, line := range p.ui.drawn {
+		got = append(got, line[:1])
+	}
+	if want := []string{"0", "3", "5", "p"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want lines that start with %q", p.ui.drawn, want)
+	}
+	p.report(rootfs.Event{Layer: "6", Status: "pulling"})
+	if len(p.ui.drawn) != 4 {
+		t.Errorf("%q", p.ui.drawn)
 	}
 }
 

@@ -55,7 +55,7 @@ func (a *app) push(ctx context.Context, store *rootfs.Store, name string, c *ucl
 	}
 	pushed, err := store.Push(ctx, name, o)
 	if a.ui.terminal {
-		a.ui.bar("")
+		a.ui.bars()
 	}
 	if err != nil {
 		return err
@@ -100,6 +100,6 @@ func (a *app) pushProgress(e rootfs.Event) {
 	case e.Status == "exists":
 		a.ui.say("layer %s: already in the registry", layer)
 	case a.ui.terminal && e.Total > 0:
-		a.ui.bar(e.Status + " layer " + layer + " " + gauge(e.Done, e.Total, 24) + " " + size + "/" + units.HumanSize(float64(e.Total)))
+		a.ui.bars(e.Status + " layer " + layer + " " + gauge(e.Done, e.Total, 24) + " " + size + "/" + units.HumanSize(float64(e.Total)))
 	}
 }

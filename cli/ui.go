@@ -32,19 +32,22 @@ type ui struct {
 	terminal bool
 	colour   bool
 	width    func() int
-	drawn    string // the bar on the terminal's last line
+	height   func() int
+	drawn    []string // the bars on the terminal's last lines
 }
 
 func newUI(f *os.File) *ui {
 	u := &ui{w: f, terminal: isTerminal(f)}
 	u.colour = u.terminal && os.Getenv("NO_COLOR") == ""
-	u.width = func() int {
-		width, _, err := term.GetSize(int(f.Fd()))
-		if err != nil || width <= 0 {
-			return 80
+	size := func() (width, height int) {
+		width, height, err := term.GetSize(int(f.Fd()))
+		if err != nil || width <= 0 || height <= 0 {
+			return 80, 24
 		}
-		return width
+		return width, height
 	}
+	u.width = func() int { width, _ := size(); return width }
+	u.height = func() int { _, height := size(); return height }
 	return u
 }
 
@@ -150,30 +153,44 @@ func (u *ui) line(colour, label, text string) {
 	_, _ = u.Write([]byte(text + "\n")) // standard error is gone; there is nowhere to report that
 }
 
-// clearLine moves the cursor to column 0 and clears the line.
-const clearLine = "\r\x1b[K"
+const (
+	clearLine  = "\r\x1b[K"         // moves the cursor to column 0 and clears the line
+	clearBelow = "\r\x1b[%dA\x1b[J" // after moving the cursor up by so many lines, clears all below
+)
 
-// Write writes whole lines, above the bar.
+// Write writes whole lines, above the bars.
 func (u *ui) Write(p []byte) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.drawn == "" {
-		return u.w.Write(p)
-	}
-	_, err := io.WriteString(u.w, clearLine+string(p)+u.drawn)
+	_, err := io.WriteString(u.w, u.erased()+string(p)+strings.Join(u.drawn, "\n"))
 	return len(p), err
 }
 
-// bar draws text on the last line in place of the last bar.
-func (u *ui) bar(text string) {
+// erased returns what clears the bars.
+func (u *ui) erased() string {
+	switch len(u.drawn) {
+	case 0:
+		return ""
+	case 1:
+		return clearLine
+	}
+	return fmt.Sprintf(clearBelow, len(u.drawn)-1)
+}
+
+// bars draws texts on the last lines in place of the last bars. Each text fits a line,
+// and all of them the terminal.
+func (u *ui) bars(texts ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if runes, width := []rune(text), u.width(); len(runes) >= width {
-		text = string(runes[:width-1])
+	width := u.width()
+	for i, text := range texts {
+		if runes := []rune(text); len(runes) >= width {
+			texts[i] = string(runes[:width-1])
+		}
 	}
-	if text != u.drawn {
-		_, _ = io.WriteString(u.w, clearLine+text)
-		u.drawn = text
+	if !slices.Equal(texts, u.drawn) {
+		_, _ = io.WriteString(u.w, cmp.Or(u.erased(), clearLine)+strings.Join(texts, "\n"))
+		u.drawn = texts
 	}
 }
 

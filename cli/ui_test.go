@@ -97,13 +97,25 @@ func TestColour(t *testing.T) {
 // end nothing of it is left.
 func TestBar(t *testing.T) {
 	ui, out := testUI()
-	ui.bar("pulling")
-	ui.bar("pulling") // no change, nothing to draw
+	ui.bars("pulling")
+	ui.bars("pulling") // no change, nothing to draw
 	ui.say("note")
-	ui.bar(strings.Repeat("x", 50))
-	ui.bar("")
+	ui.bars(strings.Repeat("x", 50))
+	ui.bars()
 	ui.say("end")
 	want := "\r\x1b[Kpulling" + "\r\x1b[Knote\npulling" + "\r\x1b[K" + strings.Repeat("x", 39) + "\r\x1b[K" + "end\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBars(t *testing.T) {
+	ui, out := testUI()
+	ui.bars("one", "two")
+	ui.say("note")
+	ui.bars("two", "three", "four")
+	ui.bars()
+	want := "\r\x1b[Kone\ntwo" + "\r\x1b[1A\x1b[Jnote\none\ntwo" + "\r\x1b[1A\x1b[Jtwo\nthree\nfour" + "\r\x1b[2A\x1b[J"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -85,10 +86,11 @@ func (e *answerError) Unwrap() error { return e.answer }
 
 // isUnreachable reports whether the registry could not be reached at all.
 func isUnreachable(err error) bool {
-	var network net.Error // of the net and net/url packages, with DNS and time-outs
+	var request *url.Error // of net/http, with DNS and time-outs
+	var connection *net.OpError
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return errors.As(err, &network) || errors.As(err, &certificate) || errors.As(err, &record)
+	return errors.As(err, &request) || errors.As(err, &connection) || errors.As(err, &certificate) || errors.As(err, &record)
 }
 
 // notJSONError is an answer that should have been a manifest.
