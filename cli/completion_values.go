@@ -188,6 +188,7 @@ func (k *completer) imageArgument() {
 			k.files(prefix)
 		}
 	}
+	k.candidate("", "docker-daemon:", "an image of a running dockerd")
 	k.candidate("", "host:", "this machine's own root")
 	if strings.HasPrefix(k.word, "/") || strings.HasPrefix(k.word, ".") || strings.HasPrefix(k.word, "~") {
 		k.files("")

@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"archive/tar"
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +107,14 @@ func TestImagesAsDocker(t *testing.T) {
 	}
 	if diff := cmp.Diff(theirs, ours); diff != "" {
 		t.Errorf("docker -, minirun +:\n%s", diff)
+	}
+
+	// Straight from the daemon.
+	copied := exec.Command(testBed.minirun, "--root", store, "pull", "-q", "docker-daemon:imported:1")
+	copied.Env = append(os.Environ(), "DOCKER_HOST="+host)
+	outputOf(t, copied)
+	if was, is := call(docker("image", "inspect", "-f", "{{.Id}}", "imported:1")), call(minirun("inspect", "-f", "{{.Id}}", "docker-daemon:imported:1")); was != is {
+		t.Errorf("image %s became %s", was, is)
 	}
 
 	archive := filepath.Join(t.TempDir(), "x.tar")
@@ -222,4 +233,55 @@ func startRegistry(t *testing.T) (host, config string) {
 	}
 	t.Fatal("docker-registry does not listen")
 	return "", ""
+}
+
+// TestManyLayers runs an image with as many layers as overlayfs takes, in a store whose
+// paths are together far longer than the page that mount(2) takes.
+func TestManyLayers(t *testing.T) {
+	const layers = 500
+	dir := t.TempDir()
+	store := filepath.Join(dir, strings.Repeat("long", 50), "store")
+	var archive bytes.Buffer
+	out := tar.NewWriter(&archive)
+	add := func(name string, data []byte) {
+		t.Helper()
+		err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(data))})
+		if _, failed := out.Write(data); err != nil || failed != nil {
+			t.Fatal(err, failed)
+		}
+	}
+	minirun, err := os.ReadFile(testBed.minirun) // static: it runs without a loader
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids, names []string
+	for i := range layers {
+		name, content := fmt.Sprintf("file%d", i), []byte{}
+		if i == 0 {
+			name, content = "minirun", minirun
+		}
+		var layer bytes.Buffer
+		in := tar.NewWriter(&layer)
+		err := in.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(content))})
+		if _, failed := in.Write(content); err != nil || failed != nil || in.Close() != nil {
+			t.Fatal(err, failed)
+		}
+		ids, names = append(ids, fmt.Sprintf("sha256:%x", sha256.Sum256(layer.Bytes()))), append(names, name+".tar")
+		add(name+".tar", layer.Bytes())
+	}
+	config, _ := json.Marshal(map[string]any{"architecture": runtime.GOARCH, "os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": ids}})
+	add("config.json", config)
+	manifest, _ := json.Marshal([]any{map[string]any{"Config": "config.json", "Layers": names}})
+	add("manifest.json", manifest)
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "many.tar")
+	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := outputOf(t, exec.Command(testBed.minirun, "--root", store, "-q", "docker-archive:"+file, "/minirun", "version"))
+	if !strings.HasPrefix(got, "minirun ") {
+		t.Errorf("%q", got)
+	}
 }

@@ -48,7 +48,9 @@ func TestAnswers(t *testing.T) {
 		"a page":             {answer(200, "text/html", "<html><title>Log in</title></html>"), `is not a registry: it answers with "text/html", not with JSON`, "a proxy", false},
 		"a page for a token": {tokenPage, "is not a registry", "a proxy", false},
 		"much text":          {answer(404, inJSON, `{"errors":[{"code":"NAME_UNKNOWN","message":"`+long+`"}]}`), "NAME_UNKNOWN: xxx", "check the name", true},
-		"an old image":       {answer(200, "application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`), "schema 1", "", false},
+		"an old image":       {answer(200, "application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`), "schema 1", "skopeo copy", false},
+		"an old image, JSON": {answer(200, inJSON, `{"schemaVersion":1,"fsLayers":[]}`), "schema 1", "skopeo copy", false},
+		"an old artifact":    {answer(200, "application/vnd.oci.artifact.manifest.v1+json", `{"artifactType":"text/x"}`), `an artifact of the type "text/x"`, "", false},
 	} {
 		server := httptest.NewServer(c.handler)
 		t.Cleanup(server.Close)

@@ -18,7 +18,7 @@ import (
 
 // load reads an image from a file or an OCI layout into the store.
 func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
-	stamp, err := r.stamp()
+	stamp, err := r.stamp(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,12 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 		return nil, err
 	}
 	defer func() { _ = work.remove() }() // the next sweep removes what is left
-	c, err := r.content(ctx, r.want, work.path)
+	var c *content
+	if r.transport == dockerDaemon {
+		c, err = fromDaemon(ctx, stamp, work.join("image.tar"))
+	} else {
+		c, err = r.content(ctx, r.want, work.path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,12 +122,10 @@ func chooseRemote(found *remote.Descriptor, want v1.Platform) (v1.Image, error) 
 	if err := checkManifest(found.Digest, found.Manifest); err != nil {
 		return nil, err
 	}
-	switch {
-	case found.MediaType == types.DockerManifestSchema1 || found.MediaType == types.DockerManifestSchema1Signed:
-		return nil, errors.New("the image is in Docker's old format, schema 1, which minirun does not read")
-	case !json.Valid(found.Manifest):
-		return nil, &notJSONError{string(found.MediaType)}
-	case !found.MediaType.IsIndex():
+	if err := checkFormat(found); err != nil {
+		return nil, err
+	}
+	if !found.MediaType.IsIndex() {
 		return found.Image()
 	}
 	index, err := found.ImageIndex()
@@ -230,8 +227,8 @@ func fromImage(image v1.Image, layer func(v1.Descriptor) openFunc) (*content, er
 	if c.manifestType == "" {
 		c.manifestType = types.OCIManifestSchema1
 	}
-	if t := m.Config.MediaType; t != types.DockerConfigJSON && t != types.OCIConfigJSON {
-		return nil, fmt.Errorf("not a container image: its configuration is %s", t)
+	if err := checkKind(m); err != nil {
+		return nil, err
 	}
 	if c.manifest, err = image.RawManifest(); err != nil {
 		return nil, err

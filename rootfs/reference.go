@@ -21,6 +21,7 @@ const (
 	dockerArchive                  // docker-archive:PATH[:NAME]
 	ociArchive                     // oci-archive:PATH[:TAG]
 	ociLayout                      // oci:PATH[:TAG]
+	dockerDaemon                   // docker-daemon:NAME[:TAG]
 	imageID                        // the whole ID of an image of the store
 )
 
@@ -34,12 +35,13 @@ var prefixes = [...]struct {
 	{"docker-archive:", dockerArchive},
 	{"oci-archive:", ociArchive},
 	{"oci:", ociLayout},
+	{"docker-daemon:", dockerDaemon},
 }
 
 // reference is a parsed image argument.
 type reference struct {
 	transport
-	path string // absolute; "" for registry and hostRoot
+	path string // absolute; "" for registry and hostRoot; a name or an ID for dockerDaemon
 	tag  string // which image of an archive or layout; "" is its only one
 
 	domain, repository string // registry: docker.io, library/debian
@@ -89,7 +91,9 @@ func parseReference(text string, exists func(string) bool) (reference, error) {
 		return reference{transport: hostRoot}, nil
 	}
 	for _, p := range prefixes {
-		if rest, ok := strings.CutPrefix(text, p.text); ok {
+		if rest, ok := strings.CutPrefix(text, p.text); ok && p.transport == dockerDaemon {
+			return parseDaemonName(rest)
+		} else if ok {
 			return parsePath(p.transport, rest, exists)
 		}
 	}

@@ -25,11 +25,12 @@ import (
 //	docker-archive:PATH[:NAME]   by docker save
 //	oci-archive:PATH[:TAG]       a tarball of an OCI layout
 //	oci:PATH[:TAG]               an OCI layout
+//	docker-daemon:NAME[:TAG]     from a running dockerd
 //	NAME[:TAG][@DIGEST]          from the store, else from its registry
 //	an image's ID                from the store; its first digits are enough
 //
-// A tarball or layout is read into the store the first time, and again when it has
-// changed. The image stays in the store until Close. If there is no such image, the
+// A tarball, a layout or an image of a dockerd is read into the store the first time, and
+// again when it has changed. The image stays in the store until Close. If there is no such image, the
 // error is [ErrNotFound] and says where it was looked for.
 func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Image, error) {
 	r, err := newRequest(ref, o)
@@ -45,7 +46,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	case directory:
 		return openDirectory(r.reference)
 	}
-	stamp, err := r.stamp()
+	stamp, err := r.stamp(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -205,10 +206,22 @@ func openDirectory(r reference) (*Image, error) {
 }
 
 // stamp returns a text that changes with the file of a reference, made of its inode,
-// size and times. The file of a layout is its index.json.
-func (r reference) stamp() (string, error) {
-	if r.transport == registry || r.transport == imageID {
+// size and times. The file of a layout is its index.json; of a dockerd's image it is the
+// ID.
+func (r reference) stamp(ctx context.Context) (string, error) {
+	switch r.transport {
+	case registry, imageID:
 		return "", nil
+	case dockerDaemon:
+		d, err := newDaemon()
+		var id string
+		if err == nil {
+			id, err = d.imageID(ctx, r.path)
+		}
+		if err != nil {
+			return "", &Error{Op: "image " + r.String(), Err: err}
+		}
+		return id, nil
 	}
 	file := r.path
 	if r.transport == ociLayout {
