@@ -23,6 +23,7 @@ interrupted pull leaves the layers that were whole: the next one does not fetch 
 again, and the next rmi removes them.`,
 		Flags: []ucli.Flag{
 			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
+			toggle("", "keep-packed", "", "keep the packed layers too, so that save and push give the same digests"),
 			toggle("", "quiet", "q", "show no progress"),
 		},
 		Action: a.pullAction,
@@ -36,7 +37,7 @@ func (a *app) pullAction(c *ucli.Context) error {
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		report, done := a.progress(c.Args().First(), c.Bool("quiet"))
 		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
-			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Warn: a.warned,
+			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Warn: a.warned, KeepPacked: c.Bool("keep-packed"),
 		})
 		done(err)
 		if err != nil {

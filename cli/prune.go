@@ -23,6 +23,7 @@ label=KEY[=VALUE] and label!=KEY[=VALUE].`,
 		Flags: []ucli.Flag{
 			toggle("", "all", "a", "also remove all images that no container uses"),
 			list("", "filter", "", "remove only images that match `FILTER`").with(oneOf("until=", "label=", "label!=")),
+			toggle("", "packed", "", "also remove the packed layers that 'pull --keep-packed' kept"),
 			toggle("", "force", "f", "do not ask"),
 		},
 		Action: a.pruneAction,
@@ -33,7 +34,7 @@ func (a *app) pruneAction(c *ucli.Context) error {
 	if err := checkArgs(c, 0, 0); err != nil {
 		return err
 	}
-	o := rootfs.PruneOptions{All: c.Bool("all")}
+	o := rootfs.PruneOptions{All: c.Bool("all"), Packed: c.Bool("packed")}
 	for _, filter := range c.StringSlice("filter") {
 		if err := addFilter(&o, filter, time.Now()); err != nil {
 			return err

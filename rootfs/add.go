@@ -21,6 +21,7 @@ type content struct {
 	names  []string
 	stamp  string // of the file it comes from; "" from elsewhere
 	local  bool   // no layer is fetched from a registry
+	keep   bool   // the packed layers stay in the store too
 	file   string // digest of that file, where it is a root's tarball
 	index  string // digest that the registry gave for the name
 	config []byte // nil: made from base and the layers
@@ -125,7 +126,7 @@ func (a *addition) commit() (*descriptor, error) {
 		return nil, err
 	}
 	defer unlock()
-	if err := a.takeLayers(); err != nil {
+	if err := errors.Join(a.takeLayers(), a.takePacked()); err != nil {
 		return nil, err
 	}
 	for _, blob := range [][]byte{config, manifest} {

@@ -56,6 +56,9 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	}
 	l := a.content.layers[i]
 	if l.diffID != "" && a.lockExisting(l.diffID) {
+		if err := a.keepExisting(ctx, l); err != nil {
+			return fmt.Errorf("keep layer %s: %w", l.label(i), err)
+		}
 		size, _ := a.store.layerNote(l.diffID)
 		a.layers[i] = layer{diffID: l.diffID, size: size}
 		a.progress.report(Event{Layer: l.label(i), Status: "exists", Done: l.size, Total: l.size})
@@ -117,6 +120,9 @@ func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, err
 	defer cancel() // whoever still reads the stream
 	l := a.content.layers[i]
 	stream, err := l.open(ctx)
+	if err == nil {
+		stream, err = a.keepStream(l, stream)
+	}
 	if err != nil {
 		return unpacked{}, err
 	}

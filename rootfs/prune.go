@@ -15,6 +15,7 @@ type PruneOptions struct {
 	Until  time.Time // only images that were made before; the zero value is no limit
 	Labels []string  // only images with these labels, each KEY or KEY=VALUE
 	Not    []string  // only images without these labels
+	Packed bool      // also the packed layers of the images that stay
 }
 
 // Prune removes the images without a name, and what no image needs: layers of pulls that
@@ -43,7 +44,7 @@ func (s *Store) Prune(o PruneOptions) (removed *Removal, reclaimed int64, err er
 	if removed.Kept, err = s.forget(x, gone); err != nil {
 		return nil, 0, &Error{Op: "prune", Err: err}
 	}
-	if err := s.dropLeftovers(); err != nil {
+	if err := errors.Join(s.dropLeftovers(), s.dropPacked(x, o.Packed)); err != nil {
 		return nil, 0, &Error{Op: "prune", Err: err}
 	}
 	after, err := s.contentUsage()
@@ -115,6 +116,25 @@ func (s *Store) dropLeftovers() error {
 				if err := os.Remove(file); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	return nil
+}
+
+// dropPacked removes the packed layers of images.
+func (s *Store) dropPacked(x *index, all bool) error {
+	if !all {
+		return nil
+	}
+	for _, d := range x.Manifests {
+		m, _, err := s.readManifest(d.Digest.String())
+		if err != nil {
+			continue // a damaged image stays as it is
+		}
+		for _, l := range m.Layers {
+			if err := os.Remove(s.blob(l.Digest.String())); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
 			}
 		}
 	}

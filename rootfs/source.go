@@ -265,5 +265,6 @@ func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, 
 	if err != nil {
 		return nil, err
 	}
+	c.keep = r.KeepPacked
 	return s.add(ctx, c, r.Progress)
 }

@@ -23,7 +23,7 @@ import (
 // Store keeps images in a directory:
 //
 //	oci-layout, index.json   an OCI image layout (image-spec, image-layout.md)
-//	blobs/sha256/HEX         manifests and configurations, not the packed layers
+//	blobs/sha256/HEX         manifests, configurations, and packed layers that are kept
 //	layers/sha256/HEX/       the unpacked layers, by diffID, each with files HEX.size and HEX.tar
 //	empty/                   the layer of an image that has none
 //	tmp/                     what is being fetched, with a lock on each directory
@@ -128,6 +128,8 @@ type ResolveOptions struct {
 	Platform string // OS/ARCHITECTURE[/VARIANT]; "" is this machine
 	Progress Progress
 	Warn     func(text string) // called with warnings, each one line; may be nil
+
+	KeepPacked bool // keep the packed layers too, so that the image leaves the store as it came
 }
 
 func (o ResolveOptions) warn(format string, args ...any) {
