@@ -66,9 +66,9 @@ func PrivateMounts() error {
 // New makes and locks the directory of a new container. An empty name gets a
 // random one. A name that another container has is an [Error] that wraps [ErrNameInUse].
 //
-// New also removes what launchers that were killed have left. Where this fails, warn gets
-// the error and the new container starts nevertheless. Later, warn also gets what could
-// be done only in part.
+// New also removes what launchers that were killed have left; where many containers run
+// it looks only at some of them. Where this fails, warn gets the error and the new
+// container starts nevertheless. Later, warn also gets what could be done only in part.
 func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
 	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
@@ -85,8 +85,18 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	if err != nil {
 		return nil, err
 	}
-	swept := sweep(parent, dirs.RunRoot, warn)
+	names, err := someContainers(parent)
+	if err != nil {
+		warn(fmt.Errorf("look for containers of killed launchers: %w", err))
+	}
+	swept := sweep(parent, names, dirs.RunRoot, warn)
 	err = c.makeDir(parent)
+	if errors.Is(err, ErrNameInUse) {
+		if dead := sweep(parent, []string{name}, dirs.RunRoot, warn); len(dead) > 0 {
+			swept = append(swept, dead...)
+			err = c.makeDir(parent)
+		}
+	}
 	guard.Close()
 	for _, dead := range swept {
 		if err := dead.removeDir(); err != nil { // this may take its time, so no other start waits for it

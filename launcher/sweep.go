@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -16,26 +18,41 @@ import (
 	"github.com/minirun/minirun/internal/removeall"
 )
 
-// sweep ends the containers whose launcher no longer holds its lock, and frees their
-// names. It returns what is left of them: directories, which the caller removes. What
-// fails is passed to warn; the sweep goes on with the next container. Containers that
-// are nobody's stay.
+// sweepCount is how many containers a start looks at, so that it takes no longer where
+// hundreds run. It starts with any of them, so that in time all are looked at.
+const sweepCount = 16
+
+// someContainers returns the names of up to sweepCount containers.
+func someContainers(parent string) ([]string, error) {
+	dir, err := os.Open(parent)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if len(names) <= sweepCount {
+		return names, err
+	}
+	first := rand.IntN(len(names))
+	return slices.Concat(names[first:], names[:first])[:sweepCount], err
+}
+
+// sweep ends those of the named containers whose launcher no longer holds its lock, and
+// frees their names. It returns what is left of them: directories, which the caller
+// removes. What fails is passed to warn; the sweep goes on with the next container.
+// Containers that are nobody's stay.
 //
 // The caller holds the lock of parent. A directory that does not say where its
 // libcontainer state is has it in runRoot.
-func sweep(parent, runRoot string, warn func(error)) (swept []*Container) {
-	entries, err := os.ReadDir(parent)
-	if err != nil {
-		warn(fmt.Errorf("look for containers of killed launchers: %w", err))
-	}
-	for _, entry := range entries {
-		dead, err := takeDead(parent, entry.Name(), runRoot)
+func sweep(parent string, names []string, runRoot string, warn func(error)) (swept []*Container) {
+	for _, name := range names {
+		dead, err := takeDead(parent, name, runRoot)
 		if err == nil && dead != nil {
 			err = dead.end()
 		}
 		switch {
 		case err != nil:
-			warn(fmt.Errorf("remove container %s of a killed launcher: %w", entry.Name(), err))
+			warn(fmt.Errorf("remove container %s of a killed launcher: %w", name, err))
 			if dead != nil {
 				dead.lock.Close()
 			}

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -104,6 +105,47 @@ func TestNewTwice(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 0 {
 		t.Errorf("left in the run root: %v, %v", left, err)
+	}
+}
+
+// Where there are many containers a start looks at some of them, each in its turn; a
+// name is free at once when its container's launcher has been killed.
+func TestNewBesideMany(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	warn := func(err error) { t.Error(err) }
+	containers := filepath.Join(dirs.Root, "containers")
+	const many = 10 * sweepCount
+	for i := range many {
+		if err := os.MkdirAll(filepath.Join(containers, fmt.Sprint("dead", i)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := func() int {
+		entries, err := os.ReadDir(containers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	start := func(name string) {
+		c, err := New(dirs, name, OwnerLauncher, warn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start("new")
+	if n := left(); n != many-sweepCount {
+		t.Errorf("%d are left of %d", n, many)
+	}
+	for i := range many {
+		start(fmt.Sprint("dead", i))
+	}
+	if n := left(); n != 0 {
+		t.Errorf("%d are left", n)
 	}
 }
 
