@@ -12,6 +12,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
@@ -36,20 +37,26 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		}
 		return a.observed(c, o, nil, nil, flags.Terminal, capabilities)
 	}
-	profile, err := a.loadProfile(name)
+	text, err := profileText(name)
 	if err != nil {
 		return nil, err
 	}
-	if len(changes) > 0 {
-		text, err := edit(profile, changes, "seccomp-")
-		if err != nil {
+	target, err := seccomp.HostTarget(capabilities)
+	if err != nil {
+		return nil, err
+	}
+	cache := filepath.Join(root, "cache")
+	var shortcut *compile.Shortcut
+	if len(changes) == 0 && !observes(c) {
+		if shortcut, err = compile.NewShortcut(cache, text, target.Arch, target.Capabilities); err != nil {
 			return nil, err
 		}
-		if profile, err = seccomp.Parse(name+edited, text); err != nil {
-			return nil, err
+		if program := shortcut.Program(); program != nil {
+			logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
+			return nil, useProgram(o, name, program)
 		}
 	}
-	target, err := seccomp.HostTarget(capabilities)
+	profile, err := a.editedProfile(name, text, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +64,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err != nil {
 		return nil, err
 	}
-	program, hit, err := compile.Cached(filepath.Join(root, "cache"), policy.Target.Arch, policy.Seccomp, policy.RulePosition)
+	program, hit, err := compile.Cached(cache, policy.Target.Arch, policy.Seccomp, policy.RulePosition)
 	if err != nil {
 		return nil, err
 	}
@@ -65,17 +72,39 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err := policy.CheckNotify(); err != nil {
 		return nil, err
 	}
+	if program.Listener {
+		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
+	}
+	if err := useProgram(o, name, program); err != nil {
+		return nil, err
+	}
+	if len(profile.Remarks) == 0 && !program.Listener { // what else is said or asked of the profile
+		shortcut.Keep(program)
+	}
+	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
+}
+
+// editedProfile parses a profile, and edits it.
+func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*seccomp.Profile, error) {
+	profile, err := a.parseProfile(name, text)
+	if err != nil || len(changes) == 0 {
+		return profile, err
+	}
+	if text, err = edit(profile, changes, "seccomp-"); err != nil {
+		return nil, err
+	}
+	return seccomp.Parse(name+edited, text)
+}
+
+// useProgram makes a program the filter of o, if a container can start under it.
+func useProgram(o *launcher.Options, name string, program *bpf.Program) error {
 	if err := compile.CheckLaunch(program); err != nil {
-		return nil, hint.With(fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides")
+		return hint.With(fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides")
 	}
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	if program.Listener {
 		o.FilterFlags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
-		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
 	}
 	logrus.Debugf("seccomp: filter flags %d", o.FilterFlags)
-	if err := launcher.CheckFilters(); err != nil {
-		return nil, err
-	}
-	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
+	return launcher.CheckFilters()
 }

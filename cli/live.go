@@ -98,11 +98,16 @@ type liveReport struct {
 	killed  bool // the filter sent SIGSYS; the arguments are not known
 }
 
+// observes reports whether a launch is to report or pass what is denied.
+func observes(c *ucli.Context) bool {
+	return c.Bool("explain") || c.Bool("complain") || c.String("explain-to") != ""
+}
+
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
 func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool, capabilities []string) (*liveReports, error) {
 	to, complain := c.String("explain-to"), c.Bool("complain")
-	if !c.Bool("explain") && !complain && to == "" {
+	if !observes(c) {
 		return nil, nil
 	}
 	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to, capabilities: capabilities, reports: map[string]*liveReport{}}

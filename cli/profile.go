@@ -17,17 +17,34 @@ import (
 // loadProfile reads and parses a profile: a file, or "default". It prints a warning
 // about what the parser ignored.
 func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
-	if name == "default" || name == "builtin" {
-		return seccomp.Parse(profiles.DefaultName, profiles.Default())
+	text, err := profileText(name)
+	if err != nil {
+		return nil, err
+	}
+	return a.parseProfile(name, text)
+}
+
+func isDefault(name string) bool { return name == "default" || name == "builtin" }
+
+// profileText reads a profile: a file, or "default".
+func profileText(name string) ([]byte, error) {
+	if isDefault(name) {
+		return profiles.Default(), nil
 	}
 	data, err := readProfile(name, "give a file, or default; a launch also takes unconfined")
 	if err != nil && name == "unconfined" { // a launch does not come here with it
 		return nil, &usageError{"unconfined: there is no profile to read", "give a file, or default"}
 	}
-	if err != nil {
-		return nil, err
+	return data, err
+}
+
+// parseProfile parses the text of a profile, and prints a warning about what the parser
+// ignored.
+func (a *app) parseProfile(name string, text []byte) (*seccomp.Profile, error) {
+	if isDefault(name) {
+		return seccomp.Parse(profiles.DefaultName, text)
 	}
-	profile, err := seccomp.Parse(name, data)
+	profile, err := seccomp.Parse(name, text)
 	if err != nil && hintOf(err) == "" {
 		return nil, hint.With(err, "'minirun seccomp edit' prints Docker's default profile, as an example of the format")
 	}
