@@ -94,8 +94,11 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if err := checkConsole(b.spec.Process.Terminal, engine); err != nil {
 		return nil, err
 	}
-	list := b.spec.Linux.Seccomp
-	f, err := newFilter(list, configFile)
+	list, origin, err := annotated(b.spec, settingsFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFilter(list, origin)
 	if err != nil {
 		return nil, err
 	}

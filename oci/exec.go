@@ -114,7 +114,7 @@ func (c *command) execOptions(ctx *ucli.Context, process *specs.Process, r *reco
 	if err := checkConsole(process.Terminal, engine); err != nil {
 		return nil, err
 	}
-	f, err := newFilter(r.Seccomp, filepath.Join(r.Bundle, configFile))
+	f, err := newFilter(r.Seccomp, rulePositions(filepath.Join(r.Bundle, configFile)))
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,9 @@ type filter struct {
 }
 
 // newFilter compiles linux.seccomp, or takes the program of an earlier start, and
-// checks that a command can start under it. A nil list is no filter.
-func newFilter(list *specs.LinuxSeccomp, config string) (*filter, error) {
+// checks that a command can start under it. A nil list is no filter. origin is where the
+// rules stand, for an error.
+func newFilter(list *specs.LinuxSeccomp, origin compile.Origin) (*filter, error) {
 	if list == nil {
 		return &filter{}, nil
 	}
@@ -30,7 +31,7 @@ func newFilter(list *specs.LinuxSeccomp, config string) (*filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, _, err := compile.Cached(cacheDir, target.Arch, list, rulePositions(config))
+	program, _, err := compile.Cached(cacheDir, target.Arch, list, origin)
 	if err != nil {
 		return nil, fmt.Errorf("linux.seccomp: %w", err)
 	}

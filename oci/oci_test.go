@@ -170,11 +170,11 @@ func TestNewFilter(t *testing.T) {
 		{allow(specs.LinuxSyscall{Names: []string{"mkdir"}, Action: specs.ActNotify}), "linux.seccomp: SCMP_ACT_NOTIFY needs a listenerPath"},
 		{allow(specs.LinuxSyscall{Names: []string{"mkdir"}, Action: specs.ActErrno, ErrnoRet: &errno}), "linux.seccomp: config.json: linux.seccomp.syscalls[0]: errno 1048576: a filter returns 16 bits"},
 	} {
-		if _, err := newFilter(test.list, filepath.Join(t.TempDir(), configFile)); text(err) != test.want {
+		if _, err := newFilter(test.list, rulePositions(filepath.Join(t.TempDir(), configFile))); text(err) != test.want {
 			t.Errorf("%v", err)
 		}
 	}
-	if f, err := newFilter(nil, ""); err != nil || f.instructions != nil {
+	if f, err := newFilter(nil, nil); err != nil || f.instructions != nil {
 		t.Errorf("%v %v", f, err)
 	}
 }
