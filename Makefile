@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all \
+.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all validation \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -103,6 +103,10 @@ vagrant-validate: ## check the Vagrantfile
 
 # The vulnerability database is a service of its own. Where it cannot be reached
 # the check has not been made, which is said, and fails with VULN=required.
+validation: build ## the OCI runtime's validation suite, with runc and with minirun; needs root
+	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
+	$(SUDO) env "PATH=$$PATH" tools/validation/compare.sh build/minirun-runtime
+
 vuln: ## known vulnerabilities of functions that are called
 	@mkdir -p build; $(TOOL) govulncheck ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
 	if grep -q '^govulncheck: fetching vulnerabilities:' build/vuln.txt && [ "$(VULN)" != required ]; then \
