@@ -384,3 +384,27 @@ func linkExists(id uint32) bool {
 	}
 	return errno != unix.ENOENT
 }
+
+// Processes in a PID namespace of their own are watched by the container's cgroup. Where it
+// has none of cgroup v2, they are not, and a warning says so.
+func TestExplainKernelScope(t *testing.T) {
+	needTracing(t)
+	command := []string{"--explain", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "debian", "sh", "-c", "chown --quiet nobody /tmp; unshare -pf chown --quiet nobody /etc"}
+	_, stderr, _ := explained(t, command...)
+	for _, want := range []string{`denied: fchownat(AT_FDCWD, "/tmp", 65534, -1, 0) by chown (PID `, `denied: fchownat(AT_FDCWD, "/etc", 65534, -1, 0)`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %s in %s", want, stderr)
+		}
+	}
+	if _, err := os.Stat("/sys/fs/cgroup/unified"); err != nil {
+		t.Skip("this machine has cgroup v2 alone: without it, there is no container")
+	}
+	cmd := minirun(t, command...)
+	cmd.Args = append([]string{"unshare", "-m", "sh", "-c", `umount /sys/fs/cgroup/unified && exec "$@"`, "sh"}, append([]string{cmd.Path}, command...)...)
+	cmd.Path = testenv.Program(t, "unshare")
+	out, _ := cmd.CombinedOutput()
+	if text := string(out); strings.Count(text, "minirun: warning: ") != 1 || !strings.Contains(text, "has no cgroup v2 of its own") ||
+		!strings.Contains(text, `denied: fchownat(AT_FDCWD, "/tmp", `) || strings.Contains(text, `"/etc"`) {
+		t.Errorf("%s", text)
+	}
+}
