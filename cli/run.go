@@ -65,11 +65,18 @@ func (a *app) runAction(c *ucli.Context) error {
 	if flags.DropStderr {
 		o.Stderr = null
 	}
+	recording, err := a.recording(c, host.Capabilities)
+	if err != nil {
+		return err
+	}
 	reports, err := a.setFilter(c, &o, flags, host.Capabilities, d.Root)
 	if err != nil {
 		return err
 	}
 	defer reports.finish()
+	if err := recording.observe(&o, reports); err != nil {
+		return err
+	}
 	image, err := a.findImage(c, d.Root)
 	if err != nil {
 		return err
@@ -92,7 +99,7 @@ func (a *app) runAction(c *ucli.Context) error {
 		return err
 	}
 	o.Signals = merged.Signals
-	return a.launch(d, merged, host, image.Layers, o)
+	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o))
 }
 
 // planned logs what init will do.
@@ -124,7 +131,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "init-by"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "record", "record-for", "init-by"} {
 		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {

@@ -142,6 +142,7 @@ func (c *Container) create(l *launched) (err error) {
 		{"attach the network", l.attach},
 		{"arm the seccomp filter", c.arm},
 		{"watch the container", l.watch},
+		{"count system calls", l.record},
 		{"take over the container's streams", l.streams.started},
 	}
 	if err := l.page.WaitParked(); err != nil {
@@ -228,6 +229,14 @@ func (l *launched) attach() (err error) {
 	return err
 }
 
+// record starts counting a parked init's calls.
+func (l *launched) record() error {
+	if l.o.Record == nil {
+		return nil
+	}
+	return l.o.Record.attach(l.init.pid)
+}
+
 // arm puts a parked init under its filter.
 func (c *Container) arm() error {
 	l := c.launched
@@ -309,7 +318,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 			return 0, fmt.Errorf("wait for the container: %w", err)
 		}
 		l.ended, c.state.Status = state, StatusStopped
-		if err := errors.Join(l.observer.stop(), l.watcher.stop()); err != nil {
+		if err := errors.Join(l.observer.stop(), l.watcher.stop(), l.o.Record.stop()); err != nil {
 			c.warn(err)
 		}
 	}

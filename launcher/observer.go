@@ -40,7 +40,7 @@ type Denied struct {
 // goroutine of the launcher's, and callers wait meanwhile.
 type Observation struct {
 	Judge      func(Notification) Answer
-	WhenDenied func(Denied) // called after the answer
+	WhenDenied func(Denied) // called after the answer, when that says Report
 }
 
 // ObservationFlags returns the SECCOMP_FILTER_FLAG_* with which a filter is best installed

@@ -33,6 +33,8 @@ type Options struct {
 
 	Watch *Watch // reports what the kernel refuses, until the container ends
 
+	Record *Recorder // counts the command's calls
+
 	Stdin          *os.File
 	Stdout, Stderr *os.File
 

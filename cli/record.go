@@ -1,0 +1,297 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
+	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/record"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// recording is that of --record: the calls of a run, for the profile in a file.
+type recording struct {
+	app      *app
+	path     string // as it was given
+	file     string // what it is, whatever links lead there
+	docker   bool
+	target   seccomp.Target
+	recorder launcher.Recorder
+
+	reports  *liveReports  // that of --explain, which has seen the denied calls, or nil
+	emulator *bpf.Emulator // of the filter, when we have the denied calls ourselves
+	denied   map[string]bool
+	missing  map[string]bool // got ENOSYS
+}
+
+// recording returns that of --record, or nil. The file is read, and refused, before
+// anything is made.
+func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, error) {
+	path, runtime := c.String("record"), c.String("record-for")
+	switch {
+	case path == "" && runtime == "":
+		return nil, nil
+	case path == "":
+		return nil, &usageError{"--record-for: there is no --record", "name the profile's file with --record FILE"}
+	case runtime != "" && runtime != "docker":
+		return nil, &usageError{"--record-for " + runtime + ": no such runtime", "use docker"}
+	}
+	r := &recording{app: a, path: path, docker: runtime == "docker", denied: map[string]bool{}, missing: map[string]bool{}}
+	r.recorder.Argument = recordedArgument
+	var err error
+	if r.target, err = seccomp.HostTarget(capabilities); err != nil {
+		return nil, err
+	}
+	if r.file, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	if linked, err := filepath.EvalSymlinks(r.file); err == nil {
+		r.file = linked
+	}
+	if _, err := r.read(); err != nil {
+		return nil, err
+	}
+	probe, err := os.CreateTemp(filepath.Dir(r.file), atomicfile.Pattern)
+	if err != nil {
+		return nil, fileError("--record", path, errors.Unwrap(err))
+	}
+	probe.Close()
+	return r, os.Remove(probe.Name())
+}
+
+// recordedArgument returns the argument of a call that is recorded.
+func recordedArgument(arch, nr uint32) (index int, mask uint64, ok bool) {
+	a, ok := syscalls.FromAudit(arch, nr)
+	if !ok {
+		return 0, 0, false
+	}
+	name, _ := syscalls.NameOf(a, nr)
+	argument, ok := record.ArgumentOf(name)
+	return argument.Index, argument.Mask, ok
+}
+
+// read reads the profile that there is, or returns nil if there is none yet. An empty file,
+// as mktemp(1) makes it, is none.
+func (r *recording) read() (*seccomp.Profile, error) {
+	info, err := os.Stat(r.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fileError("--record", r.path, err)
+	case !info.Mode().IsRegular():
+		return nil, &usageError{"--record " + r.path + ": it is not a regular file", "the profile replaces the file"}
+	case info.Size() == 0:
+		return nil, nil
+	}
+	data, err := os.ReadFile(r.file)
+	if err != nil {
+		return nil, fileError("--record", r.path, err)
+	}
+	p, err := seccomp.Parse(r.path, data)
+	if err != nil {
+		return nil, hint.With(fmt.Errorf("--record: %w", err), "the calls of the run are added to this profile; name another file for a new one")
+	}
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(data, &keys) != nil || !slices.ContainsFunc(slices.Collect(maps.Keys(keys)), func(key string) bool { return strings.EqualFold(key, "defaultAction") }) {
+		return nil, &usageError{"--record " + r.path + ": it is not a profile in Docker's format", "name another file"}
+	}
+	return p, nil
+}
+
+// observe sets up o to record. reports is that of --explain and its like, or nil.
+func (r *recording) observe(o *launcher.Options, reports *liveReports) error {
+	if r == nil {
+		return nil
+	}
+	r.reports = reports
+	program := &bpf.Program{Arch: r.target.Arch, Instructions: o.Filter, Flags: o.FilterFlags}
+	cannot := launcher.CanRecord()
+	if cannot == nil {
+		o.Record = &r.recorder
+		if o.Filter == nil || o.Agent != nil || reports != nil {
+			return nil // nothing is denied, or another hears of it
+		}
+		flags, err := launcher.ObservationFlags()
+		if err != nil { // before Linux 5.7: what is denied stays unknown
+			return nil
+		}
+		return r.listen(o, program, fails, flags)
+	}
+	if o.Agent != nil || reports != nil {
+		return &usageError{"--record: BPF cannot be used: " + cannot.Error(), "without it a run with --explain, --complain or SCMP_ACT_NOTIFY cannot be recorded"}
+	}
+	flags, err := launcher.ObservationFlags()
+	if err != nil {
+		return err
+	}
+	if o.Filter == nil {
+		program.Instructions = []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}
+	}
+	r.app.ui.warn("--record: BPF cannot be used, so each call is slow: %v", cannot)
+	return r.listen(o, program, func(v bpf.Verdict) bool { return fails(v) || v.Passes() }, flags)
+}
+
+// listen has the filter ask us about what it denies, and, where there is no BPF, about all
+// calls.
+func (r *recording) listen(o *launcher.Options, program *bpf.Program, ask func(bpf.Verdict) bool, flags uint32) (err error) {
+	if r.emulator, err = program.Emulator(); err != nil {
+		return err
+	}
+	observed, err := program.Observed(ask)
+	if err != nil {
+		return hint.With(fmt.Errorf("--record: %w", err), "leave out --record")
+	}
+	o.Filter, o.FilterFlags = observed.Instructions, observed.Flags|flags
+	o.Observe = &launcher.Observation{Judge: r.judge}
+	return nil
+}
+
+func (r *recording) judge(n launcher.Notification) launcher.Answer {
+	v, err := r.emulator.Run(bpf.Call{Nr: n.Nr, Arch: n.Arch, IP: n.IP, Args: n.Args})
+	if err != nil {
+		return launcher.Answer{Errno: unix.EPERM}
+	}
+	name, _ := callName(n)
+	const enough = 1000 // of a command that tries all numbers
+	switch {
+	case !fails(v) && asksForListener(n):
+		return launcher.Answer{Errno: unix.EBUSY} // see bpf.Program.Observed
+	case !fails(v):
+		r.recorder.Made(n)
+		return launcher.Answer{Continue: true}
+	case v == noSuchCall && len(r.missing) < enough:
+		r.missing[name] = true
+	case len(r.denied) < enough:
+		r.denied[name] = true
+	}
+	return launcher.Answer{Errno: unix.Errno(v.Effect().Data())}
+}
+
+// asksForListener reports whether a call is seccomp(2) for a filter with a listener.
+func asksForListener(n launcher.Notification) bool {
+	name, _ := callName(n)
+	return name == "seccomp" && uint32(n.Args[0]) == unix.SECCOMP_SET_MODE_FILTER && n.Args[1]&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
+}
+
+// finish writes the profile, if the command has run. err is how the launch ended.
+func (r *recording) finish(command []string, err error) error {
+	var code status
+	if r == nil || err != nil && !errors.As(err, &code) || len(r.recorder.Calls()) == 0 {
+		return err
+	}
+	if werr := r.write(command); werr != nil {
+		if err != nil {
+			r.app.ui.warning(werr) // the command's own status says more
+			return err
+		}
+		return werr
+	}
+	return err
+}
+
+func (r *recording) write(command []string) error {
+	run, unknown := r.run(command)
+	dir, err := flock.Open(filepath.Dir(r.file), unix.LOCK_EX) // another run may add to the same file
+	if err != nil {
+		return fileError("--record", r.path, err)
+	}
+	defer dir.Close()
+	old, err := r.read()
+	if err != nil {
+		return err
+	}
+	result, err := run.Add(old, r.target)
+	if err != nil {
+		return fmt.Errorf("--record %s: %w", r.path, err)
+	}
+	if old == nil || len(result.New) > 0 {
+		if err := atomicfile.Write(r.file, result.Text, 0o644); err != nil {
+			return fileError("--record", r.path, err)
+		}
+	}
+	r.report(old == nil, result, unknown)
+	return nil
+}
+
+// run collects the calls. unknown is how many numbers have no name.
+func (r *recording) run(command []string) (run *record.Run, unknown int) {
+	run = &record.Run{Command: command[0], Missing: slices.Sorted(maps.Keys(r.missing))}
+	if r.docker {
+		run.Runtime = record.RuntimeCalls()
+	}
+	type key struct {
+		arch syscalls.Arch
+		name string
+	}
+	calls := map[key][]uint64{}
+	for c := range r.recorder.Calls() {
+		arch, ok := syscalls.FromAudit(c.Arch, c.Nr)
+		name, known := syscalls.NameOf(arch, c.Nr)
+		switch at := (key{arch, name}); {
+		case !ok || !known:
+			unknown++
+		case c.HasValue:
+			calls[at] = append(calls[at], c.Value)
+		case calls[at] == nil:
+			calls[at] = []uint64{}
+		}
+	}
+	for at, values := range calls {
+		slices.Sort(values)
+		run.Calls = append(run.Calls, record.Call{Arch: at.arch, Name: at.name, Values: values})
+	}
+	slices.SortFunc(run.Calls, func(a, b record.Call) int {
+		return strings.Compare(a.Name+" "+a.Arch.String(), b.Name+" "+b.Arch.String())
+	})
+	if r.reports != nil {
+		run.Missing = slices.Sorted(maps.Keys(r.reports.detours))
+		for _, one := range r.reports.order {
+			if one.By == "filter" && !one.Passed {
+				r.denied[one.Call] = true
+			}
+		}
+	}
+	run.Missing = slices.DeleteFunc(run.Missing, func(name string) bool { return !syscalls.Known(name) })
+	return run, unknown
+}
+
+// report says what the run has added, and what it may lack.
+func (r *recording) report(first bool, result *record.Result, unknown int) {
+	ui := r.app.ui
+	text := fmt.Sprintf("minirun: %s: %d calls", printable(r.path), result.Calls)
+	if n := len(result.New); !first && n > 0 {
+		text += fmt.Sprintf(", %d new: %s", n, strings.Join(result.New, " "))
+	}
+	ui.say("%s", text)
+	if len(r.denied) > 0 {
+		ui.say("minirun: denied, and so not in it: %s", strings.Join(slices.Sorted(maps.Keys(r.denied)), " "))
+	}
+	if unknown > 0 {
+		ui.warn("--record: %d numbers of calls have no name that minirun knows", unknown)
+	}
+	if r.recorder.Full() {
+		ui.warn("--record: the run had too many values of arguments; some are missing")
+	}
+	if r.recorder.MissesNested() {
+		ui.warn("--record: this container had no cgroup v2 of its own: calls in PID namespaces inside of it are missing")
+	}
+	if first {
+		ui.hint(fmt.Sprintf("'minirun seccomp diff default %s' shows what it takes away", printable(r.path)))
+	}
+}

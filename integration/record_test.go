@@ -1,0 +1,330 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/launcher/trace"
+	"github.com/minirun/minirun/seccomp"
+)
+
+// job makes calls of many kinds: by bash, its children, and theirs.
+const job = `set -e; cd /usr/share; ls -l | sort | head -n 3; find . -name '*.txt' | wc -l
+tar cf - /etc/debian_version 2>/dev/null | tar tf -; x=$(perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) and print "socket"')
+echo "$x" > /tmp/x; ln /tmp/x /tmp/y; chown 1:1 /tmp/y; (sleep 0.01; cat /tmp/y) & wait; rm /tmp/x`
+
+// recorded records a command and returns the names that the profile lets through.
+func recorded(t *testing.T, file string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	needsTracing(t)
+	return explained(t, append([]string{"--record", file}, args...)...)
+}
+
+func needsTracing(t *testing.T) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("tracing is for amd64")
+	}
+	if err := trace.Supported(); err != nil {
+		testenv.Need(t, "tracing: "+err.Error(), false)
+	}
+}
+
+func readProfile(t *testing.T, file string) *seccomp.Profile {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := seccomp.Parse(file, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// allowedNames are those of rules that let calls through, sorted.
+func allowedNames(t *testing.T, file string) []string {
+	t.Helper()
+	var names []string
+	for _, rule := range readProfile(t, file).Rules {
+		for _, name := range rule.Names {
+			if rule.Action == "SCMP_ACT_ALLOW" {
+				names = append(names, name.Value)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// A job runs as before under its own recording, a second run changes nothing, and the
+// names are those that strace(1) counts.
+func TestRecord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.json")
+	want, _, _ := explained(t, "debian", "bash", "-c", job)
+	stdout, stderr, status := recorded(t, file, "debian", "bash", "-c", job)
+	if status != 0 || stdout != want || !regexp.MustCompile(`^minirun: \S+/p\.json: \d+ calls\nhint: 'minirun seccomp diff default \S+' shows what it takes away\n$`).MatchString(stderr) {
+		t.Errorf("status %d, %s, want %s\n%s", status, stdout, want, stderr)
+	}
+	first := readProfile(t, file).Source
+	if stdout, stderr, status := explained(t, "--seccomp", file, "debian", "bash", "-c", job); status != 0 || stdout != want || stderr != "" {
+		t.Errorf("under its recording: status %d, %s, want %s\n%s", status, stdout, want, stderr)
+	}
+	if _, _, status := recorded(t, file, "debian", "bash", "-c", job); status != 0 || !bytes.Equal(readProfile(t, file).Source, first) {
+		t.Errorf("a second run has changed the profile: %s", readProfile(t, file).Source)
+	}
+	got := allowedNames(t, file)
+	if traced := straced(t, job); !slices.Equal(got, traced) {
+		t.Errorf("recorded %v\nstrace   %v", got, traced)
+	}
+}
+
+// straced are the calls that strace counts of a job in the same image, and execve.
+func straced(t *testing.T, job string) []string {
+	t.Helper()
+	testenv.Program(t, "strace")
+	out := t.TempDir()
+	_, stderr, status := explained(t, "--seccomp", "unconfined", "--cap-add", "SYS_PTRACE", "-v", "/:/host:ro", "-v", out+":/out", "debian",
+		"/host/lib64/ld-linux-x86-64.so.2", "--library-path", "/host/lib/x86_64-linux-gnu:/host/usr/lib/x86_64-linux-gnu", "/host/usr/bin/strace", "-f", "-c", "-o", "/out/counts", "bash", "-c", job)
+	if status != 0 {
+		t.Fatal(stderr)
+	}
+	counts, err := os.ReadFile(filepath.Join(out, "counts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"execve"}
+	for line := range strings.Lines(string(counts)) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[len(f)-1] == "total" || f[len(f)-1] == "syscall" || strings.HasPrefix(f[0], "-") {
+			continue
+		}
+		names = append(names, f[len(f)-1])
+	}
+	names = append(names, "exit_group") // strace counts returns
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// The first call and the last are there, those of a process in a PID namespace inside of
+// the container's, and only the family of sockets that was used.
+func TestRecordWhatHappened(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.json")
+	_, _, status := recorded(t, file, "--cap-add", "SYS_ADMIN", "debian", "unshare", "-pf", "sh", "-c", "mkfifo /tmp/x; sync")
+	names := allowedNames(t, file)
+	for _, name := range []string{"execve", "exit_group", "unshare", "sync"} {
+		if status != 0 || !slices.Contains(names, name) {
+			t.Errorf("status %d: no %s in %v", status, name, names)
+		}
+	}
+	last := filepath.Join(t.TempDir(), "p.json")
+	_, _, status = recorded(t, last, "debian", "perl", "-MSocket", "-e", `socket(S, AF_INET6, SOCK_DGRAM, 0) or die; socket(S, 38, SOCK_SEQPACKET, 0); syscall(162)`)
+	if names := allowedNames(t, last); status != 0 || !slices.Contains(names, "sync") {
+		t.Errorf("status %d: %v", status, names)
+	}
+	_, stderr, status := explained(t, "--seccomp", last, "debian", "perl", "-MSocket", "-e", `socket(S, AF_INET6, SOCK_DGRAM, 0) or die "$!"; socket(S, AF_INET, SOCK_DGRAM, 0) and die "AF_INET"; $!{EPERM} or die; socket(S, 38, SOCK_SEQPACKET, 0) and die "AF_ALG"; exit($!{EPERM} ? 0 : 1)`)
+	if status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// Threads are made under a recording with and without clone3, which falls back by ENOSYS.
+func TestRecordThreads(t *testing.T) {
+	dir := testProgram(t, "thread")
+	for _, profile := range []string{"default", "unconfined"} {
+		file := filepath.Join(t.TempDir(), "p.json")
+		if stdout, stderr, status := recorded(t, file, "--seccomp", profile, "-v", dir+":/p:ro", "debian", "/p/thread"); status != 0 || stdout != "Success\n" {
+			t.Errorf("recording under %s: status %d, %s%s", profile, status, stdout, stderr)
+		}
+		if stdout, stderr, status := explained(t, "--seccomp", file, "-v", dir+":/p:ro", "debian", "/p/thread"); status != 0 || stdout != "Success\n" {
+			t.Errorf("recorded under %s: status %d, %s%s", profile, status, stdout, stderr)
+		}
+	}
+}
+
+// What is denied is named, not allowed; with --complain it is let through, and allowed.
+func TestRecordDenied(t *testing.T) {
+	for _, test := range []struct {
+		flags, named []string
+		allowed      bool
+	}{
+		{nil, []string{"minirun: denied, and so not in it: sethostname\n"}, false},
+		{[]string{"--explain"}, []string{"minirun: denied: sethostname(", "minirun: denied, and so not in it: sethostname\n"}, false},
+		{[]string{"--complain"}, []string{"minirun: would be denied: sethostname("}, true},
+	} {
+		file := filepath.Join(t.TempDir(), "p.json")
+		_, stderr, _ := recorded(t, file, append(test.flags, "debian", "hostname", "web")...)
+		for _, text := range test.named {
+			if !strings.Contains(stderr, text) {
+				t.Errorf("%q: no %q in %s", test.flags, text, stderr)
+			}
+		}
+		if names := allowedNames(t, file); slices.Contains(names, "sethostname") != test.allowed {
+			t.Errorf("%q: %v", test.flags, names)
+		}
+	}
+}
+
+// The file is written when the command fails or is killed, and not when nothing ran.
+func TestRecordEnds(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "p.json")
+	if _, stderr, status := recorded(t, file, "debian", "nosuch"); status != 127 || exists(file) {
+		t.Errorf("nothing ran: status %d, %s", status, stderr)
+	}
+	if _, stderr, status := recorded(t, file, "--init", "debian", "sh", "-c", "kill -9 $$"); status != 137 || !slices.Contains(allowedNames(t, file), "kill") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left beside it: %v, %v", entries, err)
+	}
+}
+
+// programs are the numbers of all loaded BPF programs for sys_enter.
+func programs(t *testing.T) (ids []uint32) {
+	t.Helper()
+	const getNextID, getFD, getInfo = 11, 13, 15 // BPF_PROG_GET_NEXT_ID, BPF_PROG_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD
+	for id := uint32(0); ; {
+		next := [3]uint32{id}
+		if _, _, errno := unix.Syscall(unix.SYS_BPF, getNextID, uintptr(unsafe.Pointer(&next)), unsafe.Sizeof(next)); errno != 0 {
+			return ids
+		}
+		id = next[1]
+		fd, _, errno := unix.Syscall(unix.SYS_BPF, getFD, uintptr(unsafe.Pointer(&[3]uint32{id})), 12)
+		if errno != 0 {
+			continue // it has gone
+		}
+		var info [256]byte
+		attr := struct {
+			fd, size uint32
+			info     unsafe.Pointer
+		}{uint32(fd), uint32(len(info)), unsafe.Pointer(&info)}
+		_, _, errno = unix.Syscall(unix.SYS_BPF, getInfo, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		unix.Close(int(fd))
+		if name, _, _ := bytes.Cut(info[64:80], []byte{0}); errno == 0 && string(name) == "sys_enter" { // struct bpf_prog_info
+			ids = append(ids, id)
+		}
+	}
+}
+
+// Nothing stays attached, also when minirun is killed.
+func TestRecordDetaches(t *testing.T) {
+	needsTracing(t)
+	before := programs(t)
+	l := launch(t, []string{"--record", filepath.Join(t.TempDir(), "p.json")}, "sh", "-c", "echo ready; exec sleep 600")
+	ours := slices.DeleteFunc(programs(t), func(id uint32) bool { return slices.Contains(before, id) })
+	if len(ours) == 0 {
+		t.Fatal("no program is attached while the container runs")
+	}
+	_ = l.Process.Kill()
+	_ = l.Wait()
+	eventually(t, "the end of the programs", func() bool {
+		return !slices.ContainsFunc(programs(t), func(id uint32) bool { return slices.Contains(ours, id) })
+	})
+	eventually(t, "the end of the container", func() bool { return gone(l.pid1) })
+	if _, stderr, status := explained(t, "debian", "true"); status != 0 { // it removes what is left
+		t.Error(stderr)
+	}
+}
+
+// withoutBPFChild becomes the command of its environment, for which bpf(2) fails.
+func withoutBPFChild() error {
+	var args []string
+	if err := json.Unmarshal([]byte(os.Getenv("COMMAND")), &args); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	err := filterThread([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_BPF, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	})
+	return errors.Join(err, unix.Exec(args[0], args, os.Environ()))
+}
+
+// Without BPF the same is recorded, and the user hears that it is slow.
+func TestRecordWithoutBPF(t *testing.T) {
+	for _, profile := range []string{"default", "unconfined"} {
+		file, slow := filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "p.json")
+		command := []string{"--seccomp", profile, "debian", "perl", "-MSocket", "-e", `socket(S, AF_INET6, SOCK_DGRAM, 0); fork // die; syscall(165, 0, 0, 0)`}
+		_, _, status := recorded(t, file, command...)
+		plain := minirun(t, append([]string{"--record", slow}, command...)...)
+		text, err := json.Marshal(append([]string{plain.Path}, plain.Args[1:]...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := child(t, "withoutBPF")
+		cmd.Env = append(plain.Env, childVariable+"=withoutBPF", "COMMAND="+string(text))
+		out, err := cmd.CombinedOutput()
+		if err != nil || status != 0 || !strings.Contains(string(out), "minirun: warning: --record: BPF cannot be used, so each call is slow: ") {
+			t.Errorf("%s: %v, status %d: %s", profile, err, status, out)
+		}
+		if diff := cmp.Diff(string(readProfile(t, file).Source), string(readProfile(t, slow).Source)); diff != "" {
+			t.Errorf("%s (-BPF +slow): %s", profile, diff)
+		}
+	}
+}
+
+// A recording for Docker's runtime starts with it, with no_new_privs and without; another
+// does not.
+func TestRecordForRunc(t *testing.T) {
+	testenv.Program(t, "runc")
+	dir := testProgram(t, "thread")
+	for _, test := range []struct {
+		flags  []string
+		starts bool
+	}{{nil, false}, {[]string{"--record-for", "docker"}, true}} {
+		file := filepath.Join(t.TempDir(), "p.json")
+		if _, stderr, status := recorded(t, file, append(test.flags, "-v", dir+":/p:ro", "debian", "/p/thread")...); status != 0 {
+			t.Fatal(stderr)
+		}
+		for _, noNewPrivileges := range []bool{false, true} {
+			out, err := runcUnder(t, readProfile(t, file), dir, noNewPrivileges)
+			if started := err == nil && string(out) == "Success\n"; started != test.starts {
+				t.Errorf("%q, no_new_privs %v: %v, %s", test.flags, noNewPrivileges, err, out)
+			}
+		}
+	}
+}
+
+// runcUnder runs the program thread of a directory by runc, under a profile.
+func runcUnder(t *testing.T, p *seccomp.Profile, dir string, noNewPrivileges bool) ([]byte, error) {
+	t.Helper()
+	target, err := seccomp.HostTarget(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := p.Resolve(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := t.TempDir()
+	writeJSON(t, filepath.Join(bundle, "config.json"), specs.Spec{
+		Version: "1.0.2", Root: &specs.Root{Path: dir},
+		Process: &specs.Process{Args: []string{"/thread"}, Cwd: "/", NoNewPrivileges: noNewPrivileges},
+		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}, Seccomp: policy.Seccomp,
+		},
+	})
+	return exec.Command("runc", "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, "minirun-record-"+strconv.Itoa(os.Getpid())).CombinedOutput()
+}

@@ -1,0 +1,302 @@
+package launcher
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/trace"
+)
+
+// Recorder counts the calls of a container that its filter lets through, from the command's
+// execve(2) to the end of the last process. After the end it has all of them.
+//
+// The kernel counts them by BPF, without a stop for the callers. [Recorder.Made] counts for
+// a machine that has no BPF.
+type Recorder struct {
+	// Argument returns the argument of a call whose values are counted, too: its index and
+	// a mask for its bits. It is called for all numbers below 1024, and with x32's bit.
+	Argument func(arch, nr uint32) (index int, mask uint64, ok bool)
+
+	mu     sync.Mutex
+	counts map[RecordedCall]uint64
+	full   bool
+
+	scope          *trace.Scope
+	calls, values  *trace.Map
+	begun          *trace.Map // of one number: 1 since the command's execve
+	links          []*trace.Link
+	missesNested   bool
+	argumentsKnown map[uint32]recordedArgument // by a call's place in the counts
+}
+
+// RecordedCall is a call, and the value of the argument that is counted.
+type RecordedCall struct {
+	Arch     uint32 // AUDIT_ARCH_*
+	Nr       uint32 // with x32's bit
+	HasValue bool
+	Value    uint64
+}
+
+type recordedArgument struct {
+	index int
+	mask  uint64
+}
+
+// CanRecord returns nil if this process can count calls by BPF, else why not.
+func CanRecord() error { return trace.Supported() }
+
+// Calls returns what was counted.
+func (r *Recorder) Calls() map[RecordedCall]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts
+}
+
+// Full reports whether there was no room for more values of arguments.
+func (r *Recorder) Full() bool { return r.full }
+
+// MissesNested reports whether calls in PID namespaces inside of the container's were not
+// counted: the container had no cgroup v2 of its own.
+func (r *Recorder) MissesNested() bool { return r.missesNested }
+
+// Made counts a call of which an [Observation] was notified.
+func (r *Recorder) Made(n Notification) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := RecordedCall{Arch: n.Arch, Nr: n.Nr}
+	r.count(c, 1)
+	if index, mask, ok := r.Argument(n.Arch, n.Nr); ok {
+		c.HasValue, c.Value = true, n.Args[index]&mask
+		r.count(c, 1)
+	}
+}
+
+func (r *Recorder) count(c RecordedCall, n uint64) {
+	if r.counts == nil {
+		r.counts = map[RecordedCall]uint64{}
+	}
+	r.counts[c] += n
+}
+
+// Calls are counted in three ranges: amd64's, x32's without their bit, and i386's.
+const (
+	recordedNumbers = 1024
+	recordedX32     = recordedNumbers
+	recordedCompat  = 2 * recordedNumbers
+)
+
+// recordedCall returns the call of a place in the counts.
+func recordedCall(place uint32) RecordedCall {
+	switch nr := place % recordedNumbers; {
+	case place >= recordedCompat:
+		return RecordedCall{Arch: unix.AUDIT_ARCH_I386, Nr: nr}
+	case place >= recordedX32:
+		return RecordedCall{Arch: unix.AUDIT_ARCH_X86_64, Nr: nr | x32Bit}
+	default:
+		return RecordedCall{Arch: unix.AUDIT_ARCH_X86_64, Nr: nr}
+	}
+}
+
+// attach starts counting the calls of the container of a parked init.
+func (r *Recorder) attach(init int) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	r.argumentsKnown = map[uint32]recordedArgument{}
+	for place := range uint32(recordedCompat + recordedNumbers) {
+		c := recordedCall(place)
+		if index, mask, ok := r.Argument(c.Arch, c.Nr); ok {
+			r.argumentsKnown[place] = recordedArgument{index, mask}
+		}
+	}
+	if r.scope, err = trace.NewScope(init); err != nil {
+		return err
+	}
+	r.missesNested = !r.scope.Complete()
+	if r.calls, err = trace.NewMap(trace.MapOptions{Name: "minirun_calls", Kind: unix.BPF_MAP_TYPE_PERCPU_ARRAY, Key: 4, Value: 8, Entries: recordedCompat + recordedNumbers}); err != nil {
+		return err
+	}
+	if r.values, err = trace.NewMap(trace.MapOptions{Name: "minirun_values", Kind: unix.BPF_MAP_TYPE_HASH, Key: valueKeySize, Value: 8, Entries: maxValues}); err != nil {
+		return err
+	}
+	if r.begun, err = trace.NewMap(trace.MapOptions{Name: "minirun_begun", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}); err != nil {
+		return err
+	}
+	link, err := trace.RawTracepoint("sys_enter", r.program())
+	if err != nil {
+		return err
+	}
+	r.links = append(r.links, link)
+	return nil
+}
+
+const (
+	valueKeySize = 16 // of a key of values: the place of the call, 4 bytes of 0, and the value
+	maxValues    = 4096
+)
+
+// Where the program has its variables on the stack, below what [trace.Scope.Enter] uses.
+const (
+	recordPlace = -16 // also a key of calls
+	recordKey   = -32
+	recordOne   = -40
+)
+
+// program runs when a call begins that the filter has let through. The values of the
+// tracepoint are the caller's registers and the number. Before execve there are calls of
+// init's, which waits.
+func (r *Recorder) program() asm.Instructions {
+	code := append(r.scope.Enter("out"),
+		asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord),
+		asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord),
+		asm.StoreImm(asm.RFP, recordPlace, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, r.begun.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, recordPlace),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.JNE.Imm(asm.R1, 0, "begun"),
+		asm.JNE.Imm(asm.R7, unix.SYS_EXECVE, "out"),
+		asm.StoreImm(asm.R0, 0, 1, asm.DWord),
+		asm.Mov.Imm(asm.R1, 0).WithSymbol("begun"),
+	)
+	code = append(code, trace.LoadCompat(recordOne)...)
+	code = append(code,
+		asm.JNE.Imm(asm.R0, 0, "i386"),
+		asm.JLT.Imm(asm.R7, recordedNumbers, "place"),
+		asm.LoadImm(asm.R1, x32Bit, asm.DWord),
+		asm.Sub.Reg(asm.R7, asm.R1),
+		asm.JGE.Imm(asm.R7, recordedNumbers, "out"),
+		asm.Add.Imm(asm.R7, recordedX32),
+		asm.Ja.Label("place"),
+		asm.JGE.Imm(asm.R7, recordedNumbers, "out").WithSymbol("i386"),
+		asm.Add.Imm(asm.R7, recordedCompat),
+		asm.StoreMem(asm.RFP, recordPlace, asm.R7, asm.Word).WithSymbol("place"),
+		asm.LoadMapPtr(asm.R1, r.calls.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, recordPlace),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.Add.Imm(asm.R1, 1),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+	)
+	places := make([]uint32, 0, len(r.argumentsKnown))
+	for place := range r.argumentsKnown {
+		places = append(places, place)
+	}
+	slices.Sort(places)
+	for _, place := range places {
+		code = append(code, asm.JEq.Imm(asm.R7, int32(place), fmt.Sprint("argument", place)))
+	}
+	code = append(code, asm.Ja.Label("out"))
+	for _, place := range places {
+		code = append(code, r.loadArgument(place)...)
+	}
+	code = append(code, r.countValue()...)
+	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return())
+}
+
+// loadArgument loads the value of a call into R9, and goes on to "value".
+func (r *Recorder) loadArgument(place uint32) asm.Instructions {
+	argument, offsets := r.argumentsKnown[place], trace.RegsArg64()
+	if place >= recordedCompat {
+		offsets = trace.RegsArg32()
+	}
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, asm.RFP).WithSymbol(fmt.Sprint("argument", place)),
+		asm.Add.Imm(asm.R1, recordOne),
+		asm.Mov.Imm(asm.R2, 8),
+		asm.Mov.Reg(asm.R3, asm.R8),
+		asm.Add.Imm(asm.R3, int32(offsets[argument.index])),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R9, asm.RFP, recordOne, asm.DWord),
+		asm.LoadImm(asm.R1, int64(argument.mask), asm.DWord),
+		asm.And.Reg(asm.R9, asm.R1),
+		asm.Ja.Label("value"),
+	}
+}
+
+// countValue counts the value in R9 of the call in R7.
+func (r *Recorder) countValue() asm.Instructions {
+	lookUp := func() asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMapPtr(asm.R1, r.values.FD()),
+			asm.Mov.Reg(asm.R2, asm.RFP),
+			asm.Add.Imm(asm.R2, recordKey),
+		}
+	}
+	code := asm.Instructions{
+		asm.StoreMem(asm.RFP, recordKey, asm.R7, asm.Word).WithSymbol("value"),
+		asm.StoreImm(asm.RFP, recordKey+4, 0, asm.Word),
+		asm.StoreMem(asm.RFP, recordKey+8, asm.R9, asm.DWord),
+	}
+	code = append(code, lookUp()...)
+	code = append(code,
+		asm.FnMapLookupElem.Call(),
+		asm.JNE.Imm(asm.R0, 0, "out"), // that it was there is what counts
+		asm.StoreImm(asm.RFP, recordOne, 1, asm.DWord),
+	)
+	code = append(code, lookUp()...)
+	return append(code,
+		asm.Mov.Reg(asm.R3, asm.RFP),
+		asm.Add.Imm(asm.R3, recordOne),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnMapUpdateElem.Call(),
+	)
+}
+
+// stop reads what was counted, and detaches. It does nothing the second time.
+func (r *Recorder) stop() error {
+	if r == nil || r.links == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all error
+	for place := range uint32(recordedCompat + recordedNumbers) {
+		n, err := r.calls.Count(binary.NativeEndian.AppendUint32(nil, place))
+		if err != nil {
+			all = errors.Join(all, err)
+			break
+		}
+		if n > 0 {
+			r.count(recordedCall(place), n)
+		}
+	}
+	keys, err := r.values.Keys()
+	r.full = len(keys) == maxValues
+	for _, key := range keys {
+		c := recordedCall(binary.NativeEndian.Uint32(key))
+		c.HasValue, c.Value = true, binary.NativeEndian.Uint64(key[8:])
+		r.count(c, 1)
+	}
+	return errors.Join(all, err, r.close())
+}
+
+func (r *Recorder) close() (err error) {
+	for _, link := range r.links {
+		err = errors.Join(err, link.Close())
+	}
+	r.links = nil
+	for _, m := range []*trace.Map{r.calls, r.values, r.begun} {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}
+	r.calls, r.values, r.begun = nil, nil, nil
+	if r.scope != nil {
+		err = errors.Join(err, r.scope.Close())
+		r.scope = nil
+	}
+	return err
+}

@@ -1,0 +1,227 @@
+// Package record writes profiles of the calls that runs of a command made: what a filter
+// has to let through for them, and nothing else. Profiles grow with each run.
+//
+// Nothing here watches a command, or needs a privilege.
+package record
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/compile"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+// Call is a system call that a run made.
+type Call struct {
+	Arch   syscalls.Arch
+	Name   string
+	Values []uint64 // of the argument that a rule compares, see [ArgumentOf]; nil without one
+}
+
+// Run is what is known of one run of a command.
+type Run struct {
+	Command string   // for the comment
+	Calls   []Call   // that were made
+	Missing []string // that the filter of the run answered with ENOSYS, so that the command fell back to others
+	Runtime []string // that a container runtime makes itself behind the filter
+}
+
+// Argument is an argument on which rules of Docker's default profile decide: its kernel
+// code is so different, or so rarely needed, that a profile has a rule for each value.
+type Argument struct {
+	Index int
+	Mask  uint64 // of the bits that are compared
+}
+
+// ArgumentOf returns the argument of a call that is recorded, as amd64 and its compatible
+// architectures have it: the family of a socket, a personality, or the namespaces that
+// clone makes.
+func ArgumentOf(call string) (Argument, bool) {
+	switch call {
+	case "socket", "personality":
+		return Argument{0, 0xffffffff}, true
+	case "clone":
+		const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+			unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+		return Argument{0, namespaces}, true
+	}
+	return Argument{}, false
+}
+
+// Result is a profile with a run added to it.
+type Result struct {
+	Text  []byte   // in Docker's format; that of the profile before when New is empty
+	Calls int      // how many the profile names
+	New   []string // what the run has added, as messages have it: mount, socket(AF_ALG); sorted
+}
+
+// Add returns the profile old, or a new one if that is nil, with what it denies of the run.
+// What it lets through stays as it is, and so do its other rules; the layout of a text that
+// changes becomes that of new profiles. t is the container and the machine of the run. An
+// error is old's: its rules do not let a call be added.
+func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
+	a := &adder{run: r, target: t}
+	if old == nil {
+		a.profile = empty(t.Arch)
+	} else {
+		a.profile = fromProfile(old)
+		if err := a.load(old); err != nil {
+			return nil, err
+		}
+	}
+	a.addArchitectures()
+	for _, c := range r.Calls {
+		a.add(c)
+	}
+	for _, name := range append([]string{"execve"}, r.Runtime...) { // no command starts without execve
+		a.add(Call{Arch: t.Arch, Name: name})
+	}
+	for _, name := range append([]string{"clone3"}, r.Missing...) {
+		a.addMissing(name)
+	}
+	slices.Sort(a.added)
+	a.added = slices.Compact(a.added)
+	if old != nil && len(a.added) == 0 {
+		return &Result{Text: old.Source, Calls: a.profile.calls()}, nil
+	}
+	a.profile.note(r.Command)
+	text, err := a.profile.text()
+	if err != nil {
+		return nil, err
+	}
+	return &Result{text, a.profile.calls(), a.added}, a.check(text)
+}
+
+// adder adds a run to a profile.
+type adder struct {
+	run     *Run
+	target  seccomp.Target
+	profile *profile
+	before  *bpf.Emulator // of the profile without the run, or nil
+	added   []string
+}
+
+// load compiles the profile that exists.
+func (a *adder) load(p *seccomp.Profile) error {
+	emulator, err := emulatorOf(p, a.target)
+	a.before = emulator
+	return err
+}
+
+func emulatorOf(p *seccomp.Profile, t seccomp.Target) (*bpf.Emulator, error) {
+	policy, err := p.Resolve(t)
+	if err != nil {
+		return nil, err
+	}
+	program, err := compile.Compile(t.Arch, policy.Seccomp, policy.RulePosition)
+	if err != nil {
+		return nil, err
+	}
+	return program.Emulator()
+}
+
+// verdict returns what a program does with a call that has this value. The other arguments
+// are 0.
+func verdict(e *bpf.Emulator, c Call, value uint64) (bpf.Verdict, error) {
+	call, ok := bpf.NewCall(c.Arch, c.Name)
+	if !ok {
+		return 0, fmt.Errorf("%s has no %s", c.Arch, c.Name)
+	}
+	if argument, ok := ArgumentOf(c.Name); ok {
+		call.Args[argument.Index] = value
+	}
+	return e.Run(call)
+}
+
+// allowed reports whether the profile lets a call through already.
+func (a *adder) allowed(c Call, value uint64) bool {
+	if a.before == nil {
+		return false
+	}
+	v, err := verdict(a.before, c, value)
+	return err == nil && v.Passes()
+}
+
+func (a *adder) add(c Call) {
+	if len(c.Values) == 0 {
+		if !a.allowed(c, 0) && a.profile.allow(c.Name, nil) {
+			a.added = append(a.added, c.Name)
+		}
+		return
+	}
+	argument, _ := ArgumentOf(c.Name)
+	for _, value := range c.Values {
+		condition := specs.LinuxSeccompArg{Index: uint(argument.Index), Value: value, Op: specs.OpEqualTo}
+		if argument.Mask != 0xffffffff {
+			condition.Value, condition.ValueTwo, condition.Op = argument.Mask, value, specs.OpMaskedEqual
+		}
+		if !a.allowed(c, value) && a.profile.allow(c.Name, &condition) {
+			a.added = append(a.added, c.Name+"("+syscalls.FormatArgument(c.Arch, c.Name, argument.Index, value)+")")
+		}
+	}
+}
+
+// addMissing has a call get ENOSYS, unless it is let through: programs fall back from it,
+// but not from EPERM. clone3 always is such a call: its flags are in memory, where no rule
+// sees them, and glibc makes threads and processes by it.
+func (a *adder) addMissing(name string) {
+	if a.profile.allows(name) {
+		return
+	}
+	if a.before != nil {
+		v, err := verdict(a.before, Call{Arch: a.target.Arch, Name: name}, 0)
+		const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
+		if err != nil || v.Passes() || v == noSuchCall && a.profile.names(name) {
+			return
+		}
+	}
+	if a.profile.missing(name) {
+		a.added = append(a.added, name+" (ENOSYS)")
+	}
+}
+
+// addArchitectures adds those of the run's calls.
+func (a *adder) addArchitectures() {
+	for _, c := range a.run.Calls {
+		if a.profile.addArchitecture(a.target.Arch, c.Arch) {
+			a.added = append(a.added, "calls of "+c.Arch.String())
+		}
+	}
+}
+
+// check makes sure that the text lets the whole run through: a rule of the profile before
+// may decide first.
+func (a *adder) check(text []byte) error {
+	file := "the recorded profile"
+	p, err := seccomp.Parse(file, text)
+	if err != nil {
+		return err
+	}
+	e, err := emulatorOf(p, a.target)
+	if err != nil {
+		return err
+	}
+	var denied []string
+	for _, c := range append([]Call{{Arch: a.target.Arch, Name: "execve"}}, a.run.Calls...) {
+		values := c.Values
+		if len(values) == 0 {
+			values = []uint64{0}
+		}
+		for _, value := range values {
+			if v, err := verdict(e, c, value); err != nil || !v.Passes() {
+				denied = append(denied, c.Name)
+			}
+		}
+	}
+	if len(denied) > 0 {
+		return fmt.Errorf("its rules still deny %s", strings.Join(slices.Compact(denied), " "))
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package record
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/profiles"
+	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/syscalls"
+)
+
+func target() seccomp.Target {
+	return seccomp.Target{Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 18}, Capabilities: []string{"CAP_CHOWN"}}
+}
+
+func native(name string, values ...uint64) Call { return Call{syscalls.AMD64, name, values} }
+
+// added adds runs one after another and returns the last result.
+func added(t *testing.T, text []byte, runs ...Run) *Result {
+	t.Helper()
+	var result *Result
+	for _, run := range runs {
+		var old *seccomp.Profile
+		if text != nil {
+			var err error
+			if old, err = seccomp.Parse("p.json", text); err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+		}
+		var err error
+		if result, err = run.Add(old, target()); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		text = result.Text
+	}
+	return result
+}
+
+// verdicts are what a profile does with calls, each as NAME or NAME=VALUE.
+func wantVerdicts(t *testing.T, text []byte, want map[string]string) {
+	t.Helper()
+	p, err := seccomp.Parse("p.json", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := emulatorOf(p, target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for call, verdictWanted := range want {
+		name, number, _ := strings.Cut(call, "=")
+		c := native(name)
+		if short, ok := strings.CutPrefix(name, "i386:"); ok {
+			c = Call{Arch: syscalls.X86, Name: short}
+		}
+		var value uint64
+		if number != "" {
+			if _, err := fmt.Sscan(number, &value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v, err := verdict(e, c, value)
+		if err != nil || v.String() != verdictWanted {
+			t.Errorf("%s: %s, want %s (%v)", call, v, verdictWanted, err)
+		}
+	}
+}
+
+func TestAdd(t *testing.T) {
+	run := Run{Command: "app", Calls: []Call{native("read"), native("socket", unix.AF_INET6), native("personality", 8), native("clone", 0, unix.CLONE_NEWUSER)}}
+	first := added(t, nil, run)
+	wantVerdicts(t, first.Text, map[string]string{
+		"execve": "ALLOW", "read": "ALLOW", "write": "ERRNO(EPERM)",
+		"socket=10": "ALLOW", "socket=2": "ERRNO(EPERM)", "socket=38": "ERRNO(EPERM)", // AF_ALG
+		"personality=8": "ALLOW", "personality=0": "ERRNO(EPERM)",
+		"clone=17": "ALLOW", "clone=268435473": "ALLOW", "clone=536870929": "ERRNO(EPERM)", // with SIGCHLD; CLONE_NEWUSER, CLONE_NEWPID
+		"clone3": "ERRNO(ENOSYS)", "mseal": "ERRNO(ENOSYS)", // newer than clone3
+	})
+	if want := []string{"clone(0)", "clone(CLONE_NEWUSER)", "clone3 (ENOSYS)", "execve", "personality(PER_LINUX32)", "read", "socket(AF_INET6)"}; !slices.Equal(first.New, want) || first.Calls != 5 {
+		t.Errorf("%d calls, new: %q", first.Calls, first.New)
+	}
+
+	again := added(t, first.Text, run)
+	if !bytes.Equal(again.Text, first.Text) || len(again.New) != 0 {
+		t.Errorf("nothing is new, but %q; %s", again.New, again.Text)
+	}
+
+	more := added(t, first.Text, Run{Command: "app", Calls: []Call{native("write"), native("socket", 2, 10), native("clone3"), {syscalls.X86, "stime", nil}}, Missing: []string{"openat2", "read"}})
+	if want := []string{"calls of x86", "clone3", "openat2 (ENOSYS)", "socket(AF_INET)", "stime", "write"}; !slices.Equal(more.New, want) {
+		t.Errorf("new: %q", more.New)
+	}
+	wantVerdicts(t, more.Text, map[string]string{
+		"read": "ALLOW", "write": "ALLOW", "socket=2": "ALLOW", "socket=10": "ALLOW", "socket=38": "ERRNO(EPERM)", "clone3": "ALLOW", "openat2": "ERRNO(ENOSYS)",
+		"i386:stime": "ALLOW", "i386:read": "ALLOW", "i386:mount": "ERRNO(EPERM)",
+	})
+	if !strings.Contains(string(more.Text), `"comment": "recorded: 2 runs of app"`) {
+		t.Errorf("%s", more.Text)
+	}
+}
+
+func TestNote(t *testing.T) {
+	result := added(t, nil,
+		Run{Command: "a", Calls: []Call{native("read")}},
+		Run{Command: "b; 9 runs of a\x1b", Calls: []Call{native("write")}},
+		Run{Command: "a", Calls: []Call{native("open")}},
+		Run{Command: strings.Repeat("x", 1000), Calls: []Call{native("close")}})
+	if want := `"comment": "recorded: 2 runs of a; 1 run of b? 9 runs of a?; 1 run of ` + strings.Repeat("x", maxNote) + `"`; !strings.Contains(string(result.Text), want) {
+		t.Errorf("%s", result.Text)
+	}
+}
+
+// What somebody has written keeps its meaning: gates, comments, and what is denied.
+func TestAddToOther(t *testing.T) {
+	result := added(t, profiles.Default(), Run{Command: "a", Calls: []Call{native("read"), native("socket", 2), native("clone", 0)}})
+	if !bytes.Equal(result.Text, profiles.Default()) {
+		t.Error("nothing is new, but the text is")
+	}
+	result = added(t, profiles.Default(), Run{Command: "a", Calls: []Call{native("mount"), native("clone", unix.CLONE_NEWNET)}, Runtime: RuntimeCalls()})
+	if want := []string{"clone(CLONE_NEWNET)", "mount"}; !slices.Equal(result.New, want) {
+		t.Errorf("new: %q", result.New)
+	}
+	wantVerdicts(t, result.Text, map[string]string{
+		"mount": "ALLOW", "umount2": "ERRNO(EPERM)", "clone=1073741824": "ALLOW", "clone=268435456": "ERRNO(EPERM)", "clone=17": "ALLOW", "clone3": "ERRNO(ENOSYS)",
+	})
+	kept, err := seccomp.Parse("p.json", result.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _ := seccomp.Parse("default.json", profiles.Default())
+	if !slices.Equal(kept.Gates(), before.Gates()) || len(kept.Rules) != len(before.Rules)+1 {
+		t.Errorf("%d rules, %d before; gates %q", len(kept.Rules), len(before.Rules), kept.Gates())
+	}
+	const own = `{"defaultAction": "SCMP_ACT_LOG", "flags": [], "syscalls": [
+		{"names": ["chown", "kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13, "comment": "mine"}]}`
+	result = added(t, []byte(own), Run{Command: "a", Calls: []Call{native("chown"), native("read")}})
+	wantVerdicts(t, result.Text, map[string]string{"chown": "ALLOW", "kill": "ERRNO(EACCES)", "read": "LOG", "clone3": "LOG"})
+	if text := string(result.Text); !strings.Contains(text, `"flags": []`) || !strings.Contains(text, `"comment": "mine"`) {
+		t.Errorf("%s", text)
+	}
+	old, err := seccomp.Parse("p.json", []byte(`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
+		{"names": ["read"], "action": "SCMP_ACT_KILL", "includes": {"caps": ["CAP_CHOWN"]}}, {"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Run{Command: "a", Calls: []Call{native("read")}}).Add(old, target()); err == nil || err.Error() != "its rules still deny read" {
+		t.Errorf("a rule that decides first: %v", err)
+	}
+}
+
+// Random runs: what a profile has let through it lets through after more runs, a run that
+// is in it adds nothing, and the order of runs changes nothing but the order of rules.
+func TestAddProperties(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	names := syscalls.Calls(syscalls.AMD64)
+	for range 30 {
+		var runs []Run
+		for range 3 {
+			run := Run{Command: "a"}
+			for range random.IntN(20) {
+				c := native(names[random.IntN(len(names))])
+				if argument, ok := ArgumentOf(c.Name); ok {
+					c.Values = []uint64{random.Uint64() & argument.Mask, 0}
+				}
+				run.Calls = append(run.Calls, c)
+				run.Missing = append(run.Missing, names[random.IntN(len(names))])
+			}
+			runs = append(runs, run)
+		}
+		text := added(t, nil, runs...).Text // which checks that each run is let through
+		for _, run := range runs {
+			run.Missing = nil
+			if again := added(t, text, run); !bytes.Equal(again.Text, text) {
+				t.Fatalf("%v added once more: %q", run, again.New)
+			}
+		}
+	}
+}
