@@ -5,7 +5,7 @@
 //
 // Everything is measured once with the cgroups of v1 and once with those of v2, each
 // mounted in a private mount namespace. Then come starts while other containers run
-// and on images of many layers, pulls of images, what a denied call costs with --explain, and, of minirun alone, the memory that it needs to
+// and on images of many layers, pulls of images, what a denied call costs with --explain, what runs take with --record, and, of minirun alone, the memory that it needs to
 // pull some tarballs, two of which are made to need much, and the times of analyses.
 //
 //	bench -minirun PATH -image NAME [-crun PATH] [-old PATH] [-n ROUNDS] [-full] [-only PART]
@@ -36,7 +36,7 @@ func main() {
 	flag.StringVar(&l.image, "image", "debian", "a local `image` that has /bin/true, /bin/false and /bin/cat")
 	rounds := flag.Int("n", 10, "`rounds`, each of which starts every peer once")
 	full := flag.Bool("full", false, "500 containers beside, and a cold page cache: 3 minutes more")
-	only := flag.String("only", "", "measure only `PART`: starts, running, layers, pulls, denied or analyses")
+	only := flag.String("only", "", "measure only `PART`: starts, running, layers, pulls, denied, recording or analyses")
 	flag.Parse()
 	if err := bench(l, *rounds, *full, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -61,7 +61,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	if only != "analyses" && only != "denied" {
+	if only != "analyses" && only != "denied" && only != "recording" {
 		if err := l.fill(); err != nil {
 			return err
 		}
@@ -75,6 +75,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 		{"layers", func() error { return l.layers(rounds) }},
 		{"pulls", func() error { return errors.Join(l.pulls(min(rounds, 5), interrupted), l.reportMemory()) }},
 		{"denied", func() error { return l.denied(min(rounds, 5)) }},
+		{"recording", func() error { return l.recording(min(rounds, 5)) }},
 		{"analyses", func() error { return l.analyze(min(rounds, 5)) }},
 	}
 	for _, part := range parts {
