@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotRunning says that no process of a container's is left to be signalled. containerd
-// looks for these words.
+// ErrNotRunning reports that a container has no process left to signal. containerd looks
+// for these words.
 var ErrNotRunning = errors.New("container not running")
 
 // EngineState is the state of a container that was created for an engine, as
-// runtime.md of the OCI runtime specification has it; the status may also be paused.
+// runtime.md of the OCI runtime specification defines it; the status may also be paused.
 func (c *Container) EngineState() (*specs.State, error) {
 	engine, err := c.load()
 	if err != nil {
@@ -28,9 +28,9 @@ func (c *Container) EngineState() (*specs.State, error) {
 	return engine.OCIState()
 }
 
-// Signal sends a signal to the PID 1 of an engine's container; SIGKILL to all its
-// processes where it has no PID namespace of its own. The error wraps [ErrNotRunning]
-// when PID 1 has ended.
+// Signal sends a signal to the PID 1 of an engine's container. SIGKILL goes to all its
+// processes if it has no PID namespace of its own. The error wraps [ErrNotRunning] if
+// PID 1 has ended.
 func (c *Container) Signal(sig unix.Signal) error {
 	engine, err := c.load()
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *Container) Signal(sig unix.Signal) error {
 	return err
 }
 
-// Pause freezes all processes of an engine's container, and Thaw has them go on.
+// Pause freezes all processes of an engine's container until Thaw.
 func (c *Container) Pause() error {
 	engine, err := c.load()
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *Container) Pause() error {
 	return engine.Pause()
 }
 
-// Thaw is the end of a Pause.
+// Thaw ends a Pause.
 func (c *Container) Thaw() error {
 	engine, err := c.load()
 	if err != nil {
@@ -75,8 +75,8 @@ func (c *Container) Paused() (bool, error) {
 }
 
 // OutOfMemory returns a channel with a value for each time that the kernel kills a
-// process of an engine's container for want of memory. It is closed when the container
-// has ended.
+// process of an engine's container because memory is short. It is closed when the
+// container has ended.
 func (c *Container) OutOfMemory() (<-chan struct{}, error) {
 	engine, err := c.load()
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *Container) OutOfMemory() (<-chan struct{}, error) {
 	return engine.NotifyOOM()
 }
 
-// Processes returns the PIDs of an engine's container, as the host numbers them.
+// Processes returns the PIDs of an engine's container in the host's PID namespace.
 func (c *Container) Processes() ([]int, error) {
 	engine, err := c.load()
 	if err != nil {
@@ -95,8 +95,8 @@ func (c *Container) Processes() ([]int, error) {
 }
 
 // endEngine ends what is left of an engine's container: its processes, cgroup and
-// libcontainer's state; and runs the poststop hooks. Those that fail are a warning, as
-// the container is gone all the same (runtime.md, Lifecycle).
+// libcontainer's state. It also runs the poststop hooks. A hook that fails is a warning,
+// since the container is gone anyway (runtime.md, Lifecycle).
 func (c *Container) endEngine() error {
 	engine, err := c.load()
 	if errors.Is(err, libcontainer.ErrNotExist) { // its creator was killed

@@ -22,10 +22,10 @@ import (
 )
 
 // Engine is what an OCI engine, such as containerd, asks of a container in addition to
-// its spec. That is taken as it is: nothing is mounted which it does not name, its cgroup
-// is the one of linux.cgroupsPath, and relative paths in it start from the working
-// directory, the bundle. The container can be started, and everything else, by other
-// processes than the one that created it.
+// its spec. The spec is used unchanged: nothing is mounted except what it names, the
+// cgroup is linux.cgroupsPath, and relative paths start from the working directory, which
+// is the bundle. Other processes than the one that created the container can start it,
+// and do everything else with it.
 type Engine struct {
 	Console    *os.File   // the socket that gets the terminal's master (unix(7), SCM_RIGHTS), or nil
 	Pidfd      *os.File   // the socket that gets a pidfd of the process, or nil
@@ -42,8 +42,8 @@ func laterHooks() []configs.HookName {
 	return []configs.HookName{configs.StartContainer, configs.Poststart}
 }
 
-// keptBack is what libcontainer's configuration of an engine's container lacks while
-// init sets the container up.
+// keptBack is the part that is taken out of libcontainer's configuration of an engine's
+// container while init sets the container up.
 type keptBack struct {
 	hooks configs.Hooks
 }
@@ -60,8 +60,8 @@ func keepBack(config *configs.Config) *keptBack {
 	return k
 }
 
-// hasEarlyHooks reports whether programs of the engine's run while init sets up the
-// container. They expect its limits to be set.
+// hasEarlyHooks reports whether hooks of the engine run while init sets up the container.
+// They expect its limits to be set.
 func hasEarlyHooks(config *configs.Config) bool {
 	return config.HasHook(configs.Prestart, configs.CreateRuntime, configs.CreateContainer)
 }
@@ -121,8 +121,8 @@ func engineProcess(p *specs.Process, e *Engine) (*libcontainer.Process, error) {
 	return process, nil
 }
 
-// environment is the one that a command gets of a list as engines write it: the last of
-// several values counts, and an empty HOME counts as none, as with runc.
+// environment returns the environment of a command from an engine's list. As with runc,
+// the last of several values counts, and an empty HOME is replaced.
 func environment(list []string) ([]string, error) {
 	var env []string
 	seen := map[string]bool{}
@@ -140,9 +140,9 @@ func environment(list []string) ([]string, error) {
 	return env, nil
 }
 
-// StartCreated has the command of a container run that another process has created for
-// an engine. listener gets the filter's listener, if there is one, before the command
-// runs, and closes it. When it fails, the container has stopped.
+// StartCreated starts the command of a container that another process has created for an
+// engine. listener gets the filter's listener, if there is one, before the command runs,
+// and closes it. After an error the container has stopped.
 func (c *Container) StartCreated(listener func(*os.File) error) error {
 	if c.lock == nil {
 		lock, err := flock.Open(c.dir, unix.LOCK_EX)

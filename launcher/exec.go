@@ -17,7 +17,7 @@ import (
 	"github.com/minirun/minirun/launcher/arm"
 )
 
-// ExecOptions say what to run in a container that exists.
+// ExecOptions say what to run in an existing container.
 type ExecOptions struct {
 	Process *specs.Process
 	Engine  Engine
@@ -44,10 +44,10 @@ type Exec struct {
 	init    *initProcess
 }
 
-// Exec runs a process in a container: in its namespaces and cgroup, and under the
-// program, which the process's own thread installs as that of a PID 1 does. It returns
-// when the process has become its command. Needs Linux 5.9 (close_range(2)), since what
-// the container has mounted on /proc is not to be trusted.
+// Exec runs a process in a container's namespaces and cgroup, under the filter, which the
+// process installs by itself as a PID 1 does. It returns when the process has become its
+// command. It needs Linux 5.9 (close_range(2)): the container's /proc, which would list
+// the open files, is untrusted.
 func (c *Container) Exec(o ExecOptions) (*Exec, error) {
 	engine, err := c.load()
 	if err != nil {
@@ -123,11 +123,10 @@ func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOpti
 	return nil
 }
 
-// PID is the process's, as the host numbers it.
+// PID returns the process's PID in the host's PID namespace.
 func (x *Exec) PID() int { return x.init.pid }
 
-// Wait waits for the process's end. The status is its own, or 128+n when signal n ended
-// it.
+// Wait waits for the process to end. The status is its own, or 128+n if signal n ended it.
 func (x *Exec) Wait() (int, error) {
 	defer x.Close()
 	state, err := x.process.Wait()
@@ -137,7 +136,7 @@ func (x *Exec) Wait() (int, error) {
 	return exitStatus(state), x.streams.drain(nil)
 }
 
-// Close gives up the process, which goes on.
+// Close releases the process, which continues to run.
 func (x *Exec) Close() {
 	if x.streams != nil {
 		x.streams.close()

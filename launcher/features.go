@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
 
-// Features are what an engine's container can be, as features.md of the OCI runtime
-// specification has it.
+// Features returns what an engine's container can use, in the form of features.md of the
+// OCI runtime specification.
 func Features() *features.Features {
 	yes := new(true)
 	return &features.Features{
@@ -36,7 +36,7 @@ func Features() *features.Features {
 	}
 }
 
-// ExampleSpec is a container to start from: a shell.
+// ExampleSpec returns a spec to start from: a shell.
 func ExampleSpec(rootless bool) *specs.Spec {
 	s := specconv.Example()
 	if rootless {

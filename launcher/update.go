@@ -7,8 +7,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Update changes the limits of an engine's container. What r leaves out stays as it is;
-// device rules do in any case.
+// Update changes the limits of an engine's container. Limits that r leaves out do not
+// change, and device rules never do.
 func (c *Container) Update(r *specs.LinuxResources) error {
 	engine, err := c.load()
 	if err != nil {
@@ -30,7 +30,7 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	return engine.Set(config)
 }
 
-// set sets a field to a value that is there.
+// set sets a field to a value, unless the value is nil.
 func set[T any](field, value *T) {
 	if value != nil {
 		*field = *value

@@ -1,7 +1,6 @@
 // Package oci is the command line by which engines (containerd, dockerd, Podman, CRI-O)
-// call an OCI runtime: verbs, flags, outputs, exit statuses and error texts are those
-// that they know from runc. `minirun oci VERB` and a binary called minirun-runtime answer
-// to it.
+// call an OCI runtime: verbs, flags, outputs, exit statuses and error texts are runc's. It
+// is called as `minirun oci VERB`, or as a binary with the name minirun-runtime.
 //
 // Containers are [launcher.Container], with [launcher.OwnerNobody].
 package oci
@@ -27,10 +26,11 @@ import (
 // BinaryName is the name under which the binary is an OCI runtime and nothing else.
 const BinaryName = "minirun-runtime"
 
-// defaultRoot is where containers are that no engine has another place for.
+// defaultRoot is the directory for the state of containers unless --root names another.
 const defaultRoot = "/run/minirun-oci"
 
-// cacheDir is that of the programs of all launches, since every engine has another --root.
+// cacheDir is the directory of compiled programs. All engines share it, although each has
+// its own --root.
 const cacheDir = "/var/lib/minirun/cache"
 
 // Exit statuses that are not a container's own.
@@ -164,14 +164,14 @@ func (c *command) before(ctx *ucli.Context) error {
 	return nil
 }
 
-// printVersion prints what dockerd and containerd read of a runtime.
+// printVersion prints what dockerd and containerd parse.
 func (c *command) printVersion() error {
 	_, err := fmt.Fprintf(c.stdout, "minirun version %s\nspec: %s\ngo: %s\nlibseccomp: %s\n",
 		c.version, specs.Version, runtime.Version(), compile.LibraryVersion())
 	return err
 }
 
-// status is an exit status without a message: that of a process.
+// status is the exit status of a process, without a message.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
@@ -212,10 +212,11 @@ func message(err error) string {
 	return text
 }
 
-// warn logs what does not end the work.
+// warn logs an error that does not end the work.
 func (c *command) warn(err error) { logrus.Warn(message(err)) }
 
-// checkArgs refuses another number of arguments; most of -1 is any.
+// checkArgs returns an error unless a verb has from least to most arguments; a negative
+// most is no limit.
 func checkArgs(ctx *ucli.Context, least, most int) error {
 	n := ctx.NArg()
 	if n < least {
@@ -227,8 +228,8 @@ func checkArgs(ctx *ucli.Context, least, most int) error {
 	return nil
 }
 
-// open finds the container that the first argument names. The words of the error are
-// those that containerd looks for.
+// open finds the container that the first argument names. containerd looks for the words
+// of the error.
 func (c *command) open(ctx *ucli.Context) (*launcher.Container, error) {
 	container, err := launcher.Open(c.dirs, ctx.Args().First(), c.warn)
 	if errors.Is(err, os.ErrNotExist) {

@@ -46,7 +46,8 @@ func openBundle(dir string) (*bundle, error) {
 	return b, nil
 }
 
-// check refuses what nothing can be made of. What libcontainer checks is left to it.
+// check refuses a configuration from which no container can be made, except for what
+// libcontainer checks.
 func (b *bundle) check() error {
 	s := b.spec
 	if s.Root == nil || s.Root.Path == "" {
@@ -73,7 +74,7 @@ func checkProcess(p *specs.Process) error {
 	return nil
 }
 
-// record is what is kept of a container for later verbs, in its directory.
+// record is kept in a container's directory for later verbs.
 type record struct {
 	OCIVersion  string              `json:"ociVersion"`
 	Bundle      string              `json:"bundle"`
@@ -111,7 +112,7 @@ func writePID(path string, pid int) error {
 	return atomicfile.Write(path, fmt.Append(nil, pid), 0o644)
 }
 
-// absolute makes a flag's path independent of the working directory. "" stays.
+// absolute returns the absolute path of a flag's value, and "" for "".
 func absolute(path string) (string, error) {
 	if path == "" || strings.HasPrefix(path, "/") {
 		return path, nil

@@ -23,7 +23,7 @@ func (c *command) resumeCommand() *ucli.Command {
 	return c.simple("resume", "have a paused container go on", (*launcher.Container).Thaw)
 }
 
-// simple is a verb that has a container and nothing else.
+// simple returns a verb whose only argument is a container.
 func (c *command) simple(name, usage string, do func(*launcher.Container) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID",

@@ -19,7 +19,8 @@ func activated() int {
 	return n
 }
 
-// listenEnv tells the command of its files of socket activation.
+// listenEnv returns the environment that names the files of socket activation to the
+// command.
 func listenEnv(files []*os.File, preserved int) []string {
 	if n := len(files) - preserved; n > 0 {
 		return []string{fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_PID=1"}

@@ -28,7 +28,7 @@ type containerState struct {
 	Owner   string    `json:"owner"`
 }
 
-// MarshalJSON writes the fields in runc's order; pid is there also when it is 0.
+// MarshalJSON writes the fields in runc's order; pid is present even if it is 0.
 func (s containerState) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		OCIVersion  string               `json:"ociVersion"`
@@ -120,7 +120,8 @@ func formatFlag() ucli.Flag {
 	return &ucli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: "table or json"}
 }
 
-// list returns the states of all containers. One that goes away meanwhile is left out.
+// list returns the states of all containers. A container that is deleted
+// meanwhile is left out.
 func (c *command) list() ([]*containerState, error) {
 	entries, err := os.ReadDir(filepath.Join(c.dirs.Root, "containers"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -149,7 +150,7 @@ func (c *command) list() ([]*containerState, error) {
 	return all, nil
 }
 
-// ownerOf returns the name of the user whose directory it is.
+// ownerOf returns the name of the user that owns a directory.
 func ownerOf(entry os.DirEntry) string {
 	info, err := entry.Info()
 	if err != nil {
