@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -118,8 +119,22 @@ func TestKilledLauncher(t *testing.T) {
 	}
 }
 
+// anonymous returns how much of a process's memory is of no file, in KiB (proc_pid_status(5)).
+func anonymous(t *testing.T, pid int) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib
+}
+
 // The guard has none of the user's descriptors, gets no signals from the terminal or for
-// the launcher's process group, and ends with the container.
+// the launcher's process group, little of the launcher's memory, and ends with the container.
 func TestGuard(t *testing.T) {
 	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
 	guard := guardOf(t, c.Process.Pid)
@@ -132,6 +147,9 @@ func TestGuard(t *testing.T) {
 		if to, err := os.Readlink(proc + "/fd/" + fd); err != nil || to != "anon_inode:[pidfd]" {
 			t.Errorf("the guard's file %s is %s (%v)", fd, to, err)
 		}
+	}
+	if mine, all := anonymous(t, guard), anonymous(t, c.Process.Pid); 2*mine > all {
+		t.Errorf("the guard has %d KiB of the launcher's %d", mine, all)
 	}
 	if group, err := syscall.Getpgid(guard); err != nil || group != guard {
 		t.Errorf("the guard is in the process group %d (%v)", group, err)

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +28,12 @@ func startGuard(init *initProcess) (*guard, error) {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(launcher)
-	pid := int(C.guard_start(C.int(init.pidfd.Fd()), C.int(launcher)))
-	if pid < 0 {
-		return nil, os.NewSyscallError("fork", unix.Errno(-pid))
+	g := &guard{}
+	g.pid = int(C.guard_start(C.int(init.pidfd.Fd()), C.int(launcher), unsafe.Pointer(g)))
+	if g.pid < 0 {
+		return nil, os.NewSyscallError("fork", unix.Errno(-g.pid))
 	}
-	return &guard{pid}, nil
+	return g, nil
 }
 
 // stop ends the guard.
