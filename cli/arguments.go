@@ -47,6 +47,7 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 	case a.help || len(args) == 0:
 		return &arranged{help: []*ucli.Command{}}, nil
 	case len(rest) > 0 && !ended:
+		rest = ungrouped(rest)
 		verb = app.Command(rest[0])
 	}
 	if len(rest) > 0 && !ended && verb == nil {

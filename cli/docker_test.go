@@ -146,6 +146,33 @@ func TestVerbsOfDocker(t *testing.T) {
 	}
 }
 
+// The commands of `docker image` are verbs, and the flags are theirs.
+func TestGroupedVerbs(t *testing.T) {
+	for words, want := range map[string]string{
+		"image ls -q":               "images --quiet=true --",
+		"image list":                "images --",
+		"image rm -f debian":        "rmi --force=true -- debian",
+		"image inspect debian":      "inspect -- debian",
+		"image prune -af":           "prune --all=true --force=true --",
+		"system df -v":              "du --verbose=true --",
+		"--root /x image history a": "--root=/x history -- a",
+		"run image ls":              "run -- image ls",
+		"-- image ls":               "run -- image ls",
+		"image --root /x ls":        "",
+		"image build .":             "",
+		"system prune":              "",
+	} {
+		arranged, err := arrange(testApp(), strings.Fields(words))
+		if got := ""; err == nil {
+			if got = strings.Join(arranged.args, " "); got != want {
+				t.Errorf("%s: %q, want %q", words, got, want)
+			}
+		} else if want != "" {
+			t.Errorf("%s: %v", words, err)
+		}
+	}
+}
+
 // None of Docker Hub's official images is taken for a misspelt verb.
 func TestImagesAreNoVerbs(t *testing.T) {
 	for _, name := range strings.Fields(`adminer almalinux alpine alt amazonlinux arangodb archlinux bash

@@ -57,7 +57,7 @@ func dockerVerb(word string) string {
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "image":
-		return "leave the word out: 'minirun images', 'minirun rmi', 'minirun inspect', 'minirun prune'"
+		return "'minirun image ls', rm, inspect and others are the verbs images, rmi, inspect, ..."
 	case "manifest", "trust":
 		return "'minirun inspect' describes an image of the store"
 	case "search", "login", "logout":
@@ -68,4 +68,26 @@ func dockerVerb(word string) string {
 		return "there is no daemon, so there are none of these"
 	}
 	return ""
+}
+
+// ungrouped replaces the two words of docker's commands for images, such as `image ls`,
+// by the verb.
+func ungrouped(words []string) []string {
+	if len(words) < 2 {
+		return words
+	}
+	verb := ""
+	switch words[0] + " " + words[1] {
+	case "image ls", "image list":
+		verb = "images"
+	case "image rm", "image remove":
+		verb = "rmi"
+	case "system df":
+		verb = "du"
+	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag":
+		verb = words[1]
+	default:
+		return words
+	}
+	return append([]string{verb}, words[2:]...)
 }
