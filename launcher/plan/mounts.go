@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"os"
 	"path"
 	"path/filepath"
@@ -44,8 +45,8 @@ func Inspect(own map[string]string) (Host, error) {
 		return Host{}, err
 	}
 	for _, m := range mounts {
-		dir, ok := own[m.Subsystems[0]]
-		if !ok {
+		dir := cmp.Or(own[m.Subsystems[0]], own[cgroups.CgroupNamePrefix+m.Subsystems[0]])
+		if dir == "" {
 			inherited, err := m.GetOwnCgroup(paths)
 			if err != nil {
 				return Host{}, err

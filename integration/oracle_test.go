@@ -1,0 +1,305 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+// oracleCase is a launch that is made twice: libcontainer's init is the oracle of the
+// plan's.
+type oracleCase struct {
+	flags   string // DIR is a directory with the files of oracleDir; ~ is a space that ends no flag
+	command []string
+	// notExpressible is why no plan expresses it. Then there is nothing to compare, but
+	// it runs.
+	notExpressible string
+}
+
+// oracleCases have every flag of a launch (TestOracleIsComplete).
+var oracleCases = []oracleCase{
+	{flags: ""},
+	{flags: "-h box --domainname dom --name NAME -e A=1 -e B --env-file DIR/env -w /srv"},
+	{flags: "-w /a/b/c -u 1000:1000 --group-add 44 --group-add audio"},
+	{flags: "-u nobody --read-only --tmpfs /t --tmpfs /u:ro,size=1m,exec,noatime --shm-size 1m"},
+	{flags: "-w DIR/private -v DIR:DIR -u 1000"}, // which only the container's user may enter
+	{flags: "--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-drop CHOWN --cap-drop MKNOD"},
+	{flags: "--cap-drop ALL -u 1000"},
+	{flags: "--cap-add ALL --seccomp unconfined"},
+	{flags: "--security-opt no-new-privileges -u 1000"},
+	{flags: "--security-opt systempaths=unconfined --security-opt apparmor=unconfined --security-opt label=disable"},
+	{flags: "--privileged"},
+	{flags: "--privileged -u 1000 --init"},
+	{flags: "--seccomp-deny mkdir --seccomp-allow keyctl --seccomp-gate CAP_SYS_ADMIN=swapon"},
+	{flags: "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=50 --ulimit stack=1000000:2000000 --oom-score-adj 500"},
+	{flags: "--network host --ipc host --pid host --uts host --cgroupns host"},
+	{flags: "--net none --ipc none --cgroupns private"},
+	{flags: "--ipc private --cgroupns host"},
+	{flags: "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ping_group_range=1~0"},
+	{flags: "-v DIR:/x -v DIR/file:/etc/passwd:ro -v DIR/file:/new/file -v /usr/share:/x/sub:ro -v /srv/volume"},
+	{flags: "-v DIR:/x:rslave -v DIR:/y:private -v DIR:/z:private,ro -v /dev:/host:ro -v /usr/share:/new:slave,ro"},
+	{flags: "--mount type=bind,src=DIR,dst=/x,ro,bind-recursive=disabled --mount type=bind,src=/sys,dst=/y,ro,bind-recursive=writable --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777"},
+	{flags: "--mount type=bind,src=/sys,dst=/y,ro --tmpfs /run --tmpfs /usr/share:rw,nosuid,mode=711"},
+	{flags: "-v /dev:/dev"},
+	{flags: "-v /proc:/proc -v DIR/file:/proc/uptime -v /sys:/sys:ro"},
+	{flags: "-v DIR:/etc -v DIR/file:/dev/new -v DIR:/dev/shm"},
+	{flags: "-v DIR:/var/run/x -v DIR/file:/bin/x --tmpfs /lib/x"}, // by way of links
+	{flags: "--device /dev/null:/dev/nothing:r --device /dev/zero:/dev/a/b/zero --device-cgroup-rule c~10:*~rw"},
+	{flags: "--read-only -v DIR:/x -w /x -v /volume"},
+	{flags: "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99"},
+	{flags: "-m 64m --memory-swap -1 --cpu-quota 5000 --cpu-period 20000 --cgroup-parent /minirun-oracle"},
+	{flags: "--init --stop-signal INT --stop-timeout 3 --sig-proxy=false --label a=1 --label-file DIR/env --annotation b=2 --rm --quiet --pull never"},
+	{flags: "-i -a stdin -a stdout -a stderr"},
+	{flags: "-t"},
+	{flags: "-t -u 1000 --read-only --init"},
+	{flags: "-t --privileged"},
+	{flags: "--explain"},
+	{flags: "--complain --explain-to DIR/reports"},
+
+	// What fails.
+	{command: []string{"/no/such"}},
+	{command: []string{"nosuch"}},
+	{command: []string{"/etc"}},
+	{command: []string{"/etc/passwd"}},
+	{command: []string{"/etc/passwd/x"}},
+	{command: []string{"./no/such"}},
+	{command: []string{""}},
+	{command: []string{".."}},
+	{flags: "-e PATH=", command: []string{"true"}},
+	{flags: "-e PATH", command: []string{"true"}},
+	{flags: "-e PATH=/etc:bin -w /", command: []string{"true"}},
+	{flags: "-e PATH=/etc:: -w /bin", command: []string{"true"}},
+	{flags: "-e PATH=/etc://bin", command: []string{"true"}},
+	{flags: "-v DIR/text:/text", command: []string{"/text"}},
+	{flags: "-v DIR/script:/script", command: []string{"/script"}},
+	{flags: "-v DIR/script:/script -u 1000", command: []string{"/script"}},
+	{flags: "-v DIR/script:/usr/local/bin/script", command: []string{"script"}},
+	{flags: "--init", command: []string{"nosuch"}},
+	{flags: "--seccomp-deny write", command: []string{"echo", "a"}},
+	{flags: "-w /etc/passwd/x"},
+	{flags: "-w /etc/passwd"},
+	{flags: "-w /root/x -u 1000 -v DIR/private:/root"},
+	{flags: "-w /root -u 1001 -v DIR/private:/root"},
+	{flags: "-v DIR:/etc/passwd"},
+	{flags: "-v DIR/file:/etc"},
+	{flags: "-v DIR:/etc/passwd/x"},
+	{flags: "-v DIR:/sys/x"},
+	{flags: "--tmpfs /etc/passwd"},
+	{flags: "--tmpfs /x:mpol=bogus"},
+	{flags: "-v /tmp:/proc"},
+	{flags: "--device /dev/null:/etc/passwd/x"},
+	{flags: "--device /dev/null:/etc/passwd"},
+	{flags: "--ulimit nofile=99999999:99999999"},
+	{flags: "--sysctl net.ipv4.ip_forward=bogus"},
+	{flags: "--sysctl kernel.shmmax=bogus"},
+
+	{flags: "-v DIR/file:/proc/bus/x", notExpressible: "a mount in /proc"},
+	{flags: "--tmpfs /proc/bus", notExpressible: "a mount in /proc"},
+	{flags: "--tmpfs /x:mpol=" + strings.Repeat("a", 256), notExpressible: "a mount option of 256 bytes or more"},
+}
+
+// picture prints all that a process can know of its container.
+const picture = `
+me=/proc/self
+say() { echo "== $*"; }
+say user; id; while read -r line; do echo "status $line"; done < $me/status
+say process; cat $me/limits $me/oom_score_adj $me/coredump_filter $me/personality $me/timerslack_ns $me/attr/current 2>&1
+umask; pwd; ls -l $me/cwd $me/root | cut -d ' ' -f 9-; env | sort
+say files; for f in 0 1 2 3 4 5 6 7 8 9; do [ -e $me/fd/$f ] && stat -L -c '%n %F %t:%T %u:%g %a' $me/fd/$f && grep flags $me/fdinfo/$f; done
+say terminal; tty; stty -a 2>&1; stat -c '%n %t:%T %F %u:%g %a' /dev/console /dev/pts/* 2>&1
+say mounts; cat $me/mountinfo
+say dev; stat -c '%n %N %F %t:%T %u:%g %a' /dev /dev/* /dev/a/b/*
+say root; stat -c '%n %F %u:%g %a' / /* /x /x/* /y /z /new /new/* /run/* /etc/hosts /srv /a/b /a/b/c
+say cgroup; cat $me/cgroup; cd /sys/fs/cgroup; grep -s . memory.max memory.low memory.swap.max cpu.max cpu.weight cpuset.cpus cpuset.mems pids.max \
+  memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory/memory.memsw.limit_in_bytes cpuset/cpuset.mems devices/devices.list \
+  cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares pids/pids.max cpuset/cpuset.cpus
+say namespaces; readlink $me/ns/*
+say sysctl; cd /proc/sys; grep -s . net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range net/ipv4/ip_forward kernel/shmmax kernel/domainname kernel/hostname
+touch /proc/sys/kernel/shmmax; echo 1 > /proc/sys/kernel/shmmni; ls -d /sys/firmware/* /proc/acpi/* /proc/scsi/*; head -c 1 /proc/keys | wc -c; head -c 1 /proc/timer_list | wc -c
+say network; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /sys/class/net/lo/flags /proc/net/if_inet6; grep -c . /proc/net/fib_trie
+say keyring; grep -o "perm.*_ses.$(uname -n):.*" /proc/keys | sort -u
+exit 3`
+
+// TestOracle launches each case by libcontainer and by a plan. What the two containers
+// are like inside, their output, errors and exit statuses are the same.
+func TestOracle(t *testing.T) {
+	dir := oracleDir(t)
+	t.Cleanup(func() { // of --cgroup-parent, which stays
+		for _, hierarchy := range hierarchies(t) {
+			_ = os.Remove(filepath.Join(hierarchy, "minirun-oracle"))
+		}
+	})
+	for _, c := range oracleCases {
+		t.Run(strings.TrimSpace(c.flags+" "+strings.Join(c.command, " ")), func(t *testing.T) {
+			want, _ := oracleRun(t, c, dir, "libcontainer")
+			got, plan := oracleRun(t, c, dir, "plan")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("libcontainer -, plan +:\n%s", diff)
+			}
+			switch {
+			case c.notExpressible != "" && plan != "not expressible: "+c.notExpressible+": libcontainer sets the container up":
+				t.Errorf("%s, want not expressible: %s", plan, c.notExpressible)
+			case c.notExpressible == "" && !strings.HasPrefix(plan, "clone "):
+				t.Errorf("no plan: %s", plan)
+			}
+		})
+	}
+}
+
+// oracleDir makes the files that cases mount.
+func oracleDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"file": "root:x:0:0::/:/bin/sh\n", "env": "C=3\n", "text": "true\n", "script": "#!/no/such\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "private"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path := dir; path != os.TempDir(); path = filepath.Dir(path) { // for other users
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(filepath.Join(dir, "private"), 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// oracleRun launches a case, and returns all that it says, and what --debug says of the
+// plan.
+func oracleRun(t *testing.T, c oracleCase, dir, by string) (report []string, plan string) {
+	t.Helper()
+	flags := strings.NewReplacer("DIR", dir, "NAME", fmt.Sprintf("oracle-%d", os.Getpid())).Replace(c.flags)
+	args := []string{"--init-by", by, "--debug"}
+	for _, flag := range strings.Fields(flags) {
+		args = append(args, strings.ReplaceAll(flag, "~", " "))
+	}
+	command := c.command
+	if command == nil {
+		command = []string{"sh", "-c", picture}
+	}
+	cmd := minirun(t, slices.Concat(args, []string{"debian"}, command)...)
+	// With the mounts of a machine with systemd, which are shared with all namespaces.
+	cmd.Args = append([]string{"unshare", "--mount", "--propagation", "shared"}, cmd.Args...)
+	cmd.Path = testenv.Program(t, "unshare")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Env = append(cmd.Env, "B=2")
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !asExit(err, &exit) {
+		t.Fatal(err)
+	}
+	_ = os.Remove(filepath.Join(dir, "reports"))
+	for line := range strings.Lines(stderr.String()) {
+		if text, ok := strings.CutPrefix(line, "minirun: debug: plan: "); ok && plan == "" {
+			plan = strings.TrimSpace(text)
+		}
+		if !strings.HasPrefix(line, "minirun: debug: ") && !libcontainersOwn.MatchString(line) {
+			report = append(report, oracleLine(line))
+		}
+	}
+	return append(oraclePicture(stdout.String(), report), fmt.Sprintf("status %d", cmd.ProcessState.ExitCode())), plan
+}
+
+func asExit(err error, exit **exec.ExitError) bool {
+	e, ok := err.(*exec.ExitError) //nolint:errorlint // Run wraps nothing
+	*exit = e
+	return ok
+}
+
+// libcontainersOwn are warnings of its launcher's side, about a cgroup that it does not
+// know of.
+var libcontainersOwn = regexp.MustCompile(`^minirun: warning: (unable to get oom kill count|Creating a rootless container with no cgroup)`)
+
+var (
+	inodeNumber   = regexp.MustCompile(`\b(mnt|net|pid|ipc|uts|cgroup|time|user|pipe|socket|pid_for_children|time_for_children):\[\d+\]`)
+	containersDir = regexp.MustCompile(`/containers/[^/\s"]+`)
+	peerGroup     = regexp.MustCompile(`\b(shared|master|propagate_from):\d+`)
+	anonymousDev  = regexp.MustCompile(`\b0:\d+\b`)
+	overlayDirs   = regexp.MustCompile(`(lowerdir\+?|upperdir|workdir|datadir\+?)=[^,\s]*`)
+	ownPID        = regexp.MustCompile(`/proc/\d+`)
+	// memory, times and numbers, and how large the kernel made a table
+	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*[2-9])`)
+)
+
+// oracleLine returns a line without what differs from container to container.
+func oracleLine(line string) string {
+	line = strings.TrimRight(line, "\r\n")
+	line = randomID.ReplaceAllString(line, "ID")
+	line = containersDir.ReplaceAllString(line, "/containers/C")
+	line = peerGroup.ReplaceAllString(line, "$1")
+	line = overlayDirs.ReplaceAllString(line, "$1=")
+	return ownPID.ReplaceAllString(line, "/proc/PID")
+}
+
+// oraclePicture returns the lines of a picture. Mounts name their parents by mount point,
+// not by number, and namespaces are the host's or not.
+func oraclePicture(text string, report []string) []string {
+	places := map[string]string{}
+	mounts := []string{}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) > 9 && slices.Contains(f, "-") && anonymousOrDisk.MatchString(f[2]) {
+			places[f[0]] = f[4]
+			mounts = append(mounts, line)
+			continue
+		}
+		if volatileStatus.MatchString(line) {
+			continue
+		}
+		if m := inodeNumber.FindStringSubmatch(line); m != nil {
+			host, _ := os.Readlink("/proc/self/ns/" + m[1])
+			line = inodeNumber.ReplaceAllString(line, fmt.Sprintf("%s own=%v", m[1], host != m[0]))
+		}
+		report = append(report, oracleLine(line))
+	}
+	for i, line := range mounts {
+		f := strings.Fields(line)
+		parent := places[f[1]]
+		mounts[i] = "mount " + oracleLine(parent+" "+anonymousDev.ReplaceAllString(strings.Join(f[2:], " "), "0:N"))
+	}
+	slices.Sort(mounts) // those of /etc are made in any order
+	return append(report, mounts...)
+}
+
+var anonymousOrDisk = regexp.MustCompile(`^\d+:\d+$`)
+
+// Every flag of a launch is in a case, except for those that decide about the image or
+// where files are kept.
+func TestOracleIsComplete(t *testing.T) {
+	help, err := exec.Command(testBed.minirun, "run", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, c := range oracleCases {
+		all.WriteString(" " + c.flags)
+	}
+	short := map[string]string{"--user": "-u", "--env": "-e", "--workdir": "-w", "--volume": "-v", "--memory": "-m", "--hostname": "-h", "--tty": "-t", "--interactive": "-i", "--attach": "-a"}
+	elsewhere := []string{"--cidfile", "--root", "--run-root", "--debug", "--platform", "--entrypoint", "--cgroup-manager", "--gpus"}
+	for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(string(help), -1) {
+		used := strings.Contains(all.String(), " "+flag+" ") || strings.Contains(all.String(), " "+flag+"=") || strings.HasSuffix(all.String(), " "+flag)
+		if !used && short[flag] != "" {
+			used = strings.Contains(all.String()+" ", " "+short[flag]+" ")
+		}
+		if !used && !slices.Contains(elsewhere, flag) {
+			t.Errorf("no case has %s", flag)
+		}
+	}
+}
