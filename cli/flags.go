@@ -99,7 +99,7 @@ func runFlags() []ucli.Flag {
 		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
 		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
-		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByLibcontainer), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
+		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByPlan), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
 		toggle(topicImage, "rm", "", "accepted; a container's root is always removed when it ends"),
 	}
 }

@@ -22,6 +22,9 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
+// initByVariable is that of --init-by; lifecycleChild has it too.
+const initByVariable = "MINIRUN_INIT_BY"
+
 // lifecycleChild makes a container and takes it through the steps that its standard
 // input names, one a line. It answers each with a line: ok, or why not. Its arguments
 // are in the environment: NAME, OWNER, RUN_ROOT and COMMAND.
@@ -67,7 +70,8 @@ func lifecycleChild() error {
 	}
 	steps := map[string]func() error{
 		"create": func() error {
-			return c.Create(launcher.Options{Spec: described, Stdout: os.Stderr, Stderr: os.Stderr})
+			by := launcher.InitBy(os.Getenv(initByVariable))
+			return c.Create(launcher.Options{Spec: described, Stdout: os.Stderr, Stderr: os.Stderr, InitBy: by})
 		},
 		"start": c.Start,
 		"kill":  func() error { return c.Kill(unix.SIGKILL) },

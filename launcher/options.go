@@ -46,8 +46,8 @@ type Options struct {
 type InitBy string
 
 const (
+	InitByPlan         InitBy = "plan"         // C code, from a plan, where that can express the container: the default
 	InitByLibcontainer InitBy = "libcontainer" // its Go code
-	InitByPlan         InitBy = "plan"         // C code, from a plan, where that can express the container
 )
 
 // rlimitNumber is RLIMIT_* of asm-generic/resource.h, as setrlimit(2) takes it.

@@ -22,7 +22,7 @@ import (
 // makePlan returns the plan of a container, or nil when libcontainer's init is to set it
 // up: since the options say so, or no plan can express it.
 func (c *Container) makePlan(l *launched, config *configs.Config) (*plan.Plan, error) {
-	if l.o.InitBy != InitByPlan {
+	if l.o.InitBy == InitByLibcontainer {
 		return nil, nil
 	}
 	p, err := c.newPlan(l, config)
@@ -143,11 +143,14 @@ type standard struct {
 // standardFiles returns the files of a process; /dev/null where one is nil.
 func standardFiles(in io.Reader, out, err io.Writer) (*standard, error) {
 	s := &standard{}
-	for _, v := range []any{in, out, err} {
-		f, _ := v.(*os.File)
+	for _, v := range []struct {
+		file any
+		mode int
+	}{{in, os.O_RDONLY}, {out, os.O_WRONLY}, {err, os.O_WRONLY}} {
+		f, _ := v.file.(*os.File)
 		if f == nil {
 			var err error
-			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+			if f, err = os.OpenFile(os.DevNull, v.mode, 0); err != nil {
 				s.close()
 				return nil, err
 			}
