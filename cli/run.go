@@ -23,7 +23,11 @@ import (
 // runAction runs a command in a new container. It refuses what it can before it
 // makes anything: first the flags, then the profile, then the image.
 func (a *app) runAction(c *ucli.Context) error {
-	launcher.Prime()
+	initBy := launcher.InitBy(c.String("init-by"))
+	if initBy != launcher.InitByPlan && initBy != launcher.InitByLibcontainer {
+		return &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
+	}
+	launcher.Prime(initBy)
 	d, err := dirs(c)
 	if err != nil {
 		return err
@@ -52,7 +56,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	o := launcher.Options{
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		InitBy: launcher.InitBy(c.String("init-by")), Planned: planned,
+		InitBy: initBy, Planned: planned,
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {

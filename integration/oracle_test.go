@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,6 +51,7 @@ var oracleCases = []oracleCase{
 	{flags: "-v DIR:/x:rslave -v DIR:/y:private -v DIR:/z:private,ro -v /dev:/host:ro -v /usr/share:/new:slave,ro"},
 	{flags: "--mount type=bind,src=DIR,dst=/x,ro,bind-recursive=disabled --mount type=bind,src=/sys,dst=/y,ro,bind-recursive=writable --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777"},
 	{flags: "--mount type=bind,src=/sys,dst=/y,ro --tmpfs /run --tmpfs /usr/share:rw,nosuid,mode=711"},
+	{flags: "-v DIR:/x --tmpfs /x/closed"}, // has the mode of the directory, 0
 	{flags: "-v /dev:/dev"},
 	{flags: "-v /proc:/proc -v DIR/file:/proc/uptime -v /sys:/sys:ro"},
 	{flags: "-v DIR:/etc -v DIR/file:/dev/new -v DIR:/dev/shm"},
@@ -80,6 +82,8 @@ var oracleCases = []oracleCase{
 	{flags: "-e PATH=/etc:bin -w /", command: []string{"true"}},
 	{flags: "-e PATH=/etc:: -w /bin", command: []string{"true"}},
 	{flags: "-e PATH=/etc://bin", command: []string{"true"}},
+	{flags: "-e PATH=/x//: -v DIR:/x", command: []string{"name"}}, // a script that prints its path
+	{flags: "-e PATH=/ -v DIR/name:/name", command: []string{"name"}},
 	{flags: "-v DIR/text:/text", command: []string{"/text"}},
 	{flags: "-v DIR/script:/script", command: []string{"/script"}},
 	{flags: "-v DIR/script:/script -u 1000", command: []string{"/script"}},
@@ -161,13 +165,13 @@ func oracleDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"file": "root:x:0:0::/:/bin/sh\n", "env": "C=3\n", "text": "true\n", "script": "#!/no/such\n",
+		"file": "root:x:0:0::/:/bin/sh\n", "env": "C=3\n", "text": "true\n", "script": "#!/no/such\n", "name": "#!/bin/sh\necho $0\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, "private"), 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "private"), 0o700), os.Mkdir(filepath.Join(dir, "closed"), 0)); err != nil {
 		t.Fatal(err)
 	}
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) { // for other users

@@ -9,11 +9,13 @@ import (
 )
 
 // Prime finds out in the background, while profile and image are being read, what
-// a start needs to know and the libraries remember: how libcontainer's types are
-// written as JSON, and where cgroups are mounted. It changes nothing.
-func Prime() {
+// a start needs to know and the libraries remember: where cgroups are mounted and, for
+// libcontainer's init, how its types are written as JSON. It changes nothing.
+func Prime(by InitBy) {
 	go func() {
-		_, _ = json.Marshal(libcontainer.State{})
+		if by == InitByLibcontainer {
+			_, _ = json.Marshal(libcontainer.State{})
+		}
 		_, _ = manager.New(&cgroups.Cgroup{Path: "/", Resources: &cgroups.Resources{}})
 	}()
 }

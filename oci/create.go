@@ -77,7 +77,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a container needs root")
 	}
-	launcher.Prime()
+	launcher.Prime(launcher.InitByLibcontainer) // as all of an engine's containers
 	pidFile, err := absolute(ctx.String("pid-file"))
 	if err != nil {
 		return nil, err

@@ -52,7 +52,24 @@ int fail_at(const char *path)
 	return -1;
 }
 
-// whole reports whether a plan ends where it says, and no step points out of it.
+// lists reports whether the list of a step ends before the file does.
+static bool lists(const struct plan *p, const struct plan_step *step)
+{
+	if (step->kind == PLAN_USER)
+		return step->list % sizeof(uint32_t) == 0 && step->number <= (p->size - step->list) / sizeof(uint32_t);
+	if (step->kind != PLAN_MOUNT && step->kind != PLAN_MASK)
+		return true;
+	uint32_t at = step->list;
+	for (uint32_t i = 0; i < step->number; i++) {
+		if (at >= p->size)
+			return false;
+		at += strlen((const char *)p + at) + 1;
+	}
+	return true;
+}
+
+// whole reports whether a plan ends where it says, and no step points out of it. Its
+// last byte is a NUL, so every text that begins in it ends there.
 static bool whole(const struct plan *p, size_t size)
 {
 	if (size < sizeof *p || memcmp(p->magic, PLAN_MAGIC, sizeof p->magic) != 0)
@@ -65,7 +82,7 @@ static bool whole(const struct plan *p, size_t size)
 	for (uint32_t i = 0; i < p->steps; i++, step++) {
 		if (step->path >= size || step->source >= size || step->type >= size || step->list >= size)
 			return false;
-		if (step->number > (size - step->list) / (step->kind == PLAN_USER ? sizeof(uint32_t) : 1))
+		if (!lists(p, step))
 			return false;
 	}
 	return true;
@@ -148,15 +165,14 @@ bool is_device(int fd, unsigned major, unsigned minor)
 // (keyctl(2), KEYCTL_DESCRIBE).
 static int do_keyring(const struct plan_step *step)
 {
-	char text[256];
+	char text[512]; // a name has 255 bytes at most
 	long ring = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, plan_text(step->path));
 	if (ring < 0)
 		return errno == ENOSYS ? 0 : -1;
 	long n = syscall(SYS_keyctl, KEYCTL_DESCRIBE, ring, text, sizeof text);
 	if (n < 0)
 		return -1;
-	text[(size_t)n < sizeof text ? (size_t)n : sizeof text - 1] = '\0';
-	const char *field = text;
+	const char *field = n <= (long)sizeof text ? text : NULL;
 	for (int i = 0; field && i < 3; i++) {
 		field = strchr(field, ';');
 		if (field)

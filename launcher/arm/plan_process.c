@@ -114,7 +114,8 @@ static int executable(const char *path)
 }
 
 // look_up finds a command as Go's exec.LookPath does: a name without a slash in the
-// directories of PATH, but not in the working directory.
+// directories of a PATH, but not in the working directory. The directories are clean
+// paths.
 static int look_up(const char *command, const char *dirs, char *path, size_t size)
 {
 	if (strchr(command, '/')) {
@@ -128,7 +129,7 @@ static int look_up(const char *command, const char *dirs, char *path, size_t siz
 		return fail_because(PLAN_NOT_IN_PATH, ENOENT);
 	for (const char *dir = dirs;; dir++) {
 		int n = strcspn(dir, ":");
-		int length = snprintf(path, size, "%.*s/%s", n ? n : 1, n ? dir : ".", command);
+		int length = snprintf(path, size, "%.*s%s%s", n, dir, n == 1 && *dir == '/' ? "" : "/", command);
 		if (length < (int)size && executable(path) == 0)
 			return *path == '/' ? 0 : fail_because(PLAN_IN_WORKING_DIRECTORY, ENOENT);
 		dir += n;

@@ -246,8 +246,8 @@ static int configure(int fs, const char *option)
 }
 
 // new_mount makes a file system and a mount of it, which is nowhere yet. mode is
-// a tmpfs's, or 0.
-static int new_mount(const struct plan_step *step, mode_t mode)
+// a tmpfs's, in octal, or NULL.
+static int new_mount(const struct plan_step *step, const char *mode)
 {
 	int fs = syscall(SYS_fsopen, plan_text(step->type), FSOPEN_CLOEXEC);
 	if (fs < 0)
@@ -255,9 +255,7 @@ static int new_mount(const struct plan_step *step, mode_t mode)
 	int mount = -1;
 	if (*plan_text(step->source) && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "source", plan_text(step->source), 0) < 0)
 		goto out;
-	char octal[8];
-	snprintf(octal, sizeof octal, "%04o", mode & 07777);
-	if (mode && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", octal, 0) < 0)
+	if (mode && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "mode", mode, 0) < 0)
 		goto out;
 	const char *option = plan_list(step);
 	for (uint32_t i = 0; i < step->number; i++, option = option + strlen(option) + 1)
@@ -286,7 +284,7 @@ static int directory_without_links(const char *path)
 int plan_do_mount(const struct plan_step *step)
 {
 	const char *path = plan_text(step->path);
-	mode_t mode = 0;
+	char octal[8], *mode = NULL;
 	int target = step->flags & PLAN_NO_LINKS ? directory_without_links(path) : open_in_root(path, O_PATH);
 	if (target < 0 && errno == ENOENT)
 		target = make_in_root(path, 0755, 0);
@@ -294,7 +292,8 @@ int plan_do_mount(const struct plan_step *step)
 		struct stat st;
 		if (fstat(target, &st) < 0)
 			return -1;
-		mode = st.st_mode & 07777;
+		snprintf(octal, sizeof octal, "%04o", st.st_mode & 07777);
+		mode = octal;
 	}
 	if (target < 0 || may_mount(step, target, strcmp(plan_text(step->type), "proc") == 0) < 0)
 		return -1;
@@ -381,7 +380,7 @@ static int new_mask(bool directory, const struct plan_step *tmpfs)
 	if (directory) {
 		if (empty >= 0)
 			return clone_tree(empty, false);
-		empty = new_mount(tmpfs, 0);
+		empty = new_mount(tmpfs, NULL);
 		return empty;
 	}
 	if (null < 0)

@@ -51,7 +51,7 @@ func encoded(t *testing.T, steps ...PlanStep) []byte {
 
 // A plan that is not whole is not begun.
 func TestPlanDamaged(t *testing.T) {
-	good := encoded(t, PlanStep{Kind: Umask, Mode: 0o22}, PlanStep{Kind: User, Groups: []uint32{1, 2, 3}}, PlanStep{Kind: Mask, Path: "/a"})
+	good := encoded(t, PlanStep{Kind: Umask, Mode: 0o22}, PlanStep{Kind: User, Groups: []uint32{1, 2, 3}}, PlanStep{Kind: Mask, Options: []string{"a", "b"}})
 	const head, step = 24, 64 // plan.h
 	number := func(at int, n uint32) []byte {
 		data := slices.Clone(good)
@@ -72,6 +72,8 @@ func TestPlanDamaged(t *testing.T) {
 		"type":           number(head+16, uint32(len(good))),
 		"list":           number(head+20, uint32(len(good))),
 		"list too long":  number(head+step+24, 1<<30),
+		"list at odds":   number(head+step+20, head+1),
+		"texts too many": number(head+2*step+24, 4), // two, and the one that ends the file
 		"no end of text": append(slices.Clone(good[:len(good)-1]), 'a'),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -256,11 +256,18 @@ func set(names []string) uint64 {
 	return bits
 }
 
-// lookUpPath returns the PATH of an environment, in which the last of a name counts.
+// lookUpPath returns the PATH of an environment, in which the last of a name counts, with
+// clean directories: a script finds its path in $0.
 func lookUpPath(env []string) string {
 	for _, e := range slices.Backward(env) {
-		if value, ok := strings.CutPrefix(e, "PATH="); ok {
-			return value
+		if value, ok := strings.CutPrefix(e, "PATH="); ok && value != "" {
+			dirs := strings.Split(value, ":")
+			for i := range dirs {
+				dirs[i] = path.Clean(dirs[i])
+			}
+			return strings.Join(dirs, ":")
+		} else if ok {
+			return ""
 		}
 	}
 	return ""
