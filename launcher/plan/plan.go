@@ -8,7 +8,6 @@
 package plan
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -271,44 +270,6 @@ func lookUpPath(env []string) string {
 		}
 	}
 	return ""
-}
-
-// String returns the plan as text, a step a line.
-func (p *Plan) String() string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "clone %#x\n", p.Cloned)
-	for _, s := range p.Steps {
-		text.WriteString(line(s) + "\n")
-	}
-	return text.String()
-}
-
-func line(s arm.PlanStep) string {
-	words := []string{s.Kind.String()}
-	field := func(name, value string) {
-		if value != "" {
-			words = append(words, name+"="+value)
-		}
-	}
-	number := func(name string, value uint64, format string) {
-		if value != 0 {
-			field(name, fmt.Sprintf(format, value))
-		}
-	}
-	if s.Path != "" {
-		words = append(words, s.Path)
-	}
-	field("source", s.Source)
-	field("type", s.Type)
-	field("flags", s.Flags.String())
-	field("options", strings.Join(s.Options, ","))
-	field("groups", strings.Trim(fmt.Sprint(s.Groups), "[]"))
-	number("number", uint64(s.Number), "%d")
-	number("mode", uint64(s.Mode), "%#o")
-	for i, v := range s.Value {
-		number("value"+strconv.Itoa(i), v, "%#x")
-	}
-	return strings.Join(words, " ")
 }
 
 // Write puts the plan into a file for init ([arm.WritePlan]).
