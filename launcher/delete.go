@@ -110,6 +110,7 @@ func (c *Container) discard() {
 	if l.page != nil {
 		l.page.Close()
 	}
+	l.closePlan()
 	if l.reaper != nil {
 		l.reaper.Close()
 	}

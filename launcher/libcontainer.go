@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newContainer makes the cgroup, unless systemd is to make that, and without a plan
-// libcontainer's container: a directory with its state, no process yet.
+// newContainer makes the cgroup, unless systemd is to make that, and the files of the
+// plan or libcontainer's container: a directory with its state, no process yet.
 func (c *Container) newContainer(l *launched, config *configs.Config) (err error) {
 	if c.state.Systemd {
 		l.container, err = libcontainer.Create(c.state.RunRoot, c.state.Name, config)
@@ -36,7 +36,9 @@ func (c *Container) newContainer(l *launched, config *configs.Config) (err error
 		}
 		made <- err
 	}()
-	if l.plan == nil {
+	if l.plan != nil {
+		err = l.writePlan(c.state.RunRoot)
+	} else {
 		l.container, err = loadContainer(c.state.RunRoot, c.state.Name, config)
 	}
 	if cerr := <-made; cerr != nil {

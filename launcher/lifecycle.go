@@ -37,6 +37,7 @@ func (e *StateError) Error() string {
 type launched struct {
 	o         Options
 	plan      *plan.Plan              // nil: libcontainer's init sets the container up
+	planFiles []*os.File              // the plan, and what its init is run from, until that has been started
 	container *libcontainer.Container // nil with a plan
 	cgroup    *ownCgroup              // nil where systemd keeps it
 	made      bool                    // the cgroup has been made
@@ -174,7 +175,7 @@ func (c *Container) prepare(l *launched) (err error) {
 func (c *Container) startInit(l *launched) error {
 	defer l.page.Started()
 	if l.plan != nil {
-		process, err := l.startPlanned(c.state.RunRoot)
+		process, err := l.startPlanned()
 		if err != nil {
 			return &Error{Op: "start container", Err: err}
 		}

@@ -69,34 +69,48 @@ type planned struct{ *os.Process }
 
 func (p planned) Pid() (int, error) { return p.Process.Pid, nil }
 
-// startPlanned starts an init that carries out the plan. It is run from a copy of
-// minirun's binary, or a read-only view of it, so that the container cannot get at the
-// host's (CVE-2019-5736); and is born in the cgroup of version 2, if there is one.
-func (l *launched) startPlanned(runRoot string) (startedInit, error) {
+// writePlan makes the files that init gets for a plan: its steps, and what it is run from,
+// a read-only view or a copy of minirun's binary, so that the container cannot get at
+// the host's (CVE-2019-5736).
+func (l *launched) writePlan(runRoot string) error {
+	if err := os.MkdirAll(runRoot, 0o700); err != nil {
+		return err
+	}
+	exe, err := exeseal.CloneSelfExe(runRoot)
+	if err != nil {
+		return err
+	}
+	steps, err := l.plan.Write()
+	if err != nil {
+		exe.Close()
+		return err
+	}
+	l.planFiles = []*os.File{steps, exe}
+	return nil
+}
+
+func (l *launched) closePlan() {
+	for _, f := range l.planFiles {
+		f.Close()
+	}
+	l.planFiles = nil
+}
+
+// startPlanned starts an init that carries out the plan. It is born in the cgroup of
+// version 2, if there is one.
+func (l *launched) startPlanned() (startedInit, error) {
 	standard, err := standardFiles(l.command.Stdin, l.command.Stdout, l.command.Stderr)
 	if err != nil {
 		return nil, err
 	}
 	defer standard.close()
-	if err := os.MkdirAll(runRoot, 0o700); err != nil {
-		return nil, err
-	}
-	exe, err := exeseal.CloneSelfExe(runRoot)
-	if err != nil {
-		return nil, err
-	}
-	defer exe.Close()
-	steps, err := l.plan.Write()
-	if err != nil {
-		return nil, err
-	}
-	defer steps.Close()
+	defer l.closePlan()
 	files := append(standard.files[:], l.command.ExtraFiles...)
 	if l.command.ConsoleSocket != nil {
 		files = append(files, l.command.ConsoleSocket)
 	}
 	planNumber := len(files)
-	files = append(files, steps, exe)
+	files = append(files, l.planFiles...)
 	attr := &os.ProcAttr{
 		Dir: "/", Env: []string{arm.PlanVariable(planNumber)}, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: l.plan.Cloned},
