@@ -112,7 +112,7 @@ func (p *Page) Install(pidfd *os.File) (listener *os.File, err error) {
 	if s := p.state(); s != C.PAGE_PARKED {
 		return nil, fmt.Errorf("container init is not ready (state %d)", s)
 	}
-	if err := p.enter(C.PAGE_GO); err != nil {
+	if err := p.enter(C.PAGE_GO, &p.shared.state); err != nil {
 		return nil, err
 	}
 	if err := p.wait("the arming thread does not answer", p.patience, func() bool { return p.state() == C.PAGE_ARMED }); err != nil {
@@ -131,7 +131,7 @@ func (p *Page) Install(pidfd *os.File) (listener *os.File, err error) {
 // Exec tells init to become the command; WaitExec waits until it has.
 func (p *Page) Exec() error {
 	atomic.StoreUint32((*uint32)(&p.shared.quiet), 1)
-	return p.enter(C.PAGE_RUN)
+	return p.enter(C.PAGE_RUN, &p.shared.quiet, &p.shared.asleep)
 }
 
 // WaitExec returns once init has become the command. An [*Error] says that it could

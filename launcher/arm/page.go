@@ -143,10 +143,11 @@ func (p *Page) state() uint32 {
 	return atomic.LoadUint32((*uint32)(&p.shared.state))
 }
 
-// enter goes on to a state and wakes init's threads, whichever wait.
-func (p *Page) enter(state uint32) error {
+// enter goes on to a state and wakes the thread of init's that waits on one of these
+// words. One that is woken for nothing has to be waited for until it waits again.
+func (p *Page) enter(state uint32, words ...*C.uint32_t) error {
 	atomic.StoreUint32((*uint32)(&p.shared.state), state)
-	for _, word := range []*C.uint32_t{&p.shared.state, &p.shared.quiet, &p.shared.asleep} {
+	for _, word := range words {
 		const wake, all = 1, math.MaxInt32 // FUTEX_WAKE of linux/futex.h; not private: init has another mapping
 		if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wake, all, 0, 0, 0); errno != 0 {
 			return os.NewSyscallError("futex", errno)
