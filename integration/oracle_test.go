@@ -55,7 +55,8 @@ var oracleCases = []oracleCase{
 	{flags: "-v /dev:/dev"},
 	{flags: "-v /proc:/proc -v DIR/file:/proc/uptime -v /sys:/sys:ro"},
 	{flags: "-v DIR:/etc -v DIR/file:/dev/new -v DIR:/dev/shm"},
-	{flags: "-v DIR:/var/run/x -v DIR/file:/bin/x --tmpfs /lib/x"}, // by way of links
+	{flags: "-v DIR:/var/run/x -v DIR/file:/bin/x --tmpfs /lib/x"},                                 // by way of links
+	{flags: "-v DIR/links:/x -v DIR/file:/x/a/d -v /usr/share:/x/b/e -v DIR:/x/up/f -v /srv:/x/a"}, // links that lead to nowhere
 	{flags: "--device /dev/null:/dev/nothing:r --device /dev/zero:/dev/a/b/zero --device-cgroup-rule c~10:*~rw"},
 	{flags: "--read-only -v DIR:/x -w /x -v /volume"},
 	{flags: "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99"},
@@ -65,8 +66,8 @@ var oracleCases = []oracleCase{
 	{flags: "-t"},
 	{flags: "-t -u 1000 --read-only --init"},
 	{flags: "-t --privileged"},
-	{flags: "--explain"},
-	{flags: "--complain --explain-to DIR/reports"},
+	{flags: "--explain", command: []string{"hostname", "x"}},
+	{flags: "--complain --explain-to DIR/reports", command: []string{"hostname", "x"}},
 
 	// What fails.
 	{command: []string{"/no/such"}},
@@ -94,6 +95,7 @@ var oracleCases = []oracleCase{
 	{flags: "-w /etc/passwd"},
 	{flags: "-w /root/x -u 1000 -v DIR/private:/root"},
 	{flags: "-w /root -u 1001 -v DIR/private:/root"},
+	{flags: "-v DIR/links:/x -v DIR:/x/loop/y"},
 	{flags: "-v DIR:/etc/passwd"},
 	{flags: "-v DIR/file:/etc"},
 	{flags: "-v DIR:/etc/passwd/x"},
@@ -176,6 +178,14 @@ func oracleDir(t *testing.T) string {
 	}
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) { // for other users
 		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "links"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"a": "b/c", "b": "/new/z", "up": "../../../../tmp/up", "loop": "loop"} {
+		if err := os.Symlink(to, filepath.Join(dir, "links", link)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -58,10 +58,9 @@ const char *split(const char *path, char *parent, size_t size)
 }
 
 // make_part opens a path all of which but the last part exists, and makes that part.
-// *link: it is a link to nowhere.
-static int make_part(const char *path, mode_t mode, uint64_t how_to, bool *link)
+// EEXIST: it is a link to nowhere.
+static int make_part(const char *path, mode_t mode, uint64_t how_to)
 {
-	*link = false;
 	int fd = resolve(path, O_PATH, how_to);
 	if (fd >= 0 || errno != ENOENT)
 		return fd;
@@ -70,21 +69,47 @@ static int make_part(const char *path, mode_t mode, uint64_t how_to, bool *link)
 	int dir = resolve(*parent ? parent : "/", O_PATH | O_DIRECTORY, how_to);
 	if (dir < 0)
 		return -1;
-	int made = S_ISREG(mode) ? mknodat(dir, last, mode, 0) : mkdirat(dir, last, mode & 07777);
+	int made = S_ISREG(mode) ? mknodat(dir, last, mode, 0) : mkdirat(dir, last, mode);
 	int error = errno;
 	close(dir);
-	if (made == 0)
-		return resolve(path, O_PATH, how_to | RESOLVE_NO_MAGICLINKS);
-	*link = error == EEXIST;
 	errno = error;
-	return -1;
+	return made < 0 ? -1 : resolve(path, O_PATH, how_to);
 }
 
-// follow replaces the last part of path, a link, by what it says, and adds rest.
-static int follow(char *path, size_t size, const char *rest)
+// make_parts opens a path and makes what is missing of it. *at is where the last part ends
+// that it has come to.
+static int make_parts(char *path, mode_t mode, uint64_t how_to, size_t *at)
 {
-	char to[PATH_MAX], parent[PATH_MAX], result[PATH_MAX];
-	const char *last = split(path, parent, sizeof parent);
+	for (char *end = path;;) {
+		end += strspn(end, "/");
+		end += strcspn(end, "/");
+		bool more = end[strspn(end, "/")] != '\0';
+		char next = *end;
+		*end = '\0';
+		int fd = make_part(path, more ? 0755 : mode, how_to);
+		*end = next;
+		*at = end - path;
+		if (fd < 0 || !more)
+			return fd;
+		struct stat st;
+		int result = fstat(fd, &st);
+		close(fd);
+		if (result < 0)
+			return -1;
+		if (!S_ISDIR(st.st_mode)) {
+			errno = ENOTDIR;
+			return -1;
+		}
+	}
+}
+
+// follow puts what the link says whose name ends at an offset of a path in its place.
+static int follow(char path[PATH_MAX], size_t at)
+{
+	char link[PATH_MAX], to[PATH_MAX], parent[PATH_MAX], result[PATH_MAX];
+	memcpy(link, path, at);
+	link[at] = '\0';
+	const char *last = split(link, parent, sizeof parent);
 	int dir = open_in_root(*parent ? parent : "/", O_PATH | O_DIRECTORY);
 	if (dir < 0)
 		return -1;
@@ -92,60 +117,37 @@ static int follow(char *path, size_t size, const char *rest)
 	int error = errno;
 	close(dir);
 	if (n < 0) {
-		errno = error == EINVAL ? EEXIST : error; // not a link, then
+		errno = error == EINVAL ? EEXIST : error; // somebody has made something else of it
 		return -1;
 	}
 	to[n] = '\0';
-	int length = snprintf(result, sizeof result, "%s%s%s%s", *to == '/' ? "" : parent, to, *rest ? "/" : "", rest);
-	if (length >= (int)sizeof result || (size_t)length >= size) {
+	n = snprintf(result, sizeof result, "%s%s%s", *to == '/' ? "" : parent, to, path + at);
+	if (n >= (ssize_t)sizeof result) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	memcpy(path, result, length + 1);
+	memcpy(path, result, n + 1);
 	return 0;
 }
 
 int make_in_root(const char *path, mode_t mode, int flags)
 {
-	uint64_t how_to = RESOLVE_IN_ROOT | (flags & O_NOFOLLOW ? RESOLVE_NO_SYMLINKS : RESOLVE_NO_MAGICLINKS);
+	bool links = !(flags & O_NOFOLLOW);
 	char now[PATH_MAX];
-	if (strlen(path) >= sizeof now) {
+	size_t at = strlen(path);
+	if (at >= sizeof now) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(now, path);
-	char *end = now;
-	for (int links = 0; links < MOST_LINKS;) {
-		end += strspn(end, "/");
-		end += strcspn(end, "/");
-		bool more = end[strspn(end, "/")] != '\0', link;
-		char rest = *end;
-		*end = '\0';
-		int fd = make_part(now, more ? 0755 : mode, how_to, &link);
-		if (fd < 0 && link && !(flags & O_NOFOLLOW)) {
-			*end = rest;
-			char after[PATH_MAX];
-			strcpy(after, end + strspn(end, "/"));
-			*end = '\0';
-			if (follow(now, sizeof now, after) < 0)
-				return fail_at(now);
-			end = now;
-			links++;
-			continue;
-		}
-		struct stat st;
-		if (fd >= 0 && more && fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode)) {
-			close(fd);
-			fd = -1;
-			errno = ENOTDIR;
-		}
-		if (fd < 0 || !more) {
-			if (fd < 0)
-				fail_at(now);
+	memcpy(now, path, at + 1);
+	for (int i = 0; i < MOST_LINKS; i++) {
+		int fd = make_parts(now, mode, RESOLVE_IN_ROOT | (links ? RESOLVE_NO_MAGICLINKS : RESOLVE_NO_SYMLINKS), &at);
+		if (fd >= 0)
 			return fd;
+		if (errno != EEXIST || !links || follow(now, at) < 0) {
+			now[at] = '\0';
+			return fail_at(now);
 		}
-		close(fd);
-		*end = rest;
 	}
 	errno = ELOOP;
 	return -1;
