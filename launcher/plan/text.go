@@ -57,8 +57,10 @@ func values(s arm.PlanStep) [][2]string {
 		return [][2]string{{"attributes", names(v[0], attributeNames[:])}, {"propagation", names(v[3], propagations[:])}}
 	case arm.Bind:
 		return [][2]string{
-			{"set", names(v[0], attributeNames[:])}, {"clear", names(v[1], attributeNames[:])},
-			{"below", names(v[2], attributeNames[:])}, {"propagation", names(v[3], propagations[:])},
+			{"set", names(v[0], attributeNames[:])},
+			{"clear", names(v[1], attributeNames[:])},
+			{"below", names(v[2], attributeNames[:])},
+			{"propagation", names(v[3], propagations[:])},
 		}
 	case arm.Node:
 		return [][2]string{{"device", fmt.Sprintf("%d:%d", unix.Major(v[0]), unix.Minor(v[0]))}, {"owner", fmt.Sprintf("%d:%d", v[1], v[2])}}
@@ -84,13 +86,23 @@ type bit struct {
 
 var (
 	cloneFlags = [...]bit{
-		{unix.CLONE_NEWNS, "mnt"}, {unix.CLONE_NEWPID, "pid"}, {unix.CLONE_NEWNET, "net"}, {unix.CLONE_NEWIPC, "ipc"},
-		{unix.CLONE_NEWUTS, "uts"}, {unix.CLONE_NEWCGROUP, "cgroup"},
+		{unix.CLONE_NEWNS, "mnt"},
+		{unix.CLONE_NEWPID, "pid"},
+		{unix.CLONE_NEWNET, "net"},
+		{unix.CLONE_NEWIPC, "ipc"},
+		{unix.CLONE_NEWUTS, "uts"},
+		{unix.CLONE_NEWCGROUP, "cgroup"},
 	}
 	attributeNames = [...]bit{
-		{unix.MOUNT_ATTR_RDONLY, "ro"}, {unix.MOUNT_ATTR_NOSUID, "nosuid"}, {unix.MOUNT_ATTR_NODEV, "nodev"}, {unix.MOUNT_ATTR_NOEXEC, "noexec"},
-		{unix.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"}, {unix.MOUNT_ATTR__ATIME, "atime"}, {unix.MOUNT_ATTR_NOATIME, "noatime"},
-		{unix.MOUNT_ATTR_STRICTATIME, "strictatime"}, {unix.MOUNT_ATTR_NODIRATIME, "nodiratime"},
+		{unix.MOUNT_ATTR_RDONLY, "ro"},
+		{unix.MOUNT_ATTR_NOSUID, "nosuid"},
+		{unix.MOUNT_ATTR_NODEV, "nodev"},
+		{unix.MOUNT_ATTR_NOEXEC, "noexec"},
+		{unix.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow"},
+		{unix.MOUNT_ATTR__ATIME, "atime"},
+		{unix.MOUNT_ATTR_NOATIME, "noatime"},
+		{unix.MOUNT_ATTR_STRICTATIME, "strictatime"},
+		{unix.MOUNT_ATTR_NODIRATIME, "nodiratime"},
 	}
 	propagations = [...]bit{
 		{unix.MS_PRIVATE, "private"}, {unix.MS_SLAVE, "slave"}, {unix.MS_SHARED, "shared"}, {unix.MS_UNBINDABLE, "unbindable"}, {unix.MS_REC, "recursive"},
