@@ -63,6 +63,7 @@ func (c *Container) Exec(o ExecOptions) (*Exec, error) {
 	}
 	defer page.Close()
 	page.Outlive()
+	page.Join()
 	page.FindHome()
 	page.Load(o.Filter, o.FilterFlags)
 	x := &Exec{}
@@ -193,6 +194,7 @@ func runInside(engine *libcontainer.Container, hook *configs.CommandHook, state 
 		return err
 	}
 	defer page.Close()
+	page.Join()
 	process := &libcontainer.Process{
 		Args: []string{hook.Path}, Env: hook.Env, Cwd: "/",
 		Stdin: bytes.NewReader(state), Stdout: &output, Stderr: &output, ExtraFiles: page.Files(),

@@ -118,6 +118,10 @@ func (p *Page) Keep(others ...*os.File) []*os.File {
 	return p.Files(others...)
 }
 
+// Join is for an init that joins a container: what is mounted on /proc is the container's
+// affair, and not asked which files are open.
+func (p *Page) Join() { p.shared.joins = 1 }
+
 // FindHome has init add HOME to an environment without it: the directory of the user's
 // entry in the container's /etc/passwd, or the root directory.
 func (p *Page) FindHome() { p.shared.homed = 1 }

@@ -65,6 +65,7 @@ struct init_page {
 	uint32_t args;    // arguments in strings, after the cgroups
 	uint32_t env;     // NAME=VALUE in strings, after the arguments
 	uint32_t outlives; // 1: init does not end with the launcher
+	uint32_t joins;   // 1: /proc is what a container has mounted there, and not to be trusted
 	uint32_t homed;   // 1: an environment without HOME gets that of the user's entry in /etc/passwd
 	uint32_t strings; // offset of all these texts, each with a NUL at its end
 	uint32_t at;      // which step of the plan, when step is STEP_PLAN; UINT32_MAX: none yet

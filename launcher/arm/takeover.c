@@ -180,7 +180,9 @@ static int close_files(void)
 	for (unsigned fd = PAGE_FD + page->kept; fd < first; fd++)
 		if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
 			return errno;
-	return syscall(SYS_close_range, first, ~0U, 0) == 0 ? 0 : close_each(first);
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+		return 0;
+	return page->joins ? errno : close_each(first);
 }
 
 // reset_signals gives every signal its default disposition: no handler of the Go
