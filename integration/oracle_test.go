@@ -67,6 +67,7 @@ var oracleCases = []oracleCase{
 	{flags: "-t -u 1000 --read-only --init"},
 	{flags: "-t --privileged"},
 	{flags: "--explain", command: []string{"hostname", "x"}},
+	{flags: "--record DIR/reports --record-for docker", command: []string{"true"}},
 	{flags: "--complain --explain-to DIR/reports", command: []string{"hostname", "x"}},
 
 	// What fails.
