@@ -173,7 +173,7 @@ var benchImage = fmt.Sprintf("localhost/minirun-bench-%d:latest", os.Getpid())
 func (l *lab) peers(layout *layout) []*peer {
 	peers := []*peer{
 		{name: "minirun", command: l.own(l.minirun)},
-		{name: "minirun, init by plan", command: l.own(l.minirun, "--init-by", "plan")},
+		{name: "minirun, init by libcontainer", command: l.own(l.minirun, "--init-by", "libcontainer")},
 		{name: "minirun, cold cache", command: l.own(l.minirun), before: l.dropCache},
 		{name: "minirun, unconfined", command: l.own(l.minirun, "--seccomp", "unconfined")},
 		l.runtime(l.crun),
