@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
+	"github.com/docker/go-units"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/rootfs"
@@ -24,6 +26,8 @@ again, and the next rmi removes them.`,
 		Flags: []ucli.Flag{
 			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "keep-packed", "", "keep the packed layers too, so that save and push give the same digests"),
+			text("", "max-size", "", "refuse an image of more than `SIZE` unpacked (default: 128g)"),
+			text("", "max-files", "", "refuse an image of more than `N` files (default: 8388608)"),
 			toggle("", "quiet", "q", "show no progress"),
 		},
 		Action: a.pullAction,
@@ -34,10 +38,14 @@ func (a *app) pullAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
+	limits, err := pullLimits(c)
+	if err != nil {
+		return err
+	}
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		report, done := a.progress(c.Args().First(), c.Bool("quiet"))
 		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
-			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Warn: a.warned, KeepPacked: c.Bool("keep-packed"),
+			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Limits: limits, Warn: a.warned, KeepPacked: c.Bool("keep-packed"),
 		})
 		done(err)
 		if err != nil {
@@ -46,6 +54,21 @@ func (a *app) pullAction(c *ucli.Context) error {
 		_, err = fmt.Fprintln(a.stdout, printable(info.Name))
 		return err
 	})
+}
+
+// pullLimits returns what --max-size and --max-files say.
+func pullLimits(c *ucli.Context) (l rootfs.Limits, err error) {
+	if text := c.String("max-size"); text != "" {
+		if l.Bytes, err = units.RAMInBytes(text); err != nil || l.Bytes <= 0 {
+			return l, &usageError{fmt.Sprintf("--max-size %q: not a size", text), "write a number of bytes, or a unit after it: 512m, 200g"}
+		}
+	}
+	if text := c.String("max-files"); text != "" {
+		if l.Files, err = strconv.ParseInt(text, 10, 64); err != nil || l.Files <= 0 {
+			return l, &usageError{fmt.Sprintf("--max-files %q: not a number of files", text), "write for example 20000000"}
+		}
+	}
+	return l, nil
 }
 
 func (a *app) rmiCommand() *ucli.Command {

@@ -28,7 +28,8 @@ type content struct {
 	base   configFile
 	made   *describedFile // instead of base, with its history
 
-	warn func(format string, args ...any) // may be nil
+	limits Limits
+	warn   func(format string, args ...any) // may be nil
 
 	manifest     []byte // nil: made from the layers
 	manifestType types.MediaType
@@ -70,6 +71,7 @@ func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *I
 		return nil, err
 	}
 	defer space.close()
+	space.limits = c.limits.orDefault()
 	a := &addition{store: s, work: work, space: space, content: c, progress: progress.serial()}
 	defer a.release()
 	if err := a.unpackLayers(ctx); err != nil {

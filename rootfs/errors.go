@@ -49,6 +49,7 @@ const (
 	CausePlatform               // this is not the name of a platform
 	CauseRootTarball            // the tarball has no image; it may be of a root file system
 	CauseStore                  // the store's directory cannot be used
+	CauseTooLarge               // the image is larger than Limits
 )
 
 // maxMessage is the most bytes of an error's text. A file of an image may have a path

@@ -180,13 +180,14 @@ func (a *addition) takeLayers() error {
 
 // keepLayers moves those layers into their places that are whole, although the image
 // cannot be added, so that the next pull does not fetch them again. The next removal
-// removes them. On a full disk they are not kept.
+// removes them. Those of an image that is too large are not kept.
 func (a *addition) keepLayers(failed error) {
 	whole := false
 	for _, l := range a.layers {
 		whole = whole || l.dir != ""
 	}
-	if !whole || isFull(failed) || syncFileSystem(a.work.path) != nil {
+	var known *Error
+	if !whole || isFull(failed) || errors.As(failed, &known) && known.Cause == CauseTooLarge || syncFileSystem(a.work.path) != nil {
 		return
 	}
 	unlock, err := a.store.lock()

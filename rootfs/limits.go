@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,28 @@ const (
 	maxConfig     = 8 << 20 // bytes of a configuration
 	maxIndexDepth = 8       // indexes in indexes
 )
+
+// Limits bound what an image may take once it is unpacked, beside the space of the disk:
+// a small file can hold very much. Zero is the default.
+type Limits struct {
+	Bytes int64 // of the layers' tars, with the holes of sparse files
+	Files int64 // entries of these tars
+}
+
+// Default limits: images of 40 GB and of half a million files exist.
+const (
+	DefaultMaxBytes = 128 << 30
+	DefaultMaxFiles = 8 << 20
+)
+
+func (l Limits) orDefault() Limits {
+	return Limits{cmp.Or(l.Bytes, DefaultMaxBytes), cmp.Or(l.Files, DefaultMaxFiles)}
+}
+
+// errTooLarge reports an image beyond its limits.
+func errTooLarge(what string, limit int64) error {
+	return &Error{Err: fmt.Errorf("the image has more than %d %s", limit, what), Cause: CauseTooLarge}
+}
 
 // limitError reports a part of an image that is larger than minirun accepts.
 type limitError struct {

@@ -266,5 +266,6 @@ func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, 
 		return nil, err
 	}
 	c.keep = r.KeepPacked
+	c.limits = r.Limits
 	return s.add(ctx, c, r.Progress)
 }

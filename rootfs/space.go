@@ -20,9 +20,11 @@ const (
 // space is what a file system has left beside the reserve. Layers that are unpacked at
 // the same time share one.
 type space struct {
-	dir *os.File // on that file system
+	dir    *os.File // on that file system
+	limits Limits   // of all layers together
 
 	mu      sync.Mutex
+	used    Limits // of limits
 	left    amount // at the last look, less what was claimed since
 	claimed amount // what is being written
 }
@@ -84,7 +86,37 @@ func newSpace(dir string) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &space{dir: f}, nil
+	return &space{dir: f, limits: Limits{}.orDefault()}, nil
+}
+
+// count counts bytes and files against the limits.
+func (s *space) count(bytes, files int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used.Bytes, s.used.Files = s.used.Bytes+bytes, s.used.Files+files
+	switch {
+	case s.used.Bytes > s.limits.Bytes || s.used.Bytes < 0:
+		return errTooLarge("bytes", s.limits.Bytes)
+	case s.used.Files > s.limits.Files:
+		return errTooLarge("files", s.limits.Files)
+	}
+	return nil
+}
+
+// countReader counts what is read of a tar.
+type countReader struct {
+	io.Reader
+	space *space
+}
+
+func (r countReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		if over := r.space.count(int64(n), 0); over != nil {
+			return 0, over
+		}
+	}
+	return n, err
 }
 
 func (s *space) close() { _ = s.dir.Close() }

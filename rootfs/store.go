@@ -127,6 +127,7 @@ type ResolveOptions struct {
 	Pull     PullPolicy
 	Platform string // OS/ARCHITECTURE[/VARIANT]; "" is this machine
 	Progress Progress
+	Limits   Limits
 	Warn     func(text string) // called with warnings, each one line; may be nil
 
 	KeepPacked bool // keep the packed layers too, so that the image leaves the store as it came

@@ -50,7 +50,7 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string, s *space) (u
 		return unpacked{}, fmt.Errorf("decompress: %w", err)
 	}
 	// What follows a compressed stream is hashed as well.
-	both := io.MultiReader(plain, restOf{raw})
+	both := io.MultiReader(countReader{plain, s}, restOf{raw})
 	read := readAhead(both, func() { _ = plain.Close() })
 	defer read.stop()
 
@@ -185,7 +185,11 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := u.claim(plain); err != nil {
+	var sparse int64 // bytes that are not in the tar
+	if h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.size"] != "" {
+		sparse = h.Size
+	}
+	if err := u.claim(plain, sparse); err != nil {
 		return fmt.Errorf("the entry %s of %d bytes: %w", quote(plain.Name), plain.Size, err)
 	}
 	if done, err := u.after.entry(plain, h.PAXRecords); err != nil || done {
@@ -202,7 +206,10 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 // its content, an inode, and a block each for itself, for the directory that lists it
 // and for its attributes. Large content is claimed in steps, but there must be room
 // for all of it: a sparse file has its size in the header and nothing in the stream.
-func (u *unpacker) claim(h *tar.Header) error {
+func (u *unpacker) claim(h *tar.Header, sparse int64) error {
+	if err := u.room.space.count(sparse, 1); err != nil {
+		return err
+	}
 	if h.Size > guardStep {
 		if free, err := u.room.space.free(); err != nil || free.bytes < uint64(h.Size) {
 			return cmp.Or(err, errFull())
