@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration race cover test-vm test-vagrant test-all validation \
+.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -73,6 +73,10 @@ else
 test-integration: build ## real containers; needs root
 	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration/...
 endif
+
+test-robust: build ## 200 killed pulls and removals, a full disk, damage; needs root
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" MINIRUN_ROBUST_ROUNDS=$(or $(ROUNDS),200) \
+	  go test -count=1 -timeout 1h ./integration -run 'TestKilledPulls|TestPull'
 
 race: ## unit tests under the race detector, except for one of peak memory
 	go test -race -skip '^TestUnpackMemory$$' $$(go list ./... | grep -v /integration)

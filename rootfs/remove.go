@@ -36,6 +36,7 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 		return nil, err
 	}
 	defer unlock()
+	s.sweep()
 	x, err := s.readIndex()
 	if err != nil {
 		return nil, err
