@@ -207,13 +207,13 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 // and for its attributes. Large content is claimed in steps, but there must be room
 // for all of it: a sparse file has its size in the header and nothing in the stream.
 func (u *unpacker) claim(h *tar.Header, sparse int64) error {
-	if err := u.room.space.count(sparse, 1); err != nil {
-		return err
-	}
 	if h.Size > guardStep {
 		if free, err := u.room.space.free(); err != nil || free.bytes < uint64(h.Size) {
 			return cmp.Or(err, errFull())
 		}
+	}
+	if err := u.room.space.count(sparse, 1); err != nil {
+		return err
 	}
 	return u.room.next(uint64(min(h.Size, guardStep))+4*blockSize, 1)
 }
