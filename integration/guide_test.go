@@ -3,6 +3,9 @@ package integration
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
 )
 
 // guideStep is a command of the guide and its output. The guide shows a status other
@@ -154,7 +159,8 @@ const guideMark = "=guide-step="
 
 var guideEnd = regexp.MustCompile(`(?m)^` + guideMark + ` (\d+) (\d+)\n`)
 
-// runGuide runs all steps in one bash, so that files, jobs and $? carry over.
+// runGuide runs all steps in one bash, so that files, jobs and $? carry over. $REGISTRY is a
+// registry of the test's own.
 func runGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
 	t.Helper()
 	var script strings.Builder
@@ -165,6 +171,9 @@ func runGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
 	cmd.Dir = t.TempDir()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	cmd.Env = append(os.Environ(), "REGISTRY="+strings.TrimPrefix(server.URL, "http://"))
 	if err := os.Symlink(testBed.profiles, filepath.Join(cmd.Dir, "profiles")); err != nil {
 		t.Fatal(err)
 	}
