@@ -78,6 +78,8 @@ var (
 	// The mounts of Docker's and minirun's own that are allowed to differ: masked
 	// paths of Docker 28 that 20.10 does not have yet, and Podman's mark.
 	ownMounts = regexp.MustCompile(`^mount (/proc/interrupts|/sys/devices/virtual/powercap|/sys/devices/system/cpu\S*|/run/\.containerenv) `)
+	// These are in memory: their file system differs, and what may be done with files of it.
+	etcMounts = regexp.MustCompile(`^(mount /etc/(?:hosts|hostname|resolv\.conf) r[ow]),.*`)
 )
 
 // comparableReport returns a report without what differs from container to container.
@@ -86,6 +88,7 @@ func comparableReport(report string) []string {
 	for line := range strings.Lines(randomID.ReplaceAllString(report, "ID")) {
 		line = strings.ReplaceAll(strings.TrimSpace(line), "fe00::0", "fe00::") // before Docker 28
 		line = strings.ReplaceAll(line, "ff00::0", "ff00::")
+		line = etcMounts.ReplaceAllString(line, "$1")
 		if !ownMounts.MatchString(line) {
 			lines = append(lines, line)
 		}
