@@ -134,6 +134,7 @@ func helpCommand() *ucli.Command {
 func ociCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "oci", Usage: "be the OCI runtime of containerd, dockerd or Podman", ArgsUsage: "VERB [ARG...]",
+		Description: `'minirun oci --help' lists the verbs and flags, which are those of runc.`,
 		Action: func(*ucli.Context) error {
 			return &usageError{"oci: flags come after the verb", "'minirun oci --help' lists them"}
 		},

@@ -84,7 +84,7 @@ func arrange(app *ucli.App, args []string) (*arranged, error) {
 // helpFor reads what follows `help`: a verb and its subcommand, or nothing.
 func helpFor(app *ucli.App, words []string) (*arranged, error) {
 	path, commands := []*ucli.Command{}, app.Commands
-	for _, word := range words {
+	for _, word := range ungrouped(words) {
 		i := slices.IndexFunc(commands, func(c *ucli.Command) bool { return c.Name == word && !c.Hidden })
 		switch {
 		case word == "--help":

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -174,6 +175,10 @@ func errnoHint(err error) string {
 	}
 	switch errno {
 	case syscall.ENOSPC, syscall.EDQUOT:
+		var path *fs.PathError
+		if errors.As(err, &path) && path.Path == os.Stdout.Name() {
+			return "free space where standard output goes"
+		}
 		return "the disk is full: 'minirun rmi' frees space, --root DIR keeps images and containers elsewhere"
 	case syscall.EROFS:
 		return "the file system is read-only: --root DIR and --run-root DIR keep images and containers elsewhere"

@@ -292,6 +292,6 @@ func (r *recording) report(first bool, result *record.Result, unknown int) {
 		ui.warn("--record: this container had no cgroup v2 of its own: calls in PID namespaces inside of it are missing")
 	}
 	if first {
-		ui.hint(fmt.Sprintf("'minirun seccomp diff default %s' shows what it takes away", printable(r.path)))
+		ui.hint(fmt.Sprintf("'minirun seccomp diff default %s' shows what it takes away", printable(shellWord(r.path))))
 	}
 }

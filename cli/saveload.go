@@ -94,10 +94,13 @@ OCI layouts. 'minirun import' reads the tarball of a root file system.`,
 }
 
 func (a *app) loadAction(c *ucli.Context) error {
-	if err := checkArgs(c, 0, 0); err != nil {
-		return err
+	if c.NArg() > 0 {
+		return &usageError{"load: unexpected argument: " + c.Args().First(), "write 'minirun load -i FILE'"}
 	}
 	input := c.String("input")
+	if _, err := os.Stat(input); err != nil && input != "" {
+		return fileError("load", input, err)
+	}
 	if input == "" && term.IsTerminal(int(a.stdin.Fd())) {
 		return &usageError{"load: standard input is a terminal", "name the tarball with -i FILE"}
 	}
@@ -152,17 +155,23 @@ func (a *app) importAction(c *ucli.Context) error {
 		return err
 	}
 	file, stream := c.Args().First(), a.stdin
+	name := file
 	switch {
 	case strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://"):
 		return &usageError{"import " + file + ": minirun downloads no files", "curl -fsSL " + file + " | minirun import - NAME"}
 	case file == "-" && term.IsTerminal(int(a.stdin.Fd())):
 		return &usageError{"import -: standard input is a terminal", "name a tarball"}
-	case file != "-":
+	case file == "-":
+		name = "standard input"
+	default:
 		f, err := os.Open(file)
 		if err != nil {
 			return fileError("import", file, err)
 		}
 		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return &usageError{"import " + file + ": is a directory", "tar -C " + shellWord(file) + " -c . | minirun import - NAME"}
+		}
 		stream = f
 	}
 	message := c.String("message")
@@ -170,9 +179,9 @@ func (a *app) importAction(c *ucli.Context) error {
 		message = "Imported from -" // as docker's client does, whatever the file
 	}
 	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
-		report, done := a.progress(file, c.Bool("quiet"))
+		report, done := a.progress(name, c.Bool("quiet"))
 		info, err := store.Import(ctx, stream, rootfs.ImportOptions{
-			Name: c.Args().Get(1), Changes: c.StringSlice("change"), Message: message,
+			File: name, Name: c.Args().Get(1), Changes: c.StringSlice("change"), Message: message,
 			Platform: c.String("platform"), Progress: report, Warn: a.warned,
 		})
 		done(err)

@@ -3,11 +3,13 @@ package rootfs
 import (
 	"context"
 	"io"
+	"strings"
 	"time"
 )
 
 // ImportOptions are the choices of Import.
 type ImportOptions struct {
+	File     string   // what errors call the stream
 	Name     string   // NAME[:TAG]; "" is none
 	Changes  []string // instructions of a Dockerfile
 	Message  string   // comment in the image's history
@@ -57,7 +59,7 @@ func (s *Store) importAt(ctx context.Context, stream io.Reader, o ImportOptions,
 		}}},
 	}, o.Progress)
 	if err != nil {
-		return fail(err)
+		return nil, &Error{Op: strings.TrimSpace("import " + o.File), Err: err}
 	}
 	return info, nil
 }

@@ -24,6 +24,11 @@ import (
 //
 // Images are added one after another: after an error those before it stay.
 func (s *Store) Load(ctx context.Context, file string, o ResolveOptions) ([]ImageInfo, error) {
+	return s.loadAs(ctx, file, file, o)
+}
+
+// loadAs is Load for a file that errors call name.
+func (s *Store) loadAs(ctx context.Context, name, file string, o ResolveOptions) ([]ImageInfo, error) {
 	want, err := parsePlatform(o.Platform)
 	if err != nil {
 		return nil, err
@@ -34,12 +39,15 @@ func (s *Store) Load(ctx context.Context, file string, o ResolveOptions) ([]Imag
 	}
 	defer func() { _ = l.work.remove() }() // the next sweep removes what is left
 	if err := l.all(ctx); err != nil {
-		return l.added, &Error{Op: "load " + file, Err: err}
+		return l.added, &Error{Op: "load " + name, Err: err}
 	}
 	return l.added, nil
 }
 
-// LoadFrom is Load for a stream, which it copies to the store's disk first.
+// streamName is what errors call a stream.
+const streamName = "standard input"
+
+// LoadFrom is Load for a stream, such as standard input, which it copies to the store's disk first.
 func (s *Store) LoadFrom(ctx context.Context, stream io.Reader, o ResolveOptions) ([]ImageInfo, error) {
 	work, err := s.newWorkDir()
 	if err != nil {
@@ -48,9 +56,9 @@ func (s *Store) LoadFrom(ctx context.Context, stream io.Reader, o ResolveOptions
 	defer func() { _ = work.remove() }()
 	file := work.join("stream")
 	if err := spool(ctx, stream, file); err != nil {
-		return nil, &Error{Op: "load", Err: err}
+		return nil, &Error{Op: "load " + streamName, Err: err}
 	}
-	return s.Load(ctx, file, o)
+	return s.loadAs(ctx, streamName, file, o)
 }
 
 // spool writes a stream to a new file.

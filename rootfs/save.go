@@ -95,15 +95,22 @@ func (a *archiveWriter) images(ctx context.Context, images []*savedExport) error
 		return err
 	}
 	// What names the blobs comes first, so that readers need not look for it.
-	err = errors.Join(
-		a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)), a.file("index.json", index), a.file("manifest.json", saved),
-		a.dir("blobs/"), a.dir("blobs/sha256/"))
-	if err != nil {
-		return err
+	for _, write := range []func() error{
+		func() error { return a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)) },
+		func() error { return a.file("index.json", index) },
+		func() error { return a.file("manifest.json", saved) },
+		func() error { return a.dir("blobs/") },
+		func() error { return a.dir("blobs/sha256/") },
+	} {
+		if err := write(); err != nil {
+			return err
+		}
 	}
 	for _, e := range images {
-		if err := errors.Join(a.blob(e.manifest), a.blob(e.config)); err != nil {
-			return err
+		for _, blob := range [][]byte{e.manifest, e.config} {
+			if err := a.blob(blob); err != nil {
+				return err
+			}
 		}
 		for _, l := range e.layers {
 			if err := a.layer(ctx, l); err != nil {

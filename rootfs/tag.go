@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -47,9 +48,9 @@ func (s *Store) Tag(source, target string) error {
 func newName(text string) (reference, error) {
 	r, err := parseReference(text, func(string) bool { return false })
 	if err == nil && (r.transport != registry || r.digest() != "" || len(r.id) == digestLength) {
-		err = hint.New(quote(text)+" cannot be an image's new name", "write NAME[:TAG]")
+		err = errors.New(quote(text) + " cannot be an image's new name")
 	}
-	return r, err
+	return r, hint.With(err, "write NAME[:TAG]")
 }
 
 // one returns the entry that a request means, or an error that is [ErrNotFound] if
