@@ -475,7 +475,7 @@ func ociConsole(t *testing.T, root string) {
 	m := <-master
 	defer m.Close()
 	var text []byte
-	for buffer := make([]byte, 1024); !bytes.Contains(text, []byte("30 70")); {
+	for buffer := make([]byte, 1024); !bytes.HasSuffix(text, []byte("30 70\r\n")); {
 		n, err := m.Read(buffer)
 		text = append(text, buffer[:n]...)
 		if err != nil {
