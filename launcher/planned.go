@@ -214,7 +214,22 @@ func (l *launched) planError(e *arm.Error) error {
 	case arm.Command:
 		return lookupFailed(l.o.Spec.Process.Args[0], e)
 	}
-	return &Error{Op: "start container", Err: fmt.Errorf("%v %s: %w", s.Kind, s.Path, e.Errno)}
+	return &Error{Op: "start container", Err: otherReason(s, e)}
+}
+
+// otherReason says which of the container's own files a step failed at.
+func otherReason(s arm.PlanStep, e *arm.Error) error {
+	switch {
+	case e.Reason == arm.NotNull:
+		return errors.New("/dev/null is not the null device: fix what the image or a mount has in its place")
+	case e.Reason == arm.NotPtmx:
+		return errors.New("/dev/pts/ptmx is not a devpts's: fix what the image or a mount has in its place")
+	case s.Kind == arm.Null:
+		return fmt.Errorf("open /dev/null: %w", e.Errno)
+	case s.Kind == arm.Console:
+		return fmt.Errorf("make the terminal /dev/console: %w", e.Errno)
+	}
+	return fmt.Errorf("%v %s: %w", s.Kind, s.Path, e.Errno)
 }
 
 // mountReason says why something was not mounted, if the errno does not say it.

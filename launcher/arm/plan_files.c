@@ -159,15 +159,25 @@ static int send_file(int socket, int file)
 }
 
 // mount_console mounts the terminal on /dev/console, which is made if it does not exist.
-// It is no link: nothing outside of /dev is mounted on.
+// It is no link: nothing outside of /dev is mounted on. It is not opened to be read: to open
+// a FIFO waits for a writer.
 static int mount_console(int terminal)
 {
 	int dev = open_in_root("/dev", O_PATH | O_DIRECTORY);
 	if (dev < 0)
 		return -1;
-	int console = openat(dev, "console", O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+	if (mknodat(dev, "console", S_IFREG | 0666, 0) < 0 && errno != EEXIST)
+		return -1;
+	struct stat st;
+	int console = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (console < 0 || fstat(console, &st) < 0)
+		return -1;
+	if (S_ISLNK(st.st_mode)) {
+		errno = ELOOP;
+		return -1;
+	}
 	int tree = clone_tree(terminal, false);
-	if (console < 0 || tree < 0 || attach(tree, console) < 0)
+	if (tree < 0 || attach(tree, console) < 0)
 		return -1;
 	close(tree);
 	close(console);

@@ -57,8 +57,9 @@ const char *split(const char *path, char *parent, size_t size)
 	return last;
 }
 
-// make_part opens a path all of which but the last part exists, and makes that part.
-// EEXIST: it is a link to nowhere.
+// make_part opens a path all of which but the last part exists, and makes that part,
+// unless another container on a shared mount has just made it. EEXIST: it is a link to
+// nowhere.
 static int make_part(const char *path, mode_t mode, uint64_t how_to)
 {
 	int fd = resolve(path, O_PATH, how_to);
@@ -73,7 +74,12 @@ static int make_part(const char *path, mode_t mode, uint64_t how_to)
 	int error = errno;
 	close(dir);
 	errno = error;
-	return made < 0 ? -1 : resolve(path, O_PATH, how_to);
+	if (made < 0 && error != EEXIST)
+		return -1;
+	fd = resolve(path, O_PATH, how_to);
+	if (fd < 0 && made < 0 && errno == ENOENT)
+		errno = EEXIST;
+	return fd;
 }
 
 // make_parts opens a path and makes what is missing of it. *at is where the last part ends
