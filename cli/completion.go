@@ -74,8 +74,13 @@ type completer struct {
 }
 
 func (k *completer) complete(words []string) {
+	words = append(ungrouped(words[:len(words)-1]), words[len(words)-1])
 	last := len(words) - 1
 	k.word = words[last]
+	if verbs := groupVerbs(words[0]); len(words) == 2 && verbs != nil {
+		oneOf(verbs...)(k, "", k.word)
+		return
+	}
 	var pending ucli.Flag // wants the next word as its value
 	for _, word := range words[:last] {
 		switch {

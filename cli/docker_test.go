@@ -195,3 +195,15 @@ func TestImagesAreNoVerbs(t *testing.T) {
 func testApp() *ucli.App {
 	return (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
 }
+
+// What is completed after a group is a verb.
+func TestGroupVerbs(t *testing.T) {
+	app := (&app{}).newApp()
+	for _, group := range []string{"image", "system"} {
+		for _, verb := range groupVerbs(group) {
+			if got := ungrouped([]string{group, verb}); len(got) != 1 || app.Command(got[0]) == nil {
+				t.Errorf("%s %s: %q is no verb", group, verb, got)
+			}
+		}
+	}
+}

@@ -91,3 +91,14 @@ func ungrouped(words []string) []string {
 	}
 	return append([]string{verb}, words[2:]...)
 }
+
+// groupVerbs returns the verbs of a group that ungrouped knows, for completion, or nil.
+func groupVerbs(group string) []string {
+	switch group {
+	case "image":
+		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
+	case "system":
+		return []string{"df"}
+	}
+	return nil
+}

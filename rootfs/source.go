@@ -48,7 +48,7 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	}
 	stamp, err := r.stamp(ctx)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Op: "image " + r.String(), Err: err}
 	}
 	if o.Pull != PullAlways {
 		image, err := s.stored(r, stamp)
@@ -218,10 +218,7 @@ func (r reference) stamp(ctx context.Context) (string, error) {
 		if err == nil {
 			id, err = d.imageID(ctx, r.path)
 		}
-		if err != nil {
-			return "", &Error{Op: "image " + r.String(), Err: err}
-		}
-		return id, nil
+		return id, err
 	}
 	file := r.path
 	if r.transport == ociLayout {
@@ -229,13 +226,13 @@ func (r reference) stamp(ctx context.Context) (string, error) {
 	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return "", hint.With(&Error{Op: "image " + r.String(), Err: err}, "a path begins with / or ./; anything else is the name of an image")
+		return "", hint.With(err, "a path begins with / or ./; anything else is the name of an image")
 	}
 	if info.IsDir() {
-		return "", hint.With(&Error{Op: "image " + r.String(), Err: errors.New("it is a directory")}, "write dir:"+r.path+", or oci:"+r.path+" for an OCI layout")
+		return "", hint.New("it is a directory", "write dir:"+r.path+", or oci:"+r.path+" for an OCI layout")
 	}
 	if !info.Mode().IsRegular() {
-		return "", &Error{Op: "image " + r.String(), Err: errors.New("it is not a regular file")}
+		return "", errors.New("it is not a regular file")
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	return fmt.Sprintf("%d:%d:%d:%d:%d", st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()), nil
