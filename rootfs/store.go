@@ -56,6 +56,11 @@ func OpenStore(root string) (*Store, error) {
 	if err := s.checkOwner(); err != nil {
 		return nil, err
 	}
+	unlock, err := s.lock() // a process that opened it meanwhile sweeps up what is not finished
+	if err != nil {
+		return nil, &Error{Op: "open the image store", Err: err, Cause: CauseStore}
+	}
+	defer unlock()
 	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 

@@ -301,6 +301,32 @@ func TestAddTwiceAtOnce(t *testing.T) {
 	isEmpty(t, s)
 }
 
+// Processes that make a store at the same time do not sweep up each other's files.
+func TestOpenStoreAtOnce(t *testing.T) {
+	for range 30 {
+		root := filepath.Join(t.TempDir(), "store")
+		const processes = 8
+		failed := make(chan error, processes)
+		for range processes {
+			go func() {
+				s, err := OpenStore(root)
+				if err == nil {
+					var work *workDir
+					if work, err = s.newWorkDir(); err == nil { // it sweeps
+						err = work.remove()
+					}
+				}
+				failed <- err
+			}()
+		}
+		for range processes {
+			if err := <-failed; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestOpenStoreOfOthers(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
