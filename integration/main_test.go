@@ -28,7 +28,7 @@ import (
 // be undone, or done twice, in the tests' own process.
 const childVariable = "MINIRUN_INTEGRATION_CHILD"
 
-var children = map[string]func() error{"agent": agentChild, "withoutBPF": withoutBPFChild, "blind": blindChild, "confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
+var children = map[string]func() error{"agent": agentChild, "blind": blindChild, "confined": confinedChild, "filtered": filteredChild, "intricate": intricateChild, "launch": launchChild, "lifecycle": lifecycleChild}
 
 func child(t *testing.T, name string) *exec.Cmd {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -330,11 +331,18 @@ func blindChild() error {
 	return unix.Exec(os.Getenv("MINIRUN_TEST_BLIND"), os.Args, os.Environ())
 }
 
-// Without BPF there is one warning, and the filter's reports go on.
-func TestExplainWithoutTracing(t *testing.T) {
+// blind returns minirun with arguments, which cannot attach a program to a tracepoint.
+func blind(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := child(t, "blind")
 	cmd.Env = append(cmd.Env, "MINIRUN_TEST_BLIND="+testBed.minirun)
-	cmd.Args = []string{"minirun", "--explain", "debian", "sh", "-c", "hostname x; chown nobody /proc/1/status; exit 7"}
+	cmd.Args = append([]string{"minirun"}, args...)
+	return cmd
+}
+
+// Without BPF there is one warning, and the filter's reports go on.
+func TestExplainWithoutTracing(t *testing.T) {
+	cmd := blind(t, "--explain", "debian", "sh", "-c", "hostname x; chown nobody /proc/1/status; exit 7")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	_ = cmd.Run()
