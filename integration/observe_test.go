@@ -109,9 +109,8 @@ func deniedNumbers(t *testing.T, program *bpf.Program) (list string, verdicts ma
 // Each call that a profile denies returns the same with and without --explain, on all
 // architectures that the kernel takes, and is reported.
 func TestExplainEveryCall(t *testing.T) {
-	if host, _ := syscalls.Host(); host != syscalls.AMD64 {
-		t.Skip("the test program is for amd64")
-	}
+	host, _ := syscalls.Host()
+	testenv.Need(t, "amd64, for the test program", host == syscalls.AMD64)
 	odd := `{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],"syscalls":[
 		{"names":["acct"],"action":"SCMP_ACT_ERRNO","errnoRet":0},
 		{"names":["swapon"],"action":"SCMP_ACT_ERRNO","errnoRet":4094},

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/launcher/trace"
 	"github.com/minirun/minirun/seccomp"
 )
 
@@ -30,18 +28,8 @@ echo "$x" > /tmp/x; ln /tmp/x /tmp/y; chown 1:1 /tmp/y; (sleep 0.01; cat /tmp/y)
 // recorded records a command and returns the names that the profile lets through.
 func recorded(t *testing.T, file string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	needsTracing(t)
+	needTracing(t)
 	return explained(t, append([]string{"--record", file}, args...)...)
-}
-
-func needsTracing(t *testing.T) {
-	t.Helper()
-	if runtime.GOARCH != "amd64" {
-		t.Skip("tracing is for amd64")
-	}
-	if err := trace.Supported(); err != nil {
-		testenv.Need(t, "tracing: "+err.Error(), false)
-	}
 }
 
 func readProfile(t *testing.T, file string) *seccomp.Profile {
@@ -225,7 +213,7 @@ func programs(t *testing.T) (ids []uint32) {
 
 // Nothing stays attached, also when minirun is killed.
 func TestRecordDetaches(t *testing.T) {
-	needsTracing(t)
+	needTracing(t)
 	before := programs(t)
 	l := launch(t, []string{"--record", filepath.Join(t.TempDir(), "p.json")}, "sh", "-c", "echo ready; exec sleep 600")
 	ours := slices.DeleteFunc(programs(t), func(id uint32) bool { return slices.Contains(before, id) })

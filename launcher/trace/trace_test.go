@@ -100,9 +100,7 @@ func ownCgroup(t *testing.T) int {
 
 func need(t *testing.T) {
 	t.Helper()
-	if runtime.GOARCH != "amd64" {
-		t.Skip("tracing is for amd64")
-	}
+	testenv.Need(t, "amd64, for tracing", runtime.GOARCH == "amd64")
 	testenv.Root(t)
 	if err := Supported(); err != nil {
 		testenv.Need(t, "tracing: "+err.Error(), false)
