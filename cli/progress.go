@@ -82,6 +82,8 @@ func (p *progress) layer(e rootfs.Event, columns int) string {
 	switch {
 	case e.Status == "exists":
 		return fitting(columns, name+" already in the store", name)
+	case e.Status == "waiting":
+		return fitting(columns, name+" waits for another minirun that fetches it", name)
 	case e.Status == "done":
 		return fitting(columns, name+" done, "+size, name)
 	case e.Total > 0:
@@ -91,13 +93,15 @@ func (p *progress) layer(e rootfs.Event, columns int) string {
 	return fitting(columns, name+" "+size, size)
 }
 
-// line prints the end of a layer.
+// line prints the end of a layer, or that it is waited for.
 func (p *progress) line(e rootfs.Event) {
 	switch e.Status {
 	case "done":
 		p.ui.say("layer %s: %s", shortLayer(e.Layer), units.HumanSize(float64(e.Done)))
 	case "exists":
 		p.ui.say("layer %s: already in the store", shortLayer(e.Layer))
+	case "waiting":
+		p.ui.say("layer %s: waiting for another minirun that fetches it", shortLayer(e.Layer))
 	}
 }
 

@@ -98,9 +98,10 @@ func TestProgressWithoutTerminal(t *testing.T) {
 	p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Total: 48e6})
 	p.report(rootfs.Event{Layer: someLayer, Status: "unpacking", Done: 12e6, Total: 48e6})
 	p.report(rootfs.Event{Layer: someLayer, Status: "done", Done: 48e6, Total: 48e6})
+	p.report(rootfs.Event{Layer: "2", Status: "waiting"})
 	p.report(rootfs.Event{Layer: "2", Status: "exists"})
 	p.done(nil)
-	if want := "layer 0123456789ab: 48MB\nlayer 2: already in the store\nunpacked ./root.tar: 48MB in 1.0 s\n"; out.String() != want {
+	if want := "layer 0123456789ab: 48MB\nlayer 2: waiting for another minirun that fetches it\nlayer 2: already in the store\nunpacked ./root.tar: 48MB in 1.0 s\n"; out.String() != want {
 		t.Errorf("%q, want %q", out, want)
 	}
 	p, out = newTestProgress("./root.tar", false, 80)

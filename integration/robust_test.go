@@ -2,11 +2,13 @@ package integration
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
 	"log"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -186,6 +188,64 @@ func TestKilledPulls(t *testing.T) {
 	}
 	kill(20)
 	r.works("20 kills at once")
+	r.tidy()
+}
+
+// A pull waits for another one that fetches the same layer, and fetches it itself once
+// that one is killed.
+func TestPullTakesOver(t *testing.T) {
+	requests, opened := make(chan struct{}, 100), make(chan struct{})
+	registry := inprocess.New(inprocess.Logger(log.New(io.Discard, "", 0)))
+	ref, layer := "", ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Method == http.MethodGet && layer != "" && strings.HasSuffix(q.URL.Path, layer) {
+			requests <- struct{}{}
+			select {
+			case <-opened:
+			case <-q.Context().Done():
+			}
+		}
+		registry.ServeHTTP(w, q)
+	}))
+	t.Cleanup(server.Close)
+	ref = strings.TrimPrefix(server.URL, "http://") + "/a:latest"
+	only := layerOf(t, map[string][]byte{"a": []byte("a")})
+	pushRobust(t, ref, only)
+	digest, err := only.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer = digest.String()
+	r := &robust{T: t, store: filepath.Join(t.TempDir(), "store"), a: ref, b: ref}
+
+	first, second := r.minirun("pull", "-q", ref), r.minirun("pull", ref)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-requests
+	said, err := second.StderrPipe()
+	if err == nil {
+		err = second.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(said)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "waiting for another minirun") {
+		t.Errorf("the second pull says %q", lines.Text())
+	}
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	<-requests
+	close(opened)
+	for lines.Scan() { // to its end
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("the second pull: %v", err)
+	}
+	if len(requests) > 0 {
+		t.Error("the layer was fetched again")
+	}
 	r.tidy()
 }
 

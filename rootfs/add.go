@@ -93,11 +93,13 @@ type addition struct {
 	progress Progress
 	layers   []layer // as in content
 
-	mu    sync.Mutex
-	locks []*os.File // on layers that the store had already
+	mu     sync.Mutex
+	locks  []*os.File          // on layers that are in the store
+	claims map[string]*os.File // on layers that are fetched, by diffID
 }
 
 func (a *addition) release() {
+	a.dropClaims()
 	for _, f := range a.locks {
 		_ = f.Close()
 	}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -24,23 +26,29 @@ type layer struct {
 	dir    string // in the work directory; "" if the store has it already
 }
 
-// unpackLayers makes sure that all layers are in the store or in the work directory.
+// unpackLayers makes sure that all layers are in the store or in the work directory. A
+// layer that another process is fetching is not fetched too: what is whole so far
+// moves to the store, so that no other process has to wait for it meanwhile, and then
+// the layer is waited for.
 func (a *addition) unpackLayers(ctx context.Context) error {
 	sources := a.content.layers
 	a.layers = make([]layer, len(sources))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxAtOnce)
 	first := map[string]int{} // by diffID
+	var todo []int
 	for i, l := range sources {
-		if l.diffID != "" {
-			if _, again := first[l.diffID]; again {
-				continue
-			}
-			first[l.diffID] = i
+		if _, again := first[l.diffID]; again && l.diffID != "" {
+			continue
 		}
-		group.Go(func() error { return a.layer(ctx, i) })
+		first[l.diffID] = i
+		todo = append(todo, i)
 	}
-	err := group.Wait()
+	var err error
+	for len(todo) > 0 && err == nil {
+		todo, err = a.unpackFree(ctx, todo)
+		if len(todo) > 0 && err == nil {
+			err = a.await(ctx, todo[0])
+		}
+	}
 	for i, l := range sources {
 		if l.diffID != "" {
 			a.layers[i] = a.layers[first[l.diffID]]
@@ -49,20 +57,46 @@ func (a *addition) unpackLayers(ctx context.Context) error {
 	return err
 }
 
-// layer makes sure that layer i is in the store or in the work directory.
+// unpackFree makes sure that those of the layers that no other process is fetching are
+// in the store or in the work directory. It returns the others.
+func (a *addition) unpackFree(ctx context.Context, todo []int) (busy []int, err error) {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxAtOnce)
+	for _, i := range todo {
+		group.Go(func() error {
+			err := a.layer(ctx, i)
+			if !errors.Is(err, errClaimed) {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			busy = append(busy, i)
+			return nil
+		})
+	}
+	err = group.Wait()
+	slices.Sort(busy)
+	return busy, err
+}
+
+// layer makes sure that layer i is in the store or in the work directory. It returns
+// [errClaimed] if another process is fetching it.
 func (a *addition) layer(ctx context.Context, i int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	l := a.content.layers[i]
-	if l.diffID != "" && a.lockExisting(l.diffID) {
-		if err := a.keepExisting(ctx, l); err != nil {
-			return fmt.Errorf("keep layer %s: %w", l.label(i), err)
+	if there, err := a.existing(ctx, i); there || err != nil {
+		return err
+	}
+	if l.diffID != "" {
+		if err := a.claim(ctx, l.diffID); err != nil {
+			return err
 		}
-		size, _ := a.store.layerNote(l.diffID)
-		a.layers[i] = layer{diffID: l.diffID, size: size}
-		a.progress.report(Event{Layer: l.label(i), Status: "exists", Done: l.size, Total: l.size})
-		return nil
+		if there, err := a.existing(ctx, i); there || err != nil { // another process has just added it
+			return err
+		}
 	}
 	dir := a.work.join(strconv.Itoa(i))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -77,6 +111,22 @@ func (a *addition) layer(ctx context.Context, i int) error {
 	}
 	a.layers[i] = layer{got.diffID, got.size, dir}
 	return nil
+}
+
+// existing reports whether the store has layer i, and takes it from there.
+func (a *addition) existing(ctx context.Context, i int) (bool, error) {
+	l := a.content.layers[i]
+	if l.diffID == "" || !a.lockExisting(l.diffID) {
+		return false, nil
+	}
+	a.dropClaim(l.diffID)
+	if err := a.keepExisting(ctx, l); err != nil {
+		return false, fmt.Errorf("keep layer %s: %w", l.label(i), err)
+	}
+	size, _ := a.store.layerNote(l.diffID)
+	a.layers[i] = layer{diffID: l.diffID, size: size}
+	a.progress.report(Event{Layer: l.label(i), Status: "exists", Done: l.size, Total: l.size})
+	return true, nil
 }
 
 // status returns the word for what is done with a layer: those of a file are not
@@ -178,24 +228,45 @@ func (a *addition) takeLayers() error {
 	return nil
 }
 
-// keepLayers moves those layers into their places that are whole, although the image
-// cannot be added, so that the next pull does not fetch them again. The next removal
-// removes them. Those of an image that is too large are not kept.
-func (a *addition) keepLayers(failed error) {
-	whole := false
-	for _, l := range a.layers {
-		whole = whole || l.dir != ""
+// publish moves those layers into their places that are whole, and keeps them from
+// being removed until the image is added.
+func (a *addition) publish() error {
+	if !slices.ContainsFunc(a.layers, func(l layer) bool { return l.dir != "" }) {
+		return nil
 	}
-	var known *Error
-	if !whole || isFull(failed) || errors.As(failed, &known) && known.Cause == CauseTooLarge || syncFileSystem(a.work.path) != nil {
-		return
+	if err := syncFileSystem(a.work.path); err != nil {
+		return err
 	}
 	unlock, err := a.store.lock()
 	if err != nil {
-		return
+		return err
 	}
 	defer unlock()
-	_ = a.takeLayers() // what is not moved is fetched again
+	whole := slices.Clone(a.layers)
+	if err := a.takeLayers(); err != nil {
+		return err
+	}
+	for _, l := range whole {
+		if l.dir == "" {
+			continue
+		}
+		f, err := lockShared(a.store.layer(l.diffID))
+		if err != nil {
+			return err
+		}
+		a.locks = append(a.locks, f)
+	}
+	return nil
+}
+
+// keepLayers publishes layers although the image cannot be added, so that the next pull
+// does not fetch them again. The next removal removes them. Those of an image that is
+// too large are not kept.
+func (a *addition) keepLayers(failed error) {
+	var known *Error
+	if !isFull(failed) && (!errors.As(failed, &known) || known.Cause != CauseTooLarge) {
+		_ = a.publish() // what is not moved is fetched again
+	}
 }
 
 // takeLayer renames an unpacked layer into its place, unless another process has

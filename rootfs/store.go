@@ -26,7 +26,8 @@ import (
 //	blobs/sha256/HEX         manifests, configurations, and packed layers that are kept
 //	layers/sha256/HEX/       the unpacked layers, by diffID, each with files HEX.size and HEX.tar
 //	empty/                   the layer of an image that has none
-//	tmp/                     what is being fetched, with a lock on each directory
+//	tmp/                     what is being fetched, with a lock on each directory, and
+//	                         a locked file for each layer, claim-HEX
 //	lock                     held by flock(2) while the store changes
 //
 // A layer or an index entry is complete or does not exist, whenever a process dies:
@@ -101,7 +102,7 @@ const (
 // Event is a step of fetching an image.
 type Event struct {
 	Layer       string // digest or number of the layer that is being read, or "" for the whole image
-	Status      string // "pulling" from a registry, "unpacking" a file, "exists" in the store, "done"
+	Status      string // "pulling" from a registry, "unpacking" a file, "waiting" for another process that does, "exists" in the store, "done"
 	Done, Total int64  // bytes of the packed layer; Total 0 is unknown
 }
 
