@@ -291,6 +291,7 @@ func (r *recording) report(first bool, result *record.Result, unknown int) {
 	if r.recorder.MissesNested() {
 		ui.warn("--record: this container had no cgroup v2 of its own: calls in PID namespaces inside of it are missing")
 	}
+	r.reportNeeds()
 	if first {
 		ui.hint(fmt.Sprintf("'minirun seccomp diff default %s' shows what it takes away", printable(shellWord(r.path))))
 	}

@@ -66,7 +66,7 @@ func TestRecord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.json")
 	want, _, _ := explained(t, "debian", "bash", "-c", job)
 	stdout, stderr, status := recorded(t, file, "debian", "bash", "-c", job)
-	if status != 0 || stdout != want || !regexp.MustCompile(`^minirun: \S+/p\.json: \d+ calls\nhint: 'minirun seccomp diff default \S+' shows what it takes away\n$`).MatchString(stderr) {
+	if status != 0 || stdout != want || !regexp.MustCompile(`^minirun: \S+/p\.json: \d+ calls\nminirun: capabilities that the run needed: --cap-drop ALL --cap-add CAP_CHOWN\n  CAP_CHOWN  fchownat\nhint: 'minirun seccomp diff default \S+' shows what it takes away\n$`).MatchString(stderr) {
 		t.Errorf("status %d, %s, want %s\n%s", status, stdout, want, stderr)
 	}
 	first := readProfile(t, file).Source

@@ -235,7 +235,7 @@ func (l *launched) record() error {
 	if l.o.Record == nil {
 		return nil
 	}
-	return l.o.Record.attach(l.init.pid)
+	return l.o.Record.attach(l.init.pid, l.o.Spec.Process.Cwd)
 }
 
 // arm puts a parked init under its filter.

@@ -29,8 +29,11 @@ type Recorder struct {
 
 	scope          *trace.Scope
 	calls, values  *trace.Map
-	begun          *trace.Map // of one number: 1 since the command's execve
+	begun          *trace.Map // of one number: since the command's execve the user namespace, or 1
 	links          []*trace.Link
+	needs          *needs // nil where they cannot be found out
+	needed         []Need
+	needsErr       error
 	missesNested   bool
 	argumentsKnown map[uint32]recordedArgument // by a call's place in the counts
 }
@@ -60,6 +63,14 @@ func (r *Recorder) Calls() map[RecordedCall]uint64 {
 
 // Full reports whether there was no room for more values of arguments.
 func (r *Recorder) Full() bool { return r.full }
+
+// Needs returns the capabilities that the run needed. The error says why they are not known.
+func (r *Recorder) Needs() ([]Need, error) {
+	if r.needed == nil && r.needsErr == nil {
+		return nil, errors.New("it takes BPF to see them")
+	}
+	return r.needed, r.needsErr
+}
 
 // MissesNested reports whether calls in PID namespaces inside of the container's were not
 // counted: the container had no cgroup v2 of its own.
@@ -104,7 +115,7 @@ func recordedCall(place uint32) RecordedCall {
 }
 
 // attach starts counting the calls of the container of a parked init.
-func (r *Recorder) attach(init int) (err error) {
+func (r *Recorder) attach(init int, cwd string) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
@@ -130,6 +141,7 @@ func (r *Recorder) attach(init int) (err error) {
 	if r.begun, err = trace.NewMap(trace.MapOptions{Name: "minirun_begun", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}); err != nil {
 		return err
 	}
+	r.needs, r.needsErr = attachNeeds(r.scope, r.begun, init, cwd)
 	link, err := trace.RawTracepoint("sys_enter", r.program())
 	if err != nil {
 		return err
@@ -167,8 +179,13 @@ func (r *Recorder) program() asm.Instructions {
 		asm.JNE.Imm(asm.R1, 0, "begun"),
 		asm.JNE.Imm(asm.R7, unix.SYS_EXECVE, "out"),
 		asm.StoreImm(asm.R0, 0, 1, asm.DWord),
-		asm.Mov.Imm(asm.R1, 0).WithSymbol("begun"),
 	)
+	if r.needs != nil {
+		code = append(code, asm.Mov.Reg(asm.R9, asm.R0))
+		code = append(code, r.needs.userNamespace(recordOne)...)
+		code = append(code, asm.StoreMem(asm.R9, 0, asm.R1, asm.DWord))
+	}
+	code = append(code, asm.Mov.Imm(asm.R1, 0).WithSymbol("begun"))
 	code = append(code, trace.LoadCompat(recordOne)...)
 	code = append(code,
 		asm.JNE.Imm(asm.R0, 0, "i386"),
@@ -280,10 +297,14 @@ func (r *Recorder) stop() error {
 		c.HasValue, c.Value = true, binary.NativeEndian.Uint64(key[8:])
 		r.count(c, 1)
 	}
+	if r.needs != nil {
+		r.needed, r.needsErr = r.needs.all()
+	}
 	return errors.Join(all, err, r.close())
 }
 
 func (r *Recorder) close() (err error) {
+	err, r.needs = r.needs.close(), nil
 	for _, link := range r.links {
 		err = errors.Join(err, link.Close())
 	}

@@ -75,14 +75,24 @@ func RawTracepoint(tracepoint string, program asm.Instructions) (*Link, error) {
 // the function's arguments and, after them, what it returns, 64 bits each. It needs the
 // kernel's type information (CONFIG_DEBUG_INFO_BTF) and trampolines (Linux 5.5).
 func FunctionExit(function string, program asm.Instructions) (*Link, error) {
-	id, err := functionID(function)
-	if err == nil {
-		var l *Link
-		if l, err = attach("", loadAttr{kind: unix.BPF_PROG_TYPE_TRACING, attachType: unix.BPF_TRACE_FEXIT, attachID: id, name: name(function)}, program); err == nil {
-			return l, nil
-		}
+	types, err := KernelTypes()
+	if err != nil {
+		return nil, fmt.Errorf("attach to the function %s: %w", function, err)
 	}
-	return nil, fmt.Errorf("attach to the function %s: %w", function, err)
+	return types.FunctionExit(function, program)
+}
+
+// FunctionExit is [FunctionExit] with type information that has been read.
+func (t *Types) FunctionExit(function string, program asm.Instructions) (*Link, error) {
+	id, err := t.function(function)
+	if err != nil {
+		return nil, fmt.Errorf("attach to %w", err)
+	}
+	l, err := attach("", loadAttr{kind: unix.BPF_PROG_TYPE_TRACING, attachType: unix.BPF_TRACE_FEXIT, attachID: id, name: name(function)}, program)
+	if err != nil {
+		return nil, fmt.Errorf("attach to the function %s: %w", function, err)
+	}
+	return l, nil
 }
 
 // The members of union bpf_attr (linux/bpf.h) for BPF_PROG_LOAD.

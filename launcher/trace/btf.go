@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,23 +9,32 @@ import (
 
 var errBTF = errors.New("it is not in the kernel's type information")
 
-// functionID returns the number that a function of the kernel has in the type information
-// of the kernel itself, where it can be traced by.
-func functionID(function string) (uint32, error) {
+// Types is the kernel's type information (Documentation/bpf/btf.rst): types of various
+// lengths, which are numbered from 1, and their names, each between two NUL bytes.
+type Types struct{ types, names []byte }
+
+// The sizes of BTF's header and of a type without its members, and the kinds of types.
+const (
+	btfHeader = 24
+	btfType   = 12
+
+	btfStruct = 4
+	btfFunc   = 12
+)
+
+// KernelTypes reads the type information of the kernel itself (CONFIG_DEBUG_INFO_BTF).
+func KernelTypes() (*Types, error) {
 	data, err := os.ReadFile("/sys/kernel/btf/vmlinux")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return findFunction(data, function)
+	return parseTypes(data)
 }
 
-// findFunction reads BTF (Documentation/bpf/btf.rst): a header, types of various lengths,
-// which are numbered from 1, and their names.
-func findFunction(data []byte, function string) (uint32, error) {
-	const header, typeSize, kindFunc = 24, 12, 12
+func parseTypes(data []byte) (*Types, error) {
 	order := binary.LittleEndian
-	if len(data) < header || order.Uint16(data) != 0xeb9f {
-		return 0, errors.New("not BTF")
+	if len(data) < btfHeader || order.Uint16(data) != 0xeb9f {
+		return nil, errors.New("not BTF")
 	}
 	section := func(at int) ([]byte, error) {
 		start, size := uint64(order.Uint32(data[4:]))+uint64(order.Uint32(data[at:])), uint64(order.Uint32(data[at+4:]))
@@ -37,22 +45,64 @@ func findFunction(data []byte, function string) (uint32, error) {
 	}
 	types, err := section(8)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	texts, err := section(16)
+	names, err := section(16)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	want := append([]byte(function), 0)
-	for id := uint32(1); len(types) >= typeSize; id++ {
-		text, info := order.Uint32(types), order.Uint32(types[4:])
-		kind, n := info>>24&31, int(info&0xffff)
-		if kind == kindFunc && uint64(text) < uint64(len(texts)) && bytes.HasPrefix(texts[text:], want) {
-			return id, nil
+	return &Types{types, names}, nil
+}
+
+// function returns the number of a function, by which it can be traced.
+func (t *Types) function(name string) (uint32, error) {
+	id, _, err := t.find(btfFunc, name)
+	if err != nil {
+		return 0, fmt.Errorf("the function %s: %w", name, err)
+	}
+	return id, nil
+}
+
+// Offset returns where a member is in a struct, in bytes. It finds no members of structs
+// without a name inside of it.
+func (t *Types) Offset(structure, member string) (int32, error) {
+	_, members, err := t.find(btfStruct, structure)
+	order := binary.LittleEndian
+	for ; err == nil && len(members) >= btfType; members = members[btfType:] {
+		if t.is(order.Uint32(members), member) {
+			const sizeOfBitField = 0xff << 24 // in types with kind_flag
+			return int32(order.Uint32(members[8:])&^sizeOfBitField) / 8, nil
 		}
-		types = types[min(typeSize+tail(kind, n), len(types)):]
 	}
-	return 0, errBTF
+	return 0, fmt.Errorf("the member %s of struct %s: %w", member, structure, errBTF)
+}
+
+// find returns the number of a type, and its members.
+func (t *Types) find(kind uint32, name string) (id uint32, members []byte, err error) {
+	order, types := binary.LittleEndian, t.types
+	for id = 1; len(types) >= btfType; id++ {
+		text, info := order.Uint32(types), order.Uint32(types[4:])
+		members, rest := split(types[btfType:], tail(info>>24&31, int(info&0xffff)))
+		if info>>24&31 == kind && t.is(text, name) {
+			return id, members, nil
+		}
+		types = rest
+	}
+	return 0, nil, errBTF
+}
+
+// is reports whether a name is at a place among the names.
+func (t *Types) is(at uint32, name string) bool {
+	if uint64(at)+uint64(len(name)) >= uint64(len(t.names)) {
+		return false
+	}
+	text, end := split(t.names[at:], len(name))
+	return string(text) == name && end[0] == 0
+}
+
+func split(data []byte, n int) (head, rest []byte) {
+	n = min(n, len(data))
+	return data[:n], data[n:]
 }
 
 // tail returns how many bytes follow a type of a kind with n members.
@@ -62,7 +112,7 @@ func tail(kind uint32, n int) int {
 		return 4
 	case 3: // ARRAY
 		return 12
-	case 4, 5, 15, 19: // STRUCT, UNION, DATASEC, ENUM64
+	case btfStruct, 5, 15, 19: // UNION, DATASEC, ENUM64
 		return 12 * n
 	case 6, 13: // ENUM, FUNC_PROTO
 		return 8 * n

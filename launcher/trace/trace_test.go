@@ -251,30 +251,64 @@ func TestMapKeys(t *testing.T) {
 	}
 }
 
-func TestFindFunction(t *testing.T) {
-	data, err := os.ReadFile("/sys/kernel/btf/vmlinux")
+func TestKernelTypes(t *testing.T) {
+	types, err := KernelTypes()
 	if err != nil {
 		testenv.Need(t, "the kernel's type information", false)
 	}
-	if id, err := findFunction(data, "cap_capable"); err != nil || id == 0 {
+	if id, err := types.function("cap_capable"); err != nil || id == 0 {
 		t.Errorf("%d, %v", id, err)
 	}
-	if _, err := findFunction(data, "cap_capabl"); !errors.Is(err, errBTF) {
+	if _, err := types.function("cap_capabl"); !errors.Is(err, errBTF) {
 		t.Errorf("part of a name is found: %v", err)
+	}
+	if at, err := types.Offset("kernel_cap_struct_of_no_kernel", "x"); !errors.Is(err, errBTF) {
+		t.Errorf("%d, %v", at, err)
+	}
+	// struct pt_regs is part of the kernel's interface to programs.
+	if at, err := types.Offset("pt_regs", "orig_ax"); runtime.GOARCH == "amd64" && (err != nil || at != RegsNr) {
+		t.Errorf("%d, %v", at, err)
+	}
+	if at, err := types.Offset("pt_regs", "orig"); !errors.Is(err, errBTF) {
+		t.Errorf("part of a name is found: %d, %v", at, err)
 	}
 }
 
-func FuzzFindFunction(f *testing.F) {
-	small := []byte("\x9f\xeb\x01\x00\x18\x00\x00\x00" + "\x00\x00\x00\x00\x18\x00\x00\x00" + "\x18\x00\x00\x00\x05\x00\x00\x00" +
-		"\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x00" + "\x00fun\x00")
+func FuzzTypes(f *testing.F) {
+	small := []byte("\x9f\xeb\x01\x00\x18\x00\x00\x00" + "\x00\x00\x00\x00\x30\x00\x00\x00" + "\x30\x00\x00\x00\x07\x00\x00\x00" +
+		"\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x00" +
+		"\x01\x00\x00\x00\x01\x00\x00\x04\x00\x00\x00\x00" + "\x05\x00\x00\x00\x01\x00\x00\x00\x40\x00\x00\x00" + "\x00fun\x00m\x00")
 	f.Add(small)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		id, err := findFunction(data, "fun")
-		if err == nil && id == 0 {
+		types, err := parseTypes(data)
+		if err != nil {
+			return
+		}
+		if id, err := types.function("fun"); err == nil && id == 0 {
 			t.Error("no type has number 0")
 		}
+		_, _ = types.Offset("fun", "m")
 	})
-	if id, err := findFunction(small, "fun"); err != nil || id != 2 {
+	types, err := parseTypes(small)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if id, err := types.function("fun"); err != nil || id != 2 {
 		f.Errorf("%d, %v", id, err)
+	}
+	if at, err := types.Offset("fun", "m"); err != nil || at != 8 {
+		f.Errorf("%d, %v", at, err)
+	}
+}
+
+func TestFindFunctions(t *testing.T) {
+	const symbols = "ffffffff81000010 T two\nffffffff81000000 T one\nffffffff81000018 t three\t[module]\nffffffff81000030 D data\n\nx y z\n"
+	for name, want := range map[string]Range{"one": {0xffffffff81000000, 0xffffffff81000010}, "two": {0xffffffff81000010, 0xffffffff81000018}, "data": {0xffffffff81000030, 0xffffffff81000031}} {
+		if got, err := findFunctions([]byte(symbols), []string{"none", name}); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %x, %v, want %x", name, got, err, want)
+		}
+	}
+	if got, err := findFunctions([]byte("0000000000000000 T one\n"), []string{"one"}); err == nil { // kptr_restrict
+		t.Errorf("%x", got)
 	}
 }
