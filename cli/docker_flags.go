@@ -48,8 +48,8 @@ func dockerFlags() []dockerFlag {
 }
 
 // dockerValue and dockerToggle describe flags with and without a value.
-func dockerValue(name, short, instead string, idle ...string) dockerFlag {
-	return dockerFlag{name: name, short: short, idle: idle, instead: instead}
+func dockerValue(name, instead string, idle ...string) dockerFlag {
+	return dockerFlag{name: name, idle: idle, instead: instead}
 }
 
 func dockerToggle(name, short, instead string, idle ...string) dockerFlag {
@@ -63,43 +63,33 @@ func dockerLifeFlags() []dockerFlag {
 	)
 	return []dockerFlag{
 		dockerToggle("detach", "d", "a container ends with its minirun: put & after the command line, or use systemd-run or tmux", "false"),
-		dockerValue("detach-keys", "", "a container cannot be detached from; run minirun in tmux or screen to leave it", ""),
-		dockerValue("restart", "", "a container runs once: repeat it in a loop of the shell, or by a systemd service with Restart=", "no", ""),
-		dockerValue("health-cmd", "", health, ""),
-		dockerValue("health-interval", "", health, "0", "0s"),
-		dockerValue("health-retries", "", health, "0"),
-		dockerValue("health-start-interval", "", health, "0", "0s"),
-		dockerValue("health-start-period", "", health, "0", "0s"),
-		dockerValue("health-timeout", "", health, "0", "0s"),
+		dockerValue("detach-keys", "a container cannot be detached from; run minirun in tmux or screen to leave it", ""),
+		dockerValue("restart", "a container runs once: repeat it in a loop of the shell, or by a systemd service with Restart=", "no", ""),
+		dockerValue("health-cmd", health, ""),
+		dockerValue("health-interval", health, "0", "0s"),
+		dockerValue("health-retries", health, "0"),
+		dockerValue("health-start-interval", health, "0", "0s"),
+		dockerValue("health-start-period", health, "0", "0s"),
+		dockerValue("health-timeout", health, "0", "0s"),
 		dockerToggle("no-healthcheck", "", health, anyValue), // no container has one
-		dockerValue("log-driver", "", output, "", "none"),
-		dockerValue("log-opt", "", output),
+		dockerValue("log-driver", output, "", "none"),
+		dockerValue("log-opt", output),
 	}
 }
 
 func dockerNetworkFlags() []dockerFlag {
 	const (
-		address  = "a container has a loopback device only; --network host gives it this machine's addresses"
-		ports    = "a container has no network to publish from; with --network host its ports are this machine's"
-		resolver = "a container has no network; with --network host it resolves as this machine does, or bind a file: -v FILE:/etc/resolv.conf:ro"
-		links    = "a container has no network; with --network host containers find each other at localhost"
+		address = "a container has a loopback device only; --network host gives it this machine's addresses"
+		links   = "a container has no network; with --network host containers find each other at localhost"
 	)
 	return []dockerFlag{
-		dockerValue("publish", "p", ports),
-		dockerToggle("publish-all", "P", ports, "false"),
-		dockerValue("expose", "", ports, anyValue), // does nothing without --publish-all or --link
-		dockerValue("add-host", "", "bind a file with the names: -v FILE:/etc/hosts:ro"),
-		dockerValue("dns", "", resolver),
-		dockerValue("dns-option", "", resolver),
-		dockerValue("dns-search", "", resolver),
-		dockerValue("ip", "", address, ""),
-		dockerValue("ip6", "", address, ""),
-		dockerValue("link-local-ip", "", address),
-		dockerValue("mac-address", "", address, ""),
-		dockerValue("link", "", links),
-		dockerValue("network-alias", "", links),
-		dockerValue("dns-opt", "", resolver),
-		dockerValue("net-alias", "", links),
+		dockerValue("ip", address, ""),
+		dockerValue("ip6", address, ""),
+		dockerValue("link-local-ip", address),
+		dockerValue("mac-address", address, ""),
+		dockerValue("link", links),
+		dockerValue("network-alias", links),
+		dockerValue("net-alias", links),
 	}
 }
 
@@ -110,33 +100,33 @@ func dockerLimitFlags() []dockerFlag {
 		memory = "limit memory with --memory, and swap with --memory-swap"
 	)
 	return []dockerFlag{
-		dockerValue("blkio-weight", "", disk, "0"),
-		dockerValue("blkio-weight-device", "", disk),
-		dockerValue("device-read-bps", "", disk),
-		dockerValue("device-read-iops", "", disk),
-		dockerValue("device-write-bps", "", disk),
-		dockerValue("device-write-iops", "", disk),
-		dockerValue("cpu-count", "", cpus, "0"),
-		dockerValue("cpu-percent", "", cpus, "0"),
-		dockerValue("cpu-rt-period", "", cpus, "0"),
-		dockerValue("cpu-rt-runtime", "", cpus, "0"),
-		dockerValue("io-maxbandwidth", "", disk, "0"),
-		dockerValue("io-maxiops", "", disk, "0"),
-		dockerValue("kernel-memory", "", "", anyValue), // --memory counts it; newer versions of Docker ignore the flag too
-		dockerValue("memory-swappiness", "", memory, "-1"),
+		dockerValue("blkio-weight", disk, "0"),
+		dockerValue("blkio-weight-device", disk),
+		dockerValue("device-read-bps", disk),
+		dockerValue("device-read-iops", disk),
+		dockerValue("device-write-bps", disk),
+		dockerValue("device-write-iops", disk),
+		dockerValue("cpu-count", cpus, "0"),
+		dockerValue("cpu-percent", cpus, "0"),
+		dockerValue("cpu-rt-period", cpus, "0"),
+		dockerValue("cpu-rt-runtime", cpus, "0"),
+		dockerValue("io-maxbandwidth", disk, "0"),
+		dockerValue("io-maxiops", disk, "0"),
+		dockerValue("kernel-memory", "", anyValue), // --memory counts it; newer versions of Docker ignore the flag too
+		dockerValue("memory-swappiness", memory, "-1"),
 		dockerToggle("oom-kill-disable", "", "raise --memory, or leave it out", "false"),
-		dockerValue("storage-opt", "", "what a container writes goes to the file system of --root; a --tmpfs has a size: --tmpfs DIR:size=64m"),
+		dockerValue("storage-opt", "what a container writes goes to the file system of --root; a --tmpfs has a size: --tmpfs DIR:size=64m"),
 	}
 }
 
 func dockerOtherFlags() []dockerFlag {
 	return []dockerFlag{
-		dockerValue("userns", "", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
+		dockerValue("userns", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
 		dockerToggle("disable-content-trust", "", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
-		dockerValue("isolation", "", "a container is isolated by namespaces, the only way on Linux", "", "default"),
-		dockerValue("runtime", "", "minirun is its own runtime, with the library that runc is made of", "", "runc"),
+		dockerValue("isolation", "a container is isolated by namespaces, the only way on Linux", "", "default"),
+		dockerValue("runtime", "minirun is its own runtime, with the library that runc is made of", "", "runc"),
 		dockerToggle("use-api-socket", "", "there is no daemon; bind Docker's socket with -v /run/docker.sock:/run/docker.sock", "false"),
-		dockerValue("volume-driver", "", "-v binds directories and files of this machine", "", "local"),
-		dockerValue("volumes-from", "", "name the directories: -v HOST:CONTAINER"),
+		dockerValue("volume-driver", "-v binds directories and files of this machine", "", "local"),
+		dockerValue("volumes-from", "name the directories: -v HOST:CONTAINER"),
 	}
 }

@@ -70,6 +70,13 @@ func runFlags() []ucli.Flag {
 		text(topicFiles, "shm-size", "", "limit /dev/shm to `SIZE` instead of 64m"),
 
 		alias(list(topicIsolation, "network", "", "use `NETWORK`: none, which has only a loopback device, or host; --net for short (default: none)").with(oneOf(config.Networks()...)), "net"),
+		list(topicIsolation, "publish", "p", "pass port HOST of this machine on to the container, `[IP:]HOST[-END]:CONTAINER[-END][/udp]`"),
+		toggle(topicIsolation, "publish-all", "P", "publish the ports of --expose and of the image, each at a port that is free"),
+		list(topicIsolation, "expose", "", "have --publish-all publish `PORT[-END][/udp]`"),
+		list(topicIsolation, "dns", "", "resolve names by the server at `ADDRESS` instead of this machine's"),
+		list(topicIsolation, "dns-search", "", "look up names in `DOMAIN`; . is none"),
+		alias(list(topicIsolation, "dns-option", "", "set an option of resolv.conf(5), `OPTION`"), "dns-opt"),
+		list(topicIsolation, "add-host", "", "add a line to /etc/hosts, `NAME:ADDRESS`; the address of this machine is host-gateway"),
 		text(topicIsolation, "ipc", "", "use the IPC namespace and /dev/shm of `MODE`: private, none (no /dev/shm) or host").with(oneOf(config.IPCs()...)),
 		text(topicIsolation, "pid", "", "share the host's processes if `MODE` is host").with(oneOf("host")),
 		text(topicIsolation, "uts", "", "share the host's name if `MODE` is host").with(oneOf("host")),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/spec"
 	"github.com/minirun/minirun/rootfs"
 )
@@ -102,7 +103,8 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err := reports.open(); err != nil {
 		return err
 	}
-	o.Signals = merged.Signals
+	o.Signals, o.Network = merged.Signals, network.New(merged)
+	o.Notice = func(text string) { a.ui.say("%s", text) }
 	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o))
 }
 

@@ -45,6 +45,8 @@ var oracleCases = []oracleCase{
 	{flags: "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=50 --ulimit stack=1000000:2000000 --oom-score-adj 500"},
 	{flags: "--network host --ipc host --pid host --uts host --cgroupns host"},
 	{flags: "--net none --ipc none --cgroupns private"},
+	{flags: "--publish 127.0.0.1::80 --publish [::1]::53/udp --expose 81 --publish-all --privileged"},
+	{flags: "-p 127.0.0.1::80 -t --dns 192.0.2.1 --dns-search a.example --dns-option ndots:2 --add-host a:192.0.2.2"},
 	{flags: "--ipc private --cgroupns host"},
 	{flags: "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ping_group_range=1~0"},
 	{flags: "-v DIR:/x -v DIR/file:/etc/passwd:ro -v DIR/file:/new/file -v /usr/share:/x/sub:ro -v /srv/volume"},
@@ -133,7 +135,7 @@ say cgroup; cat $me/cgroup; cd /sys/fs/cgroup; grep -s . memory.max memory.low m
 say namespaces; readlink $me/ns/*
 say sysctl; cd /proc/sys; grep -s . net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range net/ipv4/ip_forward kernel/shmmax kernel/domainname kernel/hostname
 touch /proc/sys/kernel/shmmax; echo 1 > /proc/sys/kernel/shmmni; ls -d /sys/firmware/* /proc/acpi/* /proc/scsi/*; head -c 1 /proc/keys | wc -c; head -c 1 /proc/timer_list | wc -c
-say network; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /sys/class/net/lo/flags /proc/net/if_inet6; grep -c . /proc/net/fib_trie
+say network; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /sys/class/net/lo/flags /proc/net/if_inet6; grep -c . /proc/net/fib_trie; cat /etc/hosts /etc/resolv.conf
 say keyring; grep -o "perm.*_ses.$(uname -n):.*" /proc/keys | sort -u
 exit 3`
 
@@ -253,12 +255,15 @@ var (
 	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*[2-9])`)
 )
 
+var chosenPort = regexp.MustCompile(`at port \d+`)
+
 // oracleLine returns a line without what differs from container to container.
 func oracleLine(line string) string {
 	line = strings.TrimRight(line, "\r\n")
 	line = randomID.ReplaceAllString(line, "ID")
 	line = containersDir.ReplaceAllString(line, "/containers/C")
 	line = peerGroup.ReplaceAllString(line, "$1")
+	line = chosenPort.ReplaceAllString(line, "at port N")
 	line = overlayDirs.ReplaceAllString(line, "$1=")
 	return ownPID.ReplaceAllString(line, "/proc/PID")
 }

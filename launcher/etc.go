@@ -26,11 +26,8 @@ import (
 // with the root. In the spec libcontainer's init would ask the launcher for each of
 // them: a tenth of a start. Only those that the spec's mounts would hide go there,
 // as with `-v DIR:/etc`.
-func (c *Container) mountEtc(spec *specs.Spec, n network.Network) error {
-	files, err := etcFiles(spec, n)
-	if err != nil {
-		return err
-	}
+func (c *Container) mountEtc(spec *specs.Spec, n *network.Connection) error {
+	files := etcFiles(spec, n)
 	dir, err := mountFiles(c.state.RunRoot)
 	if err != nil {
 		return &Error{Op: "mount the container's files", Err: err}
@@ -76,11 +73,8 @@ func isMount(spec *specs.Spec, target string) bool {
 }
 
 // etcFiles returns the files that every container has, by their paths.
-func etcFiles(spec *specs.Spec, n network.Network) (map[string][]byte, error) {
-	hosts, resolv, err := n.Files()
-	if err != nil {
-		return nil, err
-	}
+func etcFiles(spec *specs.Spec, n *network.Connection) map[string][]byte {
+	hosts, resolv := n.Files()
 	hostname := spec.Hostname
 	if !hasNamespace(spec, specs.UTSNamespace) {
 		hostname, _ = os.Hostname()
@@ -90,7 +84,7 @@ func etcFiles(spec *specs.Spec, n network.Network) (map[string][]byte, error) {
 		"/etc/hostname":      []byte(hostname + "\n"),
 		"/etc/resolv.conf":   resolv,
 		"/run/.containerenv": nil, // containers-common: its presence is what counts
-	}, nil
+	}
 }
 
 // hasNamespace reports whether the container has a namespace of its own.

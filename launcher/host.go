@@ -66,6 +66,9 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 			warn("--memory: this kernel does not count swap, which is therefore not limited")
 		}
 	}
+	if !c.Network.Own() && (len(c.Published) > 0 || c.PublishAll) {
+		warn("--publish: with --network host the container's ports are this machine's already")
+	}
 	host.RecursiveRO = recursiveReadOnly()
 	if !host.RecursiveRO {
 		for _, m := range c.Mounts {

@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher/arm"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/plan"
 )
@@ -47,13 +48,13 @@ type launched struct {
 	streams   *streams
 	init      *initProcess // nil until it has been started
 	guard     *guard
-	reaper    *os.File         // what --init runs, or nil
-	network   io.Closer        // nil when there is nothing to undo
-	observer  *observer        // nil unless the filter is observed
-	watcher   *watcher         // nil unless the container is watched
-	hooks     []hook           // what is done while init is parked, in this order
-	ended     *os.ProcessState // init's, when it has been waited for
-	kept      *keptBack        // nil unless the container is an engine's
+	reaper    *os.File            // what --init runs, or nil
+	network   *network.Connection // nil for an engine's container
+	observer  *observer           // nil unless the filter is observed
+	watcher   *watcher            // nil unless the container is watched
+	hooks     []hook              // what is done while init is parked, in this order
+	ended     *os.ProcessState    // init's, when it has been waited for
+	kept      *keptBack           // nil unless the container is an engine's
 	discarded bool
 }
 
@@ -72,17 +73,15 @@ func (c *Container) Create(o Options) error {
 	if c.lock == nil || c.launched != nil {
 		return c.refuse("create")
 	}
-	if o.Network == nil {
-		o.Network = network.Of(o.Spec)
-	}
-	if o.Engine == nil {
-		if err := c.mountEtc(o.Spec, o.Network); err != nil {
-			return err
-		}
-	}
 	l := &launched{o: o}
 	c.launched = l
-	err := c.create(l)
+	err := l.openNetwork()
+	if err == nil && o.Engine == nil {
+		err = c.mountEtc(o.Spec, l.network)
+	}
+	if err == nil {
+		err = c.create(l)
+	}
 	if err != nil {
 		c.discard()
 		return err
@@ -97,22 +96,22 @@ func (c *Container) create(l *launched) (err error) {
 	if e := l.o.Engine; e != nil {
 		c.state.Args, c.state.Cwd, c.state.Kept = l.o.Spec.Process.Args, l.o.Spec.Process.Cwd, len(e.Files)
 	}
-	config, err := c.configure(l)
+	cfg, err := c.configure(l)
 	if err != nil {
 		return &Error{Op: "configure container", Err: err}
 	}
 	if !c.state.Systemd {
-		if l.cgroup, err = takeCgroup(config); err != nil {
+		if l.cgroup, err = takeCgroup(cfg); err != nil {
 			return &Error{Op: "create container", Err: err}
 		}
 	}
 	if err := c.prepare(l); err != nil {
 		return err
 	}
-	if l.plan, err = c.makePlan(l, config); err != nil {
+	if l.plan, err = c.makePlan(l, cfg); err != nil {
 		return err
 	}
-	if err := c.newContainer(l, config); err != nil {
+	if err := c.newContainer(l, cfg); err != nil {
 		return err
 	}
 	if err := c.startInit(l); err != nil {
@@ -224,10 +223,51 @@ func (l *launched) limit() error {
 	return nil
 }
 
+// openNetwork makes what the container's network needs. An engine makes that itself.
+func (l *launched) openNetwork() (err error) {
+	if l.o.Engine != nil {
+		return nil
+	}
+	n := l.o.Network
+	if n == nil {
+		n = network.Of(l.o.Spec)
+	}
+	if l.network, err = n.Open(); err != nil {
+		var refused *config.Error
+		if errors.As(err, &refused) {
+			return err
+		}
+		return asError("make the network", err)
+	}
+	if ns := l.network.Namespace(); ns != nil {
+		joinNetwork(l.o.Spec, ns)
+	}
+	return nil
+}
+
+// joinNetwork has the container join a network namespace instead of making one.
+func joinNetwork(spec *specs.Spec, ns *os.File) {
+	for i, n := range spec.Linux.Namespaces {
+		if n.Type == specs.NetworkNamespace {
+			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
+		}
+	}
+}
+
 // attach connects a parked init's network.
-func (l *launched) attach() (err error) {
-	l.network, err = l.o.Network.Attach(l.init.pid)
-	return err
+func (l *launched) attach() error {
+	if l.network == nil {
+		return nil
+	}
+	if err := l.network.Attach(); err != nil {
+		return err
+	}
+	if l.o.Notice != nil {
+		for _, text := range l.network.Chosen() {
+			l.o.Notice(text)
+		}
+	}
+	return nil
 }
 
 // record starts counting a parked init's calls.

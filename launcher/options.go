@@ -17,7 +17,8 @@ type Options struct {
 
 	Engine *Engine // for a container of an OCI engine's, which is nobody's; else nil
 
-	Network network.Network // nil is what the spec's namespaces say
+	Network *network.Network  // nil is what the spec's namespaces say
+	Notice  func(text string) // gets what the flags leave open, such as a port; may be nil
 
 	Interactive bool // -i: pass standard input on
 	Init        bool // --init: a PID 1 that forwards signals and reaps

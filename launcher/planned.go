@@ -53,7 +53,7 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 		return nil, &Error{Op: "create container", Err: err}
 	}
 	return plan.New(plan.Container{
-		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Filter: l.o.Filter != nil,
+		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Network: l.networkNumber(), Filter: l.o.Filter != nil,
 	}, host)
 }
 
@@ -63,6 +63,18 @@ const firstFile = 3
 // consoleNumber is that of the terminal's socket in init. It comes after the files that
 // the command gets.
 func (l *launched) consoleNumber() int { return firstFile + len(l.command.ExtraFiles) }
+
+// networkNumber is that of the network namespace in init, or 0 if it joins none.
+func (l *launched) networkNumber() int {
+	if l.network == nil || l.network.Namespace() == nil {
+		return 0
+	}
+	n := l.consoleNumber()
+	if l.command.ConsoleSocket != nil {
+		n++
+	}
+	return n
+}
 
 // planned is an init that carries out a plan.
 type planned struct{ *os.Process }
@@ -108,6 +120,9 @@ func (l *launched) startPlanned() (startedInit, error) {
 	files := append(standard.files[:], l.command.ExtraFiles...)
 	if l.command.ConsoleSocket != nil {
 		files = append(files, l.command.ConsoleSocket)
+	}
+	if l.networkNumber() != 0 {
+		files = append(files, l.network.Namespace())
 	}
 	planNumber := len(files)
 	files = append(files, l.planFiles...)

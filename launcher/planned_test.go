@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
@@ -25,6 +26,7 @@ var plans = map[string]struct {
 	uid   uint32
 	host  func(*spec.Host)
 	plan  func(*plan.Host)
+	spec  func(*specs.Spec)
 }{
 	"default":     {},
 	"tty":         {flags: config.Flags{"tty": {"true"}}},
@@ -44,11 +46,15 @@ var plans = map[string]struct {
 	"shared":      {flags: config.Flags{"network": {"host"}, "ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}}},
 	"ipc":         {flags: config.Flags{"ipc": {"none"}}},
 	"names":       {flags: config.Flags{"hostname": {"h"}, "domainname": {"d"}}},
+	"join":        {spec: joinsNetwork},
 	"sysctl":      {flags: config.Flags{"sysctl": {"net.ipv4.ip_forward=1", "kernel.shmmax=5"}}},
 	"oom":         {flags: config.Flags{"oom-score-adj": {"-5"}}},
 	"cgroup2":     {plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 	"cgroup2host": {flags: config.Flags{"cgroupns": {"host"}}, plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 }
+
+// joinsNetwork has the launcher make the network namespace.
+func joinsNetwork(s *specs.Spec) { joinNetwork(s, os.Stdin) }
 
 // testPlan makes the plan of flags on a machine that has everything.
 func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Host), onPlan func(*plan.Host), change func(*specs.Spec)) (*plan.Plan, error) {
@@ -93,7 +99,11 @@ func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Ho
 	if onPlan != nil {
 		onPlan(&machine)
 	}
-	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Filter: true}, machine)
+	network := 0
+	if cfg.Namespaces.PathOf(configs.NEWNET) != "" {
+		network = 7
+	}
+	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Network: network, Filter: true}, machine)
 }
 
 // The default's file has the whole plan, the others have the lines that differ from it.
@@ -105,7 +115,7 @@ func TestPlanGolden(t *testing.T) {
 	t.Chdir("/") // which configure does too
 	whole := map[string][]string{}
 	for name, tt := range plans {
-		p, err := testPlan(t, tt.flags, tt.uid, tt.host, tt.plan, nil)
+		p, err := testPlan(t, tt.flags, tt.uid, tt.host, tt.plan, tt.spec)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -21,6 +21,7 @@ type Config struct {
 	User, WorkingDir, StopSignal string
 	Labels                       map[string]string
 	Volumes                      []string // sorted paths
+	ExposedPorts                 []string // PORT[-END][/PROTOCOL], sorted
 }
 
 // configFile is an OCI image configuration as it is stored. Docker's has the
@@ -47,6 +48,8 @@ type configFields struct {
 	Labels     map[string]string   `json:",omitempty"`
 	StopSignal string              `json:",omitempty"`
 	Volumes    map[string]struct{} `json:",omitempty"`
+
+	ExposedPorts map[string]struct{} `json:",omitempty"`
 }
 
 type rootFS struct {
@@ -122,5 +125,7 @@ func (c *configFile) config() Config {
 		StopSignal: f.StopSignal,
 		Labels:     f.Labels,
 		Volumes:    slices.Sorted(maps.Keys(f.Volumes)),
+
+		ExposedPorts: slices.Sorted(maps.Keys(f.ExposedPorts)),
 	}
 }

@@ -191,6 +191,13 @@ static int do_namespaces(const struct plan_step *step)
 	return syscall(SYS_unshare, step->value[0]);
 }
 
+static int do_join(const struct plan_step *step)
+{
+	if (syscall(SYS_setns, step->mode, step->value[0]) < 0)
+		return -1;
+	return close(step->mode);
+}
+
 static int do_loopback(const struct plan_step *step)
 {
 	(void)step;
@@ -263,6 +270,7 @@ static int carry_out(const struct plan_step *step)
 	static int (*const steps[PLAN_KINDS])(const struct plan_step *) = {
 		[PLAN_KEYRING] = do_keyring,
 		[PLAN_NAMESPACES] = do_namespaces,
+		[PLAN_JOIN] = do_join,
 		[PLAN_LOOPBACK] = do_loopback,
 		[PLAN_OOM_SCORE] = do_oom_score,
 		[PLAN_ROOT] = plan_do_root,

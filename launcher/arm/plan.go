@@ -25,6 +25,7 @@ type Kind uint32
 const (
 	Keyring      Kind = C.PLAN_KEYRING
 	Namespaces   Kind = C.PLAN_NAMESPACES
+	Join         Kind = C.PLAN_JOIN
 	Loopback     Kind = C.PLAN_LOOPBACK
 	OOMScore     Kind = C.PLAN_OOM_SCORE
 	Root         Kind = C.PLAN_ROOT
@@ -57,7 +58,7 @@ const (
 // String returns the kind's name.
 func (k Kind) String() string {
 	names := [C.PLAN_KINDS]string{
-		Keyring: "keyring", Namespaces: "namespaces", Loopback: "loopback", OOMScore: "oom-score", Root: "root",
+		Keyring: "keyring", Namespaces: "namespaces", Join: "join", Loopback: "loopback", OOMScore: "oom-score", Root: "root",
 		Mount: "mount", Bind: "bind", Node: "node", Link: "link", Pivot: "pivot",
 		Null: "null", Directory: "directory", Console: "console", ReadOnly: "read-only", Umask: "umask",
 		HostName: "host-name", DomainName: "domain-name", AppArmor: "apparmor", Sysctl: "sysctl", Protect: "protect", Mask: "mask",

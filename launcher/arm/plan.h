@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "minirun"
-enum { PLAN_VERSION = 1 };
+enum { PLAN_VERSION = 2 };
 
 struct plan {
 	char magic[8];    // PLAN_MAGIC
@@ -43,6 +43,7 @@ enum plan_kind {
 	// Before the root. Paths are the host's.
 	PLAN_KEYRING = 1, // join a new session keyring named path; mode: what its permissions also have
 	PLAN_NAMESPACES,  // unshare value[0], CLONE_NEW*. That of PIDs has been made by then
+	PLAN_JOIN,        // join the namespace that the file mode is, of type value[0]
 	PLAN_LOOPBACK,    // bring the loopback device up
 	PLAN_OOM_SCORE,   // set oom_score_adj to path
 	PLAN_ROOT,        // mount path on itself: the root of all paths that follow

@@ -61,6 +61,10 @@ type Config struct {
 	Unmasked bool
 
 	Network    Network
+	Published  []Publication
+	Exposed    []Port // what PublishAll publishes; [spec.Merge] adds the image's
+	PublishAll bool
+	Names      Names
 	IPC        IPC
 	HostPID    bool // the host's PID namespace, and so on
 	HostUTS    bool
@@ -101,7 +105,7 @@ func Parse(flags Flags) (*Config, error) {
 	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{}}
 	p := flagParser{flags: flags, seen: map[string]bool{}, c: c}
 	for _, group := range []func(*flagParser) error{
-		(*flagParser).process, (*flagParser).security, (*flagParser).files, (*flagParser).isolation, (*flagParser).container,
+		(*flagParser).process, (*flagParser).security, (*flagParser).files, (*flagParser).isolation, (*flagParser).ports, (*flagParser).names, (*flagParser).container,
 	} {
 		if err := group(&p); err != nil {
 			return nil, err

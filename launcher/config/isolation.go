@@ -9,17 +9,6 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// Network is what --network names.
-type Network string
-
-const (
-	NetworkNone Network = "none" // a loopback device only; the default
-	NetworkHost Network = "host" // the host's network namespace
-)
-
-// Networks lists the values of --network.
-func Networks() []string { return []string{string(NetworkNone), string(NetworkHost)} }
-
 // IPC is what --ipc names: whose System V and POSIX message queues, semaphores
 // and shared memory a container has.
 type IPC string

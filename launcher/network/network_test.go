@@ -1,8 +1,9 @@
 package network
 
 import (
-	"bytes"
+	"net/netip"
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -20,9 +21,27 @@ func TestOf(t *testing.T) {
 		"host":        {specs.Spec{Linux: &specs.Linux{Namespaces: own[:1]}}, config.NetworkHost},
 		"not Linux's": {specs.Spec{}, config.NetworkHost},
 	} {
-		if got := Of(&test.spec); got != Named(test.want) || got.Own() != (test.want == config.NetworkNone) {
-			t.Errorf("%s: %T", name, got)
+		if got := Of(&test.spec); got.Kind != test.want {
+			t.Errorf("%s: %s", name, got.Kind)
 		}
+	}
+}
+
+// --publish-all publishes what no --publish names, and the host's network nothing.
+func TestPublished(t *testing.T) {
+	web, dns := config.Port{Number: 80, Protocol: "tcp"}, config.Port{Number: 53, Protocol: "udp"}
+	own := config.Publication{Flag: "--publish 8080:80", First: 8080, Last: 8080, Port: web}
+	c := &config.Config{Network: config.NetworkNone, Published: []config.Publication{own}, Exposed: []config.Port{web, dns, dns}}
+	if got := New(c).Published; !reflect.DeepEqual(got, c.Published) {
+		t.Errorf("without --publish-all: %v", got)
+	}
+	c.PublishAll = true
+	if got, want := New(c).Published, []config.Publication{own, {Flag: "--publish-all", Port: dns}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("with --publish-all: %v", got)
+	}
+	c.Network = config.NetworkHost
+	if got := New(c).Published; got != nil {
+		t.Errorf("with --network host: %v", got)
 	}
 }
 
@@ -32,13 +51,51 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		own = []byte(loopback)
 	}
-	for want, network := range map[string]Network{string(own): Host{}, loopback: None{}} {
-		hosts, _, err := network.Files()
-		if err != nil || !bytes.Equal(hosts, []byte(want)) {
-			t.Errorf("%T: %q, %v", network, hosts, err)
+	names := config.Names{Hosts: []config.HostEntry{{Name: "a", Address: netip.MustParseAddr("192.0.2.1")}}}
+	for kind, start := range map[config.Network]string{config.NetworkHost: string(own), config.NetworkNone: loopback} {
+		c, err := (&Network{Kind: kind, Names: names}).Open()
+		if err != nil {
+			t.Fatal(err)
 		}
-		if undo, err := network.Attach(os.Getpid()); undo != nil || err != nil {
-			t.Errorf("%T: %v, %v", network, undo, err)
+		if hosts, _ := c.Files(); string(hosts) != start+"192.0.2.1\ta\n" {
+			t.Errorf("%s: %q", kind, hosts)
+		}
+		if err := c.Attach(); err != nil || c.Namespace() != nil {
+			t.Errorf("%s: %v, %v", kind, err, c.Namespace())
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestHostGateway(t *testing.T) {
+	names := config.Names{Hosts: []config.HostEntry{{Name: "host"}}}
+	if _, err := (&Network{Kind: config.NetworkNone, Names: names}).Open(); err == nil ||
+		err.Error() != "--add-host host:host-gateway: with --network none the container does not reach the host" {
+		t.Errorf("none: %v", err)
+	}
+	lines, err := (&Network{Names: names}).hostLines(netip.MustParseAddr("192.0.2.1"))
+	if err != nil || lines != "192.0.2.1\thost\n" {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
+
+func TestResolvConf(t *testing.T) {
+	const text = "# c\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver x\ndomain a\nsearch b c\noptions ndots:1\noptions rotate\nsortlist 1\nnameserver\n"
+	servers := []netip.Addr{netip.MustParseAddr("203.0.113.1")}
+	for name, test := range map[string]struct {
+		names config.Names
+		want  string
+	}{
+		"host's":  {config.Names{}, "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch b c\noptions ndots:1 rotate\n"},
+		"server":  {config.Names{Servers: servers}, "nameserver 203.0.113.1\nsearch b c\noptions ndots:1 rotate\n"},
+		"search":  {config.Names{Search: []string{"d"}}, "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch d\noptions ndots:1 rotate\n"},
+		"none":    {config.Names{Search: []string{"."}}, "nameserver 192.0.2.1\nnameserver fe80::1%eth0\noptions ndots:1 rotate\n"},
+		"options": {config.Names{Options: []string{"ndots:5"}}, "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch b c\noptions ndots:5\n"},
+	} {
+		if got := parseResolvConf(text).withFlags(test.names).String(); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 }

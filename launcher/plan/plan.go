@@ -35,6 +35,7 @@ type Container struct {
 	Config  *configs.Config
 	Process *libcontainer.Process
 	Console int  // the number of the process's ConsoleSocket in init
+	Network int  // that of the network namespace in init, if it joins one
 	Filter  bool // whether init is to install a seccomp filter
 }
 
@@ -50,7 +51,7 @@ func New(c Container, host Host) (*Plan, error) {
 	if why := unsupported(c.Config, c.Process); why != "" {
 		return nil, NotExpressible(why)
 	}
-	cloned, unshared, err := namespaces(c.Config.Namespaces)
+	cloned, unshared, err := namespaces(c)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +110,12 @@ func unsupported(c *configs.Config, p *libcontainer.Process) string {
 }
 
 // namespaces returns those that init is started in, and those that it makes itself: it
-// joins its cgroup first, which is the root of a cgroup namespace.
-func namespaces(all configs.Namespaces) (cloned, unshared uintptr, err error) {
-	for _, ns := range all {
+// joins its cgroup first, which is the root of a cgroup namespace. That of the network
+// may exist already.
+func namespaces(c Container) (cloned, unshared uintptr, err error) {
+	for _, ns := range c.Config.Namespaces {
 		switch {
+		case ns.Path != "" && ns.Type == configs.NEWNET && c.Network != 0:
 		case ns.Path != "":
 			return 0, 0, NotExpressible("a namespace that exists")
 		case ns.Type == configs.NEWUSER || ns.Type == configs.NEWTIME:
@@ -132,6 +135,9 @@ func namespaces(all configs.Namespaces) (cloned, unshared uintptr, err error) {
 // before returns the steps before the root.
 func before(c Container, namespaces uintptr) []arm.PlanStep {
 	steps := []arm.PlanStep{{Kind: arm.Namespaces, Value: [4]uint64{uint64(namespaces)}}}
+	if c.Network != 0 {
+		steps = append(steps, arm.PlanStep{Kind: arm.Join, Mode: uint32(c.Network), Value: [4]uint64{unix.CLONE_NEWNET}})
+	}
 	if c.Config.OomScoreAdj != nil {
 		steps = append(steps, arm.PlanStep{Kind: arm.OOMScore, Path: strconv.Itoa(*c.Config.OomScoreAdj)})
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
-	"github.com/minirun/minirun/launcher/network"
 )
 
 // maskedPaths and readonlyPaths keep the container from reading and changing the
@@ -27,7 +26,7 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		Resources:   resources(c, host),
 		Sysctl:      map[string]string{},
 	}
-	if network.Named(c.Network).Own() {
+	if c.Network.Own() {
 		l.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
 		l.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
@@ -72,7 +71,7 @@ func namespaces(c *config.Config) []specs.LinuxNamespace {
 		{specs.IPCNamespace, c.IPC == config.IPCHost},
 		{specs.UTSNamespace, c.HostUTS},
 		{specs.CgroupNamespace, c.HostCgroup},
-		{specs.NetworkNamespace, !network.Named(c.Network).Own()},
+		{specs.NetworkNamespace, !c.Network.Own()},
 	} {
 		if !ns.host {
 			own = append(own, specs.LinuxNamespace{Type: ns.kind})

@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
-	"github.com/minirun/minirun/launcher/network"
 )
 
 // Image is the part of an OCI image configuration (image-spec, config.md) that says
@@ -25,6 +24,7 @@ type Image struct {
 	User, WorkingDir, StopSignal string
 	Labels                       map[string]string
 	Volumes                      []string // sorted paths
+	ExposedPorts                 []string // PORT[-END][/PROTOCOL], sorted
 }
 
 // Host has the properties of the machine that a spec depends on.
@@ -77,6 +77,9 @@ func Merge(c config.Config, image Image) (*config.Config, error) {
 	if c.Volumes, err = volumes(&c, image); err != nil {
 		return nil, err
 	}
+	if c.Exposed, err = exposed(&c, image); err != nil {
+		return nil, err
+	}
 	if c.StopSignal == "" && image.StopSignal != "" {
 		if _, err := config.ParseSignal(image.StopSignal); err != nil {
 			return nil, fmt.Errorf("the image's stop signal %w", err)
@@ -118,6 +121,22 @@ func volumes(c *config.Config, image Image) ([]string, error) {
 	return slices.Compact(all), nil
 }
 
+// exposed returns the flags' ports and the image's. They matter to --publish-all only.
+func exposed(c *config.Config, image Image) ([]config.Port, error) {
+	if !c.PublishAll {
+		return nil, nil
+	}
+	all := slices.Clone(c.Exposed)
+	for _, text := range image.ExposedPorts {
+		ports, err := config.ParsePorts(text)
+		if err != nil {
+			return nil, fmt.Errorf("the image's port %q: %w", text, err)
+		}
+		all = append(all, ports...)
+	}
+	return all, nil
+}
+
 // StopSignalKey is the annotation that carries the stop signal
 // (image-spec, conversion.md).
 const StopSignalKey = "org.opencontainers.image.stopSignal"
@@ -130,7 +149,7 @@ var ErrNoCommand = errors.New("no command given, and the image names none")
 // [Merge].
 func New(c *config.Config, host Host, at Container) *specs.Spec {
 	hostname := c.Hostname
-	if hostname == "" && !network.Named(c.Network).Own() {
+	if hostname == "" && !c.Network.Own() {
 		hostname = host.Hostname
 	}
 	hostname = cmp.Or(hostname, at.ID)

@@ -1,0 +1,129 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/minirun/minirun/launcher/config"
+)
+
+const loopback = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n" +
+	"ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+
+// resolvConf is a resolv.conf(5).
+type resolvConf struct {
+	servers         []netip.Addr
+	search, options []string
+}
+
+// parseResolvConf reads a resolv.conf. As the resolver does, it passes over what it does
+// not know. The last search or domain counts.
+func parseResolvConf(text string) resolvConf {
+	var c resolvConf
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		switch f[0] {
+		case "nameserver":
+			if address, err := netip.ParseAddr(f[1]); err == nil {
+				c.servers = append(c.servers, address)
+			}
+		case "search", "domain":
+			c.search = f[1:]
+		case "options":
+			c.options = append(c.options, f[1:]...)
+		}
+	}
+	return c
+}
+
+func (c resolvConf) String() string {
+	var b strings.Builder
+	for _, s := range c.servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(c.search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(c.search, " "))
+	}
+	if len(c.options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(c.options, " "))
+	}
+	return b.String()
+}
+
+// withFlags replaces what --dns and its like name.
+func (c resolvConf) withFlags(names config.Names) resolvConf {
+	if len(names.Servers) > 0 {
+		c.servers = names.Servers
+	}
+	if names.Search != nil {
+		c.search = names.Search
+		if len(c.search) == 1 && c.search[0] == "." {
+			c.search = nil
+		}
+	}
+	if names.Options != nil {
+		c.options = names.Options
+	}
+	return c
+}
+
+// The host's files. systemd-resolved keeps the servers that it asks itself in the second.
+const (
+	hostResolvConf    = "/etc/resolv.conf"
+	resolvedsServers  = "/run/systemd/resolve/resolv.conf"
+	resolvedsLoopback = "127.0.0.53"
+)
+
+// resolv returns the container's resolv.conf: the host's, unchanged if no flag asks for
+// something else.
+func (n *Network) resolv() ([]byte, error) {
+	text, err := readIfThere(hostResolvConf)
+	if err != nil {
+		return nil, err
+	}
+	if n.Names.Servers == nil && n.Names.Search == nil && n.Names.Options == nil {
+		return text, nil
+	}
+	return []byte(parseResolvConf(string(text)).withFlags(n.Names).String()), nil
+}
+
+func readIfThere(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// hosts returns how the container's /etc/hosts begins: as the host's in its network.
+func (n *Network) hosts() []byte {
+	if !n.Kind.Own() {
+		if own, err := os.ReadFile("/etc/hosts"); err == nil {
+			return own
+		}
+	}
+	return []byte(loopback)
+}
+
+// hostLines returns the lines that flags add to /etc/hosts. gateway is where the container
+// reaches the host.
+func (n *Network) hostLines(gateway netip.Addr) (string, error) {
+	var b strings.Builder
+	for _, h := range n.Names.Hosts {
+		if !h.Address.IsValid() {
+			h.Address = gateway
+		}
+		if !h.Address.IsValid() {
+			return "", &config.Error{Op: "--add-host " + h.Name + ":host-gateway", Err: fmt.Errorf("with --network %s the container does not reach the host", n.Kind)}
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", h.Address, h.Name)
+	}
+	return b.String(), nil
+}
