@@ -77,6 +77,11 @@ func (a *app) newApp() *ucli.App {
 		OnUsageError:              onUsageError,
 		Commands: []*ucli.Command{
 			a.runCommand(),
+			a.psCommand(),
+			a.stopCommand(),
+			a.killCommand(),
+			a.waitCommand(),
+			a.rmCommand(),
 			a.pullCommand(),
 			a.imagesCommand(),
 			a.rmiCommand(),

@@ -18,6 +18,9 @@ var completions embed.FS
 // ofImages are the verbs whose arguments are images of the store.
 var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save", "push"}
 
+// ofContainers are the verbs whose arguments are containers.
+var ofContainers = [...]string{"stop", "kill", "wait", "rm"}
+
 var shells = [...]string{"bash", "zsh", "fish"}
 
 func (a *app) completionCommand() *ucli.Command {
@@ -235,6 +238,8 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commandArgument()
 	case verb.Name == "run" || verb.Name == "pull":
 		k.imageArgument()
+	case slices.Contains(ofContainers[:], verb.Name):
+		k.containers(verb.Name == "rm" || verb.Name == "wait")
 	case slices.Contains(ofImages[:], verb.Name):
 		k.images()
 	case verb.Name == "explain":

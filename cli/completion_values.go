@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/minirun/minirun/internal/capname"
+	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -160,6 +161,27 @@ func variables(k *completer, before, _ string) {
 func ulimits(k *completer, before, value string) {
 	oneOf("core=", "cpu=", "data=", "fsize=", "locks=", "memlock=", "msgqueue=", "nice=", "nofile=",
 		"nproc=", "rss=", "rtprio=", "rttime=", "sigpending=", "stack=")(k, before, value)
+}
+
+// signals offers the signals that end a container, or that programs take as a request.
+func signals(k *completer, before, value string) {
+	oneOf("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGSTOP", "SIGWINCH")(k, before, value)
+}
+
+// containers offers the names of the containers that run, or of all.
+func (k *completer) containers(all bool) {
+	if k.root == "" {
+		k.root, _ = defaultRoot()
+	}
+	found, err := launcher.List(launcher.Dirs{Root: k.root, RunRoot: defaultRunRoot()}, func(error) {})
+	if err != nil {
+		return
+	}
+	for _, c := range found {
+		if s := c.Known(); all || s.Status != launcher.StatusStopped {
+			k.candidate("", s.Name, "container of "+printable(s.Image))
+		}
+	}
 }
 
 // platforms are those that images are most often made for.

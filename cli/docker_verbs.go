@@ -36,17 +36,17 @@ func notAnImage(app *ucli.App, word string) error {
 // the image node than manage a swarm. A test compares the verbs with `docker --help`.
 func dockerVerb(word string) string {
 	switch word {
-	case "ps", "top", "stats", "container":
-		return "a container is a child of its minirun, and ps and top list it"
+	case "top", "stats":
+		return "'minirun ps' lists containers, and ps and top their processes: a container is a child of its minirun"
+	case "container":
+		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
 	case "exec":
 		return "'nsenter --all --target PID COMMAND' runs a command in a container, without its filter"
 	case "attach", "logs":
 		return "a container's output is minirun's own: redirect it, or run minirun in tmux"
-	case "kill", "stop", "wait":
-		return "a container ends with its minirun, which passes signals on: press ^C, or use kill and wait"
 	case "pause", "unpause":
 		return "kill -STOP and -CONT do that to each of the container's processes"
-	case "create", "start", "restart", "rename", "update", "rm":
+	case "create", "start", "restart", "rename", "update":
 		return "one command makes a container, runs it and removes it: minirun [FLAGS] IMAGE"
 	case "cp", "volume":
 		return "share files with a container: -v HOST:CONTAINER"
@@ -70,7 +70,7 @@ func dockerVerb(word string) string {
 	return ""
 }
 
-// ungrouped replaces the two words of docker's commands for images, such as `image ls`,
+// ungrouped replaces the two words of docker's commands in groups, such as `image ls`,
 // by the verb.
 func ungrouped(words []string) []string {
 	if len(words) < 2 {
@@ -84,7 +84,12 @@ func ungrouped(words []string) []string {
 		verb = "rmi"
 	case "system df":
 		verb = "du"
-	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag":
+	case "container ls", "container list", "container ps":
+		verb = "ps"
+	case "container remove":
+		verb = "rm"
+	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag",
+		"container kill", "container rm", "container stop", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -97,6 +102,8 @@ func groupVerbs(group string) []string {
 	switch group {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
+	case "container":
+		return []string{"kill", "ls", "rm", "stop", "wait"}
 	case "system":
 		return []string{"df"}
 	}

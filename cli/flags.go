@@ -107,7 +107,7 @@ func runFlags() []ucli.Flag {
 		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
 		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByPlan), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
-		toggle(topicImage, "rm", "", "accepted; a container's root is always removed when it ends"),
+		onByDefault(toggle(topicImage, "rm", "", "remove the container when it ends; with =false it stays for 'minirun rm'")),
 	}
 }
 
@@ -186,6 +186,13 @@ func onByDefault(f *toggleFlag) *toggleFlag {
 
 // alias adds a name to a flag.
 func alias(f *listFlag, name string) *listFlag {
+	f.names = append(f.names, name)
+	f.Aliases = f.names[1:]
+	return f
+}
+
+// orCalled is alias for a flag with one value.
+func orCalled(f *textFlag, name string) *textFlag {
 	f.names = append(f.names, name)
 	f.Aliases = f.names[1:]
 	return f

@@ -26,6 +26,10 @@ func hintOf(err error) string {
 	if errors.As(err, &usage) {
 		return usage.hint
 	}
+	var of *containerError
+	if errors.As(err, &of) && of.hint != "" {
+		return of.hint
+	}
 	return cmp.Or(launchHint(err), imageHint(err), seccompHint(err))
 }
 

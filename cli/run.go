@@ -105,7 +105,8 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o))
+	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels}
+	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, !c.Bool("rm")))
 }
 
 // planned logs what init will do.
@@ -177,8 +178,8 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 
 // launch mounts the image's layers in a mount namespace of this thread and runs the
 // container on them. When it returns nothing is left of the container, or a warning
-// says what is.
-func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options) error {
+// says what is. With keep its directory stays once the command has run.
+func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options, keep bool) error {
 	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
@@ -198,10 +199,17 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 		return err
 	}
 	defer func() {
-		if err := container.Delete(); err != nil {
+		end := container.Delete
+		if ran && keep {
+			end = container.Finish
+		}
+		if err := end(); err != nil {
 			a.ui.warning(err)
 		}
 	}()
+	if err := container.Outlast(false, keep); err != nil {
+		return err
+	}
 	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {

@@ -251,6 +251,7 @@ var (
 	anonymousDev  = regexp.MustCompile(`\b0:\d+\b`)
 	overlayDirs   = regexp.MustCompile(`(lowerdir\+?|upperdir|workdir|datadir\+?)=[^,\s]*`)
 	ownPID        = regexp.MustCompile(`/proc/\d+`)
+	randomCgroup  = regexp.MustCompile(`/minirun-[a-z]+_[a-z]+\b`)
 	// memory, times and numbers, and how large the kernel made a table
 	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*[2-9])`)
 )
@@ -262,6 +263,7 @@ func oracleLine(line string) string {
 	line = strings.TrimRight(line, "\r\n")
 	line = randomID.ReplaceAllString(line, "ID")
 	line = containersDir.ReplaceAllString(line, "/containers/C")
+	line = randomCgroup.ReplaceAllString(line, "/minirun-NAME")
 	line = peerGroup.ReplaceAllString(line, "$1")
 	line = chosenPort.ReplaceAllString(line, "at port N")
 	line = overlayDirs.ReplaceAllString(line, "$1=")

@@ -64,7 +64,7 @@ func PrivateMounts() error {
 }
 
 // New makes and locks the directory of a new container. An empty name gets a
-// random one. A name that another container has is an [Error] that wraps [ErrNameInUse].
+// random one, as Docker's are: two words, such as calm_otter. A name that another container has is an [Error] that wraps [ErrNameInUse].
 //
 // New also removes what launchers that were killed have left; where many containers run
 // it looks only at some of them. Where this fails, warn gets the error and the new
@@ -72,7 +72,7 @@ func PrivateMounts() error {
 func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
 	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
-		c.state.Name = c.state.ID
+		c.state.Name = randomName()
 	} else if !isName(name) && (owner != OwnerNobody || !isID(name)) {
 		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
@@ -91,6 +91,13 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	}
 	swept := sweep(parent, names, dirs.RunRoot, warn)
 	err = c.makeDir(parent)
+	for tries := 0; name == "" && errors.Is(err, ErrNameInUse); tries++ {
+		c.state.Name = randomName()
+		if tries >= 5 {
+			c.state.Name += "_" + c.state.ID
+		}
+		err = c.makeDir(parent)
+	}
 	if errors.Is(err, ErrNameInUse) {
 		if dead := sweep(parent, []string{name}, dirs.RunRoot, warn); len(dead) > 0 {
 			swept = append(swept, dead...)
@@ -132,6 +139,7 @@ func randomID() string {
 // makeDir makes and locks the container's directory.
 func (c *Container) makeDir(parent string) (err error) {
 	c.dir = filepath.Join(parent, c.state.Name)
+	c.state.dir = c.dir
 	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
 		return hint.With(&Error{Op: "--name " + c.state.Name, Err: ErrNameInUse}, "choose another name, or end that container")
 	} else if err != nil {
@@ -140,7 +148,7 @@ func (c *Container) makeDir(parent string) (err error) {
 	if c.lock, err = flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return errors.Join(err, os.Remove(c.dir))
 	}
-	if err := errors.Join(c.state.link(c.dir), c.state.save()); err != nil {
+	if err := errors.Join(c.state.link(), c.state.save()); err != nil {
 		return &Error{Op: "create container", Err: errors.Join(err, c.removeDir()), Cause: CauseRunRoot}
 	}
 	return nil

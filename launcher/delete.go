@@ -31,6 +31,19 @@ func (c *Container) Delete() error {
 	return c.removeDir()
 }
 
+// Finish is what the launcher of a container that is to stay (--rm=false) does instead of
+// Delete: only the directory is left, and says how the container has ended.
+func (c *Container) Finish() error {
+	c.discard()
+	c.state.Status = StatusStopped
+	err := c.state.save()
+	c.unlock()
+	if err != nil {
+		return fmt.Errorf("keep container %s: %w", c.state.Name, err)
+	}
+	return nil
+}
+
 // relock takes the lock of a container that is not this process's, and ends what is
 // left of it. It reports false when the container does not exist any more.
 func (c *Container) relock() (found bool, err error) {

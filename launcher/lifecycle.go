@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNameInUse says that a container of that name exists.
-var ErrNameInUse = errors.New("the name is in use by a running container")
+var ErrNameInUse = errors.New("the name is in use by a container")
 
 // ErrOwned says that a container's launcher, which alone may delete it, is alive.
 var ErrOwned = errors.New("it belongs to a launcher that is running")
@@ -128,6 +128,7 @@ func (c *Container) create(l *launched) (err error) {
 		l.watcher = startWatch(l.init.pid, l.o.Spec, *l.o.Watch)
 	}
 	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
+	c.describe(&l.o)
 	if err := c.state.save(); err != nil {
 		return err
 	}
@@ -332,8 +333,8 @@ func (c *Container) Start() error {
 	if err := l.page.Exec(); err != nil {
 		return errors.Join(l.runError(err), c.stop())
 	}
-	c.state.Status = StatusRunning
-	if err := c.state.save(); err != nil { // while the kernel loads the command
+	c.state.Status, c.state.Started = StatusRunning, time.Now()
+	if err := errors.Join(c.writeLaunch(&l.o), c.state.save()); err != nil { // while the kernel loads the command
 		return errors.Join(err, c.stop())
 	}
 	if err := l.page.WaitExec(); err != nil {
@@ -359,6 +360,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 			return 0, fmt.Errorf("wait for the container: %w", err)
 		}
 		l.ended, c.state.Status = state, StatusStopped
+		c.noteEnd(exitStatus(state))
 		if err := errors.Join(l.observer.stop(), l.watcher.stop(), l.o.Record.stop()); err != nil {
 			c.warn(err)
 		}

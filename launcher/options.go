@@ -15,6 +15,8 @@ import (
 type Options struct {
 	Spec *specs.Spec // the container, as [Container.Spec] gives it
 
+	About About // what others are to see of the container
+
 	Engine *Engine // for a container of an OCI engine's, which is nobody's; else nil
 
 	Network *network.Network  // nil is what the spec's namespaces say
@@ -38,6 +40,8 @@ type Options struct {
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File
+
+	Ready func() // is called once the command runs; may be nil
 
 	InitBy  InitBy                             // who sets the container up from inside; "" is the default
 	Planned func(plan fmt.Stringer, err error) // is told of the plan, or why there is none; may be nil

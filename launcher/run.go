@@ -29,6 +29,9 @@ func (c *Container) Run(o Options, sigs *Relay) (status int, err error) {
 	if err := c.Start(); err != nil {
 		return 0, err
 	}
+	if o.Ready != nil {
+		o.Ready()
+	}
 	status, err = c.wait(sigs.ended)
 	return sigs.outcome(l.streams.interrupts, status, err)
 }

@@ -60,25 +60,53 @@ type State struct {
 	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
 	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
 
+	dir string // the container's directory
+
+	Keep     bool `json:"keep,omitempty"`     // --rm=false: it stays until Remove
+	Detached bool `json:"detached,omitempty"` // its launcher is in the background
+
+	Image    string     `json:"image,omitempty"`    // as the user named it
+	Command  []string   `json:"command,omitempty"`  // with the entry point
+	Started  time.Time  `json:"started,omitzero"`   // when the command began
+	Finished time.Time  `json:"finished,omitzero"`  // when PID 1 had ended
+	ExitCode int        `json:"exitCode,omitempty"` // of a container that has stopped
+	Lost     bool       `json:"lost,omitempty"`     // it ended because its launcher was killed
+	Stop     StopPolicy `json:"stop,omitzero"`
+
 	Args    []string          `json:"args,omitempty"`    // an engine's container: its command
 	Cwd     string            `json:"cwd,omitempty"`     // and where that starts
 	Kept    int               `json:"kept,omitempty"`    // how many files from 3 on it gets
 	Cgroups map[string]string `json:"cgroups,omitempty"` // its cgroup's directories, by controller ("" is cgroup v2)
 }
 
+// StopPolicy says how a container is asked to end.
+type StopPolicy struct {
+	Signal  unix.Signal `json:"signal,omitempty"`
+	Seconds *int        `json:"seconds,omitempty"` // until SIGKILL; negative is never, nil the default
+}
+
+// lasting reports whether the state outlives the launcher, however that ends.
+func (s *State) lasting() bool { return s.Keep || s.Detached }
+
 const stateFile = "state.json"
 
 // file is where the state is. The ID keeps containers apart that have the same name in
 // different roots. The directories of containers are beside it; their names start with
-// no dot.
-func (s *State) file() string { return filepath.Join(s.RunRoot, "."+s.ID+".json") }
+// no dot. A state that is to last, also until after the next boot, is in the container's
+// directory itself.
+func (s *State) file() string {
+	if s.lasting() {
+		return filepath.Join(s.dir, stateFile)
+	}
+	return filepath.Join(s.RunRoot, "."+s.ID+".json")
+}
 
 // link makes the state known to whoever finds the container's directory.
-func (s *State) link(dir string) error {
+func (s *State) link() error {
 	if err := os.MkdirAll(s.RunRoot, 0o700); err != nil {
 		return err
 	}
-	return os.Symlink(s.file(), filepath.Join(dir, stateFile))
+	return os.Symlink(s.file(), filepath.Join(s.dir, stateFile))
 }
 
 // save writes the state for others to read. A reader sees the old state or the new one.
@@ -101,7 +129,7 @@ func (s *State) remove() error {
 // readState reads the state in a container's directory, and finds out whether PID 1
 // is still alive.
 func readState(dir string) (State, error) {
-	var s State
+	s := State{dir: dir}
 	data, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {
 		return s, err

@@ -40,23 +40,30 @@ func someContainers(parent string) ([]string, error) {
 // sweep ends those of the named containers whose launcher no longer holds its lock, and
 // frees their names. It returns what is left of them: directories, which the caller
 // removes. What fails is passed to warn; the sweep goes on with the next container.
-// Containers that are nobody's stay.
+// Containers that are nobody's stay, and so does what is to be seen by 'ps' of others.
 //
 // The caller holds the lock of parent. A directory that does not say where its
 // libcontainer state is has it in runRoot.
 func sweep(parent string, names []string, runRoot string, warn func(error)) (swept []*Container) {
 	for _, name := range names {
 		dead, err := takeDead(parent, name, runRoot)
-		if err == nil && dead != nil {
+		lasting := err == nil && dead != nil && dead.state.lasting() && dead.state.Status != StatusCreating
+		switch {
+		case lasting:
+			err = dead.settle()
+			dead.unlock()
+		case err == nil && dead != nil:
 			err = dead.end()
 		}
 		switch {
+		case err != nil && lasting:
+			warn(fmt.Errorf("end container %s of a killed launcher: %w", name, err))
 		case err != nil:
 			warn(fmt.Errorf("remove container %s of a killed launcher: %w", name, err))
 			if dead != nil {
 				dead.lock.Close()
 			}
-		case dead != nil:
+		case dead != nil && !lasting:
 			swept = append(swept, dead)
 		}
 	}
@@ -75,23 +82,28 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		return nil, err
 	}
 	state, _ := readState(dir) // a launcher killed while it made the directory has written none
-	if state.Owner == OwnerNobody && state.Status != StatusCreating {
+	if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() {
 		lock.Close()
 		return nil, nil
 	}
 	state.Name, state.RunRoot = name, cmp.Or(state.RunRoot, runRoot)
-	return &Container{dir: dir, lock: lock, state: state}, nil
+	return &Container{dir: dir, lock: lock, state: state, warn: func(error) {}}, nil
 }
 
-// end kills the processes of a container that this process did not create, removes
-// the cgroup and libcontainer's state, and gives the directory a name that no other
-// container can have.
+// end ends what is left of a container that this process did not create, and gives the
+// directory a name that no other container can have.
 func (c *Container) end() error {
+	if err := c.endProcesses(); err != nil {
+		return err
+	}
+	return c.renameAway()
+}
+
+// endProcesses kills the processes of a container that this process did not create, and
+// removes the cgroup and libcontainer's state.
+func (c *Container) endProcesses() error {
 	if c.state.engines() {
-		if err := c.endEngine(); err != nil {
-			return err
-		}
-		return c.renameAway()
+		return c.endEngine()
 	}
 	cm, err := manager.New(c.cgroup())
 	if err != nil {
@@ -103,11 +115,25 @@ func (c *Container) end() error {
 	if err := cm.Destroy(); err != nil {
 		return err
 	}
-	if err := removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name)); err != nil {
+	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
+}
+
+// settle ends what is left of a container whose launcher was killed, but not before it was
+// to be seen by others: it is a stopped one.
+func (c *Container) settle() error {
+	if err := c.endProcesses(); err != nil {
 		return err
 	}
-	return c.renameAway()
+	c.state.Status, c.state.Lost, c.state.Finished = StatusStopped, true, time.Now()
+	var ok bool
+	if c.state.ExitCode, ok = notedEnd(c.lock); !ok {
+		c.state.ExitCode = statusKilled
+	}
+	return c.state.save()
 }
+
+// statusKilled is 128+SIGKILL: a guard ends the container of a launcher that was killed.
+const statusKilled = 137
 
 // renameAway gives the directory a name that no container can have.
 func (c *Container) renameAway() error {

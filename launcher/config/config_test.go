@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 	slices.Sort(all)
 	want := &Config{
 		Entrypoint: &[]string{}, Env: []string{"A=1"}, User: "b", Workdir: "/w", Terminal: true, DropStdout: true,
-		Signals:      Signals{Keep: true, KillAfter: 2e9, KillAtAll: true},
+		Signals:      Signals{Keep: true, KillAfter: 2e9, KillAtAll: true, StopSeconds: new(2)},
 		Capabilities: all, NamedCapabilities: []string{"CAP_KILL"}, Privileged: true, NoNewPrivileges: true,
 		AppArmor: "x", Seccomp: "f", ReadOnly: true, ShmSize: 64 << 20, Network: NetworkHost, Hostname: "h",
 		Devices:       []Device{{Flag: "--device /dev/a/../b:r", Host: "/dev/b", Target: "/dev/b", Access: "r"}},

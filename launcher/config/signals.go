@@ -13,6 +13,8 @@ type Signals struct {
 	Keep      bool          // none is passed on, and one that would end minirun ends the container
 	KillAfter time.Duration // how long after SIGTERM SIGKILL follows
 	KillAtAll bool          // whether KillAfter applies
+
+	StopSeconds *int // --stop-timeout as it was given, or nil
 }
 
 func (p *flagParser) signals() error {
@@ -29,6 +31,8 @@ func (p *flagParser) signals() error {
 		if err != nil {
 			return refuse("stop-timeout", text, "write a number of seconds; -1 is no limit", "not a number")
 		}
+		given := int(seconds)
+		s.StopSeconds = &given
 		s.KillAtAll, s.KillAfter = seconds >= 0, time.Duration(seconds)*time.Second
 	}
 	return nil

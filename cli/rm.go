@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+)
+
+func (a *app) rmCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:        "rm",
+		Usage:       "remove containers that have ended",
+		ArgsUsage:   "CONTAINER...",
+		Description: `Prints the containers as they were named.`,
+		Flags: []ucli.Flag{
+			toggle("", "force", "f", "kill those that run, and only warn about one that does not exist"),
+			toggle("", "volumes", "v", "accepted; anonymous volumes always go with their container"),
+		},
+		Action: a.rmAction,
+	}
+}
+
+func (a *app) rmAction(c *ucli.Context) error {
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
+		state := container.Known()
+		if state.Status == launcher.StatusCreated || state.Status == launcher.StatusRunning {
+			if !c.Bool("force") {
+				return "", refused("'minirun stop' ends it, and rm -f kills it",
+					"you cannot remove a running container %s. Stop the container before attempting removal or force remove", state.ID)
+			}
+			if err := container.Halt(ctx, launcher.StopPolicy{Signal: unix.SIGKILL}); err != nil {
+				return "", causeOf(ctx, err)
+			}
+		}
+		if err := a.removed(ctx, container); err != nil {
+			return "", err
+		}
+		return printable(name), nil
+	})
+}
+
+// removed removes a container that has ended, unless its launcher has done it.
+func (a *app) removed(ctx context.Context, container *launcher.Container) error {
+	if err := a.released(ctx, container); err != nil {
+		return err
+	}
+	err := container.Delete()
+	if errors.Is(err, launcher.ErrOwned) {
+		return refused("its launcher still waits for a reader of its output", "removal of container %s is already in progress", container.Name())
+	}
+	return err
+}

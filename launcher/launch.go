@@ -1,0 +1,97 @@
+package launcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"unsafe"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/manager"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// About is what the launcher is told of a container for others to see.
+type About struct {
+	Image   string            `json:"-"` // as the user named it
+	Network string            `json:"network"`
+	Labels  map[string]string `json:"labels,omitempty"`
+}
+
+// Launch is what a container was launched with, as far as others need it. It is written
+// once, when the command begins.
+type Launch struct {
+	About
+	Process     *specs.Process         `json:"process"`
+	Hostname    string                 `json:"hostname,omitempty"`
+	ReadOnly    bool                   `json:"readOnly,omitempty"`
+	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
+	Binds       []specs.Mount          `json:"binds,omitempty"`
+	Filter      []byte                 `json:"filter,omitempty"` // the instructions as they are in memory (linux/filter.h)
+	FilterFlags uint32                 `json:"filterFlags,omitempty"`
+}
+
+const launchFile = "launch.json"
+
+// writeLaunch writes it for others to read. The directory is the container's own, and what
+// is in it goes with it: on most file systems it has never been on the disk then.
+func (c *Container) writeLaunch(o *Options) error {
+	if o.Engine != nil {
+		return nil
+	}
+	data, err := json.Marshal(Launch{
+		About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
+		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Filter: instructionBytes(o.Filter), FilterFlags: o.FilterFlags,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(c.dir, launchFile), data, 0o600)
+}
+
+// Launch reads what the container was launched with. Before the command has begun the error
+// wraps [os.ErrNotExist].
+func (c *Container) Launch() (*Launch, error) {
+	data, err := os.ReadFile(filepath.Join(c.dir, launchFile))
+	if err != nil {
+		return nil, err
+	}
+	l := &Launch{}
+	if err := json.Unmarshal(data, l); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, launchFile), err)
+	}
+	if l.Process == nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, launchFile), errors.New("it names no process"))
+	}
+	return l, nil
+}
+
+func binds(mounts []specs.Mount) []specs.Mount {
+	return slices.DeleteFunc(slices.Clone(mounts), func(m specs.Mount) bool { return m.Type != "bind" })
+}
+
+const instructionSize = int(unsafe.Sizeof(unix.SockFilter{}))
+
+func instructionBytes(program []unix.SockFilter) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), len(program)*instructionSize)
+}
+
+// Name returns the container's name.
+func (c *Container) Name() string { return c.state.Name }
+
+// Known returns the state as it was when the container was found.
+func (c *Container) Known() State { return c.state }
+
+// Frozen reports whether the container's processes are paused.
+func (c *Container) Frozen() bool {
+	cm, err := manager.New(c.cgroup())
+	if err != nil {
+		return false
+	}
+	state, err := cm.GetFreezerState()
+	return err == nil && state == cgroups.Frozen
+}
