@@ -60,7 +60,9 @@ func (a *aftercare) entry(h *tar.Header, records map[string]string) (done bool, 
 	case h.Typeflag != tar.TypeDir && h.Name == ".":
 		return false, errors.New("the root directory's entry is not a directory")
 	case h.Typeflag != tar.TypeDir:
-		delete(a.xattrs, h.Name)
+		if h.Typeflag != typeWhiteout { // which leaves a directory of its layer in place
+			delete(a.xattrs, h.Name)
+		}
 		return false, nil
 	case h.Name == ".":
 		a.root = h
@@ -173,9 +175,6 @@ func (u *unpacker) openSlowly(name string, flags int) (int, error) {
 // makeOpaque marks a directory as opaque, and makes it if no entry has. A file that
 // is not a directory hides nothing.
 func (u *unpacker) makeOpaque(name string) error {
-	if err := u.room.next(blockSize, 1); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
-		return err
-	}
 	fd, err := u.tree.open(name, true)
 	if errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -184,8 +183,5 @@ func (u *unpacker) makeOpaque(name string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Fchdir(fd); err != nil {
-		return err
-	}
-	return unix.Lsetxattr(".", overlayPrivate+"opaque", []byte("y"), 0)
+	return u.tree.makeOpaque(fd, ".")
 }

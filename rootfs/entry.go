@@ -19,9 +19,17 @@ import (
 // make makes what an entry describes. It replaces what has the name already, except a
 // directory by a directory.
 func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Reader) error {
-	dir, base, err := u.tree.parent(h.Name)
-	if err != nil {
+	hides := h.Typeflag == typeWhiteout
+	dir, base, err := u.tree.parent(h.Name, !hides)
+	switch {
+	case hides && errors.Is(err, errWhiteout):
+		return nil // it is in a directory that is hidden as a whole
+	case err != nil:
 		return err
+	case hides:
+		if kept, err := u.hide(dir, base); kept || err != nil {
+			return err
+		}
 	}
 	switch h.Typeflag {
 	case tar.TypeReg:
@@ -41,9 +49,24 @@ func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Rea
 	return u.dress(dir, base, h, records)
 }
 
+// hide reports whether a whiteout's name is that of something of the same layer, which
+// stays: a whiteout hides only what is in lower layers (image-spec, layer.md). A
+// directory becomes opaque, so that it is not merged with theirs.
+func (u *unpacker) hide(dir int, base string) (kept bool, err error) {
+	var st unix.Stat_t
+	err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		err = u.tree.makeOpaque(dir, base)
+	}
+	return true, err
+}
+
 func nodeMode(h *tar.Header) uint32 {
 	switch h.Typeflag {
-	case tar.TypeChar:
+	case tar.TypeChar, typeWhiteout:
 		return unix.S_IFCHR
 	case tar.TypeBlock:
 		return unix.S_IFBLK
@@ -60,11 +83,19 @@ func (u *unpacker) replace(dir int, base string, make func() error) error {
 		return err
 	}
 	u.tree.forget()
-	u.record.replaced()
+	if !isWhiteoutAt(dir, base) { // which has no content
+		u.record.replaced()
+	}
 	if err := removeall.RemoveAt(dir, base, ""); err != nil {
 		return err
 	}
 	return retry(make)
+}
+
+func isWhiteoutAt(dir int, base string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
 // retry calls a system call again that a signal has interrupted.
@@ -81,7 +112,11 @@ func (u *unpacker) directory(dir int, base string, h *tar.Header) error {
 	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		if err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			hidden := isWhiteoutAt(dir, base)
 			err = u.replace(dir, base, func() error { return unix.Mkdirat(dir, base, 0o700) })
+			if err == nil && hidden {
+				err = u.tree.makeOpaque(dir, base)
+			}
 		}
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 const (
 	whiteoutPrefix = ".wh."         // image-spec, layer.md
 	opaqueWhiteout = ".wh..wh..opq" // image-spec, layer.md
+	typeWhiteout   = 0xff           // of a header from plainHeader: a character device 0:0 for overlayfs
 
 	maxName  = 4096               // bytes of a name: PATH_MAX
 	maxOwner = math.MaxUint32 - 1 // chown(2) understands the next one as "unchanged"
@@ -74,7 +75,7 @@ func nameInRoot(name string) (string, error) {
 	return strings.Clone(clean), nil // not a part of a larger header
 }
 
-// asWhiteout turns a whiteout into a character device 0:0 (Linux,
+// asWhiteout turns a whiteout into a character device 0:0, of typeWhiteout (Linux,
 // Documentation/filesystems/overlayfs.rst), except [opaqueWhiteout].
 func asWhiteout(h *tar.Header) error {
 	dir, base := path.Split(h.Name)
@@ -85,6 +86,6 @@ func asWhiteout(h *tar.Header) error {
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return fmt.Errorf("the whiteout %s has no name", quote(h.Name))
 	}
-	*h = tar.Header{Typeflag: tar.TypeChar, Name: dir + hidden, ModTime: h.ModTime}
+	*h = tar.Header{Typeflag: typeWhiteout, Name: dir + hidden, ModTime: h.ModTime}
 	return nil
 }

@@ -62,6 +62,7 @@ func TestWriteTar(t *testing.T) {
 		"global header":      makeTar(t, globalHeader, file("a", "b")),
 		"content after end":  append(bytes.Clone(plain), "these bytes belong to the layer too"...),
 		"whiteout with data": makeTar(t, file(".wh.gone", "data"), file("x", "y")),
+		"whiteouts replaced": makeTar(t, file(".wh.a", ""), file("a/b", "x"), file(".wh.c", ""), file("c", "y"), file(".wh.c", "")),
 		"GNU tar":            gnuTar(t, someFiles),
 		"GNU tar, PAX":       gnuTar(t, someFiles, "--format=pax", "--xattrs"),
 		"GNU tar, sorted":    gnuTar(t, someFiles, "--format=ustar", "--sort=name", "-b", "1"),
@@ -81,9 +82,8 @@ func TestWriteTar(t *testing.T) {
 // A layer of which a file was replaced while it was unpacked has no record.
 func TestNoRecord(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"by a file":     makeTar(t, file("a", "one"), file("b", "x"), file("a", "two")),
-		"by a link":     makeTar(t, file("a", "one"), symlink("a", "b")),
-		"by a whiteout": makeTar(t, file("a", "one"), file(".wh.a", "")),
+		"by a file": makeTar(t, file("a", "one"), file("b", "x"), file("a", "two")),
+		"by a link": makeTar(t, file("a", "one"), symlink("a", "b")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, diffID := addLayer(t, data)

@@ -57,8 +57,9 @@ func split(name string) (dir, base string) {
 
 // parent returns a descriptor of the directory that contains name, and the last
 // component of name. It makes directories that do not exist, with mode 0755. The
-// descriptor is valid until the next call.
-func (t *tree) parent(name string) (fd int, base string, err error) {
+// descriptor is valid until the next call. A whiteout on the way is replaced, if over is
+// true, by an opaque directory.
+func (t *tree) parent(name string, over bool) (fd int, base string, err error) {
 	dir, base := split(name)
 	if dir == "" {
 		return t.root, base, nil
@@ -66,7 +67,7 @@ func (t *tree) parent(name string) (fd int, base string, err error) {
 	if dir == t.at {
 		return t.dir, base, nil
 	}
-	fd, err = t.open(dir, true)
+	fd, err = t.resolve(walker{tree: t, name: dir, make: true, over: over})
 	if err != nil {
 		return -1, "", err
 	}
@@ -77,13 +78,16 @@ func (t *tree) parent(name string) (fd int, base string, err error) {
 
 // open opens a directory with O_PATH. If make is true, it makes what does not exist.
 func (t *tree) open(name string, make bool) (int, error) {
+	return t.resolve(walker{tree: t, name: name, make: make})
+}
+
+func (t *tree) resolve(w walker) (int, error) {
 	// The usual case takes one call. It fails for links that lead out, absolute ones
 	// too, for what does not exist, and on Linux before 5.6.
-	fd, err := openat2(t.root, name, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat2(t.root, w.name, unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		return fd, nil
 	}
-	w := walker{tree: t, name: name, make: make}
 	return w.walk()
 }
 
@@ -99,6 +103,7 @@ type walker struct {
 	tree     *tree
 	name     string
 	make     bool
+	over     bool // whiteouts are replaced by opaque directories
 	fd       int  // of the directory where the walk is
 	depth    int  // its distance from the root
 	links    int  // that were followed
@@ -174,12 +179,52 @@ func (w *walker) step(part string) (link string, err error) {
 			if w.links++; w.links > maxLinks {
 				err = unix.ELOOP
 			}
+		case unix.S_IFCHR:
+			err = unix.ENOTDIR
+			if st.Rdev == 0 {
+				_ = unix.Close(next)
+				return w.whiteout(part)
+			}
 		default:
 			err = unix.ENOTDIR
 		}
 	}
 	_ = unix.Close(next)
 	return link, err
+}
+
+// errWhiteout reports that a directory is hidden by a whiteout of the same layer.
+var errWhiteout = fmt.Errorf("%w: it is a whiteout", unix.ENOTDIR)
+
+// whiteout replaces a whiteout by an opaque directory, which hides what is below it as
+// well, and enters it.
+func (w *walker) whiteout(name string) (link string, err error) {
+	if !w.over {
+		return "", errWhiteout
+	}
+	if err := unix.Unlinkat(w.fd, name, 0); err != nil {
+		return "", err
+	}
+	if err := w.makeDirectory(name); err != nil {
+		return "", err
+	}
+	if err := w.tree.makeOpaque(w.fd, name); err != nil {
+		return "", err
+	}
+	return w.step(name)
+}
+
+// makeOpaque marks a directory of an open directory as opaque: what lower layers have
+// there is hidden.
+func (t *tree) makeOpaque(dir int, name string) error {
+	if err := t.room(blockSize, 1); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
+		return err
+	}
+	// The call takes a path only. The thread's working directory is its own.
+	if err := unix.Fchdir(dir); err != nil {
+		return err
+	}
+	return unix.Lsetxattr(name, overlayPrivate+"opaque", []byte("y"), 0)
 }
 
 // makeDirectory makes a directory that no entry has made yet.

@@ -295,7 +295,7 @@ func TestUnpackTakes(t *testing.T) {
 		"attributes that links and devices cannot have": {makeTar(t, sticky, node("d", tar.TypeChar, 1, 3).xattr("user.x", "y")), "d 20600, l 120777", false},
 		"an attribute of what is then replaced":         {makeTar(t, file("d/f", "").xattr("user.x", "y"), file("d", "")), "d 100644", false},
 		"owners up to the last":                         {makeTar(t, owned(1<<31+5, 1<<32-2)), "owned 100644 2147483653:4294967294", false},
-		"a whiteout of what came before":                {makeTar(t, file("a", "x").xattr("user.x", "y"), file(".wh.a", "")), "a 20000", false},
+		"a whiteout of what came before":                {makeTar(t, file("a", "x").xattr("user.x", "y"), file(".wh.a", "")), "a 100644", false},
 		"whiteouts through a link inside":               {makeTar(t, dirEntry("d", 0o755), symlink("l", "d"), file("l/.wh.x", ""), file("l/.wh..wh..opq", "")), "d 40755, d/x 20000, l 120777", false},
 		"an opaque directory without an entry":          {makeTar(t, file("d/e/.wh..wh..opq", "")), "d 40755, d/e 40755", false},
 		"an opaque FIFO":                                {makeTar(t, node("f", tar.TypeFifo, 0, 0), file("f/.wh..wh..opq", "")), "f 10600", false},
@@ -526,6 +526,7 @@ func FuzzUnpackLayer(f *testing.F) {
 	f.Add(makeTar(f, dirEntry("./", 0o755), file("a", "x").xattr("user.x", "y"), hardlink("b", "a"), symlink("c", "../.."), file("c/d", "")))
 	f.Add(makeTar(f, dirEntry("d", 0o755), file("d/.wh.x", ""), file("d/.wh..wh..opq", ""), node("n", tar.TypeChar, 1, 3)))
 	f.Add(makeTar(f, node("p", tar.TypeFifo, 0, 0), file("p/.wh.x", ""), symlink("s", "/p"), hardlink("h", "/p")))
+	f.Add(makeTar(f, file(".wh.a", ""), file("a/b", ""), file("a/.wh.c", ""), dirEntry("a/c", 0o755), file(".wh.a", ""), file("d/.wh..wh..opq", "")))
 	f.Add(compress(f, "gzip", makeTar(f, file("../x", ""))))
 	f.Add(makeTar(f, dirEntry("/", 0o755), file("/a/../b", ""), hardlink("/c", "/b"), file("l/.wh..wh..opq", ""), globalHeader))
 	f.Fuzz(func(t *testing.T, data []byte) {
