@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"archive/tar"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,7 @@ func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Rea
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse:
 		return u.file(dir, base, h, records, content)
 	case tar.TypeDir:
 		return u.directory(dir, base, h)
@@ -144,7 +143,11 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, records map[string]
 			err = closed
 		}
 	}()
-	if err := u.write(fd, h.Size, content); err != nil {
+	write := u.write
+	if h.Typeflag == tar.TypeGNUSparse {
+		write = u.writeSparse
+	}
+	if err := write(fd, h.Size, content); err != nil {
 		return err
 	}
 	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
@@ -157,31 +160,6 @@ func (u *unpacker) file(dir int, base string, h *tar.Header, records map[string]
 		return err
 	}
 	return setTime(fd, h.ModTime)
-}
-
-// write copies the content of a file of a size. It claims space step by step.
-func (u *unpacker) write(fd int, size int64, content io.Reader) error {
-	for claimed := int64(guardStep); size > 0; {
-		n, err := content.Read(u.buffer[:min(size, int64(len(u.buffer)))])
-		if n == 0 {
-			return cmp.Or(err, io.ErrUnexpectedEOF)
-		}
-		size -= int64(n)
-		if claimed -= int64(n); claimed < 0 {
-			if err := u.room.next(uint64(min(size, guardStep)+int64(n)), 0); err != nil {
-				return err
-			}
-			claimed = guardStep
-		}
-		for data := u.buffer[:n]; len(data) > 0; {
-			n, err := unix.Write(fd, data)
-			if err != nil && !errors.Is(err, unix.EINTR) {
-				return fmt.Errorf("write: %w", err)
-			}
-			data = data[max(n, 0):]
-		}
-	}
-	return nil
 }
 
 // hardLink makes a second name for a file. Owner, mode, attributes and time are those

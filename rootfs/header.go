@@ -38,6 +38,9 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		plain.Typeflag, plain.Size = tar.TypeReg, h.Size
+		if isSparse(h) {
+			plain.Typeflag = tar.TypeGNUSparse
+		}
 	case tar.TypeDir, tar.TypeFifo:
 	case tar.TypeLink:
 		if plain.Linkname, err = nameInRoot(h.Linkname); err != nil {
@@ -57,6 +60,12 @@ func plainHeader(h *tar.Header) (*tar.Header, error) {
 		return nil, fmt.Errorf("the entry %s has the unknown type %q", quote(name), h.Typeflag)
 	}
 	return plain, asWhiteout(plain)
+}
+
+// isSparse reports whether an entry has holes, in one of GNU tar's formats (GNU tar,
+// "Storing Sparse Files"): its size in the tar is less than that of the file.
+func isSparse(h *tar.Header) bool {
+	return h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.size"] != ""
 }
 
 // nameInRoot returns a name relative to the root, or an error if it leads out of the

@@ -185,11 +185,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	var sparse int64 // bytes that are not in the tar
-	if h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.size"] != "" {
-		sparse = h.Size
-	}
-	if err := u.claim(plain, sparse); err != nil {
+	if err := u.claim(plain); err != nil {
 		return fmt.Errorf("the entry %s of %d bytes: %w", quote(plain.Name), plain.Size, err)
 	}
 	if done, err := u.after.entry(plain, h.PAXRecords); err != nil || done {
@@ -205,14 +201,17 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 // claim claims the most that an entry can take, except for directories that it implies:
 // its content, an inode, and a block each for itself, for the directory that lists it
 // and for its attributes. Large content is claimed in steps, but there must be room
-// for all of it: a sparse file has its size in the header and nothing in the stream.
-func (u *unpacker) claim(h *tar.Header, sparse int64) error {
-	if h.Size > guardStep {
+// for all of it, except for holes.
+func (u *unpacker) claim(h *tar.Header) error {
+	var holes int64 // bytes that may not be in the tar, and so have not been counted
+	if h.Typeflag == tar.TypeGNUSparse {
+		holes = h.Size
+	} else if h.Size > guardStep {
 		if free, err := u.room.space.free(); err != nil || free.bytes < uint64(h.Size) {
 			return cmp.Or(err, errFull())
 		}
 	}
-	if err := u.room.space.count(sparse, 1); err != nil {
+	if err := u.room.space.count(holes, 1); err != nil {
 		return err
 	}
 	return u.room.next(uint64(min(h.Size, guardStep))+4*blockSize, 1)
