@@ -39,7 +39,7 @@ type app struct {
 // `docker run` gives it (125 where the error does not say otherwise).
 func Main(args []string, stdin, stdout, stderr *os.File) int {
 	if rest, ok := oci.Called(args); ok {
-		return oci.Main(rest, versionText(), stdin, stdout, stderr)
+		return oci.Main(rest, versionText(), observeForEngine, stdin, stdout, stderr)
 	}
 	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
 	return a.exitCode(a.main(args))

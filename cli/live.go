@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -106,33 +107,44 @@ func observes(c *ucli.Context) bool {
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
 func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool, capabilities []string) (*liveReports, error) {
-	to, complain := c.String("explain-to"), c.Bool("complain")
 	if !observes(c) {
 		return nil, nil
 	}
-	r := &liveReports{app: a, policy: policy, program: program, complain: complain, late: terminal, path: to, capabilities: capabilities, reports: map[string]*liveReport{}}
-	r.watch(o)
-	if program == nil {
-		return r, nil
+	r := &liveReports{app: a, policy: policy, program: program, complain: c.Bool("complain"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
+	err := r.setUp(o)
+	if errors.As(err, new(*launcher.Error)) {
+		return nil, err
 	}
-	const without = "leave out --explain, --explain-to and --complain, and unset MINIRUN_EXPLAIN"
-	if pos, ok := policy.Notifies(); ok {
-		return nil, &usageError{fmt.Sprintf("--explain: %s: SCMP_ACT_NOTIFY: the agent is the filter's listener, and there can be only one", pos), without}
-	}
-	observed, err := program.Observed(r.asks)
 	if err != nil {
-		return nil, hint.With(fmt.Errorf("--explain: %s: %w", policy.Profile.File, err), without)
+		return nil, hint.With(fmt.Errorf("--explain: %w", err), "leave out --explain, --explain-to and --complain, and unset MINIRUN_EXPLAIN")
+	}
+	if r.complain && program != nil {
+		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", policy.Profile.File)
+	}
+	return r, nil
+}
+
+// setUp has a launch report to r.
+func (r *liveReports) setUp(o *launcher.Options) error {
+	r.reports = map[string]*liveReport{}
+	r.watch(o)
+	if r.program == nil {
+		return nil
+	}
+	if pos, ok := r.policy.Notifies(); ok {
+		return fmt.Errorf("%s: SCMP_ACT_NOTIFY: the agent is the filter's listener, and there can be only one", pos)
+	}
+	observed, err := r.program.Observed(r.asks)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.policy.Profile.File, err)
 	}
 	flags, err := launcher.ObservationFlags()
 	if err != nil {
-		return nil, err
-	}
-	if complain {
-		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", policy.Profile.File)
+		return err
 	}
 	o.Filter, o.FilterFlags = observed.Instructions, observed.Flags|flags
 	o.Observe = &launcher.Observation{Judge: r.judge, WhenDenied: r.whenDenied}
-	return r, nil
+	return nil
 }
 
 // open opens the file of --explain-to. It is called when nothing else is refused.

@@ -51,9 +51,13 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 	case runtime != "" && runtime != "docker":
 		return nil, &usageError{"--record-for " + runtime + ": no such runtime", "use docker"}
 	}
-	r := &recording{app: a, path: path, docker: runtime == "docker", denied: map[string]bool{}, missing: map[string]bool{}}
+	return a.recordingTo(path, runtime == "docker", capabilities)
+}
+
+// recordingTo returns the recording into a file.
+func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *recording, err error) {
+	r = &recording{app: a, path: path, docker: docker, denied: map[string]bool{}, missing: map[string]bool{}}
 	r.recorder.Argument = recordedArgument
-	var err error
 	if r.target, err = seccomp.HostTarget(capabilities); err != nil {
 		return nil, err
 	}

@@ -40,7 +40,8 @@ func TestUnderContainerd(t *testing.T) {
 	if err := os.Symlink(testBed.minirun, minirun); err != nil {
 		t.Fatal(err)
 	}
-	socket := startContainerd(t)
+	etc := settings(t)
+	socket := startContainerd(t, etc)
 	root := debianRoot(t)
 	var results [2]string
 	for i, runtime := range []string{runc, minirun} {
@@ -62,10 +63,17 @@ func TestUnderContainerd(t *testing.T) {
 	if !strings.Contains(results[1], "Seccomp:\t2\n[5]") {
 		t.Errorf("the session did not come that far: %s", results[1])
 	}
+	text, err := exec.Command("ctr", "-a", socket, "run", "--rm", "--seccomp", "--annotation", "org.minirun.explain=unshare.json",
+		"--env", "PATH=/usr/bin:/bin", "--runc-binary", minirun, "--rootfs", root, "explained", "unshare", "-U", "true").CombinedOutput()
+	report, _ := os.ReadFile(filepath.Join(filepath.Dir(etc), "reports/unshare.json"))
+	if err == nil || !strings.Contains(string(report), `"call":"unshare","args":["CLONE_NEWUSER"]`) {
+		t.Errorf("explain: %v: %s %s", err, text, report)
+	}
 }
 
-// startContainerd starts a containerd of the test's own and returns its socket.
-func startContainerd(t *testing.T) (socket string) {
+// startContainerd starts a containerd of the test's own, with files in front of the
+// machine's /etc, and returns its socket.
+func startContainerd(t *testing.T, etc string) (socket string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket = filepath.Join(dir, "sock")
@@ -74,7 +82,7 @@ func startContainerd(t *testing.T) (socket string) {
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("containerd", "-c", filepath.Join(dir, "config.toml"))
+	cmd := withEtc(etc, []string{"containerd", "-c", filepath.Join(dir, "config.toml")})
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

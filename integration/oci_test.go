@@ -28,12 +28,13 @@ type ociBundle struct {
 	t    *testing.T
 	dir  string
 	root string // --root of the runtime
+	etc  string // what minirun has in front of the machine's /etc, or ""
 }
 
 // newBundle makes a bundle of the runtime's own example with a change.
 func newBundle(t *testing.T, rootfs string, change func(*specs.Spec)) *ociBundle {
 	t.Helper()
-	b := &ociBundle{t, t.TempDir(), t.TempDir()}
+	b := &ociBundle{t: t, dir: t.TempDir(), root: t.TempDir()}
 	outputOf(t, exec.Command(testBed.minirun, "oci", "spec", "--bundle", b.dir))
 	data, err := os.ReadFile(filepath.Join(b.dir, "config.json"))
 	if err != nil {
@@ -61,6 +62,9 @@ func (b *ociBundle) command(runtime string, args ...string) *exec.Cmd {
 		name, first = "runc", []string{"--root", b.root + "-runc"}
 	}
 	cmd := exec.Command(name, append(first, args...)...)
+	if b.etc != "" {
+		cmd = withEtc(b.etc, cmd.Args)
+	}
 	cmd.Dir = b.dir
 	cmd.WaitDelay = 5 * time.Second // a container has the command's pipes
 	return cmd
@@ -146,6 +150,8 @@ func TestOCI(t *testing.T) {
 		{"files", ociFiles},
 		{"console", ociConsole},
 		{"listener", ociListener},
+		{"annotations", ociAnnotations},
+		{"supervisor", ociSupervisor},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.test(t, root) })
 	}

@@ -43,6 +43,23 @@ func (c *Container) Signal(sig unix.Signal) error {
 	return err
 }
 
+// KillAndWait kills an engine's container and waits until its PID 1 is gone, ten seconds at
+// most. It is no error if it has ended already, or has no process yet.
+func (c *Container) KillAndWait() error {
+	var err error
+	if c.state, err = readState(c.dir); err != nil {
+		return fmt.Errorf("container %s: %w", c.state.Name, err)
+	}
+	if c.state.PID == 0 {
+		return nil
+	}
+	engine, err := c.load()
+	if err != nil && !errors.Is(err, libcontainer.ErrNotExist) {
+		return err
+	}
+	return c.killEngine(engine)
+}
+
 // Pause freezes all processes of an engine's container until Thaw.
 func (c *Container) Pause() error {
 	engine, err := c.load()
@@ -127,14 +144,20 @@ func (c *Container) endEngine() error {
 	return nil
 }
 
-// killEngine ends the PID 1 of an engine's container, and waits until it is gone.
+// killEngine ends the PID 1 of an engine's container, and waits until it is gone. engine is
+// nil if the creator was killed before there was a state of libcontainer's.
 func (c *Container) killEngine(engine *libcontainer.Container) error {
 	init, err := c.state.open()
 	if err != nil { // it has ended
 		return nil
 	}
 	defer init.pidfd.Close()
-	if err := engine.Signal(unix.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
+	if engine == nil {
+		err = init.signal(unix.SIGKILL)
+	} else {
+		err = engine.Signal(unix.SIGKILL)
+	}
+	if err != nil && !errors.Is(err, libcontainer.ErrNotRunning) && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	if !init.endsWithin(10 * time.Second) {

@@ -28,6 +28,9 @@ func (c *Container) Delete() error {
 		}
 		c.discard()
 	}
+	if err := c.endSupervisor(); err != nil {
+		c.warn(err)
+	}
 	return c.removeDir()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -142,8 +143,9 @@ func environment(list []string) ([]string, error) {
 
 // StartCreated starts the command of a container that another process has created for an
 // engine. listener gets the filter's listener, if there is one, before the command runs,
-// and closes it. After an error the container has stopped.
-func (c *Container) StartCreated(listener func(*os.File) error) error {
+// and closes it. supervisor, unless it is nil, starts a process that calls
+// [Container.Supervise]. After an error the container has stopped.
+func (c *Container) StartCreated(listener func(*os.File) error, supervisor *exec.Cmd) error {
 	if c.lock == nil {
 		lock, err := flock.Open(c.dir, unix.LOCK_EX)
 		if err != nil {
@@ -173,7 +175,7 @@ func (c *Container) StartCreated(listener func(*os.File) error) error {
 		return fmt.Errorf("start container %s: %w", c.state.Name, err)
 	}
 	defer page.Close()
-	if err := c.startParked(init, page, listener); err != nil {
+	if err := c.startParked(init, page, listener, supervisor); err != nil {
 		kerr := init.signal(unix.SIGKILL)
 		init.endsWithin(10 * time.Second)
 		if errors.Is(kerr, unix.ESRCH) {
@@ -184,13 +186,18 @@ func (c *Container) StartCreated(listener func(*os.File) error) error {
 	return nil
 }
 
-func (c *Container) startParked(init *initProcess, page *arm.Page, listener func(*os.File) error) error {
+func (c *Container) startParked(init *initProcess, page *arm.Page, listener func(*os.File) error, supervisor *exec.Cmd) error {
 	engine, err := c.load()
 	if err != nil {
 		return err
 	}
 	if err := c.hooksInside(engine); err != nil {
 		return err
+	}
+	if supervisor != nil { // what hooks do is not the command's doing
+		if err := c.startSupervisor(supervisor); err != nil {
+			return err
+		}
 	}
 	if page.Loaded() {
 		file, err := page.Install(init.pidfd)

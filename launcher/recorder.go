@@ -23,6 +23,8 @@ type Recorder struct {
 	// a mask for its bits. It is called for all numbers below 1024, and with x32's bit.
 	Argument func(arch, nr uint32) (index int, mask uint64, ok bool)
 
+	filtered bool // count only the calls of processes that have a filter
+
 	mu     sync.Mutex
 	counts map[RecordedCall]uint64
 	full   bool
@@ -128,7 +130,7 @@ func (r *Recorder) attach(init int, cwd string) (err error) {
 			r.argumentsKnown[place] = recordedArgument{index, mask}
 		}
 	}
-	if r.scope, err = trace.NewScope(init); err != nil {
+	if r.scope, err = trace.NewScope(init, r.filtered); err != nil {
 		return err
 	}
 	r.missesNested = !r.scope.Complete()

@@ -24,6 +24,8 @@ type Watch struct {
 	WhenRefused func(Refused)
 	Warn        func(error)                    // called once if nothing, or not all, can be watched
 	AtEnd       func(more []More, lost uint64) // lost is how many reports found no room
+
+	filtered bool // look only at processes that have a filter
 }
 
 var errNested = errors.New("the container has no cgroup v2 of its own: its processes in other PID namespaces are not watched")
@@ -91,7 +93,7 @@ func (l *watcher) prepare() (err error) {
 	if err := l.setTexts(); err != nil {
 		return err
 	}
-	if l.scope, err = trace.EmptyScope(); err != nil {
+	if l.scope, err = trace.EmptyScope(l.filtered); err != nil {
 		return err
 	}
 	return l.attach()
@@ -145,7 +147,7 @@ func (l *watcher) watchNamespace() (err error) {
 	if err != nil {
 		return err
 	}
-	if l.scope, err = trace.NewScope(l.init); err != nil {
+	if l.scope, err = trace.NewScope(l.init, l.filtered); err != nil {
 		return err
 	}
 	return l.attach()

@@ -88,7 +88,7 @@ func TestWatchLoses(t *testing.T) {
 	}
 	maps.ring.Close()
 	maps.ring = small
-	scope, err := trace.NewScope(cmd.Process.Pid)
+	scope, err := trace.NewScope(cmd.Process.Pid, false)
 	if err != nil {
 		t.Fatal(err)
 	}

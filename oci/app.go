@@ -42,11 +42,13 @@ const (
 // command is one run of the command line.
 type command struct {
 	version               string
+	observe               Observe
 	stdin, stdout, stderr *os.File
 
-	dirs    launcher.Dirs
-	systemd bool
-	logged  bool // errors go to a log file, and so have to be printed as well
+	dirs     launcher.Dirs
+	systemd  bool
+	logged   bool     // errors go to a log file, and so have to be printed as well
+	logFlags []string // the flags that say so, for another process
 }
 
 // Called reports whether a command line is for this package, and returns what follows
@@ -63,8 +65,8 @@ func Called(args []string) (rest []string, ok bool) {
 
 // Main runs a command line and returns its exit status: 1 for an error, 255 for an exec
 // that did not start, else that of the process for verbs that wait for one.
-func Main(args []string, version string, stdin, stdout, stderr *os.File) int {
-	c := &command{version: version, stdin: stdin, stdout: stdout, stderr: stderr}
+func Main(args []string, version string, observe Observe, stdin, stdout, stderr *os.File) int {
+	c := &command{version: version, observe: observe, stdin: stdin, stdout: stdout, stderr: stderr}
 	return c.exitCode(c.app().Run(append([]string{BinaryName}, args...)))
 }
 
@@ -123,6 +125,7 @@ func (c *command) verbs() []*ucli.Command {
 		c.specCommand(),
 		c.checkpointCommand("checkpoint"),
 		c.checkpointCommand("restore"),
+		c.superviseCommand(),
 	}
 	for _, v := range verbs {
 		v.OnUsageError = usageError
@@ -154,6 +157,11 @@ func (c *command) before(ctx *ucli.Context) error {
 		}
 		logrus.SetOutput(f)
 		c.logged = true
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return fmt.Errorf("--log: %w", err)
+		}
+		c.logFlags = []string{"--log", abs, "--log-format", ctx.String("log-format")}
 	}
 	root, err := filepath.Abs(ctx.String("root"))
 	if err != nil {
@@ -226,6 +234,21 @@ func checkArgs(ctx *ucli.Context, least, most int) error {
 		return fmt.Errorf("%s: too many arguments: %s", ctx.Command.Name, strings.Join(ctx.Args().Slice()[most:], " "))
 	}
 	return nil
+}
+
+// onContainer returns the action of a verb whose first argument is a container; it has most
+// arguments in all, or any number if that is negative.
+func (c *command) onContainer(most int, do func(*ucli.Context, *launcher.Container) error) ucli.ActionFunc {
+	return func(ctx *ucli.Context) error {
+		if err := checkArgs(ctx, 1, most); err != nil {
+			return err
+		}
+		container, err := c.open(ctx)
+		if err != nil {
+			return err
+		}
+		return do(ctx, container)
+	}
 }
 
 // open finds the container that the first argument names. containerd looks for the words

@@ -19,6 +19,7 @@ const configFile = "config.json"
 // bundle is a directory with a root file system and its configuration, config.json.
 type bundle struct {
 	dir  string
+	text []byte // of config.json
 	spec *specs.Spec
 }
 
@@ -36,7 +37,7 @@ func openBundle(dir string) (*bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	b := &bundle{dir: dir, spec: &specs.Spec{}}
+	b := &bundle{dir, data, &specs.Spec{}}
 	if err := json.Unmarshal(data, b.spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configFile), err)
 	}
@@ -80,6 +81,7 @@ type record struct {
 	Bundle      string              `json:"bundle"`
 	Annotations map[string]string   `json:"annotations,omitempty"`
 	Seccomp     *specs.LinuxSeccomp `json:"seccomp,omitempty"` // as it is compiled: for exec
+	Watch       *watch              `json:"watch,omitempty"`
 }
 
 const recordFile = "oci.json"

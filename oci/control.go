@@ -27,16 +27,7 @@ func (c *command) resumeCommand() *ucli.Command {
 func (c *command) simple(name, usage string, do func(*launcher.Container) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID",
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			return do(container)
-		},
+		Action: c.onContainer(1, func(_ *ucli.Context, container *launcher.Container) error { return do(container) }),
 	}
 }
 
@@ -44,14 +35,7 @@ func (c *command) psCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "ps", Usage: "list a container's processes, as ps(1) does", ArgsUsage: "ID [PS-OPTION...]",
 		Flags: []ucli.Flag{formatFlag()},
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, -1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
+		Action: c.onContainer(-1, func(ctx *ucli.Context, container *launcher.Container) error {
 			pids, err := container.Processes()
 			if err != nil {
 				return err
@@ -64,7 +48,7 @@ func (c *command) psCommand() *ucli.Command {
 			default:
 				return fmt.Errorf("--format %s: use table or json", format)
 			}
-		},
+		}),
 	}
 }
 
@@ -110,14 +94,7 @@ func (c *command) eventsCommand() *ucli.Command {
 			&ucli.BoolFlag{Name: "stats", Usage: "print the statistics once"},
 			&ucli.DurationFlag{Name: "interval", Value: 5 * time.Second, Usage: "between statistics"},
 		},
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
+		Action: c.onContainer(1, func(ctx *ucli.Context, container *launcher.Container) error {
 			if ctx.Duration("interval") <= 0 {
 				return errors.New("--interval: it has to be more than 0")
 			}
@@ -132,7 +109,7 @@ func (c *command) eventsCommand() *ucli.Command {
 				return c.watch(container, state.Name, ctx.Duration("interval"))
 			}
 			return c.printStats(container, state.Name)
-		},
+		}),
 	}
 }
 

@@ -44,16 +44,7 @@ func (c *command) createCommand() *ucli.Command {
 func (c *command) startCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "start", Usage: "have a created container's command run", ArgsUsage: "ID",
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			return c.start(container)
-		},
+		Action: c.onContainer(1, func(_ *ucli.Context, container *launcher.Container) error { return c.start(container) }),
 	}
 }
 
@@ -94,11 +85,12 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if err := checkConsole(b.spec.Process.Terminal, engine); err != nil {
 		return nil, err
 	}
-	list, origin, err := annotated(b.spec, settingsFile)
+	a, err := readAnnotations(b.spec, settingsFile)
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFilter(list, origin)
+	r := &record{OCIVersion: b.spec.Version, Bundle: b.dir, Annotations: b.spec.Annotations}
+	f, err := c.containerFilter(b, a, r)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +102,6 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if err != nil {
 		return nil, err
 	}
-	r := &record{OCIVersion: b.spec.Version, Bundle: b.dir, Annotations: b.spec.Annotations, Seccomp: list}
 	err = r.save(container)
 	if err == nil {
 		err = container.Create(launcher.Options{
@@ -143,13 +134,13 @@ func (c *command) start(container *launcher.Container) error {
 		return err
 	}
 	err = container.StartCreated(func(listener *os.File) error {
-		state, err := container.EngineState()
+		state, err := container.State()
 		if err != nil {
 			listener.Close()
 			return err
 		}
-		return sendListener(listener, r.Seccomp, state.Pid, state)
-	})
+		return passListener(listener, container, r, state.PID)
+	}, c.supervisor(container, r))
 	var refused *launcher.StateError
 	switch {
 	case !errors.As(err, &refused):

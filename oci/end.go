@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -17,15 +16,8 @@ func (c *command) killCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "kill", Usage: "send a signal to a container's PID 1 (default: SIGTERM)", ArgsUsage: "ID [SIGNAL]",
 		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "a container that has ended is no error", Hidden: true}},
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 2); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
-			sig := unix.SIGTERM
+		Action: c.onContainer(2, func(ctx *ucli.Context, container *launcher.Container) error {
+			sig, err := unix.SIGTERM, error(nil)
 			if ctx.NArg() == 2 {
 				if sig, err = parseSignal(ctx.Args().Get(1)); err != nil {
 					return err
@@ -36,7 +28,7 @@ func (c *command) killCommand() *ucli.Command {
 				return nil
 			}
 			return err
-		},
+		}),
 	}
 }
 
@@ -77,7 +69,7 @@ func (c *command) deleteCommand() *ucli.Command {
 
 func remove(container *launcher.Container, force bool) error {
 	if force {
-		if err := killed(container); err != nil {
+		if err := container.KillAndWait(); err != nil {
 			return err
 		}
 	}
@@ -87,27 +79,6 @@ func remove(container *launcher.Container, force bool) error {
 		return fmt.Errorf("cannot delete container %s that is not stopped: %s", refused.Name, refused.Status)
 	}
 	return err
-}
-
-// killed kills a container and waits until its PID 1 is gone.
-func killed(container *launcher.Container) error {
-	err := container.Signal(unix.SIGKILL)
-	if err != nil && !errors.Is(err, launcher.ErrNotRunning) {
-		state, serr := container.State()
-		if serr != nil || state.Status != launcher.StatusCreating { // which has no process yet
-			return err
-		}
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		state, err := container.State()
-		if err != nil || state.Status != launcher.StatusRunning {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("process %d of container %s does not die", state.PID, state.Name)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func (c *command) checkpointCommand(verb string) *ucli.Command {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,7 +113,7 @@ func (c *command) execOptions(ctx *ucli.Context, process *specs.Process, r *reco
 	if err := checkConsole(process.Terminal, engine); err != nil {
 		return nil, err
 	}
-	f, err := newFilter(r.Seccomp, rulePositions(filepath.Join(r.Bundle, configFile)))
+	f, err := c.execFilter(container, r)
 	if err != nil {
 		return nil, err
 	}
@@ -126,12 +125,7 @@ func (c *command) execOptions(ctx *ucli.Context, process *specs.Process, r *reco
 		Process: process, Engine: *engine, Cgroups: cgroups,
 		Filter: f.instructions, FilterFlags: f.flags,
 		Listener: func(listener *os.File, pid int) error {
-			state, err := container.EngineState()
-			if err != nil {
-				listener.Close()
-				return err
-			}
-			return sendListener(listener, r.Seccomp, pid, state)
+			return passListener(listener, container, r, pid)
 		},
 		Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr,
 	}, nil

@@ -46,14 +46,7 @@ func (s containerState) MarshalJSON() ([]byte, error) {
 func (c *command) stateCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "state", Usage: "print a container's state as JSON", ArgsUsage: "ID",
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
+		Action: c.onContainer(1, func(_ *ucli.Context, container *launcher.Container) error {
 			s, err := stateOf(container)
 			if err != nil {
 				return err
@@ -64,7 +57,7 @@ func (c *command) stateCommand() *ucli.Command {
 			}
 			_, err = c.stdout.Write(data)
 			return err
-		},
+		}),
 	}
 }
 

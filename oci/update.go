@@ -10,6 +10,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
 )
 
 // limit is a flag of update and where its value goes.
@@ -48,20 +50,13 @@ func (c *command) updateCommand() *ucli.Command {
 	}
 	return &ucli.Command{
 		Name: "update", Usage: "change a container's limits", ArgsUsage: "ID", Flags: flags,
-		Action: func(ctx *ucli.Context) error {
-			if err := checkArgs(ctx, 1, 1); err != nil {
-				return err
-			}
-			container, err := c.open(ctx)
-			if err != nil {
-				return err
-			}
+		Action: c.onContainer(1, func(ctx *ucli.Context, container *launcher.Container) error {
 			r, err := c.resources(ctx)
 			if err != nil {
 				return err
 			}
 			return container.Update(r)
-		},
+		}),
 	}
 }
 

@@ -65,17 +65,33 @@ func readKernel(stack int16, size int32, from asm.Register) asm.Instructions {
 // if it is one of i386, which a 64-bit process can make, too. It uses 8 bytes of the stack
 // at an offset from the frame pointer, and changes R1 to R5.
 func LoadCompat(stack int16) asm.Instructions {
-	// task_struct begins with thread_info: two longs, of flags and of work to do, and
-	// 32 bits of status (Linux 5.11, arch/x86/include/asm/thread_info.h).
-	const status, tsCompat = 16, 2
+	const tsCompat = 2
+	return loadThreadInfo(stack, threadStatus, tsCompat)
+}
+
+// loadWork sets R0 to another value than 0 if the current task has a seccomp filter. It
+// uses the stack as LoadCompat does.
+func loadWork(stack int16) asm.Instructions {
+	const syscallWorkSeccomp = 1
+	return loadThreadInfo(stack, threadWork, syscallWorkSeccomp)
+}
+
+// task_struct begins with thread_info: two longs, of flags and of work to do at calls, and
+// 32 bits of status (Linux 5.11, arch/x86/include/asm/thread_info.h).
+const (
+	threadWork   = 8
+	threadStatus = 16
+)
+
+func loadThreadInfo(stack int16, offset, mask int32) asm.Instructions {
 	load := asm.Instructions{
 		asm.StoreImm(asm.RFP, stack, 0, asm.DWord),
 		asm.FnGetCurrentTask.Call(),
-		asm.Add.Imm(asm.R0, status),
+		asm.Add.Imm(asm.R0, offset),
 	}
 	load = append(load, readKernel(stack, 4, asm.R0)...)
 	return append(load,
 		asm.LoadMem(asm.R0, asm.RFP, stack, asm.Word),
-		asm.And.Imm(asm.R0, tsCompat),
+		asm.And.Imm(asm.R0, mask),
 	)
 }

@@ -16,6 +16,10 @@ import (
 
 // Scope is whose calls programs look at: those of the processes of a container.
 type Scope struct {
+	// Filtered leaves out processes without a seccomp filter. In a container that has one,
+	// these are on their way into it, and not its command yet.
+	Filtered bool
+
 	cgroup *Map // of one cgroup, or nil
 	pids   Namespace
 }
@@ -37,8 +41,8 @@ func PIDNamespace(pid string) (Namespace, error) {
 // descendants are in, also those in PID namespaces of their own. On a machine without
 // cgroup v2, or where the container has no cgroup of its own there, it is the PID namespace
 // of the process, and [Scope.Complete] reports false.
-func NewScope(pid int) (*Scope, error) {
-	s, err := EmptyScope()
+func NewScope(pid int, filtered bool) (*Scope, error) {
+	s, err := EmptyScope(filtered)
 	if err != nil {
 		return nil, err
 	}
@@ -56,17 +60,17 @@ func NewScope(pid int) (*Scope, error) {
 	if own == its {
 		return nil, fmt.Errorf("neither a cgroup nor a PID namespace tells the container from other processes: %w", err)
 	}
-	return &Scope{pids: its}, nil
+	return &Scope{Filtered: filtered, pids: its}, nil
 }
 
 // EmptyScope returns a scope without processes, so that programs can be attached before
 // there are any. [Scope.Fill] selects them.
-func EmptyScope() (*Scope, error) {
+func EmptyScope(filtered bool) (*Scope, error) {
 	m, err := NewMap(MapOptions{"minirun_cgroup", unix.BPF_MAP_TYPE_CGROUP_ARRAY, 4, 4, 1})
 	if err != nil {
 		return nil, err
 	}
-	return &Scope{cgroup: m}, nil
+	return &Scope{Filtered: filtered, cgroup: m}, nil
 }
 
 // Fill selects the processes of the cgroup v2 of a process for an empty scope. The error
@@ -103,16 +107,7 @@ func (s *Scope) Close() error {
 // afterwards, and other processes than the scope's have gone to the label outside. It uses
 // the stack up to 8 bytes from its top, and changes R0 to R5.
 func (s *Scope) Enter(outside string) asm.Instructions {
-	if s.cgroup != nil {
-		return asm.Instructions{
-			asm.Mov.Reg(asm.R6, asm.R1),
-			asm.LoadMapPtr(asm.R1, s.cgroup.FD()),
-			asm.Mov.Imm(asm.R2, 0),
-			asm.FnCurrentTaskUnderCgroup.Call(),
-			asm.JNE.Imm(asm.R0, 1, outside),
-		}
-	}
-	return asm.Instructions{
+	code := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.LoadImm(asm.R1, int64(s.pids.Dev), asm.DWord),
 		asm.LoadImm(asm.R2, int64(s.pids.Ino), asm.DWord),
@@ -122,6 +117,20 @@ func (s *Scope) Enter(outside string) asm.Instructions {
 		asm.FnGetNsCurrentPidTgid.Call(),
 		asm.JNE.Imm(asm.R0, 0, outside),
 	}
+	if s.cgroup != nil {
+		code = asm.Instructions{
+			asm.Mov.Reg(asm.R6, asm.R1),
+			asm.LoadMapPtr(asm.R1, s.cgroup.FD()),
+			asm.Mov.Imm(asm.R2, 0),
+			asm.FnCurrentTaskUnderCgroup.Call(),
+			asm.JNE.Imm(asm.R0, 1, outside),
+		}
+	}
+	if s.Filtered {
+		code = append(code, loadWork(-8)...)
+		code = append(code, asm.JEq.Imm(asm.R0, 0, outside))
+	}
+	return code
 }
 
 // cgroupDir returns the directory of the cgroup v2 of a process, unless this process is

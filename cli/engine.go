@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/oci"
+)
+
+// observeForEngine has a container of an engine's observed as `run` does it with --explain,
+// --complain and --record.
+func observeForEngine(w oci.Observation) (o launcher.Options, finish func() error, err error) {
+	a := &app{ui: &ui{w: w.Text}}
+	if w.Program != nil {
+		o.Filter, o.FilterFlags = w.Program.Instructions, w.Program.Flags
+		if w.Program.Listener {
+			o.FilterFlags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+			o.Agent = &launcher.Agent{} // the engine's
+		}
+	}
+	var r *recording
+	if w.Record != "" {
+		if r, err = a.recordingTo(w.Record, false, w.Capabilities); err != nil {
+			return o, nil, err
+		}
+	}
+	var reports *liveReports
+	if w.Explain || w.Complain {
+		reports = &liveReports{app: a, policy: w.Policy, program: w.Program, complain: w.Complain, capabilities: w.Capabilities, file: w.Lines}
+		if w.Lines != nil {
+			reports.path = w.Lines.Name()
+		}
+		if err := reports.setUp(&o); err != nil {
+			return o, nil, err
+		}
+	}
+	if err := r.observe(&o, reports); err != nil {
+		return o, nil, err
+	}
+	return o, func() error {
+		reports.finish()
+		err := r.finish([]string{w.Command}, nil)
+		if reports != nil {
+			err = errors.Join(err, reports.fileErr)
+		}
+		return err
+	}, nil
+}
