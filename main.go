@@ -16,6 +16,9 @@
 //	           launcher/guard.c
 //	plan init  a container's init that carries out a plan: launcher/arm/plan.c
 //
+// A user's process begins twice: the second time a constructor makes it root of a user
+// namespace first (launcher/userns/enter.c).
+//
 // main has the others: a container's init by libcontainer, and the command line. When
 // this init gets to main, C constructors have joined the cgroups (launcher/arm/join.c)
 // and entered the namespaces (libcontainer's nsenter).

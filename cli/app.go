@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/userns"
 	"github.com/minirun/minirun/oci"
 	"github.com/minirun/minirun/seccomp/bpf"
 )
@@ -192,6 +193,9 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	} else {
 		d.Root, err = absolute("--root", d.Root)
 	}
+	if err == nil {
+		d.Root, err = userRoot(d.Root)
+	}
 	if err != nil {
 		return d, err
 	}
@@ -213,7 +217,7 @@ func absolute(flag, path string) (string, error) {
 }
 
 func defaultRoot() (string, error) {
-	if os.Geteuid() == 0 {
+	if !isUsers() {
 		return "/var/lib/minirun", nil
 	}
 	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
@@ -227,13 +231,13 @@ func defaultRoot() (string, error) {
 }
 
 func defaultRunRoot() string {
-	if os.Geteuid() == 0 {
+	if !isUsers() {
 		return "/run/minirun"
 	}
 	if run := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) {
 		return filepath.Join(run, "minirun")
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("minirun-%d", os.Geteuid()))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("minirun-%d", userns.UID()))
 }
 
 // interrupted is the error of work that SIGINT or SIGTERM ended.

@@ -78,6 +78,8 @@ func causeHint(cause launcher.Cause) string {
 		return "see --sysctl"
 	case launcher.CauseSystemd:
 		return "--cgroup-manager cgroupfs works without systemd"
+	case launcher.CauseUserIDs:
+		return "see 'minirun doctor', user ids"
 	case launcher.CauseWorkdir:
 		return "see --workdir"
 	}
@@ -108,12 +110,16 @@ func imageHint(err error) string {
 		return "if that is what it should have, raise --max-size or --max-files of 'minirun pull'"
 	case rootfs.CauseFull:
 		return "remove images with 'minirun rmi', or keep the store on a larger disk with --root"
+	case rootfs.CauseHostRoot:
+		return "run it with sudo, or bind what you need: -v /usr:/usr:ro"
 	case rootfs.CauseInPlace:
 		return "run it: minirun run " + e.Name + " COMMAND"
 	case rootfs.CauseManyRepositories:
 		return "'minirun rmi -f' removes them all; 'minirun rmi NAME' removes one"
 	case rootfs.CauseNoImage:
 		return "'minirun images' lists the images of the store"
+	case rootfs.CauseNoLayers:
+		return "choose a folder on ext4, xfs, btrfs or tmpfs with --root"
 	case rootfs.CauseNotFetched:
 		return "'minirun pull " + e.Name + "' fetches it"
 	case rootfs.CauseOnOverlay:

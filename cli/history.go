@@ -54,7 +54,7 @@ func (a *app) historyAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		steps, err := store.History(c.Args().First(), c.String("platform"))
 		if err != nil {
 			return err

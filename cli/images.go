@@ -42,7 +42,7 @@ func (a *app) pullAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		report, done := a.progress(c.Args().First(), c.Bool("quiet"))
 		info, err := store.Pull(ctx, c.Args().First(), rootfs.ResolveOptions{
 			Pull: rootfs.PullAlways, Platform: c.String("platform"), Progress: report, Limits: limits, Warn: a.warned, KeepPacked: c.Bool("keep-packed"),
@@ -90,7 +90,7 @@ func (a *app) rmiAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, -1); err != nil {
 		return err
 	}
-	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		var failed []error
 		var kept error
 		for _, name := range c.Args().Slice() {
@@ -147,7 +147,7 @@ func (a *app) bootstrapAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		said := &lines{ui: a.ui}
 		var log io.Writer = said
 		if c.Bool("quiet") {

@@ -37,7 +37,7 @@ func (a *app) inspectAction(c *ucli.Context) error {
 	if format != "" && format != "json" && !strings.Contains(format, "{{") {
 		return &usageError{"--format " + format + ": unknown format", "use json or a template such as '{{.Id}}'"}
 	}
-	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		found := []*rootfs.Description{}
 		var failed []error
 		for _, name := range c.Args().Slice() {

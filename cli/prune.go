@@ -40,7 +40,7 @@ func (a *app) pruneAction(c *ucli.Context) error {
 			return err
 		}
 	}
-	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		if !c.Bool("force") {
 			what := "all images without a name"
 			if o.All {

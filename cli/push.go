@@ -31,7 +31,7 @@ func (a *app) pushAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		names := []string{c.Args().First()}
 		if c.Bool("all-tags") {
 			var err error

@@ -25,6 +25,9 @@ func (a *app) rmCommand() *ucli.Command {
 }
 
 func (a *app) rmAction(c *ucli.Context) error {
+	if err := a.enterToRemove(c); err != nil {
+		return err
+	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {

@@ -28,7 +28,9 @@ func (a *app) runAction(c *ucli.Context) error {
 	if initBy != launcher.InitByPlan && initBy != launcher.InitByLibcontainer {
 		return &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
 	}
-	launcher.Prime(initBy)
+	if os.Geteuid() == 0 { // or the program starts again
+		launcher.Prime(initBy)
+	}
 	d, err := dirs(c)
 	if err != nil {
 		return err
@@ -37,9 +39,13 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	if os.Geteuid() != 0 {
-		return &usageError{"run: a container needs root", "try it with sudo; 'minirun seccomp' works without"}
+	if err := checkLimits(c, flags); err != nil {
+		return err
 	}
+	if err := enter(c); err != nil {
+		return err
+	}
+	a.warnOneID(d.Root)
 	if err := launcher.CheckTerminal(flags, a.stdin); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func (a *app) saveAction(c *ucli.Context) error {
 	if output == "" && term.IsTerminal(int(a.stdout.Fd())) {
 		return &usageError{"save: standard output is a terminal", "write to a file with -o FILE, or to a pipe"}
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		write := func(w io.Writer) error {
 			return store.Save(ctx, w, rootfs.ResolveOptions{Platform: c.String("platform"), Warn: a.warned}, c.Args().Slice()...)
 		}
@@ -104,7 +104,7 @@ func (a *app) loadAction(c *ucli.Context) error {
 	if input == "" && term.IsTerminal(int(a.stdin.Fd())) {
 		return &usageError{"load: standard input is a terminal", "name the tarball with -i FILE"}
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		name := input
 		if name == "" {
 			name = "standard input"
@@ -178,7 +178,7 @@ func (a *app) importAction(c *ucli.Context) error {
 	if !c.IsSet("message") {
 		message = "Imported from -" // as docker's client does, whatever the file
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		report, done := a.progress(name, c.Bool("quiet"))
 		info, err := store.Import(ctx, stream, rootfs.ImportOptions{
 			File: name, Name: c.Args().Get(1), Changes: c.StringSlice("change"), Message: message,

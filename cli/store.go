@@ -11,8 +11,16 @@ import (
 
 // withStore calls f with the store, and a context that SIGINT, SIGTERM and SIGHUP
 // cancel.
-func withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
-	store, err := openStore(c)
+func (a *app) withStore(c *ucli.Context, f func(context.Context, *rootfs.Store) error) error {
+	if err := enter(c); err != nil {
+		return err
+	}
+	d, err := dirs(c)
+	if err != nil {
+		return err
+	}
+	a.warnOneID(d.Root)
+	store, err := rootfs.OpenStore(d.Root)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func (a *app) tagCommand() *ucli.Command {
 			if err := checkArgs(c, 2, 2); err != nil {
 				return err
 			}
-			return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+			return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 				return store.Tag(c.Args().Get(0), c.Args().Get(1))
 			})
 		},

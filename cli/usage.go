@@ -60,7 +60,7 @@ func (a *app) duAction(c *ucli.Context) error {
 	if err != nil && c.Bool("verbose") {
 		return err
 	}
-	return withStore(c, func(_ context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
 		usage, err := store.Usage()
 		if err != nil {
 			return err

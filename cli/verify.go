@@ -28,7 +28,7 @@ func (a *app) verifyAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withStore(c, func(ctx context.Context, store *rootfs.Store) error {
+	return a.withStore(c, func(ctx context.Context, store *rootfs.Store) error {
 		all, err := store.Verify(ctx, c.Args().Slice()...)
 		if err != nil {
 			return err

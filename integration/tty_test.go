@@ -29,6 +29,12 @@ type terminal struct {
 
 func newTerminal(t *testing.T, args ...string) *terminal {
 	t.Helper()
+	return openTerminal(t, minirun(t, args...))
+}
+
+// openTerminal starts a command on a pseudo-terminal.
+func openTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
 	master, path, err := console.NewPty()
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +43,7 @@ func newTerminal(t *testing.T, args ...string) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{Cmd: minirun(t, args...), t: t, master: master, slave: slave}
+	term := &terminal{Cmd: cmd, t: t, master: master, slave: slave}
 	t.Cleanup(func() {
 		_ = term.Process.Kill()
 		_ = term.Wait()
@@ -53,7 +59,10 @@ func newTerminal(t *testing.T, args ...string) *terminal {
 		t.Fatal(err)
 	}
 	term.Stdin, term.Stdout, term.Stderr = slave, slave, slave
-	term.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if term.SysProcAttr == nil {
+		term.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	term.SysProcAttr.Setsid, term.SysProcAttr.Setctty = true, true
 	if err := term.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -22,5 +22,6 @@ const (
 	CauseRunRoot            // the directory for the state of containers cannot be used
 	CauseSysctl             // a kernel parameter was refused
 	CauseSystemd            // systemd refused the container's scope
+	CauseUserIDs            // the user namespace has too few IDs
 	CauseWorkdir            // the working directory could not be made
 )

@@ -66,7 +66,15 @@ func (c *ownCgroup) make() error {
 	return nil
 }
 
-// The methods of a nil cgroup, which systemd keeps, do nothing.
+// The methods of a nil cgroup do nothing: systemd keeps it, or there is none.
+
+// paths are the cgroup's directories by controller; "" is that of cgroup v2.
+func (c *ownCgroup) paths() map[string]string {
+	if c == nil {
+		return nil
+	}
+	return c.GetPaths()
+}
 
 // dirs are the cgroup's directories: that of cgroup v2, or "", then those of v1.
 func (c *ownCgroup) dirs() []string {

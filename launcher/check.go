@@ -17,6 +17,7 @@ import (
 	"github.com/minirun/minirun/internal/capname"
 	"github.com/minirun/minirun/internal/kernel"
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // CheckStatus says what a check has found.
@@ -43,7 +44,12 @@ type Check struct {
 // caller. It changes nothing and starts nothing.
 func Checks() []Check {
 	release, _ := kernel.Release() // an error leaves it empty
-	return machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release}.checks()
+	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release}
+	if os.Geteuid() != 0 {
+		ids := userns.Find()
+		m.user = &ids
+	}
+	return m.checks()
 }
 
 // machine is what the checks look at.
@@ -53,6 +59,7 @@ type machine struct {
 	seccomp func(probe) error
 	trace   func() (string, error)
 	caps    func(capability.Cap) bool
+	user    *userns.IDs // of the user who calls; nil is root
 }
 
 func (m machine) checks() []Check {
@@ -70,6 +77,7 @@ func (m machine) checks() []Check {
 		m.mounts(),
 		m.systemd(),
 		m.userNamespaces(),
+		m.userIDs(),
 		m.apparmor(),
 		m.lsm(),
 	}
@@ -82,6 +90,10 @@ func callerHas(c capability.Cap) bool {
 
 func (m machine) privilege() Check {
 	c := Check{Name: "privilege", Status: CheckOK, Detail: "CAP_SYS_ADMIN is held"}
+	if m.user != nil {
+		c.Detail = "none: containers are made in a user namespace"
+		return c
+	}
 	if !m.caps(capability.CAP_SYS_ADMIN) {
 		c.Status, c.Detail, c.Fix = CheckMissing, "CAP_SYS_ADMIN is not held: namespaces and mounts need it", "run minirun as root: sudo minirun"
 	}
@@ -89,6 +101,9 @@ func (m machine) privilege() Check {
 }
 
 func (m machine) capabilities() Check {
+	if m.user != nil {
+		return Check{Name: "capabilities", Status: CheckOK, Detail: "all can be given to a container, over what is the user's"}
+	}
 	var ordinary, other []string
 	for _, c := range capability.ListKnown() {
 		name := capname.Of(c)
@@ -231,28 +246,6 @@ func (m machine) systemd() Check {
 	c := Check{Name: "systemd", Status: CheckOK, Detail: "runs: --cgroup-manager systemd can be used"}
 	if _, err := fs.Stat(m.root, "run/systemd/system"); err != nil { // sd_booted(3)
 		c.Detail = "does not run: --cgroup-manager cgroupfs, the default, is the only one"
-	}
-	return c
-}
-
-func (m machine) userNamespaces() Check {
-	c := Check{Name: "user namespaces", Status: CheckOK, Detail: "can be made"}
-	if _, err := fs.Stat(m.root, "proc/self/ns/user"); err != nil {
-		c.Status, c.Detail, c.Fix = CheckWarning, "not in this kernel", "run a kernel built with CONFIG_USER_NS"
-		return c
-	}
-	for _, limit := range []struct{ file, closed, fix string }{
-		{"proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"},
-		{"proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"},
-		{"proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
-	} {
-		data, err := fs.ReadFile(m.root, limit.file)
-		if err == nil && strings.TrimSpace(string(data)) == limit.closed {
-			c.Status = CheckWarning
-			c.Detail = fmt.Sprintf("closed to users other than root: /%s is %s (launches as root do without)", limit.file, limit.closed)
-			c.Fix = limit.fix
-			return c
-		}
 	}
 	return c
 }

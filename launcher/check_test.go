@@ -3,6 +3,7 @@ package launcher
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // wholeMachine has all that a launch needs or profits from.
@@ -133,6 +137,16 @@ func TestChecksFind(t *testing.T) {
 		{"no mount_setattr", func(m *machine, _ fstest.MapFS) { m.release = "5.10.0-30-amd64" }, "mounts", CheckWarning, "--read-only"},
 		{"mount_setattr", func(m *machine, _ fstest.MapFS) { m.release = "5.12.0" }, "mounts", CheckOK, "mount_setattr(2)"},
 		{"no release", func(m *machine, _ fstest.MapFS) { m.release = "" }, "mounts", CheckWarning, "unknown"},
+		{"user namespaces closed to a user", func(m *machine, files fstest.MapFS) {
+			m.user = &userns.IDs{}
+			files["proc/sys/user/max_user_namespaces"] = &fstest.MapFile{Data: []byte("0\n")}
+		}, "user namespaces", CheckMissing, "max_user_namespaces is 0"},
+		{"one user", func(m *machine, _ fstest.MapFS) {
+			m.user = &userns.IDs{Missing: hint.With(errors.New("none"), "add some")}
+		}, "user ids", CheckWarning, "none: the container has one user, 0"},
+		{"newuidmap without its bit", func(m *machine, _ fstest.MapFS) {
+			m.user = &userns.IDs{UIDs: userns.Ranges{Tool: "/dev/null"}, GIDs: userns.Ranges{Tool: "/usr/bin/newgidmap"}}
+		}, "user ids", CheckMissing, "/dev/null has lost its set-uid bit"},
 		{"user namespaces closed", write("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n"), "user namespaces", CheckWarning, "is 1"},
 		{"docker-default not loaded", write("sys/kernel/security/apparmor/profiles", "man (enforce)\nnot-docker-default (enforce)\n"), "AppArmor", CheckWarning, "docker-default is not loaded"},
 		{"AppArmor off", write("sys/module/apparmor/parameters/enabled", "N\n"), "AppArmor", CheckOK, "not in use"},

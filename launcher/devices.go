@@ -94,7 +94,7 @@ func deviceNode(d config.Device) (spec.Device, error) {
 		return spec.Device{}, errors.New("not a device node")
 	}
 	mode := os.FileMode(st.Mode & 0o7777)
-	return spec.Device{Access: d.Access, LinuxDevice: specs.LinuxDevice{
+	return spec.Device{Host: d.Host, Access: d.Access, LinuxDevice: specs.LinuxDevice{
 		Path: d.Target, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
 		FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
 	}}, nil

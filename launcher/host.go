@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/sys/capability"
 	"github.com/moby/sys/mountinfo"
+	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/apparmor"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,11 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 	}
 	if host.Hostname, err = os.Hostname(); err != nil {
 		return host, nil, err
+	}
+	if mobyuserns.RunningInUserNS() {
+		if host.IDs, err = checkInside(c); err != nil {
+			return host, nil, err
+		}
 	}
 	var lacking []string
 	if host.Capabilities, lacking, err = grantable(c.Capabilities, c.NamedCapabilities); err != nil {

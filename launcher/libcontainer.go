@@ -23,13 +23,17 @@ func (c *Container) newContainer(l *launched, config *configs.Config) (err error
 		return nil
 	}
 	if l.o.Engine != nil { // a sweep must know before there is a cgroup
-		c.state.Cgroups = l.cgroup.GetPaths()
+		c.state.Cgroups = l.cgroup.paths()
 		if err := c.state.save(); err != nil {
 			return err
 		}
 	}
 	made := make(chan error, 1)
 	go func() {
+		if l.cgroup == nil {
+			made <- nil
+			return
+		}
 		err := l.cgroup.make()
 		if err == nil && l.o.Engine != nil && hasEarlyHooks(config) {
 			err = l.cgroup.limit()

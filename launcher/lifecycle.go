@@ -15,6 +15,7 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/plan"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // ErrNameInUse says that a container of that name exists.
@@ -40,7 +41,7 @@ type launched struct {
 	plan      *plan.Plan              // nil: libcontainer's init sets the container up
 	planFiles []*os.File              // the plan, and what its init is run from, until that has been started
 	container *libcontainer.Container // nil with a plan
-	cgroup    *ownCgroup              // nil where systemd keeps it
+	cgroup    *ownCgroup              // nil where systemd keeps it, and where there is none
 	made      bool                    // the cgroup has been made
 	command   *libcontainer.Process   // what init is to become
 	process   startedInit             // nil until init has been started
@@ -103,6 +104,9 @@ func (c *Container) create(l *launched) (err error) {
 	if !c.state.Systemd {
 		if l.cgroup, err = takeCgroup(cfg); err != nil {
 			return &Error{Op: "create container", Err: err}
+		}
+		if userns.Rootless() { // a user may make none
+			l.cgroup = nil
 		}
 	}
 	if err := c.prepare(l); err != nil {

@@ -40,7 +40,7 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 	switch {
 	case l.o.Engine != nil:
 		return nil, plan.NotExpressible("a container of an engine's")
-	case l.cgroup == nil:
+	case c.state.Systemd:
 		return nil, plan.NotExpressible("a cgroup of systemd's")
 	case !recursiveReadOnly():
 		return nil, plan.NotExpressible("a kernel without mount_setattr(2), before Linux 5.12")
@@ -48,7 +48,7 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 	if err := validate.Validate(config); err != nil {
 		return nil, &Error{Op: "create container", Err: err}
 	}
-	host, err := plan.Inspect(l.cgroup.GetPaths())
+	host, err := plan.Inspect(l.cgroup.paths())
 	if err != nil {
 		return nil, &Error{Op: "create container", Err: err}
 	}
@@ -143,7 +143,7 @@ func (l *launched) startPlanned() (startedInit, error) {
 // there by itself.
 func (l *launched) startInCgroup(path string, attr *os.ProcAttr) (*os.Process, error) {
 	args := []string{os.Args[0], "init"}
-	unified := l.cgroup.dirs()[0]
+	unified := l.cgroup.paths()[""]
 	if unified == "" {
 		return os.StartProcess(path, args, attr)
 	}

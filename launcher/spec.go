@@ -26,6 +26,9 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 	if err != nil {
 		return nil, err
 	}
+	if err := checkMapped(host.IDs, flags, u); err != nil {
+		return nil, err
+	}
 	groups := make([]uint32, len(u.Sgids))
 	for i, gid := range u.Sgids {
 		groups[i] = uint32(gid)

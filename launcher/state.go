@@ -184,6 +184,25 @@ func (s *State) open() (*initProcess, error) {
 	return init, nil
 }
 
+// kill kills PID 1, if it has not ended, and waits for that.
+func (s *State) kill() error {
+	init, err := s.open()
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer init.pidfd.Close()
+	if err := init.signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill %d: %w", s.PID, err)
+	}
+	if !init.endsWithin(10 * time.Second) {
+		return fmt.Errorf("process %d does not die", s.PID)
+	}
+	return nil
+}
+
 func bootID() (string, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return string(bytes.TrimSpace(id)), err

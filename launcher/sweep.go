@@ -105,6 +105,9 @@ func (c *Container) endProcesses() error {
 	if c.state.engines() {
 		return c.endEngine()
 	}
+	if err := c.state.kill(); err != nil { // it may have no cgroup
+		return err
+	}
 	cm, err := manager.New(c.cgroup())
 	if err != nil {
 		return err

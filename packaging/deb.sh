@@ -10,6 +10,7 @@ gzip -9n "$tree/usr/share/man/man1/minirun.1"
 ln -s minirun.1.gz "$tree/usr/share/man/man1/minirun-runtime.1.gz"
 doc=$tree/usr/share/doc/minirun
 mkdir -p "$doc" "$tree/DEBIAN"
+install -Dm644 packaging/minirun.apparmor "$tree/usr/share/minirun/minirun.apparmor"
 cp -r build/licenses "$doc/licenses"
 install -m644 -t "$doc" NOTICE SECURITY.md README.md docs/guide.md
 cat packaging/copyright >"$doc/copyright"
@@ -31,7 +32,7 @@ Maintainer: The minirun authors <minirun@users.noreply.github.com>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
-Recommends: ca-certificates
+Recommends: ca-certificates, uidmap
 Suggests: mmdebstrap, debian-archive-keyring
 Built-Using: $(dpkg-query -W -f='${source:Package} (= ${source:Version}), ' libseccomp-dev libc6-dev | sed 's/, $//')
 Homepage: https://github.com/minirun/minirun

@@ -49,7 +49,7 @@ func (a *aftercare) keep(size int) error {
 // returns true if that is all. A file replaces a directory with its attributes.
 func (a *aftercare) entry(h *tar.Header, records map[string]string) (done bool, err error) {
 	for record := range records {
-		if attribute, ok := strings.CutPrefix(record, xattrRecord); ok && strings.HasPrefix(attribute, overlayPrivate) {
+		if attribute, ok := strings.CutPrefix(record, xattrRecord); ok && (strings.HasPrefix(attribute, overlayPrivate) || strings.HasPrefix(attribute, overlayPrefix())) {
 			return false, fmt.Errorf("the entry %s sets %s, which is reserved for overlayfs", quote(h.Name), attribute)
 		}
 	}

@@ -30,6 +30,10 @@ func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Rea
 			return err
 		}
 	}
+	if u.ids.leavesOut(h) || h.Typeflag == tar.TypeLink && u.left[h.Linkname] {
+		return u.leaveOut(dir, base, h.Name)
+	}
+	delete(u.left, h.Name)
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
 		return u.file(dir, base, h, records, content)
@@ -61,6 +65,23 @@ func (u *unpacker) hide(dir int, base string) (kept bool, err error) {
 		err = u.tree.makeOpaque(dir, base)
 	}
 	return true, err
+}
+
+// leaveOut removes what has the name of an entry that cannot be made.
+func (u *unpacker) leaveOut(dir int, base, name string) error {
+	if u.left == nil {
+		u.left = map[string]bool{}
+	}
+	u.left[name] = true
+	if err := u.after.keep(len(name)); err != nil {
+		return err
+	}
+	u.tree.forget()
+	u.record.replaced()
+	if err := removeall.RemoveAt(dir, base, ""); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
 }
 
 func nodeMode(h *tar.Header) uint32 {
@@ -237,7 +258,7 @@ func chownKeeping(dir int, base string, uid, gid int) error {
 func (u *unpacker) attributes(records map[string]string, set func(name string, value []byte) error) error {
 	for record, value := range records {
 		name, ok := strings.CutPrefix(record, xattrRecord)
-		if !ok {
+		if !ok || !u.ids.takes(name) {
 			continue
 		}
 		size := uint64(len(value) + blockSize)

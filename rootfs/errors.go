@@ -40,9 +40,11 @@ const (
 	CauseDistribution           // there is no bootstrap of the distribution
 	CauseFileSystem             // overlayfs refused the file system of a directory
 	CauseFull                   // the disk of the store is full
+	CauseHostRoot               // the host's root cannot be a layer in a user namespace
 	CauseInPlace                // the image is used where it is; there is nothing to fetch
 	CauseManyRepositories       // the image to be removed has names in several repositories
 	CauseNoImage                // the store has no such image
+	CauseNoLayers               // the directory is on a file system that takes no layers of a user's
 	CauseNotFetched             // the image is not in the store, and no registry was asked for it
 	CauseOnOverlay              // a directory is on an overlay, which cannot hold another
 	CauseOtherPlatform          // the store has the image for other platforms only

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -105,6 +106,9 @@ func (o Overlay) mountWithUpper(dir string) error {
 		return err
 	}
 	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + open.add(upper) + ",workdir=" + open.add(work) + ",index=off,metacopy=off"
+	if userns.RunningInUserNS() {
+		data += ",userxattr" // Linux 5.11
+	}
 	if open.err != nil {
 		return open.err
 	}

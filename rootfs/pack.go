@@ -109,9 +109,9 @@ func (p *packer) attributes(h *tar.Header, file string) (opaque bool, err error)
 			continue
 		case err != nil:
 			return false, &os.PathError{Op: "lgetxattr", Path: file, Err: err}
-		case name == overlayPrivate+"opaque":
+		case name == overlayPrefix()+"opaque":
 			opaque = true
-		case !strings.HasPrefix(name, overlayPrivate):
+		case !strings.HasPrefix(name, overlayPrefix()):
 			if h.PAXRecords == nil {
 				h.PAXRecords = map[string]string{}
 			}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/sys/userns"
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/spelling"
@@ -41,6 +42,9 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	case hostRoot:
 		if err := r.checkPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}); err != nil {
 			return nil, &Error{Op: "image host:", Err: err}
+		}
+		if userns.RunningInUserNS() { // the mounts below are locked (mount_namespaces(7)), and overlayfs refuses that
+			return nil, &Error{Op: "host:", Err: errors.New("as a user the host's root cannot be a layer"), Cause: CauseHostRoot}
 		}
 		return &Image{Name: r.String(), Layers: []string{"/"}}, nil
 	case directory:

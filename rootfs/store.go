@@ -47,14 +47,14 @@ func OpenStore(root string) (*Store, error) {
 	}
 	s := &Store{root: abs, pause: retryPause}
 	if _, err := os.Stat(s.path("oci-layout")); err == nil {
-		return s, s.checkOwner()
+		return s, errors.Join(s.checkOwner(), checkFileSystem(abs))
 	}
 	for _, dir := range []string{"", "blobs/sha256", "layers/sha256", "tmp"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return nil, &Error{Op: "open the image store", Err: err, Cause: CauseStore}
 		}
 	}
-	if err := s.checkOwner(); err != nil {
+	if err := errors.Join(s.checkOwner(), checkFileSystem(abs)); err != nil {
 		return nil, err
 	}
 	unlock, err := s.lock() // a process that opened it meanwhile sweeps up what is not finished

@@ -224,7 +224,7 @@ func (t *tree) makeOpaque(dir int, name string) error {
 	if err := unix.Fchdir(dir); err != nil {
 		return err
 	}
-	return unix.Lsetxattr(name, overlayPrivate+"opaque", []byte("y"), 0)
+	return unix.Lsetxattr(name, overlayPrefix()+"opaque", []byte("y"), 0)
 }
 
 // makeDirectory makes a directory that no entry has made yet.

@@ -30,7 +30,8 @@ var errTruncated = errors.New("the tarball is truncated: it has no end-of-archiv
 // unpackLayer unpacks a layer, compressed or not, into the existing empty directory
 // dir as a lower layer for overlayfs: a whiteout becomes a character device 0:0, an
 // opaque directory gets trusted.overlay.opaque (Linux,
-// Documentation/filesystems/overlayfs.rst). The stream is read to its end, so both
+// Documentation/filesystems/overlayfs.rst). In a user namespace the attribute is
+// user.overlay.opaque, and what cannot be made there is left out ([ids]). The stream is read to its end, so both
 // digests are of all of it. The caller compares them, and closes the stream.
 //
 // Nothing is ever made outside dir, whatever the stream says: every call is relative
@@ -101,13 +102,17 @@ func unpackConfined(tar *recorder, dir string, s *space) (noEnd bool, err error)
 		return false, fmt.Errorf("unshare(CLONE_FS): %w", err)
 	}
 	unix.Umask(0)
+	ids, err := readIDs() // while there is a /proc
+	if err != nil {
+		return false, err
+	}
 	if os.Geteuid() == 0 {
 		if err := unix.Chroot(dir); err != nil {
 			return false, &os.PathError{Op: "chroot", Path: dir, Err: err}
 		}
 		dir = "/"
 	}
-	u, err := newUnpacker(dir, s, tar)
+	u, err := newUnpacker(dir, s, tar, ids)
 	if err != nil {
 		return false, err
 	}
@@ -164,10 +169,12 @@ type unpacker struct {
 	room   claim
 	after  aftercare
 	buffer []byte
+	ids    ids
+	left   map[string]bool // names of what was left out
 }
 
-func newUnpacker(dir string, s *space, record *recorder) (*unpacker, error) {
-	u := &unpacker{record: record, room: claim{space: s}, buffer: make([]byte, 128<<10)}
+func newUnpacker(dir string, s *space, record *recorder, ids ids) (*unpacker, error) {
+	u := &unpacker{record: record, room: claim{space: s}, buffer: make([]byte, 128<<10), ids: ids}
 	record.room = u.room.more
 	var err error
 	u.tree, err = openTree(dir, u.room.more)
@@ -183,6 +190,9 @@ func (u *unpacker) close() {
 func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	plain, err := plainHeader(h)
 	if err != nil {
+		return err
+	}
+	if err := u.ids.fit(plain); err != nil {
 		return err
 	}
 	if err := u.claim(plain); err != nil {

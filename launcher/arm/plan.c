@@ -130,6 +130,8 @@ static int proc(void)
 		return -1;
 	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	else if (errno == EPERM) // a user with the host's PID namespace: /proc is a bind mount
+		fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int error = errno;
 	close(fs);
 	errno = error;

@@ -76,20 +76,21 @@ type Flags uint32
 
 // The flags of steps.
 const (
-	Recursive Flags = C.PLAN_RECURSIVE
-	Change    Flags = C.PLAN_CHANGE
-	KeepMode  Flags = C.PLAN_KEEP_MODE
-	NoLinks   Flags = C.PLAN_NO_LINKS
-	Replace   Flags = C.PLAN_REPLACE
-	InProc    Flags = C.PLAN_IN_PROC
-	AtProc    Flags = C.PLAN_AT_PROC
-	Later     Flags = C.PLAN_LATER
+	Recursive  Flags = C.PLAN_RECURSIVE
+	Change     Flags = C.PLAN_CHANGE
+	KeepMode   Flags = C.PLAN_KEEP_MODE
+	NoLinks    Flags = C.PLAN_NO_LINKS
+	Replace    Flags = C.PLAN_REPLACE
+	InProc     Flags = C.PLAN_IN_PROC
+	AtProc     Flags = C.PLAN_AT_PROC
+	Later      Flags = C.PLAN_LATER
+	KeepGroups Flags = C.PLAN_KEEP_GROUPS
 )
 
 // String returns the flags' names.
 func (f Flags) String() string {
 	var set []string
-	for i, name := range [...]string{"recursive", "change", "keep-mode", "no-links", "replace", "in-proc", "at-proc", "later"} {
+	for i, name := range [...]string{"recursive", "change", "keep-mode", "no-links", "replace", "in-proc", "at-proc", "later", "keep-groups"} {
 		if f&(1<<i) != 0 {
 			set = append(set, name)
 		}

@@ -93,6 +93,7 @@ enum plan_flag {
 	PLAN_IN_PROC = 32,    // MOUNT, BIND: path may be in /proc
 	PLAN_AT_PROC = 64,    // BIND: path is /proc itself: source is a procfs
 	PLAN_LATER = 128,     // ENTER: if this user may not, the container's will try
+	PLAN_KEEP_GROUPS = 256, // USER: no groups can be set in this user namespace
 };
 
 // Why a step failed, where the errno does not say it.

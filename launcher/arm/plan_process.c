@@ -74,7 +74,7 @@ int plan_do_user(const struct plan_step *step)
 	gid_t group = step->value[1];
 	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || own_standard_files(user) < 0)
 		return -1;
-	if (syscall(SYS_setgroups, step->number, plan_list(step)) < 0)
+	if (!(step->flags & PLAN_KEEP_GROUPS) && syscall(SYS_setgroups, step->number, plan_list(step)) < 0)
 		return -1;
 	if (syscall(SYS_setgid, group) < 0 || syscall(SYS_setuid, user) < 0)
 		return -1;

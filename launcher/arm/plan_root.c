@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -313,6 +314,20 @@ int plan_do_mount(const struct plan_step *step)
 	return 0;
 }
 
+// change_attributes changes those of a mount. In a user namespace the flags of the host's
+// mounts are locked (mount_namespaces(7)): they stay, as with libcontainer.
+static int change_attributes(int mount, uint64_t set, uint64_t clear)
+{
+	struct statfs fs;
+	int result = set_attributes(mount, 0, set, clear, 0);
+	if (result == 0 || errno != EPERM)
+		return result;
+	if (fstatfs(mount, &fs) < 0)
+		return -1;
+	uint64_t have = fs.f_flags & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC); // the numbers of MOUNT_ATTR_*
+	return set_attributes(mount, 0, set | have, clear, 0);
+}
+
 int plan_do_bind(const struct plan_step *step)
 {
 	const char *path = plan_text(step->path);
@@ -328,7 +343,7 @@ int plan_do_bind(const struct plan_step *step)
 		target = make_in_root(path, S_ISDIR(st.st_mode) ? 0755 : S_IFREG | 0644, 0);
 	if (target < 0 || may_mount(step, target, on_procfs(tree)) < 0)
 		return -1;
-	if (step->flags & PLAN_CHANGE && set_attributes(tree, 0, step->value[0], step->value[1], 0) < 0)
+	if (step->flags & PLAN_CHANGE && change_attributes(tree, step->value[0], step->value[1]) < 0)
 		return -1;
 	if (attach(tree, target) < 0 || propagate(tree, step->value[3]) < 0)
 		return -1;

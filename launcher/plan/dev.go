@@ -30,6 +30,10 @@ func dev(c *configs.Config, host Host) []arm.PlanStep {
 		if d.Path == "" || path.Clean(d.Path) == "/dev/ptmx" {
 			continue // a device rule's, or the link below
 		}
+		if host.UserNamespace {
+			steps = append(steps, arm.PlanStep{Kind: arm.Bind, Path: path.Clean(d.Path), Source: d.Path})
+			continue
+		}
 		steps = append(steps, node(d))
 	}
 	link := func(name, to string, flags arm.Flags) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,9 @@ type Host struct {
 	Kcore   bool // /proc/kcore exists
 	Unified bool // cgroups of version 2 only
 	Cgroups []CgroupMount
+
+	UserNamespace bool // this process is in one, where no device nodes can be made
+	GroupsDenied  bool // and no groups can be set (user_namespaces(7), setgroups)
 }
 
 // CgroupMount is a mounted hierarchy of cgroups, version 1.
@@ -32,7 +36,14 @@ type CgroupMount struct {
 // the container's cgroup by controller.
 func Inspect(own map[string]string) (Host, error) {
 	_, missing := os.Stat("/proc/kcore")
-	host := Host{Kcore: missing == nil, Unified: cgroups.IsCgroup2UnifiedMode()}
+	host := Host{Kcore: missing == nil, Unified: cgroups.IsCgroup2UnifiedMode(), UserNamespace: userns.RunningInUserNS()}
+	if host.UserNamespace {
+		setgroups, err := os.ReadFile("/proc/self/setgroups")
+		if err != nil {
+			return Host{}, err
+		}
+		host.GroupsDenied = string(setgroups) == "deny\n"
+	}
 	if host.Unified {
 		return host, nil
 	}

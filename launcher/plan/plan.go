@@ -66,7 +66,7 @@ func New(c Container, host Host) (*Plan, error) {
 		dev(c.Config, host),
 		[]arm.PlanStep{{Kind: arm.Pivot}},
 		inside(c),
-		process(c),
+		process(c, host),
 	)}, nil
 }
 
@@ -211,7 +211,7 @@ func masks(paths []string) []arm.PlanStep {
 }
 
 // process returns the steps that concern the process alone.
-func process(c Container) []arm.PlanStep {
+func process(c Container, host Host) []arm.PlanStep {
 	var steps []arm.PlanStep
 	add := func(s arm.PlanStep) { steps = append(steps, s) }
 	p := c.Process
@@ -237,6 +237,9 @@ func process(c Container) []arm.PlanStep {
 		cwd = "/"
 	}
 	user := arm.PlanStep{Kind: arm.User, Value: [4]uint64{uint64(p.UID), uint64(p.GID)}}
+	if host.GroupsDenied {
+		user.Flags |= arm.KeepGroups
+	}
 	for _, gid := range p.AdditionalGroups {
 		user.Groups = append(user.Groups, uint32(gid))
 	}

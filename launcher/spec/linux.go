@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -29,6 +30,9 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 	if c.Network.Own() {
 		l.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
 		l.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
+		if host.IDs != nil { // the kernel refuses groups that do not exist there
+			l.Sysctl["net.ipv4.ping_group_range"] = fmt.Sprintf("0 %d", host.IDs.GIDs-1)
+		}
 	}
 	maps.Copy(l.Sysctl, c.Sysctls)
 	if !c.Privileged && !c.Unmasked {
@@ -36,6 +40,9 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		l.ReadonlyPaths = readonlyPaths[:]
 	}
 	for _, d := range host.Devices {
+		if host.IDs != nil {
+			break // no nodes can be made there: they are mounts
+		}
 		l.Devices = append(l.Devices, d.LinuxDevice)
 		if !c.Privileged {
 			l.Resources.Devices = append(l.Resources.Devices, specs.LinuxDeviceCgroup{

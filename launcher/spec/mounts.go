@@ -12,22 +12,35 @@ import (
 // mounts returns the container's mounts, parents before children. A mount of the
 // flags replaces the default one at its place.
 func mounts(c *config.Config, host Host) []specs.Mount {
-	all := slices.DeleteFunc(defaultMounts(c), func(m specs.Mount) bool {
+	all := slices.DeleteFunc(defaultMounts(c, host), func(m specs.Mount) bool {
 		return m.Destination == shmDir && c.IPC == config.IPCNone ||
+			m.Destination == queueDir && c.IPC == config.IPCHost && host.IDs != nil || // it is the host's, which may have none
 			slices.ContainsFunc(c.Mounts, func(own config.Mount) bool { return own.Target == m.Destination })
 	})
 	for _, m := range c.Mounts {
 		all = append(all, userMount(m, host))
 	}
+	for _, d := range host.Devices {
+		if host.IDs != nil && (d.Path != d.Host || !slices.Contains(everyDevice[:], d.Path)) {
+			all = append(all, specs.Mount{Destination: d.Path, Type: "bind", Source: d.Host, Options: []string{"bind", "rprivate"}})
+		}
+	}
 	return all
 }
+
+// everyDevice are the nodes that a container has anyway (runtime-spec, config-linux.md,
+// "Default Devices").
+var everyDevice = [...]string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 
 // shmDir is where POSIX shared memory is (shm_overview(7)).
 const shmDir = "/dev/shm"
 
+// queueDir is where POSIX message queues are (mq_overview(7)).
+const queueDir = "/dev/mqueue"
+
 // defaultMounts returns the mounts that Docker gives every container
 // (moby/oci/defaults.go).
-func defaultMounts(c *config.Config) []specs.Mount {
+func defaultMounts(c *config.Config, host Host) []specs.Mount {
 	access := "ro"
 	if c.Privileged {
 		access = "rw"
@@ -36,15 +49,42 @@ func defaultMounts(c *config.Config) []specs.Mount {
 	if c.IPC == config.IPCHost {
 		shm = specs.Mount{Destination: shmDir, Type: "bind", Source: shmDir, Options: []string{"rbind", "rprivate"}}
 	}
+	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	if host.IDs == nil || host.IDs.GIDs > ttyGroup {
+		pts = append(pts, fmt.Sprintf("gid=%d", ttyGroup))
+	}
 	return []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		kernelMount("/proc", "proc", "", c.HostPID, host),
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access}},
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{access, "nosuid", "noexec", "nodev"}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
+		kernelMount("/sys", "sysfs", access, !c.Network.Own(), host),
+		kernelMount("/sys/fs/cgroup", "cgroup", access, c.HostCgroup, host),
+		kernelMount(queueDir, "mqueue", "", false, host),
 		shm,
 	}
+}
+
+// ttyGroup is the group of terminals (moby/oci/defaults.go).
+const ttyGroup = 5
+
+// kernelMount returns the mount of a file system that shows a namespace, which is the
+// host's if shared. The kernel asks for power over that namespace, which a user has not:
+// the host's own mount takes its place there.
+func kernelMount(path, kind, access string, shared bool, host Host) specs.Mount {
+	m := specs.Mount{Destination: path, Type: kind, Source: kind, Options: []string{"nosuid", "noexec", "nodev"}}
+	if kind == "cgroup" {
+		m.Options = []string{access, "nosuid", "noexec", "nodev"}
+	} else if access != "" {
+		m.Options = append(m.Options, access)
+	}
+	if !shared || host.IDs == nil {
+		return m
+	}
+	m.Type, m.Source, m.Options = "bind", path, []string{"rbind", "rprivate", "nosuid", "noexec", "nodev"}
+	if access == "ro" {
+		m.Options = append(m.Options, "rro") // ro would leave out the mounts below it
+	}
+	return m
 }
 
 func userMount(m config.Mount, host Host) specs.Mount {

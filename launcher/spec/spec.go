@@ -35,13 +35,18 @@ type Host struct {
 	SwapLimit    bool     // the kernel counts swap
 	RecursiveRO  bool     // mount_setattr(2) makes mounts read-only recursively (Linux 5.12)
 	Devices      []Device // the nodes of --device, or with --privileged of /dev
+	IDs          *IDs     // of the user namespace that minirun is in; nil on the host
 }
 
 // Device is a device node and the access of the container to it.
 type Device struct {
 	specs.LinuxDevice
+	Host   string // its path there
 	Access string
 }
+
+// IDs are how many users and groups exist in a user namespace, from 0 on.
+type IDs struct{ UIDs, GIDs int64 }
 
 // Container has the properties of the container that a spec depends on.
 type Container struct {

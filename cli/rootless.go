@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/userns"
+)
+
+// isUsers reports whether this process is an ordinary user's, be it as root of a user
+// namespace.
+func isUsers() bool { return os.Geteuid() != 0 || userns.Rootless() }
+
+// enter makes the process of a user root of a user namespace, where images are unpacked
+// and containers made, by starting the program again ([userns.Enter]). Nothing may have
+// been printed or read by then. As root it does nothing.
+func enter(c *ucli.Context) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	d, err := dirs(c)
+	if err != nil {
+		return err
+	}
+	launcher.KillAbandoned(d)
+	return userns.Enter(userns.Find())
+}
+
+// enterToRemove is enter before containers are removed, whose files need not be the user's
+// own. Those that run are killed before, if they are to be: once inside, this process
+// cannot signal those of another namespace.
+func (a *app) enterToRemove(c *ucli.Context) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	d, err := dirs(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("force") {
+		for _, name := range c.Args().Slice() {
+			if container, err := launcher.Find(d, name, func(error) {}); err == nil { // else it is said inside
+				_ = container.Halt(c.Context, launcher.StopPolicy{Signal: unix.SIGKILL})
+			}
+		}
+	}
+	return enter(c)
+}
+
+// oneIDStore is where the images of a user without subordinate IDs are, below the root:
+// their files have lost their owners, and with more IDs would be wrong.
+const oneIDStore = "one-id"
+
+// userRoot returns the directory for a user's images and containers below root.
+func userRoot(root string) (string, error) {
+	one := false
+	switch {
+	case !isUsers():
+	case userns.Rootless():
+		uids, _, err := userns.Mapped()
+		if err != nil {
+			return "", err
+		}
+		one = uids == 1
+	default:
+		one = userns.Find().Missing != nil
+	}
+	if one {
+		return filepath.Join(root, oneIDStore), nil
+	}
+	return root, nil
+}
+
+// warnOneID says once, before the store is made, that containers have one user.
+func (a *app) warnOneID(root string) {
+	if !isUsers() || filepath.Base(root) != oneIDStore {
+		return
+	}
+	if _, err := os.Stat(root); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if missing := userns.Find().Missing; missing != nil {
+		a.ui.warn("%v: the container has one user, 0", missing)
+		a.ui.hint(hintOf(missing))
+	}
+}
+
+// checkLimits refuses limits where a user can have none: without root there is a cgroup
+// only where systemd gives one.
+func checkLimits(c *ucli.Context, flags *config.Config) error {
+	if !isUsers() {
+		return nil
+	}
+	for _, name := range [...]string{"memory", "memory-swap", "memory-reservation", "cpus", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus", "cpuset-mems", "pids-limit"} {
+		if text := c.String(name); flags.Limits != (config.Limits{}) && text != "" && text != "0" && text != "-1" {
+			return &usageError{"--" + name + " " + text + ": without root there are no limits on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,339 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+// ordinary is an ordinary user of this machine, made for a test, who has the image debian.
+type ordinary struct {
+	name     string
+	uid, gid uint32
+	home     string
+	minirun  string // a copy of the program that the user can reach
+	first    string // the first subordinate ID, or ""
+}
+
+// ordinaryUser makes a user, with subordinate IDs or without. The user goes with the test.
+func ordinaryUser(t *testing.T, name string, subordinate bool) *ordinary {
+	t.Helper()
+	testenv.Root(t)
+	testenv.Program(t, "useradd")
+	testenv.Program(t, "newuidmap")
+	run(t, exec.Command("useradd", "--create-home", "--shell", "/bin/sh", name))
+	t.Cleanup(func() { run(t, exec.Command("userdel", "--remove", name)) })
+	entry, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(entry.Uid)
+	gid, _ := strconv.Atoi(entry.Gid)
+	u := &ordinary{name: name, uid: uint32(uid), gid: uint32(gid), home: entry.HomeDir, minirun: filepath.Join(entry.HomeDir, "bin", "minirun")}
+	first, count := rangeOf(t, name)
+	u.first = first
+	if !subordinate {
+		last, _ := strconv.Atoi(first)
+		ids := fmt.Sprintf("%s-%d", first, last+count-1)
+		run(t, exec.Command("usermod", "--del-subuids", ids, "--del-subgids", ids, name))
+		u.first = ""
+	}
+	if err := os.Mkdir(filepath.Dir(u.minirun), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, exec.Command("cp", testBed.minirun, u.minirun))
+	t.Cleanup(func() { _ = os.RemoveAll("/tmp/minirun-" + entry.Uid) }) // the run root
+	u.load(t)
+	return u
+}
+
+func run(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", cmd.Args, err, out)
+	}
+}
+
+// rangeOf returns what useradd has put into /etc/subuid.
+func rangeOf(t *testing.T, name string) (first string, count int) {
+	t.Helper()
+	data, err := os.ReadFile("/etc/subuid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			first, length, _ := strings.Cut(rest, ":")
+			if count, err = strconv.Atoi(length); err == nil {
+				return first, count
+			}
+		}
+	}
+	t.Fatalf("useradd has given %s no subordinate IDs", name)
+	return "", 0
+}
+
+// command prepares a program of the user's.
+func (u *ordinary) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = u.home
+	cmd.Env = []string{"HOME=" + u.home, "USER=" + u.name, "PATH=" + filepath.Dir(u.minirun) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}}
+	return cmd
+}
+
+func (u *ordinary) run(args ...string) *exec.Cmd { return u.command(u.minirun, args...) }
+
+// load gives the user the image debian.
+func (u *ordinary) load(t *testing.T) {
+	t.Helper()
+	save, load := exec.Command(testBed.minirun, "save", "debian"), u.run("load", "--quiet")
+	var said bytes.Buffer
+	load.Stderr = &said
+	tar, err := save.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load.Stdin = tar
+	if err := save.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := load.Run(); err != nil {
+		t.Fatalf("load: %v\n%s", err, &said)
+	}
+	if err := save.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if warned := strings.Contains(said.String(), "the container has one user, 0"); warned != (u.first == "") {
+		t.Errorf("load warned: %q", &said)
+	}
+}
+
+// launch starts a container of the user's, whose command says "ready".
+func (u *ordinary) launch(t *testing.T, args ...string) (cmd *exec.Cmd, init int) {
+	t.Helper()
+	cmd = u.run(args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	said := make([]byte, len("ready"))
+	if _, err := io.ReadFull(out, said); err != nil || string(said) != "ready" {
+		t.Fatalf("the command said %q (%v)", said, err)
+	}
+	return cmd, pid1(t, cmd.Process.Pid)
+}
+
+// asUser is a launch, and what it must give.
+type asUser struct {
+	args   string // after minirun; words are separated by spaces, the last one after " -- " is one
+	status int
+	out    string // what standard output is, without white space at its ends; "*" is anything
+	err    string // a part of standard error; "" is that nothing is there
+}
+
+func (u *ordinary) check(t *testing.T, tt asUser) {
+	t.Helper()
+	front, script, shell := strings.Cut(tt.args, " -- ")
+	args := strings.Fields(front)
+	if shell {
+		args = append(args, "sh", "-c", script)
+	}
+	var out, said bytes.Buffer
+	cmd := u.run(args...)
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != tt.status {
+		t.Errorf("%s: exit status %d, want %d\n%s", tt.args, got, tt.status, &said)
+	}
+	if got := strings.Join(strings.Fields(out.String()), " "); tt.out != "*" && got != tt.out {
+		t.Errorf("%s: standard output is %q, want %q\n%s", tt.args, got, tt.out, &said)
+	}
+	if !strings.Contains(said.String(), tt.err) || tt.err == "" && said.Len() > 0 {
+		t.Errorf("%s: standard error is %q, want %q", tt.args, &said, tt.err)
+	}
+}
+
+// A user with subordinate IDs has containers as root has them.
+func TestRootless(t *testing.T) {
+	u := ordinaryUser(t, "minirun-ranges", true)
+	both := []asUser{
+		{"debian id -u", 0, "0", ""},
+		{"debian cat /proc/self/uid_map", 0, fmt.Sprintf("0 %d 1 1 %s 65536", u.uid, u.first), ""},
+		{"debian grep -E ^(Seccomp|NoNewPrivs|CapBnd): /proc/self/status", 0, "CapBnd: 00000000a80425fb NoNewPrivs: 0 Seccomp: 2", ""},
+		{"--seccomp-deny mkdir debian mkdir /x", 1, "", "Operation not permitted"},
+		{"--user 33 debian ping -qc1 127.0.0.1", 0, "*", ""}, // by a file capability
+		{"--user 33:7 --group-add 44 debian id -G", 0, "7 44", ""},
+		{"--device /dev/null:/dev/x debian -- echo > /dev/x && stat -c %t:%T /dev/x", 0, "1:3", ""},
+		{"--network host debian -- grep -c lo: /proc/net/dev; touch /sys/x", 1, "1", "Read-only file system"},
+		{"--pid host --ipc host --uts host --cgroupns host debian -- ls -d /proc/" + strconv.Itoa(os.Getpid()), 0, "/proc/" + strconv.Itoa(os.Getpid()), ""},
+		{"--cgroupns host debian -- grep ' /sys/fs/cgroup' /proc/self/mounts | grep -vc ' ro,'", 1, "0", ""},
+		{"--privileged debian -- mount -t tmpfs none /mnt && grep -c mnt /proc/self/mounts", 0, "1", ""},
+		{"--init --read-only --tmpfs /t:uid=5 debian -- stat -c %u /t; touch /x", 1, "5", "Read-only file system"},
+		{"-v /etc:/e:ro debian -- cat /e/hostname > /dev/null", 0, "", ""},
+	}
+	for _, tt := range both {
+		u.check(t, tt)
+		tt.args = "--init-by libcontainer " + tt.args
+		u.check(t, tt)
+	}
+	for _, tt := range []asUser{
+		{"--user 70000 debian id", 125, "", `minirun: user "70000": there are 65537 users here, from 0 on`},
+		{"debian -- touch /x; chown 70000 /x", 1, "", "Invalid argument"},
+		{"--ulimit nofile=64:99999999999 debian true", 125, "", "is more than your own hard limit"},
+		{"--oom-score-adj -500 debian true", 125, "", "without root it can only be raised"},
+		{"host: true", 125, "", "minirun: host:: as a user the host's root cannot be a layer\nhint: run it with sudo, or bind what you need: -v /usr:/usr:ro\n"},
+		{"--explain debian -- unshare -m true", 1, "", "CAP_SYS_ADMIN"},
+	} {
+		u.check(t, tt)
+	}
+	t.Run("files", func(t *testing.T) { u.files(t) })
+	t.Run("borders", func(t *testing.T) { u.borders(t) })
+	t.Run("kill", func(t *testing.T) { u.kill(t) })
+	u.check(t, asUser{"rmi debian", 0, "*", ""})
+	if left, err := filepath.Glob(u.home + "/.local/share/minirun/layers/sha256/*"); err != nil || len(left) > 0 {
+		t.Errorf("after rmi there is %q (%v)", left, err)
+	}
+}
+
+// files checks whose files are on the host, and those of the image.
+func (u *ordinary) files(t *testing.T) {
+	u.check(t, asUser{"-v " + u.home + ":/h debian touch /h/f", 0, "", ""})
+	info, err := os.Stat(u.home + "/f")
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != u.uid {
+		t.Errorf("a file that the container's root made in the user's directory: %v, %v", info, err)
+	}
+	u.check(t, asUser{"debian stat -c %U:%G /etc/shadow /var/mail", 0, "root:shadow root:mail", ""})
+	caps, err := exec.Command("sh", "-c", "getcap -n "+u.home+"/.local/share/minirun/layers/sha256/*/usr/bin/ping").CombinedOutput()
+	if want := fmt.Sprintf("[rootid=%d]", u.uid); err != nil || !strings.Contains(string(caps), want) {
+		t.Errorf("the capabilities of ping are %s (%v), want %s", caps, err, want)
+	}
+}
+
+// borders tries what SECURITY.md says that no container of a user's can do.
+func (u *ordinary) borders(t *testing.T) {
+	outside := u.command("sleep", "1000")
+	if err := outside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = outside.Process.Kill(); _ = outside.Wait() }()
+	for _, tt := range []asUser{
+		{"-v /etc:/e debian cat /e/shadow", 1, "", "Permission denied"},
+		{"-v /etc:/e debian touch /e/minirun-was-here", 1, "", "Permission denied"},
+		{"-v /etc:/e --privileged debian chown 0 /e/hostname", 1, "", "Operation not permitted"},
+		{"--privileged debian mknod /n c 1 1", 1, "", "Operation not permitted"},
+		{"--privileged -v /proc:/p debian -- echo 1 > /p/sys/kernel/panic", 2, "", "Permission denied"},
+		{"--privileged --pid host debian kill -0 " + strconv.Itoa(os.Getpid()), 1, "", "Operation not permitted"},
+		{"--privileged debian -- kill -9 -1; kill -0 " + strconv.Itoa(outside.Process.Pid), 1, "", "No such process"},
+		{"--privileged debian mount /dev/vda /mnt", 32, "", "mount"},
+	} {
+		u.check(t, tt)
+	}
+	if err := outside.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("the user's process outside: %v", err)
+	}
+	other := u.command("ls", u.home+"/.local/share/minirun")
+	other.SysProcAttr.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	other.Dir = "/"
+	if out, err := other.CombinedOutput(); err == nil {
+		t.Errorf("another user can list the store: %s", out)
+	}
+	// A group of the user's on the host is not one of the container's.
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(secret, 0, 6); err != nil {
+		t.Fatal(err)
+	}
+	for dir := filepath.Dir(secret); dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o1755); err != nil && dir != "/tmp" {
+			t.Fatal(err)
+		}
+		if filepath.Dir(dir) == "/tmp" {
+			break
+		}
+	}
+	for where, cmd := range map[string]*exec.Cmd{"outside": u.command("cat", secret), "inside": u.run("-v", secret+":/s", "debian", "cat", "/s")} {
+		cmd.SysProcAttr.Credential.Groups = []uint32{6}
+		if out, err := cmd.CombinedOutput(); (err == nil) != (where == "outside") {
+			t.Errorf("%s a file of a group of the user's: %v\n%s", where, err, out)
+		}
+	}
+}
+
+// kill checks that nothing outlives SIGKILL of the launcher: not even a program that has
+// lost its parent-death signal, where the guard is killed too. There the next start, which
+// has no power over it once it is in a namespace of its own, must end it before.
+func (u *ordinary) kill(t *testing.T) {
+	for _, guarded := range []bool{true, false} {
+		cmd, init := u.launch(t, "--user", "33", "debian", "sh", "-c", "echo ready; exec ping -i 100 127.0.0.1")
+		becomes(t, init, "ping")
+		if !guarded {
+			if err := syscall.Kill(guardOf(t, cmd.Process.Pid), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if guarded {
+			eventually(t, "PID 1 dies with its launcher", func() bool { return gone(init) })
+		} else if gone(init) {
+			t.Error("ping has ended with its launcher; this test does not test the next start")
+		}
+		u.check(t, asUser{"debian true", 0, "", ""})
+		eventually(t, "PID 1 has ended", func() bool { return gone(init) })
+		for _, dir := range []string{u.home + "/.local/share/minirun/containers", fmt.Sprintf("/tmp/minirun-%d", u.uid)} {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if e.Name() != ".files" {
+					t.Errorf("left: %s/%s", dir, e.Name())
+				}
+			}
+		}
+	}
+}
+
+// A user without subordinate IDs has containers with one user.
+func TestRootlessOneID(t *testing.T) {
+	u := ordinaryUser(t, "minirun-one", false)
+	both := []asUser{
+		{"debian cat /proc/self/uid_map /proc/self/setgroups", 0, fmt.Sprintf("0 %d 1 deny", u.uid), ""},
+		{"debian -- grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; stat -c %u:%g /etc/shadow /dev/pts", 0, "NoNewPrivs: 0 Seccomp: 2 0:0 0:0", ""},
+	}
+	for _, tt := range both {
+		u.check(t, tt)
+		tt.args = "--init-by libcontainer " + tt.args
+		u.check(t, tt)
+	}
+	for _, tt := range []asUser{
+		{"--user 33 debian id", 125, "", "minirun: user \"33\": there is one user here, 0\nhint: see 'minirun doctor', user ids\n"},
+		{"--group-add 44 debian id", 125, "", "minirun: --group-add 44: there is one group here, 0\n"},
+	} {
+		u.check(t, tt)
+	}
+	pty := openTerminal(t, u.run("-it", "debian", "tty"))
+	pty.wait("/dev/pts/0")
+}

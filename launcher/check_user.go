@@ -1,0 +1,60 @@
+package launcher
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
+)
+
+// userNamespaces are for launches of users, and missing only to them.
+func (m machine) userNamespaces() Check {
+	c := Check{Name: "user namespaces", Status: CheckOK, Detail: "can be made"}
+	lacking, without := CheckWarning, " (launches as root do without)"
+	if m.user != nil {
+		lacking, without = CheckMissing, ""
+	}
+	if _, err := fs.Stat(m.root, "proc/self/ns/user"); err != nil {
+		c.Status, c.Detail, c.Fix = lacking, "not in this kernel", "run a kernel built with CONFIG_USER_NS"
+		return c
+	}
+	for _, limit := range []struct{ file, closed, fix string }{
+		{"proc/sys/user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"},
+		{"proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"},
+		{"proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "load the profile of minirun's package with apparmor_parser, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"},
+	} {
+		if m.text(limit.file) != limit.closed {
+			continue
+		}
+		if strings.HasPrefix(limit.file, "proc/sys/kernel/apparmor") && strings.HasPrefix(m.text("proc/self/attr/apparmor/current"), "minirun ") {
+			continue // this program has the profile
+		}
+		c.Status, c.Fix = lacking, limit.fix
+		c.Detail = fmt.Sprintf("closed to users other than root: /%s is %s%s", limit.file, limit.closed, without)
+		return c
+	}
+	return c
+}
+
+// text returns a small file without the space around it, or "".
+func (m machine) text(file string) string {
+	data, _ := fs.ReadFile(m.root, file)
+	return strings.TrimSpace(string(data))
+}
+
+// userIDs says which users a container of the caller's has.
+func (m machine) userIDs() Check {
+	c := Check{Name: "user ids", Status: CheckOK, Detail: "all"}
+	switch ids := m.user; {
+	case ids == nil:
+	case ids.Missing != nil:
+		c.Status, c.Detail, c.Fix = CheckWarning, ids.Missing.Error()+": the container has one user, 0", hint.Text(ids.Missing)
+	default:
+		c.Detail = fmt.Sprintf("%d users and %d groups, by %s and %s", 1+ids.UIDs.Count(), 1+ids.GIDs.Count(), ids.UIDs.Tool, ids.GIDs.Tool)
+		if lost := ids.Untrusted(); lost != "" {
+			c.Status, c.Detail, c.Fix = CheckMissing, lost+" has lost its set-uid bit", "sudo apt-get install --reinstall uidmap"
+		}
+	}
+	return c
+}

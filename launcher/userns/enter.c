@@ -1,0 +1,185 @@
+// A user's process becomes root of a user namespace of its own, and stays the same
+// process: no parent waits for it, and no signals need to be passed on. unshare(2) asks
+// for a process with one thread, so this is a constructor, before the Go runtime starts.
+#define _GNU_SOURCE
+#include "enter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MOST_ARGUMENTS = 1024 }; // the kernel takes 340 ranges of 3 numbers (user_namespaces(7))
+
+struct entered entered;
+
+static int fail(enum enter_step step, int error)
+{
+	entered.step = step;
+	entered.error = error;
+	return -1;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ssize_t n = write(fd, text, strlen(text));
+	int error = errno;
+	close(fd);
+	errno = error;
+	return n < 0 ? -1 : 0;
+}
+
+// start_tool starts newuidmap or newgidmap for a process.
+static pid_t start_tool(char *lines, const char *process)
+{
+	pid_t pid = fork();
+	if (pid != 0)
+		return pid;
+	char *argv[MOST_ARGUMENTS + 1], *rest = lines;
+	int n = 0;
+	for (char *line; n < MOST_ARGUMENTS && (line = strsep(&rest, "\n"));) {
+		argv[n++] = line;
+		if (n == 1)
+			argv[n++] = (char *)process;
+	}
+	argv[n] = NULL;
+	execv(argv[0], argv);
+	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+static bool succeeds(pid_t pid)
+{
+	int status;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return false;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// help is a process that stays behind, where newuidmap and newgidmap may do what they do.
+// It waits until the process is in its namespace, and its status is the step that failed,
+// or 0.
+static void help(pid_t process, int begin, int said, char *uids, char *gids)
+{
+	char byte, number[16];
+	if (read(begin, &byte, 1) != 1)
+		_exit(0);
+	snprintf(number, sizeof number, "%d", process);
+	dup2(said, STDERR_FILENO);
+	close(said);
+	pid_t first = start_tool(uids, number), second = start_tool(gids, number);
+	bool uids_mapped = first > 0 && succeeds(first), gids_mapped = second > 0 && succeeds(second);
+	_exit(!uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : 0);
+}
+
+// listen keeps what the tools say, until both have ended.
+static void listen_to(int said)
+{
+	size_t have = 0;
+	char rest[256];
+	for (;;) {
+		bool room = have < sizeof entered.said - 1;
+		ssize_t n = room ? read(said, entered.said + have, sizeof entered.said - 1 - have) : read(said, rest, sizeof rest);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		if (room)
+			have += n;
+	}
+}
+
+// confined: with kernel.apparmor_restrict_unprivileged_userns AppArmor lets a program
+// without a profile make the namespace, and takes its capabilities there.
+static bool confined(void)
+{
+	static const char name[] = "unprivileged_userns";
+	char now[sizeof name] = "";
+	int fd = open("/proc/self/attr/apparmor/current", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, now, sizeof now - 1);
+	close(fd);
+	return n == sizeof now - 1 && strcmp(now, name) == 0;
+}
+
+static int make_namespace(void)
+{
+	if (unshare(CLONE_NEWUSER) < 0)
+		return fail(ENTER_UNSHARE, errno);
+	return confined() ? fail(ENTER_CONFINED, 0) : 0;
+}
+
+// with_ranges maps the user to 0, and subordinate IDs from 1 on.
+static int with_ranges(char *uids, char *gids)
+{
+	int begin[2], said[2], status;
+	if (pipe2(begin, O_CLOEXEC) < 0 || pipe2(said, O_CLOEXEC) < 0)
+		return fail(ENTER_PREPARE, errno);
+	pid_t process = getpid(), helper = fork();
+	if (helper < 0)
+		return fail(ENTER_PREPARE, errno);
+	if (helper == 0) {
+		close(begin[1]); // or it would wait for itself
+		help(process, begin[0], said[1], uids, gids);
+	}
+	close(begin[0]);
+	close(said[1]);
+	int result = make_namespace();
+	if (result == 0 && write(begin[1], "", 1) != 1)
+		result = fail(ENTER_PREPARE, errno);
+	close(begin[1]);
+	listen_to(said[0]);
+	close(said[0]);
+	while (waitpid(helper, &status, 0) < 0)
+		if (errno != EINTR)
+			return fail(ENTER_PREPARE, errno);
+	if (result < 0)
+		return -1;
+	if (!WIFEXITED(status))
+		return fail(ENTER_MAP_UIDS, EINTR);
+	return WEXITSTATUS(status) ? fail(WEXITSTATUS(status), 0) : 0;
+}
+
+// with_one maps the user to 0, and nothing else. Then groups stay what they are
+// (user_namespaces(7), setgroups).
+static int with_one(uid_t uid, gid_t gid)
+{
+	char map[32];
+	if (make_namespace() < 0)
+		return -1;
+	snprintf(map, sizeof map, "0 %u 1", uid);
+	if (write_file("/proc/self/uid_map", map) < 0)
+		return fail(ENTER_MAP_UIDS, errno);
+	snprintf(map, sizeof map, "0 %u 1", gid);
+	if (write_file("/proc/self/setgroups", "deny") < 0 || write_file("/proc/self/gid_map", map) < 0)
+		return fail(ENTER_MAP_GIDS, errno);
+	return 0;
+}
+
+// After the constructors of reaper.c and join.c, whose processes never ask for it, and
+// before libcontainer's.
+__attribute__((constructor(102))) static void enter(void)
+{
+	if (getenv(ENTER_VARIABLE) == NULL || geteuid() == 0)
+		return;
+	char *uids = getenv(UIDS_VARIABLE), *gids = getenv(GIDS_VARIABLE);
+	void (*before)(int) = signal(SIGCHLD, SIG_DFL); // or there would be nobody to wait for
+	entered.uid = geteuid();
+	if ((uids && gids ? with_ranges(uids, gids) : with_one(geteuid(), getegid())) == 0)
+		entered.step = ENTER_DONE;
+	signal(SIGCHLD, before);
+	unsetenv(ENTER_VARIABLE);
+	unsetenv(UIDS_VARIABLE);
+	unsetenv(GIDS_VARIABLE);
+}

@@ -1,0 +1,127 @@
+// Package userns makes a user's process root of a user namespace, so that it can launch
+// containers (user_namespaces(7)). Importing the package is what makes a program able to:
+// a C constructor enters the namespace before the Go runtime starts.
+package userns
+
+/*
+#include "enter.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+)
+
+// Rootless reports whether this process is a user's, and has become root of a user
+// namespace ([Enter]).
+func Rootless() bool { return C.entered.step == C.ENTER_DONE }
+
+// UID returns the ID of the user whose process this is, as the host numbers it.
+func UID() int {
+	if C.entered.step == C.ENTER_NOT_TRIED {
+		return os.Geteuid()
+	}
+	return int(C.entered.uid)
+}
+
+// Enter makes the process of a user root of a new user namespace. In it the user is 0,
+// and so are the user's files; subordinate IDs ([Find]) follow from 1 on, if the user has
+// them. Root stays what it is, as does a process that has entered one already.
+//
+// Enter starts the process's program again with the same arguments, and does not return
+// unless it fails or there is nothing to do. So it is for the beginning, when nothing has
+// been done or written yet. The new program's error, where it cannot enter, is what Enter
+// returns there.
+func Enter(ids IDs) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	if C.entered.step != C.ENTER_NOT_TRIED {
+		return failure(ids)
+	}
+	env := append(os.Environ(), C.ENTER_VARIABLE+"=1")
+	if ids.Missing == nil {
+		env = append(env, C.UIDS_VARIABLE+"="+ids.UIDs.command(UID()), C.GIDS_VARIABLE+"="+ids.GIDs.command(os.Getegid()))
+	}
+	err := unix.Exec("/proc/self/exe", os.Args, env)
+	return fmt.Errorf("make a user namespace: %w", os.NewSyscallError("execve", err))
+}
+
+// failure returns why this process is not in a user namespace.
+func failure(ids IDs) error {
+	errno, said := syscall.Errno(C.entered.error), said()
+	switch C.entered.step {
+	case C.ENTER_UNSHARE:
+		return unshareError(errno)
+	case C.ENTER_CONFINED:
+		const text = "make a user namespace: AppArmor gives no capabilities in it to a program without a profile"
+		return hint.With(errors.New(text), "sudo install -m 644 /usr/share/minirun/minirun.apparmor /etc/apparmor.d/minirun && sudo apparmor_parser -r /etc/apparmor.d/minirun")
+	case C.ENTER_MAP_UIDS:
+		return mapError("map user ids", ids.UIDs, errno, said)
+	case C.ENTER_MAP_GIDS:
+		return mapError("map group ids", ids.GIDs, errno, said)
+	}
+	return fmt.Errorf("make a user namespace: %w", errno)
+}
+
+// unshareError says what keeps users from making user namespaces.
+func unshareError(errno syscall.Errno) error {
+	const op = "make a user namespace: "
+	switch {
+	case errno == unix.ENOSPC && parameter("user/max_user_namespaces") == "0":
+		return hint.With(errors.New(op+"this machine allows none (user.max_user_namespaces is 0)"), "sudo sysctl user.max_user_namespaces=15000, or run it with sudo")
+	case errno == unix.EPERM && parameter("kernel/unprivileged_userns_clone") == "0":
+		return hint.With(errors.New(op+"closed to users other than root (kernel.unprivileged_userns_clone is 0)"), "sudo sysctl kernel.unprivileged_userns_clone=1, or run it with sudo")
+	}
+	return hint.With(fmt.Errorf(op+"%w", os.NewSyscallError("unshare", errno)), "run it with sudo")
+}
+
+// parameter returns the value of a kernel parameter, or "".
+func parameter(name string) string {
+	value, _ := os.ReadFile("/proc/sys/" + name)
+	return strings.TrimSpace(string(value))
+}
+
+// mapError says why IDs were not mapped: in the words of the tool, or by the error of the
+// kernel where there is none.
+func mapError(op string, r Ranges, errno syscall.Errno, said string) error {
+	if errno != 0 {
+		return fmt.Errorf("%s: %w", op, errno)
+	}
+	if said == "" {
+		said = r.tool() + " says no more"
+	}
+	err := errors.New(op + ": " + said)
+	if !r.trusted() {
+		return hint.With(err, "it has lost its set-uid bit: sudo apt-get install --reinstall uidmap")
+	}
+	return hint.With(err, "see what /etc/subuid and /etc/subgid give you")
+}
+
+// said returns what the tools wrote, as one line.
+func said() string {
+	text := strings.TrimSpace(C.GoString(&C.entered.said[0]))
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// command returns the program that maps the ranges, and its arguments, a line each: own is
+// 0, and the ranges follow.
+func (r Ranges) command(own int) string {
+	lines := []string{r.Tool, "0", strconv.Itoa(own), "1"}
+	next := int64(1)
+	for _, ids := range r.Ranges {
+		lines = append(lines, strconv.FormatInt(next, 10), strconv.FormatInt(ids.First, 10), strconv.FormatInt(ids.Count, 10))
+		next += ids.Count
+	}
+	return strings.Join(lines, "\n")
+}
