@@ -79,6 +79,7 @@ func (a *app) newApp() *ucli.App {
 		Commands: []*ucli.Command{
 			a.runCommand(),
 			a.psCommand(),
+			a.execCommand(),
 			a.stopCommand(),
 			a.killCommand(),
 			a.waitCommand(),

@@ -123,7 +123,7 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 		}
 		return nil, unknownCommand(verb.Name, verb.Subcommands, rest[0])
 	}
-	if verb.Name == "run" || ended {
+	if ended || runsCommand(verb) {
 		return rest, nil
 	}
 	var found []string
@@ -135,6 +135,10 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 	}
 	return append(found, rest...), nil
 }
+
+// runsCommand reports whether a verb's arguments are a command's: its flags end at the
+// first of them.
+func runsCommand(verb *ucli.Command) bool { return verb.Name == "run" || verb.Name == "exec" }
 
 // flagsUntilWord reads the flags that args start with. It returns the rest, and
 // whether a `--` ended the flags.

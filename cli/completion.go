@@ -19,7 +19,7 @@ var completions embed.FS
 var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"stop", "kill", "wait", "rm"}
+var ofContainers = [...]string{"exec", "stop", "kill", "wait", "rm"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -122,7 +122,7 @@ func (k *completer) complete(words []string) {
 
 // flagsEnded reports whether no more flags of minirun can come.
 func (k *completer) flagsEnded() bool {
-	return k.bare || k.verb != nil && k.verb.Name == "run" && len(k.words) > 0
+	return k.bare || k.verb != nil && runsCommand(k.verb) && len(k.words) > 0
 }
 
 // take reads a word: a verb, a verb's verb, an image, or a verb's argument.
@@ -238,6 +238,8 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commandArgument()
 	case verb.Name == "run" || verb.Name == "pull":
 		k.imageArgument()
+	case verb.Name == "exec" && len(k.words) > 0:
+		k.files("")
 	case slices.Contains(ofContainers[:], verb.Name):
 		k.containers(verb.Name == "rm" || verb.Name == "wait")
 	case slices.Contains(ofImages[:], verb.Name):

@@ -40,8 +40,6 @@ func dockerVerb(word string) string {
 		return "'minirun ps' lists containers, and ps and top their processes: a container is a child of its minirun"
 	case "container":
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
-	case "exec":
-		return "'nsenter --all --target PID COMMAND' runs a command in a container, without its filter"
 	case "attach", "logs":
 		return "a container's output is minirun's own: redirect it, or run minirun in tmux"
 	case "pause", "unpause":
@@ -89,7 +87,7 @@ func ungrouped(words []string) []string {
 	case "container remove":
 		verb = "rm"
 	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container kill", "container rm", "container stop", "container wait":
+		"container exec", "container kill", "container rm", "container stop", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -103,7 +101,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"kill", "ls", "rm", "stop", "wait"}
+		return []string{"exec", "kill", "ls", "rm", "stop", "wait"}
 	case "system":
 		return []string{"df"}
 	}

@@ -105,6 +105,7 @@ func useProgram(o *launcher.Options, name string, program *bpf.Program) error {
 	if program.Listener {
 		o.FilterFlags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
 	}
+	o.Enter, o.EnterFlags = o.Filter, o.FilterFlags
 	logrus.Debugf("seccomp: filter flags %d", o.FilterFlags)
 	return launcher.CheckFilters()
 }

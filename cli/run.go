@@ -111,7 +111,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels}
+	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels, Groups: merged.Groups}
 	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, !c.Bool("rm")))
 }
 

@@ -27,6 +27,7 @@ type launched struct {
 	name   string
 	state  string // its directory below the runtime directory, if it has one
 	stderr bytes.Buffer
+	output io.Reader // what it writes after "ready"
 	// pid1 is the container's PID 1, as the host numbers it.
 	pid1 int
 }
@@ -59,6 +60,7 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		_ = l.Process.Kill() // it has ended, if all went well
 		_ = l.Wait()
 	})
+	l.output = out
 	said := make([]byte, len("ready"))
 	if _, err := io.ReadFull(out, said); err != nil || string(said) != "ready" {
 		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)

@@ -34,6 +34,9 @@ type ExecOptions struct {
 	Cgroups map[string]string
 
 	Stdin, Stdout, Stderr *os.File // passed on as they are
+
+	launchers   bool // the process belongs to this one, which passes data on, and ends with it
+	interactive bool // and gets standard input
 }
 
 // Exec is a process that runs in a container beside its PID 1. It does not end with
@@ -53,6 +56,10 @@ func (c *Container) Exec(o ExecOptions) (*Exec, error) {
 	if err != nil {
 		return nil, err
 	}
+	return execIn(engine, &o)
+}
+
+func execIn(engine *libcontainer.Container, o *ExecOptions) (*Exec, error) {
 	env, err := environment(o.Process.Env)
 	if err != nil {
 		return nil, err
@@ -62,7 +69,9 @@ func (c *Container) Exec(o ExecOptions) (*Exec, error) {
 		return nil, &Error{Op: "run " + o.Process.Args[0], Err: err}
 	}
 	defer page.Close()
-	page.Outlive()
+	if !o.launchers {
+		page.Outlive()
+	}
 	page.Join()
 	page.FindHome()
 	page.Load(o.Filter, o.FilterFlags)
@@ -72,18 +81,29 @@ func (c *Container) Exec(o ExecOptions) (*Exec, error) {
 	}
 	x.process.Init = false
 	x.process.ExtraFiles, x.process.SubCgroupPaths = page.Keep(o.Engine.Files...), o.Cgroups
-	if err := x.start(engine, page, &o); err != nil {
+	if err := x.start(engine, page, o); err != nil {
 		return nil, errors.Join(err, x.Kill())
 	}
 	return x, nil
 }
 
-func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOptions) (err error) {
-	command := o.Process.Args[0]
-	streams, err := attach(x.process, &Options{
+// streamOptions say how the process gets its streams.
+func (o *ExecOptions) streamOptions() (*Options, Owner) {
+	s := &Options{
 		Spec: &specs.Spec{Process: o.Process}, Engine: &o.Engine,
 		Interactive: true, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
-	}, OwnerNobody)
+	}
+	if !o.launchers {
+		return s, OwnerNobody
+	}
+	s.Engine, s.Interactive = nil, o.interactive
+	return s, OwnerLauncher
+}
+
+func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOptions) (err error) {
+	command := o.Process.Args[0]
+	options, owner := o.streamOptions()
+	streams, err := attach(x.process, options, owner)
 	if err != nil {
 		return err
 	}
@@ -128,13 +148,16 @@ func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOpti
 func (x *Exec) PID() int { return x.init.pid }
 
 // Wait waits for the process to end. The status is its own, or 128+n if signal n ended it.
-func (x *Exec) Wait() (int, error) {
+func (x *Exec) Wait() (int, error) { return x.wait(nil) }
+
+// wait is Wait, which stop ends while output is being passed on.
+func (x *Exec) wait(stop <-chan unix.Signal) (int, error) {
 	defer x.Close()
 	state, err := x.process.Wait()
 	if state == nil {
 		return 0, fmt.Errorf("wait for the process: %w", err)
 	}
-	return exitStatus(state), x.streams.drain(nil)
+	return exitStatus(state), x.streams.drain(stop)
 }
 
 // Close releases the process, which continues to run.

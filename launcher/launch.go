@@ -20,6 +20,7 @@ type About struct {
 	Image   string            `json:"-"` // as the user named it
 	Network string            `json:"network"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	Groups  []string          `json:"groups,omitempty"` // of --group-add
 }
 
 // Launch is what a container was launched with, as far as others need it. It is written
@@ -33,6 +34,7 @@ type Launch struct {
 	Binds       []specs.Mount          `json:"binds,omitempty"`
 	Filter      []byte                 `json:"filter,omitempty"` // the instructions as they are in memory (linux/filter.h)
 	FilterFlags uint32                 `json:"filterFlags,omitempty"`
+	Agent       *Agent                 `json:"agent,omitempty"`
 }
 
 const launchFile = "launch.json"
@@ -45,7 +47,7 @@ func (c *Container) writeLaunch(o *Options) error {
 	}
 	data, err := json.Marshal(Launch{
 		About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
-		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Filter: instructionBytes(o.Filter), FilterFlags: o.FilterFlags,
+		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
 	})
 	if err != nil {
 		return err
@@ -78,6 +80,16 @@ const instructionSize = int(unsafe.Sizeof(unix.SockFilter{}))
 
 func instructionBytes(program []unix.SockFilter) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), len(program)*instructionSize)
+}
+
+// program returns the filter.
+func (l *Launch) program() []unix.SockFilter {
+	if len(l.Filter) == 0 {
+		return nil
+	}
+	program := make([]unix.SockFilter, len(l.Filter)/instructionSize)
+	copy(instructionBytes(program), l.Filter)
+	return program
 }
 
 // Name returns the container's name.

@@ -29,6 +29,10 @@ type Options struct {
 
 	Filter      []unix.SockFilter // the seccomp program; nil is unconfined
 	FilterFlags uint32            // SECCOMP_FILTER_FLAG_* to install it with
+	// Enter is the filter for what others run in the container: Filter, if that is not
+	// observed.
+	Enter      []unix.SockFilter
+	EnterFlags uint32
 	// With SECCOMP_FILTER_FLAG_NEW_LISTENER one of the following is needed, which answers
 	// what the filter notifies of (seccomp_unotify(2)).
 	Agent   *Agent       // connected; gets the listener before the command runs

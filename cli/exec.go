@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"errors"
+	"runtime"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+)
+
+func (a *app) execCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "exec",
+		Usage:     "run a command in a container that runs",
+		ArgsUsage: "CONTAINER COMMAND [ARG...]",
+		Description: `The command has the container's namespaces, cgroup, user, capabilities and environment,
+and is under its filter, also with --privileged. It ends with this minirun, which passes
+signals on, or with the container. The exit status is the command's own; 126 if it
+cannot be invoked, 127 if it was not found, 1 if the container does not run.`,
+		Flags: []ucli.Flag{
+			toggle("", "interactive", "i", "pass on standard input"),
+			toggle("", "tty", "t", "give the command a terminal"),
+			list("", "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, to minirun's own").with(variables),
+			list("", "env-file", "", "set the variables that `FILE` lists").with(files()),
+			text("", "user", "u", "run as `USER[:GROUP]`, names of the container or numbers"),
+			text("", "workdir", "w", "start in `DIR`"),
+			toggle("", "privileged", "", "give all capabilities"),
+			toggle("", "detach", "d", "do not wait: the command's streams are /dev/null"),
+		},
+		Action: a.execAction,
+	}
+}
+
+func (a *app) execAction(c *ucli.Context) error {
+	if err := checkArgs(c, 2, -1); err != nil {
+		return err
+	}
+	if isUsers() {
+		return &usageError{"exec: without root no container can be entered", "run it with sudo"}
+	}
+	o := launcher.EnterOptions{
+		Args: c.Args().Tail(), User: c.String("user"), Workdir: c.String("workdir"), Privileged: c.Bool("privileged"),
+		Terminal: c.Bool("tty"), Interactive: c.Bool("interactive"), Detached: c.Bool("detach"),
+		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+	}
+	switch {
+	case o.Detached && o.Terminal:
+		return &usageError{"exec --detach: the command cannot have a terminal", "leave out --tty"}
+	case o.Detached:
+		o.Interactive = false
+	case o.Terminal && o.Interactive && !isTerminal(a.stdin):
+		return refused("leave out -t when input comes from a pipe or file", "the input device is not a TTY")
+	}
+	var err error
+	if o.Env, err = environmentFlags(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {
+		return err
+	}
+	name := c.Args().First()
+	container, err := a.findContainer(c, name)
+	if err != nil {
+		return err
+	}
+	if err := running(container); err != nil {
+		return err
+	}
+	if container.Frozen() {
+		return refused("'minirun unpause "+name+"'", "container %s is paused, unpause the container before exec", printable(name))
+	}
+	runtime.LockOSThread() // the command ends with the thread that starts it
+	relay, err := launcher.NewRelay()
+	if err != nil {
+		return err
+	}
+	code, err := container.Enter(o, relay)
+	return execOutcome(container, code, err)
+}
+
+// running returns an error unless a container runs.
+func running(container *launcher.Container) error {
+	if container.Known().Status != launcher.StatusRunning {
+		return notRunning(container)
+	}
+	return nil
+}
+
+func notRunning(container *launcher.Container) error {
+	return refused("'minirun ps -a' shows what has become of it", "container %s is not running", container.ID())
+}
+
+// execOutcome is what exec ends with: as with docker, the status is 126 for whatever
+// keeps a command from being started in a container that runs.
+func execOutcome(container *launcher.Container, code int, err error) error {
+	var state *launcher.StateError
+	var failed *launcher.Error
+	switch {
+	case errors.As(err, &state):
+		return notRunning(container)
+	case errors.As(err, &failed) && failed.Code == 0:
+		failed.Code = launcher.StatusNotExecutable
+	case err == nil && code != 0:
+		return status(code)
+	}
+	return err
+}
