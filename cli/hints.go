@@ -99,7 +99,9 @@ func imageHint(err error) string {
 	case rootfs.CauseBootstrapRoot:
 		return "sudo minirun bootstrap " + e.Name
 	case rootfs.CauseDamaged:
-		return "'minirun pull " + e.Name + "' fetches it again, 'minirun rmi " + e.Name + "' removes it"
+		return damageHint(e.Name, true)
+	case rootfs.CauseDamagedHere:
+		return damageHint(e.Name, false)
 	case rootfs.CauseDebian:
 		return "'minirun bootstrap " + e.Name + "' makes it from Debian's package mirrors"
 	case rootfs.CauseDistribution:
@@ -107,7 +109,7 @@ func imageHint(err error) string {
 	case rootfs.CauseFileSystem:
 		return "the file system of " + e.Name + " may lack what overlayfs needs; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
 	case rootfs.CauseTooLarge:
-		return "if that is what it should have, raise --max-size or --max-files of 'minirun pull'"
+		return "if that is what it should have, raise --max-size or --max-files of 'minirun pull', 'load' or 'import'"
 	case rootfs.CauseFull:
 		return "remove images with 'minirun rmi', or keep the store on a larger disk with --root"
 	case rootfs.CauseHostRoot:
@@ -134,6 +136,15 @@ func imageHint(err error) string {
 		return "choose another directory with --root"
 	}
 	return ""
+}
+
+// damageHint says what to do about a damaged image.
+func damageHint(name string, canPull bool) string {
+	again := "load, import or bootstrap it again"
+	if canPull {
+		again = "'minirun pull " + name + "' fetches what has changed"
+	}
+	return again + "; 'minirun rmi " + name + "' removes it"
 }
 
 // seccompHint returns the hint for an error of the packages of seccomp, or "".

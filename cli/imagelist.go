@@ -21,6 +21,9 @@ func (a *app) imagesCommand() *ucli.Command {
 		Usage:     "list the images of the store",
 		ArgsUsage: "[NAME[:TAG]]",
 		Description: `With NAME only images of that name are listed; * and ? match any characters except /.
+Filters are dangling=true, before=IMAGE, since=IMAGE, label=KEY[=VALUE] and
+reference=PATTERN, which is like NAME.
+
 A template is one of Go's text/template, with the fields .Name .Repository .Tag .ID
 .Digest .Platform .CreatedAt .CreatedSince .Size and .Labels; 'table TEMPLATE' prints
 a heading too.`,
@@ -29,6 +32,7 @@ a heading too.`,
 			toggle("", "quiet", "q", "print only the images' IDs, each once"),
 			toggle("", "no-trunc", "", "print whole IDs"),
 			toggle("", "digests", "", "print the manifests' digests"),
+			list("", "filter", "f", "list only images that match `FILTER`").with(oneOf("before=", "dangling=true", "label=", "reference=", "since=")),
 			toggle("", "all", "a", "accepted; all images are always listed"),
 		},
 		Action: a.imagesAction,
@@ -57,10 +61,14 @@ func (a *app) imagesAction(c *ucli.Context) error {
 			return err
 		}
 	}
+	images, err = filterImages(images, c.StringSlice("filter"), func(name string) (*rootfs.Description, error) { return store.Describe(name, "") })
+	if err != nil {
+		return err
+	}
 	for _, image := range images {
 		if image.Problem != "" {
 			a.ui.warn("image %s cannot be used: %s", familiar(image.Name), image.Problem)
-			a.ui.hint("'minirun pull " + familiar(image.Name) + "' fixes it, 'minirun rmi " + familiar(image.Name) + "' removes it")
+			a.ui.hint(damageHint(familiar(image.Name), image.CanPull))
 		}
 	}
 	if c.Bool("quiet") && c.String("format") != "json" {
@@ -73,9 +81,18 @@ func (a *app) imagesAction(c *ucli.Context) error {
 	return write(a.stdout, images, rows)
 }
 
-// imagesNamed returns the images that a pattern matches as with `docker images`: by
-// their repository, or by repository and tag. A file may be named by any path to it.
+// imagesNamed returns the images that a pattern matches.
 func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo, error) {
+	matches, err := referenceFilter(pattern)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(images, func(image rootfs.ImageInfo) bool { return !matches(image) }), nil
+}
+
+// referenceFilter chooses the images that a pattern matches as with `docker images`: by
+// their repository, or by repository and tag. A file may be named by any path to it.
+func referenceFilter(pattern string) (imageFilter, error) {
 	if strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../") {
 		abs, err := filepath.Abs(pattern)
 		if err != nil {
@@ -87,13 +104,13 @@ func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo,
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, &usageError{"images " + pattern + ": " + err.Error(), "* matches any characters, ? one, and [abc] one of those"}
 	}
-	return slices.DeleteFunc(images, func(image rootfs.ImageInfo) bool {
+	return func(image rootfs.ImageInfo) bool {
 		name := familiar(image.Name)
 		repository, _ := splitTag(name)
 		whole, _ := path.Match(pattern, name)
 		part, _ := path.Match(pattern, repository)
-		return !whole && !part && pattern != name
-	}), nil
+		return whole || part || pattern == name
+	}, nil
 }
 
 // splitTag splits a name. A file, and a name with a digest, has no tag.

@@ -26,8 +26,7 @@ again, and the next rmi removes them.`,
 		Flags: []ucli.Flag{
 			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "keep-packed", "", "keep the packed layers too, so that save and push give the same digests"),
-			text("", "max-size", "", "refuse an image of more than `SIZE` unpacked (default: 128g)"),
-			text("", "max-files", "", "refuse an image of more than `N` files (default: 8388608)"),
+			maxSizeFlag(), maxFilesFlag(),
 			toggle("", "quiet", "q", "show no progress"),
 		},
 		Action: a.pullAction,
@@ -38,7 +37,7 @@ func (a *app) pullAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
-	limits, err := pullLimits(c)
+	limits, err := imageLimits(c)
 	if err != nil {
 		return err
 	}
@@ -56,8 +55,16 @@ func (a *app) pullAction(c *ucli.Context) error {
 	})
 }
 
-// pullLimits returns what --max-size and --max-files say.
-func pullLimits(c *ucli.Context) (l rootfs.Limits, err error) {
+func maxSizeFlag() ucli.Flag {
+	return text("", "max-size", "", "refuse an image of more than `SIZE` unpacked (default: 128g)")
+}
+
+func maxFilesFlag() ucli.Flag {
+	return text("", "max-files", "", "refuse an image of more than `N` files (default: 8388608)")
+}
+
+// imageLimits returns what --max-size and --max-files say.
+func imageLimits(c *ucli.Context) (l rootfs.Limits, err error) {
 	if text := c.String("max-size"); text != "" {
 		if l.Bytes, err = units.RAMInBytes(text); err != nil || l.Bytes <= 0 {
 			return l, &usageError{fmt.Sprintf("--max-size %q: not a size", text), "write a number of bytes, or a unit after it: 512m, 200g"}

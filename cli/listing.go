@@ -66,7 +66,27 @@ func parseTemplate(format string) (*template.Template, error) {
 }
 
 func templateError(format string, err error) error {
-	return &usageError{"--format " + format + ": " + err.Error(), "--format '{{json .}}' prints all fields"}
+	return &usageError{"--format " + format + ": " + templateProblem(err), "--format '{{json .}}' prints all fields"}
+}
+
+// templateProblem returns the text of an error of text/template without its own position
+// and the names of Go's types.
+func templateProblem(err error) string {
+	text := err.Error()
+	if _, rest, ok := strings.Cut(text, "can't evaluate field "); ok {
+		field, _, _ := strings.Cut(rest, " ")
+		return "there is no field ." + field
+	}
+	if _, rest, ok := strings.Cut(text, "map has no entry for key "); ok {
+		return "there is no field ." + strings.Trim(rest, `"`)
+	}
+	text = strings.TrimPrefix(text, "template: :")
+	if _, rest, ok := strings.Cut(text, ": executing "); ok {
+		_, text, _ = strings.Cut(rest, ": ")
+	} else if position, rest, ok := strings.Cut(text, ": "); ok && strings.Trim(position, "0123456789:") == "" {
+		text = rest
+	}
+	return text
 }
 
 // templateFunctions are those that docker's client has in addition to Go's.

@@ -23,7 +23,7 @@ type progress struct {
 	now    func() time.Time
 	layers map[string]rootfs.Event
 	order  []string // of the layers
-	local  bool     // it is read from a file, not pulled
+	remote bool     // it is pulled, not read from a file
 	start  time.Time
 	drawn  time.Time
 }
@@ -42,7 +42,7 @@ func (p *progress) report(e rootfs.Event) {
 	if p.start.IsZero() {
 		p.start = p.now()
 	}
-	p.local = p.local || e.Status == "unpacking"
+	p.remote = p.remote || e.Status == "pulling"
 	if e.Layer != "" {
 		if _, known := p.layers[e.Layer]; !known {
 			p.order = append(p.order, e.Layer)
@@ -121,11 +121,15 @@ func (p *progress) done(err error) {
 	if err != nil || len(p.layers) == 0 {
 		return
 	}
-	verb := "pulled"
-	if p.local {
-		verb = "unpacked"
+	verb := "unpacked"
+	if p.remote {
+		verb = "pulled"
 	}
 	s := p.sum()
+	if s.found == len(p.layers) {
+		p.ui.say("%s: all layers are already in the store", p.image)
+		return
+	}
 	p.ui.say("%s %s: %s in %.1f s", verb, p.image, units.HumanSize(float64(s.read)), p.now().Sub(p.start).Seconds())
 }
 
@@ -133,7 +137,7 @@ func (p *progress) done(err error) {
 // store, and all as far as is known.
 type sums struct {
 	read, done, total int64
-	finished          int
+	finished, found   int // layers that are unpacked, and those of them that the store had
 }
 
 func (p *progress) sum() sums {
@@ -141,7 +145,7 @@ func (p *progress) sum() sums {
 	for _, e := range p.layers {
 		switch e.Status {
 		case "exists":
-			s.finished++
+			s.finished, s.found = s.finished+1, s.found+1
 			s.done, s.total = s.done+e.Total, s.total+e.Total
 			continue
 		case "done":
@@ -155,9 +159,9 @@ func (p *progress) sum() sums {
 // text returns `pull debian [====>    ] 12MB/48MB, 10MB/s, 4s left, 1 of 3 layers`,
 // or as much of it as fits the columns.
 func (p *progress) text(columns int) string {
-	verb := "pull"
-	if p.local {
-		verb = "unpack"
+	verb := "unpack"
+	if p.remote {
+		verb = "pull"
 	}
 	s := p.sum()
 	label := verb + " " + p.image

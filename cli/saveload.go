@@ -17,10 +17,11 @@ import (
 
 func (a *app) saveCommand() *ucli.Command {
 	return &ucli.Command{
-		Name:        "save",
-		Usage:       "write images to a tarball",
-		ArgsUsage:   "IMAGE...",
-		Description: `The tarball is both what 'docker load' reads and an OCI layout. Images keep their IDs.`,
+		Name:      "save",
+		Usage:     "write images to a tarball",
+		ArgsUsage: "IMAGE...",
+		Description: `The tarball is both what 'docker load' reads and an OCI layout. Images keep their IDs.
+A name without a tag is all tags of that name.`,
 		Flags: []ucli.Flag{
 			text("", "output", "o", "write to `FILE` instead of standard output").with(files()),
 			text("", "platform", "", "save the image for `OS/ARCH[/VARIANT]`").with(platforms),
@@ -86,6 +87,7 @@ func (a *app) loadCommand() *ucli.Command {
 OCI layouts. 'minirun import' reads the tarball of a root file system.`,
 		Flags: []ucli.Flag{
 			text("", "input", "i", "read `FILE`, or the directory of an OCI layout, instead of standard input").with(files()),
+			maxSizeFlag(), maxFilesFlag(),
 			text("", "platform", "", "load the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "quiet", "q", "show no progress"),
 		},
@@ -101,6 +103,10 @@ func (a *app) loadAction(c *ucli.Context) error {
 	if _, err := os.Stat(input); err != nil && input != "" {
 		return fileError("load", input, err)
 	}
+	limits, err := imageLimits(c)
+	if err != nil {
+		return err
+	}
 	if input == "" && term.IsTerminal(int(a.stdin.Fd())) {
 		return &usageError{"load: standard input is a terminal", "name the tarball with -i FILE"}
 	}
@@ -110,7 +116,7 @@ func (a *app) loadAction(c *ucli.Context) error {
 			name = "standard input"
 		}
 		report, done := a.progress(name, c.Bool("quiet"))
-		o := rootfs.ResolveOptions{Platform: c.String("platform"), Progress: report, Warn: a.warned}
+		o := rootfs.ResolveOptions{Platform: c.String("platform"), Progress: report, Limits: limits, Warn: a.warned}
 		var images []rootfs.ImageInfo
 		var err error
 		if input != "" {
@@ -142,6 +148,7 @@ instructions of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOP
 USER, VOLUME and WORKDIR.`,
 		Flags: []ucli.Flag{
 			list("", "change", "c", "apply `INSTRUCTION` to the image: 'CMD [\"bash\"]'"),
+			maxSizeFlag(), maxFilesFlag(),
 			text("", "message", "m", "set the comment in the image's history to `TEXT`"),
 			text("", "platform", "", "make an image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "quiet", "q", "show no progress"),
@@ -174,6 +181,10 @@ func (a *app) importAction(c *ucli.Context) error {
 		}
 		stream = f
 	}
+	limits, err := imageLimits(c)
+	if err != nil {
+		return err
+	}
 	message := c.String("message")
 	if !c.IsSet("message") {
 		message = "Imported from -" // as docker's client does, whatever the file
@@ -182,7 +193,7 @@ func (a *app) importAction(c *ucli.Context) error {
 		report, done := a.progress(name, c.Bool("quiet"))
 		info, err := store.Import(ctx, stream, rootfs.ImportOptions{
 			File: name, Name: c.Args().Get(1), Changes: c.StringSlice("change"), Message: message,
-			Platform: c.String("platform"), Progress: report, Warn: a.warned,
+			Platform: c.String("platform"), Progress: report, Limits: limits, Warn: a.warned,
 		})
 		done(err)
 		if err != nil {

@@ -38,6 +38,9 @@ var typed = [...]struct{ line, want string }{
 	{"minirun bootstrap debian:tr", "minirun bootstrap debian:trixie"},
 	{"minirun oc", "minirun oci"}, // oci: and oci-archive:
 	{"minirun dir:./ro", "minirun dir:./root/"},
+	{`minirun dir:./a\ b`, `minirun dir:./a\ blank/`},
+	{`minirun -v ./a\ b`, `minirun -v ./a\ blank/`},
+	{`minirun dir:./a\ blank onlyh`, `minirun dir:./a\ blank onlyhere`},
 	{"minirun help seccomp expl", "minirun help seccomp explain"},
 	{"minirun dir:./root onlyh", "minirun dir:./root onlyhere"},
 	{"minirun --restart no dir:./root /opt/on", "minirun --restart no dir:./root /opt/one/"},
@@ -103,7 +106,7 @@ func shellDir(t *testing.T, rc string) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"rc": rc, ".zshrc": rc, "fish/config.fish": rc, "profile.json": "{}",
-		"root/usr/bin/onlyhere": "", "root/opt/one/two": "",
+		"a blank/usr/bin/onlyhere": "", "root/usr/bin/onlyhere": "", "root/opt/one/two": "",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func (a *app) writeVerified(all []rootfs.Verification) error {
 			a.ui.line(red, "minirun:", familiar(v.Name)+": "+problem)
 		}
 		if len(v.Problems) > 0 {
-			a.ui.hint("'minirun pull " + familiar(v.Name) + "' fetches what has changed, 'minirun rmi " + familiar(v.Name) + "' removes it")
+			a.ui.hint(damageHint(familiar(v.Name), v.CanPull))
 		}
 	}
 	return err

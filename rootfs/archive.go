@@ -3,7 +3,6 @@ package rootfs
 import (
 	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -48,25 +46,62 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 // content opens the file of a reference; work is a directory for what has to be
 // extracted from it.
 func (r reference) content(ctx context.Context, want v1.Platform, work string) (*content, error) {
-	kind := r.transport
-	if kind == tarball {
-		var err error
-		if kind, err = detect(r.path); err != nil {
-			return nil, err
-		}
+	if r.transport == ociLayout {
+		return fromLayout(r.path, r.tag, want)
+	}
+	kind, file := r.transport, r.path
+	saved := kind != tarball
+	var err error
+	if !saved {
+		saved, err = startsLikeSaved(file)
+	}
+	if saved && err == nil {
+		file, err = plainCopy(ctx, file, work)
+	}
+	if kind == tarball && err == nil {
+		kind, err = detect(file)
+	}
+	if err != nil {
+		return nil, err
 	}
 	switch kind {
 	case dockerArchive:
-		return fromDockerArchive(r.path, r.tag)
-	case ociLayout:
-		return fromLayout(r.path, r.tag, want)
+		return fromDockerArchive(file, r.tag)
 	case ociArchive:
-		if err := extractLayout(ctx, r.path, work); err != nil {
+		if err := extractLayout(ctx, file, work); err != nil {
 			return nil, err
 		}
 		return fromLayout(work, r.tag, want)
 	}
 	return fromRootTarball(r.path, want)
+}
+
+// startsLikeSaved reports whether the first file of a tarball is one of a saved image.
+func startsLikeSaved(file string) (saved bool, err error) {
+	err = walkTarball(file, func(h *tar.Header, _ io.Reader) error {
+		entry := path.Clean(h.Name)
+		if entry == "." {
+			return nil
+		}
+		saved = isSavedName(entry)
+		return errStop
+	})
+	return saved, err
+}
+
+// plainCopy returns a file, or if it is compressed a copy in the directory work that is
+// not: its members are looked up one by one.
+func plainCopy(ctx context.Context, file, work string) (string, error) {
+	r, err := openPlain(file)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if _, ok := r.(*os.File); ok {
+		return file, nil
+	}
+	plain := filepath.Join(work, "plain.tar")
+	return plain, spool(ctx, r, plain)
 }
 
 // detect returns what kind of tarball a file is, by the names in it. docker save
@@ -94,7 +129,7 @@ func detect(file string) (transport, error) {
 func isSavedName(entry string) bool {
 	first, _, _ := strings.Cut(entry, "/")
 	switch first {
-	case ".", "blobs", "index.json", "repositories":
+	case ".", "blobs", "index.json", "manifest.json", "oci-layout", "repositories":
 		return true
 	}
 	first = strings.TrimPrefix(first, "sha256:")
@@ -140,128 +175,6 @@ func fromRootTarball(file string, want v1.Platform) (*content, error) {
 			open: func(context.Context) (io.ReadCloser, error) { return os.Open(file) },
 		}},
 	}, nil
-}
-
-// savedImage is an entry of manifest.json in what docker save wrote
-// (moby, image/spec/v1.2.md).
-type savedImage struct {
-	Config           string
-	RepoTags, Layers []string
-}
-
-// fromDockerArchive reads what docker save wrote. The archive has no manifest, so one
-// is made from the layers' diffIDs.
-func fromDockerArchive(file, tag string) (*content, error) {
-	images, err := savedImages(file)
-	if err != nil {
-		return nil, err
-	}
-	saved, err := chooseSaved(images, tag)
-	if err != nil {
-		return nil, err
-	}
-	return fromSaved(file, saved)
-}
-
-// savedImages reads manifest.json of what docker save wrote.
-func savedImages(file string) ([]savedImage, error) {
-	data, err := readMember(file, "manifest.json", "manifest", maxManifest)
-	if err != nil {
-		return nil, err
-	}
-	var images []savedImage
-	if err := json.Unmarshal(data, &images); err != nil {
-		return nil, fmt.Errorf("read manifest.json: %w", err)
-	}
-	return images, nil
-}
-
-// fromSaved reads one image of what docker save wrote.
-func fromSaved(file string, saved savedImage) (*content, error) {
-	c := &content{}
-	var err error
-	if c.config, err = readMember(file, saved.Config, "configuration", maxConfig); err != nil {
-		return nil, err
-	}
-	config, err := parseConfig(c.config)
-	if err != nil {
-		return nil, err
-	}
-	if len(saved.Layers) != len(config.RootFS.DiffIDs) {
-		return nil, fmt.Errorf("manifest.json has %d layers, the configuration %d", len(saved.Layers), len(config.RootFS.DiffIDs))
-	}
-	for i, diffID := range config.RootFS.DiffIDs {
-		c.layers = append(c.layers, layerSource{
-			diffID: diffID,
-			open:   func(context.Context) (io.ReadCloser, error) { return openMember(file, saved.Layers[i], 0) },
-		})
-	}
-	return c, nil
-}
-
-// chooseSaved returns the image with a tag, or the only image if tag is empty.
-func chooseSaved(images []savedImage, tag string) (savedImage, error) {
-	if tag == "" {
-		if len(images) != 1 {
-			return savedImage{}, fmt.Errorf("the archive has %d images: choose one with docker-archive:PATH:NAME", len(images))
-		}
-		return images[0], nil
-	}
-	wanted, err := name.NewTag(tag)
-	if err != nil {
-		return savedImage{}, err
-	}
-	for _, image := range images {
-		for _, has := range image.RepoTags {
-			if parsed, err := name.NewTag(has); err == nil && parsed.Name() == wanted.Name() {
-				return image, nil
-			}
-		}
-	}
-	return savedImage{}, fmt.Errorf("no image has the name %s", quote(tag))
-}
-
-func readMember(file, member, what string, limit int64) ([]byte, error) {
-	r, err := openMember(file, member, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return readLimited(r, what, limit)
-}
-
-// maxMemberLinks is how many links are followed to a file of a tarball. Before Docker
-// 25, docker save wrote a link for a layer that two images share.
-const maxMemberLinks = 8
-
-// openMember opens a file of a tarball, after following so many links.
-func openMember(file, member string, links int) (io.ReadCloser, error) {
-	plain, err := openPlain(file)
-	if err != nil {
-		return nil, err
-	}
-	tr := tar.NewReader(plain)
-	h, err := tr.Next()
-	for err == nil && path.Clean(h.Name) != path.Clean(member) {
-		h, err = tr.Next()
-	}
-	if err == nil && h.Typeflag == tar.TypeReg {
-		return &plainFile{io.NopCloser(tr), plain}, nil
-	}
-	_ = plain.Close()
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("the archive has no file %s", quote(member))
-	case err != nil:
-		return nil, fmt.Errorf("not a tarball, or truncated: %w", err)
-	case links == maxMemberLinks:
-		return nil, fmt.Errorf("%s leads through more than %d links", quote(member), maxMemberLinks)
-	case h.Typeflag == tar.TypeSymlink:
-		return openMember(file, path.Join(path.Dir(member), h.Linkname), links+1)
-	case h.Typeflag == tar.TypeLink:
-		return openMember(file, h.Linkname, links+1)
-	}
-	return nil, fmt.Errorf("%s in the archive is not a regular file", quote(member))
 }
 
 // openPlain opens a file and decompresses it if it is compressed. A plain file is

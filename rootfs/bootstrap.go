@@ -82,12 +82,14 @@ func (s *Store) bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 	now := time.Now().UTC().Truncate(time.Second)
 	return s.add(ctx, &content{
 		names: debianNames(o.Suite),
-		base: configFile{
-			Created: &now, Architecture: runtime.GOARCH, OS: "linux",
-			Config: configFields{
+		base:  configFile{Architecture: runtime.GOARCH, OS: "linux"},
+		made: &describedFile{
+			Created: now.Format(time.RFC3339), Architecture: runtime.GOARCH, OS: "linux",
+			Config: ImageConfig{
 				Cmd: []string{"bash"},
 				Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 			},
+			History: []historyEntry{{Created: &now, CreatedBy: "mmdebstrap " + strings.Join(mmdebstrapOptions(o), " ") + " " + o.Suite}},
 		},
 		layers: []layerSource{{ended: true, open: func(ctx context.Context) (io.ReadCloser, error) {
 			return startMmdebstrap(ctx, o, sources, work)
@@ -103,11 +105,16 @@ func debianNames(suite string) []string {
 	return []string{repository + suite}
 }
 
+// mmdebstrapOptions are those that decide what is in the image.
+func mmdebstrapOptions(o BootstrapOptions) []string {
+	packages := append(slices.Clone(basePackages[:]), o.Packages...)
+	return []string{"--variant=minbase", "--include=" + strings.Join(packages, ",")}
+}
+
 // startMmdebstrap starts mmdebstrap, and returns the tar that it writes.
 func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, work *workDir) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	packages := append(slices.Clone(basePackages[:]), o.Packages...)
-	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ",")}
+	args := append(mmdebstrapOptions(o), "--format=tar")
 	if _, err := os.Stat(debianKeyring); err == nil {
 		args = append(args, "--keyring="+debianKeyring)
 	}

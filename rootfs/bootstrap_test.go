@@ -65,8 +65,12 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("ping's capability is lost: %q", got)
 		}
 	}
-	if text := log.String(); !strings.Contains(text, "--variant=minbase") || !strings.Contains(text, ",strace --keyring="+debianKeyring+" bookworm - deb http") {
+	if text := log.String(); !strings.Contains(text, "--variant=minbase") || !strings.Contains(text, ",strace --format=tar --keyring="+debianKeyring+" bookworm - deb http") {
 		t.Errorf("mmdebstrap was run with %s", text)
+	}
+	steps, err := s.History("debian", "")
+	if err != nil || len(steps) != 1 || steps[0].Created.IsZero() || !strings.HasSuffix(steps[0].CreatedBy, ",strace bookworm") {
+		t.Errorf("its history is %+v, %v", steps, err)
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); bytes.Contains(mounts, []byte(s.root)) {
 		t.Error("mmdebstrap's mounts show on the host")

@@ -36,6 +36,7 @@ const (
 	_                     Cause = iota
 	CauseBootstrapRoot          // a bootstrap needs root
 	CauseDamaged                // parts of the image are missing or have changed: fetch it again
+	CauseDamagedHere            // the same, of an image that was loaded, imported or bootstrapped: make it again
 	CauseDebian                 // the image does not exist yet: a bootstrap makes it
 	CauseDistribution           // there is no bootstrap of the distribution
 	CauseFileSystem             // overlayfs refused the file system of a directory

@@ -15,6 +15,7 @@ type ImportOptions struct {
 	Message  string   // comment in the image's history
 	Platform string   // OS/ARCHITECTURE[/VARIANT]; "" is this machine
 	Progress Progress
+	Limits   Limits
 	Warn     func(text string) // called with warnings, each one line; may be nil
 }
 
@@ -52,7 +53,7 @@ func (s *Store) importAt(ctx context.Context, stream io.Reader, o ImportOptions,
 		}
 	}
 	info, err := s.add(ctx, &content{
-		names: names, local: true, made: made,
+		names: names, local: true, made: made, limits: o.Limits,
 		base: configFile{Architecture: want.Architecture, OS: want.OS, Variant: want.Variant},
 		layers: []layerSource{{ended: true, open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(stream), nil

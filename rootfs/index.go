@@ -38,6 +38,12 @@ type descriptor struct{ v1.Descriptor }
 
 func (d *descriptor) name() string { return d.Annotations[annotationName] }
 
+// canPull reports whether a pull gets the image again: from its registry, or from its
+// file. One that was loaded, imported or bootstrapped has to be made again.
+func (d *descriptor) canPull() bool {
+	return d.Annotations[annotationIndex] != "" || d.Annotations[annotationSource] != ""
+}
+
 func (s *Store) readIndex() (*index, error) {
 	data, err := os.ReadFile(s.path("index.json"))
 	if errors.Is(err, os.ErrNotExist) {

@@ -87,7 +87,7 @@ func (l *loader) all(ctx context.Context) error {
 	case info.IsDir():
 		return l.layout(ctx, file)
 	}
-	if file, err = l.plain(ctx, file); err != nil {
+	if file, err = plainCopy(ctx, file, l.work.path); err != nil {
 		return err
 	}
 	kind, err := savedKind(file)
@@ -104,20 +104,6 @@ func (l *loader) all(ctx context.Context) error {
 		return l.saved(ctx, file)
 	}
 	return &Error{Err: errors.New("it has no image: neither index.json nor manifest.json"), Cause: CauseRootTarball}
-}
-
-// plain returns a file that is not compressed: its members are looked up one by one.
-func (l *loader) plain(ctx context.Context, file string) (string, error) {
-	r, err := openPlain(file)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	if _, ok := r.(*os.File); ok {
-		return file, nil
-	}
-	unpacked := l.work.join("plain")
-	return unpacked, spool(ctx, r, unpacked)
 }
 
 // savedKind returns what kind of saved image a tarball has. An OCI layout has the
@@ -139,15 +125,15 @@ func savedKind(file string) (transport, error) {
 
 // saved adds the images of what docker save wrote before Docker 25.
 func (l *loader) saved(ctx context.Context, file string) error {
-	images, err := savedImages(file)
-	if err == nil && len(images) == 0 {
+	archive, err := openSaved(file)
+	if err == nil && len(archive.images) == 0 {
 		err = errors.New("the archive has 0 images")
 	}
 	if err != nil {
 		return err
 	}
-	for _, image := range images {
-		c, err := fromSaved(file, image)
+	for _, image := range archive.images {
+		c, err := archive.content(image)
 		if err == nil {
 			err = l.add(ctx, c, image.RepoTags)
 		}

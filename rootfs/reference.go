@@ -46,6 +46,7 @@ type reference struct {
 
 	domain, repository string // registry: docker.io, library/debian
 	version            string // registry: ":latest" or "@sha256:…"
+	bare               bool   // registry: the version was not written
 
 	id string // hexadecimal digits that an image's ID may begin with
 }
@@ -193,6 +194,8 @@ func splitName(text string) (reference, error) {
 		r.version = "@" + digest
 	case tag != "":
 		r.version = ":" + tag
+	default:
+		r.bare = true
 	}
 	return r, r.check()
 }

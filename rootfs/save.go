@@ -18,7 +18,8 @@ import (
 
 // Save writes images of the store as one tar, that is both what `docker save` writes
 // since Docker 25 and an OCI layout: manifest.json and index.json name the same blobs.
-// NAME is NAME:latest. The names are kept, those of files are not.
+// NAME without a tag is all images of that name, as with docker. The names are kept,
+// those of files are not.
 //
 // If the store has the packed layers of an image, they and its manifest are written as
 // they came. If not, the layers are plain tars; their digests are the configuration's
@@ -50,28 +51,62 @@ func (s *Store) exports(ctx context.Context, o ResolveOptions, refs []string) ([
 	}
 	var all []*savedExport
 	for _, ref := range refs {
-		r, err := newRequest(ref, o)
+		names, err := x.tagsOf(ref)
 		if err != nil {
-			return all, err
+			return nil, err
 		}
-		d, err := x.one(r)
+		for _, name := range names {
+			if all, err = s.exportAs(ctx, x, all, name, o); err != nil {
+				return all, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// tagsOf returns the names of the images that a reference without a tag or digest
+// means, or else the reference itself.
+func (x *index) tagsOf(ref string) ([]string, error) {
+	r, err := parseReference(ref, pathExists)
+	if err != nil || !r.bare {
+		return []string{ref}, err
+	}
+	var names []string
+	for _, d := range x.Manifests {
+		if tag, ok := strings.CutPrefix(d.name(), r.domain+"/"+r.repository+":"); ok && isTag(tag) && !slices.Contains(names, d.name()) {
+			names = append(names, d.name())
+		}
+	}
+	if names == nil {
+		names = []string{ref}
+	}
+	return names, nil
+}
+
+// exportAs adds the image that a reference means to those that are saved, or its name if
+// the image is one of them.
+func (s *Store) exportAs(ctx context.Context, x *index, all []*savedExport, ref string, o ResolveOptions) ([]*savedExport, error) {
+	r, err := newRequest(ref, o)
+	if err != nil {
+		return all, err
+	}
+	d, err := x.one(r)
+	if err != nil {
+		return all, &Error{Op: "save " + ref, Err: err}
+	}
+	i := slices.IndexFunc(all, func(e *savedExport) bool { return e.from == d.Digest.String() })
+	if i < 0 {
+		e, err := s.export(ctx, d)
 		if err != nil {
-			return all, &Error{Op: "save " + ref, Err: err}
+			return all, readError(d, err)
 		}
-		i := slices.IndexFunc(all, func(e *savedExport) bool { return e.from == d.Digest.String() })
-		if i < 0 {
-			e, err := s.export(ctx, d)
-			if err != nil {
-				return all, readError(d, err)
-			}
-			if e.changed {
-				o.warn("image %s gets the ID %s: its layers cannot be packed as they came", r.short(), digestOf(e.config))
-			}
-			i, all = len(all), append(all, &savedExport{exported: e, from: d.Digest.String()})
+		if e.changed {
+			o.warn("image %s gets the ID %s: its layers cannot be packed as they came", r.short(), digestOf(e.config))
 		}
-		if d.name() == r.String() && r.transport == registry && r.digest() == "" && !slices.Contains(all[i].names, r.String()) {
-			all[i].names = append(all[i].names, r.String())
-		}
+		i, all = len(all), append(all, &savedExport{exported: e, from: d.Digest.String()})
+	}
+	if d.name() == r.String() && r.transport == registry && r.digest() == "" && !slices.Contains(all[i].names, r.String()) {
+		all[i].names = append(all[i].names, r.String())
 	}
 	return all, nil
 }

@@ -125,6 +125,29 @@ func textOf(t *testing.T, get func() (v1.Hash, error)) string {
 	return h.String()
 }
 
+// A name without a tag is all tags of that name, as with docker.
+func TestSaveAllTags(t *testing.T) {
+	s, ref, _ := pulled(t)
+	repository := repositoryOf(ref)
+	if err := errors.Join(s.Tag(ref, repository+":other"), s.Tag(ref, repository+"x:third")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		repository:            {ref, repository + ":other"},
+		repository + ":other": {repository + ":other"},
+		repository + "x":      {repository + "x:third"},
+	} {
+		other := newStore(t)
+		if _, err := other.LoadFrom(t.Context(), bytes.NewReader(saved(t, s, name)), ResolveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		sameNames(t, name, namesIn(t, other), want...)
+	}
+	if err := s.Save(t.Context(), io.Discard, ResolveOptions{}, repository+"y"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an image that does not exist: %v", err)
+	}
+}
+
 // Several images are saved together, a layer that they share once, and loaded again
 // under their names. The same store gives the same tar.
 func TestSaveSeveral(t *testing.T) {

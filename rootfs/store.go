@@ -173,6 +173,8 @@ type ImageInfo struct {
 	Size     int64             `json:"size"` // bytes of its layers, unpacked
 	Labels   map[string]string `json:"labels,omitempty"`
 	Problem  string            `json:"problem,omitempty"` // why the image cannot be used
+
+	CanPull bool `json:"-"` // a pull gets it again, from its registry or its file
 }
 
 // open locks an image of the store and reads its manifest and configuration. It
@@ -195,7 +197,10 @@ func (s *Store) open(d *descriptor) (*Image, error) {
 func readError(d *descriptor, err error) error {
 	e := &Error{Op: "read image " + d.name(), Err: err}
 	if errors.Is(err, ErrDamaged) {
-		e.Cause, e.Name = CauseDamaged, shortName(d.name())
+		e.Cause, e.Name = CauseDamagedHere, shortName(d.name())
+		if d.canPull() {
+			e.Cause = CauseDamaged
+		}
 	}
 	return e
 }
@@ -303,7 +308,7 @@ func (s *Store) Images() ([]ImageInfo, error) {
 
 // info describes an image. With an error it returns what the index knows.
 func (s *Store) info(d *descriptor) (*ImageInfo, error) {
-	info := &ImageInfo{Name: d.name(), Digest: d.Digest.String(), ID: d.Annotations[annotationID]}
+	info := &ImageInfo{Name: d.name(), Digest: d.Digest.String(), ID: d.Annotations[annotationID], CanPull: d.canPull()}
 	info.Size, _ = strconv.ParseInt(d.Annotations[annotationSize], 10, 64)
 	if d.Platform != nil {
 		info.Platform = d.Platform.String()

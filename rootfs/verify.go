@@ -21,6 +21,8 @@ type Verification struct {
 	Layers   int      `json:"layers"`
 	Size     int64    `json:"size"`               // bytes of the layers' tars
 	Problems []string `json:"problems,omitempty"` // one line each
+
+	CanPull bool `json:"-"` // a pull gets it again, from its registry or its file
 }
 
 // Verify checks all parts of the named images, or of all images of the store if there
@@ -93,7 +95,7 @@ type verifier struct {
 // an image that was removed.
 func (v *verifier) image(ctx context.Context, d *descriptor) (*Verification, error) {
 	s := v.store
-	one := &Verification{Name: d.name(), ID: d.Annotations[annotationID]}
+	one := &Verification{Name: d.name(), ID: d.Annotations[annotationID], CanPull: d.canPull()}
 	if d.Platform != nil {
 		one.Platform = d.Platform.String()
 	}

@@ -3,6 +3,8 @@
 function __minirun_complete
     set -l words (commandline -opc)
     set -l cur (commandline -ct)
+    set -l plain (string unescape -- "$cur")
+    and set cur "$plain"
     for line in (minirun __complete -- $words[2..] "$cur" 2>/dev/null)
         set -l parts (string split -m 1 \t -- "$line")
         if test "$parts[1]" = :files # paths, after a prefix of the word

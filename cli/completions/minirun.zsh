@@ -12,7 +12,7 @@ _minirun() {
         else
             candidates+=("${name//:/\\:}${text:+:$text}")
         fi
-    done < <(minirun __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)
+    done < <(minirun __complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)
     (( $#open )) && _describe minirun open -S ''
     (( $#candidates )) && _describe minirun candidates
     if [[ -n $files ]]; then
