@@ -35,6 +35,10 @@ func observeForEngine(w oci.Observation) (o launcher.Options, finish func() erro
 		if err := reports.setUp(&o); err != nil {
 			return o, nil, err
 		}
+		if o.Observe != nil && o.Observe.Spare != nil { // the filter is loaded before there is a watch
+			o.Filter, o.FilterFlags = o.Observe.Spare, o.Observe.SpareFlags
+			o.Observe.Spare = nil
+		}
 	}
 	if err := r.observe(&o, reports); err != nil {
 		return o, nil, err

@@ -26,6 +26,8 @@ const (
 	maxLooks   = 3    // at the caller, for calls of one thread from one place
 	maxPlaces  = 4096 // threads and places that are told apart at a time
 	maxReports = 100  // the calls beyond them are counted
+
+	maxRefusals = 1 << 15 // threads and places of which the report is remembered, to count more
 )
 
 // liveReports says of the calls that a container's filter denies, while it runs, who
@@ -43,14 +45,16 @@ type liveReports struct {
 	capabilities []string // the container's
 
 	mu       sync.Mutex // of all below: launcher calls from two goroutines
+	asked    bool       // the filter asks us, and denied calls are reported when it does
 	emulator *bpf.Emulator
 	places   map[place]*sightings
 	reports  map[string]*liveReport
 	order    []*liveReport
 	refusals map[launcher.Sighting]*liveReport
-	detours  map[string]int // calls that got ENOSYS
-	more     int            // calls without a report
-	lost     uint64         // refusals of which nothing is known
+	ignored  liveReport      // what is refused and not to be reported
+	detours  map[string]bool // calls that got ENOSYS
+	more     int             // calls without a report
+	lost     uint64          // refusals of which nothing is known
 
 	queue   chan *liveReport
 	done    chan struct{}
@@ -126,7 +130,7 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 
 // setUp has a launch report to r.
 func (r *liveReports) setUp(o *launcher.Options) error {
-	r.reports = map[string]*liveReport{}
+	r.reports, r.detours = map[string]*liveReport{}, map[string]bool{}
 	r.watch(o)
 	if r.program == nil {
 		return nil
@@ -142,8 +146,12 @@ func (r *liveReports) setUp(o *launcher.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Filter, o.FilterFlags = observed.Instructions, observed.Flags|flags
 	o.Observe = &launcher.Observation{Judge: r.judge, WhenDenied: r.whenDenied}
+	if !r.complain && r.watchDenied(o.Watch) {
+		o.Observe.Spare, o.Observe.SpareFlags = observed.Instructions, observed.Flags|flags
+		return nil
+	}
+	o.Filter, o.FilterFlags = observed.Instructions, observed.Flags|flags
 	return nil
 }
 
@@ -195,16 +203,14 @@ func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
 	if err != nil { // the compiler's programs all run
 		return launcher.Answer{Errno: unix.EPERM}
 	}
+	r.asked = true
 	if r.places == nil {
-		r.places, r.detours = map[place]*sightings{}, map[string]int{}
+		r.places = map[place]*sightings{}
 	}
 	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
 	switch {
 	case v == noSuchCall: // with --complain too: the run would be another program's
-		name, _ := callName(n)
-		if _, known := r.detours[name]; known || len(r.detours) < maxReports {
-			r.detours[name]++
-		}
+		r.detour(n)
 		return launcher.Answer{Errno: unix.ENOSYS}
 	case !r.asks(v):
 		answer = launcher.Answer{Errno: unix.EBUSY} // it asks for a listener; see bpf.Program.Observed
@@ -262,15 +268,15 @@ func texts(n launcher.Notification) (mask uint8) {
 func (r *liveReports) whenDenied(d launcher.Denied) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.describe(d)
-	if one := r.add(now, now.Arch+" "+now.text()+" "+now.Comm+" "+now.Verdict); one != nil {
+	if one := r.add(r.describe(d)); one != nil {
 		r.places[place{d.TID, d.Arch, d.Nr, d.IP}].report = one
 	}
 }
 
-// add counts a report and prints the first of its key. It returns that, or nil if there
+// add counts a report and prints the first of its kind. It returns that, or nil if there
 // are too many.
-func (r *liveReports) add(now *liveReport, key string) *liveReport {
+func (r *liveReports) add(now *liveReport) *liveReport {
+	key := strings.Join([]string{now.Arch, now.text(), now.Comm, now.Verdict, now.Errno, now.Because}, " ")
 	one := r.reports[key]
 	switch {
 	case one != nil:
@@ -320,41 +326,6 @@ func libraryOf(c launcher.Caller) string {
 		return ""
 	}
 	return c.Lib
-}
-
-// arguments writes the arguments of a call, with the texts that were read.
-func arguments(d launcher.Denied, name string, arch syscalls.Arch) []string {
-	args := []string{}
-	kinds, known := syscalls.ArgumentKinds(name)
-	if !known {
-		for _, value := range d.Args {
-			args = append(args, fmt.Sprintf("%#x", value))
-		}
-	}
-	for i, kind := range kinds {
-		text := d.Texts[i]
-		if text == nil {
-			args = append(args, syscalls.FormatTyped(arch, name, i, kind, d.Args[i]))
-			continue
-		}
-		s, cut := text.Text, text.Cut
-		if size := uint32(d.Args[min(i+1, 5)]); kind == syscalls.TextSize && uint64(len(s)) >= uint64(size) {
-			s, cut = s[:size], false
-		}
-		quoted := strconv.Quote(s)
-		if cut {
-			quoted += "..."
-		}
-		args = append(args, quoted)
-	}
-	return args
-}
-
-func (r *liveReport) text() string {
-	if r.killed {
-		return r.Call + "(...)"
-	}
-	return r.Call + "(" + strings.Join(r.Args, ", ") + ")"
 }
 
 // finish waits for what is left to explain, and prints what is said at the end. The

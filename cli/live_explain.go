@@ -3,8 +3,10 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
+	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
@@ -88,6 +90,41 @@ func (r *liveReports) block(one *liveReport, x explanation) string {
 	x.Changes = changes
 	writeReasons(&b, x)
 	return b.String()
+}
+
+// arguments writes the arguments of a call, with the texts that were read.
+func arguments(d launcher.Denied, name string, arch syscalls.Arch) []string {
+	args := []string{}
+	kinds, known := syscalls.ArgumentKinds(name)
+	if !known {
+		for _, value := range d.Args {
+			args = append(args, fmt.Sprintf("%#x", value))
+		}
+	}
+	for i, kind := range kinds {
+		text := d.Texts[i]
+		if text == nil {
+			args = append(args, syscalls.FormatTyped(arch, name, i, kind, d.Args[i]))
+			continue
+		}
+		s, cut := text.Text, text.Cut
+		if size := uint32(d.Args[min(i+1, 5)]); kind == syscalls.TextSize && uint64(len(s)) >= uint64(size) {
+			s, cut = s[:size], false
+		}
+		quoted := strconv.Quote(s)
+		if cut {
+			quoted += "..."
+		}
+		args = append(args, quoted)
+	}
+	return args
+}
+
+func (r *liveReport) text() string {
+	if r.killed {
+		return r.Call + "(...)"
+	}
+	return r.Call + "(" + strings.Join(r.Args, ", ") + ")"
 }
 
 // by says who made the call.

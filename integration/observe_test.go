@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/trace"
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/analyze"
@@ -40,11 +42,23 @@ func testProgram(t *testing.T, name string) string {
 // explained runs a command in a container and returns what both streams got.
 func explained(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	cmd := minirun(t, args...)
+	return output(minirun(t, args...))
+}
+
+func output(cmd *exec.Cmd) (stdout, stderr string, status int) {
 	var out, err bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &err
 	_ = cmd.Run()
 	return out.String(), err.String(), cmd.ProcessState.ExitCode()
+}
+
+// With BPF --explain leaves the filter as it is; without, minirun is its listener.
+func withAndWithoutBPF(t *testing.T, test func(t *testing.T, bpf bool, run func(t *testing.T, args ...string) *exec.Cmd)) {
+	t.Run("BPF", func(t *testing.T) {
+		needTracing(t)
+		test(t, true, minirun)
+	})
+	t.Run("listener", func(t *testing.T) { test(t, false, blind) })
 }
 
 func TestExplainLive(t *testing.T) {
@@ -220,25 +234,25 @@ func TestExplainENOSYS(t *testing.T) {
 }
 
 // No program can answer for minirun by a listener of its own, also when minirun is
-// killed. Without --explain it gets its listener, but the filter still decides.
+// killed. Where minirun is not the listener it gets its own, but the filter still decides.
 func TestExplainNestedListener(t *testing.T) {
 	dir := testProgram(t, "nest")
-	for _, flags := range [][]string{{}, {"--explain"}, {"--complain", "--cap-drop", "ALL"}} {
-		stdout, stderr, _ := explained(t, append(flags, "-v", dir+":/p:ro", "debian", "/p/nest")...)
-		want := "ready\nlistener: Device or resource busy\nunshare: Operation not permitted\n"
-		switch {
-		case len(flags) == 0:
-			want = "ready\nlistener: GOT THROUGH\nunshare: Operation not permitted\n"
-		case flags[0] == "--complain":
-			want = "ready\nlistener: Device or resource busy\nunshare: GOT THROUGH\n"
-		}
-		if stdout != want {
-			t.Errorf("%q: %s%s", flags, stdout, stderr)
-		}
-		if len(flags) > 0 && !strings.Contains(stderr, "denied: seccomp(SECCOMP_SET_MODE_FILTER, 8, 0x") {
-			t.Errorf("%q: %s", flags, stderr)
-		}
+	const own, none = "ready\nlistener: GOT THROUGH\nunshare: Operation not permitted\n", "ready\nlistener: Device or resource busy\n"
+	if stdout, stderr, _ := explained(t, "-v", dir+":/p:ro", "debian", "/p/nest"); stdout != own {
+		t.Errorf("%s%s", stdout, stderr)
 	}
+	withAndWithoutBPF(t, func(t *testing.T, bpf bool, run func(*testing.T, ...string) *exec.Cmd) {
+		for flag, passes := range map[string]string{"--explain": "Operation not permitted", "--complain": "GOT THROUGH"} {
+			stdout, stderr, _ := output(run(t, flag, "--cap-drop", "ALL", "-v", dir+":/p:ro", "debian", "/p/nest"))
+			want, asked := none+"unshare: "+passes+"\n", true
+			if bpf && flag == "--explain" {
+				want, asked = own, false
+			}
+			if stdout != want || strings.Contains(stderr, "denied: seccomp(SECCOMP_SET_MODE_FILTER, 8, 0x") != asked {
+				t.Errorf("%s: %s%s", flag, stdout, stderr)
+			}
+		}
+	})
 }
 
 func TestExplainUnreadableMemory(t *testing.T) {
@@ -247,8 +261,15 @@ func TestExplainUnreadableMemory(t *testing.T) {
 	if err := os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["acct"],"action":"SCMP_ACT_ERRNO"}]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	withAndWithoutBPF(t, func(t *testing.T, _ bool, run func(*testing.T, ...string) *exec.Cmd) {
+		unreadable(t, run(t, "--explain", "--seccomp", profile, "--cap-add", "CAP_SYS_PTRACE", "-v", dir+":/p:ro", "debian", "/p/hang"))
+	})
+}
+
+func unreadable(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	begin := time.Now()
-	stdout, stderr, status := explained(t, "--explain", "--seccomp", profile, "--cap-add", "CAP_SYS_PTRACE", "-v", dir+":/p:ro", "debian", "/p/hang")
+	stdout, stderr, status := output(cmd)
 	calls := regexp.MustCompile(`^Operation not permitted (\d+)\nOperation not permitted (\d+)\n$`).FindStringSubmatch(stdout)
 	if status == 2 {
 		testenv.Need(t, "userfaultfd in a container", false)
@@ -268,15 +289,17 @@ func TestExplainUnreadableMemory(t *testing.T) {
 
 func TestExplainHostileNames(t *testing.T) {
 	dir := testProgram(t, "names")
-	_, stderr, status := explained(t, "--explain", "-v", dir+":/p:ro", "debian", "/p/names")
-	if status != 0 || regexp.MustCompile(`[^ -~\n]`).MatchString(stderr) {
-		t.Errorf("status %d: %q", status, stderr)
-	}
-	for _, want := range []string{`acct("last") by \x1b]0;x\a`, `acct("\xff\x1b[2J` + strings.Repeat("a", 251) + `"...) by`, `acct(0x1) by`} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("no %s in %s", want, stderr)
+	withAndWithoutBPF(t, func(t *testing.T, _ bool, run func(*testing.T, ...string) *exec.Cmd) {
+		_, stderr, status := output(run(t, "--explain", "-v", dir+":/p:ro", "debian", "/p/names"))
+		if status != 0 || regexp.MustCompile(`[^ -~\n]`).MatchString(stderr) {
+			t.Errorf("status %d: %q", status, stderr)
 		}
-	}
+		for _, want := range []string{`acct("last") by \x1b]0;x\a`, `acct("\xff\x1b[2J` + strings.Repeat("a", 250) + `"...) by`, `acct(0x1) by`} {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("no %s in %s", want, stderr)
+			}
+		}
+	})
 }
 
 // With -t nothing of minirun's is on the terminal before the container's last byte, and
@@ -402,11 +425,30 @@ func TestComplain(t *testing.T) {
 
 // dump --against knows a filter that --explain has changed.
 func TestExplainDump(t *testing.T) {
-	l := launch(t, []string{"--explain"}, "sh", "-c", "echo ready; exec sleep 600")
-	out, err := minirun(t, "seccomp", "dump", "--against", "default", strconv.Itoa(l.pid1)).CombinedOutput()
-	if err != nil || string(out) != "filter 1 of 1 is that of default, as --explain changes it\n" {
-		t.Errorf("%s, %v", out, err)
-	}
+	withAndWithoutBPF(t, func(t *testing.T, bpf bool, run func(*testing.T, ...string) *exec.Cmd) {
+		cmd := run(t, "--explain", "debian", "sh", "-c", "echo ready; exec sleep 600")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Wait() }()
+		if _, err := io.ReadFull(out, make([]byte, len("ready"))); err != nil {
+			t.Fatal(err)
+		}
+		how := "as --explain changes it"
+		if bpf {
+			how = "byte for byte"
+		}
+		container := pid1(t, cmd.Process.Pid)
+		defer func() { _ = unix.Kill(container, unix.SIGKILL) }()
+		said, err := minirun(t, "seccomp", "dump", "--against", "default", strconv.Itoa(container)).CombinedOutput()
+		if !strings.HasSuffix(string(said), " is that of default, "+how+"\n") {
+			t.Errorf("%s, %v", said, err)
+		}
+	})
 }
 
 // When minirun and its guard are killed at once, a container that goes on gets nothing
@@ -431,7 +473,11 @@ func TestExplainKilled(t *testing.T) {
 				out, _ = os.ReadFile(filepath.Join(dir, "out"))
 				return bytes.Contains(out, []byte("unshare: "))
 			})
-			if want := "listener: Function not implemented\nunshare: Function not implemented\n"; string(out) != want {
+			want := "listener: Function not implemented\nunshare: Function not implemented\n"
+			if flag == "--explain" && trace.Supported() == nil { // minirun is not its listener
+				want = "listener: GOT THROUGH\nunshare: Operation not permitted\n"
+			}
+			if string(out) != want {
 				t.Errorf("%q", out)
 			}
 			_ = unix.Kill(l.pid1, unix.SIGKILL)

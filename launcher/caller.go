@@ -27,7 +27,7 @@ type CallerText struct {
 }
 
 const (
-	maxCallerText = 256                    // bytes that are read of a text
+	maxCallerText = 256                    // bytes of a text, with its NUL byte
 	readPatience  = 100 * time.Millisecond // with the memory of a caller
 )
 
@@ -158,7 +158,7 @@ func (r *callerReader) limited(patience time.Duration, do func() func()) {
 // the end of a page, since nothing is read of a part that is not wholly mapped.
 func readText(tid int, address uint64) *CallerText {
 	const page = 4096 // or a multiple of it
-	buf := make([]byte, maxCallerText)
+	buf := make([]byte, maxCallerText-1)
 	first := min(int(page-address%page), len(buf))
 	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: first}}
 	if first < len(buf) {

@@ -52,7 +52,8 @@ type launched struct {
 	reaper    *os.File            // what --init runs, or nil
 	network   *network.Connection // nil for an engine's container
 	observer  *observer           // nil unless the filter is observed
-	watcher   *watcher            // nil unless the container is watched
+	watcher   *watcher            // nil unless the container is to be watched
+	watched   bool                // the watcher sees all calls
 	hooks     []hook              // what is done while init is parked, in this order
 	ended     *os.ProcessState    // init's, when it has been waited for
 	kept      *keptBack           // nil unless the container is an engine's
@@ -145,8 +146,8 @@ func (c *Container) create(l *launched) (err error) {
 	l.hooks = []hook{
 		{"set the cgroup's limits", l.limit},
 		{"attach the network", l.attach},
-		{"arm the seccomp filter", c.arm},
 		{"watch the container", l.watch},
+		{"arm the seccomp filter", c.arm},
 		{"count system calls", l.record},
 		{"take over the container's streams", l.streams.started},
 	}
@@ -201,7 +202,7 @@ func (c *Container) preparePage(l *launched, args []string, passed []*os.File) (
 			return err
 		}
 	}
-	if l.page, err = arm.New(len(l.o.Filter), l.cgroup.dirs(), args, env); err != nil {
+	if l.page, err = arm.New(max(len(l.o.Filter), len(l.spare())), l.cgroup.dirs(), args, env); err != nil {
 		return &Error{Op: "run " + args[0], Err: err}
 	}
 	if c.state.Owner == OwnerNobody {
@@ -283,13 +284,25 @@ func (l *launched) record() error {
 	return l.o.Record.attach(l.init.pid, l.o.Spec.Process.Cwd)
 }
 
+// spare is the filter to load when the container is not watched, or nil.
+func (l *launched) spare() []unix.SockFilter {
+	if l.o.Observe == nil {
+		return nil
+	}
+	return l.o.Observe.Spare
+}
+
 // arm puts a parked init under its filter.
 func (c *Container) arm() error {
 	l := c.launched
 	if l.o.Filter == nil {
 		return nil
 	}
-	l.page.Load(l.o.Filter, l.o.FilterFlags)
+	filter, flags := l.o.Filter, l.o.FilterFlags
+	if spare := l.spare(); spare != nil && !l.watched {
+		filter, flags = spare, l.o.Observe.SpareFlags
+	}
+	l.page.Load(filter, flags)
 	listener, err := l.page.Install(l.init.pidfd)
 	switch {
 	case err != nil:
@@ -317,6 +330,7 @@ func (l *launched) watch() error {
 		l.o.Watch.Warn(err)
 		return l.watcher.stop()
 	}
+	l.watched = l.watcher.scope.Complete()
 	return nil
 }
 

@@ -191,6 +191,10 @@ func (n *needs) fileCapabilities(name string) uint64 {
 		return 0
 	}
 	defer unix.Close(fd)
+	var mount unix.Statfs_t
+	if err := unix.Fstatfs(fd, &mount); err != nil || mount.Flags&unix.ST_NOSUID != 0 {
+		return 0 // they do not count there (mount(2), MS_NOSUID)
+	}
 	data := make([]byte, 24) // struct vfs_ns_cap_data, linux/capability.h
 	size, err := unix.Getxattr("/proc/self/fd/"+strconv.Itoa(fd), "security.capability", data)
 	if err != nil {

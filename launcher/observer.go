@@ -39,6 +39,11 @@ type Denied struct {
 // Observation answers a filter's notifications. Both functions are called by one
 // goroutine of the launcher's, and callers wait meanwhile.
 type Observation struct {
+	// If Spare is not nil it takes the place of [Options.Filter] where a [Watch] does not see
+	// all calls; where it does, nothing is notified.
+	Spare      []unix.SockFilter
+	SpareFlags uint32
+
 	Judge      func(Notification) Answer
 	WhenDenied func(Denied) // called after the answer, when that says Report
 }

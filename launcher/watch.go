@@ -15,11 +15,12 @@ import (
 	"github.com/minirun/minirun/launcher/trace"
 )
 
-// Watch reports the calls of a container that the kernel refuses: EPERM, EACCES or EROFS,
-// by whatever part of it, the filter included; and those for which a filter sends SIGSYS.
+// Watch reports the calls of a container that the kernel refuses, by whatever part of it,
+// the filter included; and those for which a filter sends SIGSYS.
 // Of a thread's calls from one place three are reported and the others counted. Both
 // functions are called by one goroutine of the launcher's, while callers go on.
 type Watch struct {
+	Errnos      []unix.Errno                // that count as refused; not 0
 	Texts       func(arch, nr uint32) uint8 // a bit for each argument of a call that points to a text
 	WhenRefused func(Refused)
 	Warn        func(error)                    // called once if nothing, or not all, can be watched
@@ -104,7 +105,7 @@ func (l *watcher) attach() error {
 	if err != nil {
 		return err
 	}
-	l.links, err = attachWatch(l.scope, l.maps, pids)
+	l.links, err = attachWatch(l.scope, l.maps, pids, l.Errnos)
 	return err
 }
 

@@ -39,6 +39,7 @@ const (
 // watchMaps are what the programs of a watch share.
 type watchMaps struct {
 	asked *trace.Map // thread → capabilities that its current call asked for in vain
+	count *trace.Map // how many threads asked has
 	texts *trace.Map // call → which registers point to texts
 	seen  *trace.Map // key → number of events
 	lost  *trace.Map // number of events that found no room
@@ -51,6 +52,7 @@ func newWatchMaps() (m watchMaps, err error) {
 		options trace.MapOptions
 	}{
 		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 14}},
+		{&m.count, trace.MapOptions{Name: "minirun_count", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
 		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4, Entries: 2 * textNumbers}},
 		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 14}},
 		{&m.lost, trace.MapOptions{Name: "minirun_lost", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
@@ -59,14 +61,14 @@ func newWatchMaps() (m watchMaps, err error) {
 			return watchMaps{}, errors.Join(err, m.close())
 		}
 	}
-	if m.ring, err = trace.NewRing("minirun_events", 1<<20); err != nil {
+	if m.ring, err = trace.NewRing("minirun_events", 1<<21); err != nil {
 		return watchMaps{}, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
 func (m watchMaps) close() (err error) {
-	for _, one := range []*trace.Map{m.asked, m.texts, m.seen, m.lost} {
+	for _, one := range []*trace.Map{m.asked, m.count, m.texts, m.seen, m.lost} {
 		if one != nil {
 			err = errors.Join(err, one.Close())
 		}
@@ -99,7 +101,7 @@ func textRegisters(mask uint8, compat bool) (value uint32) {
 
 // attachWatch attaches the programs. Those for capabilities go to a tracepoint (Linux 6.14)
 // or else to the function that it is in.
-func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace) (links []*trace.Link, err error) {
+func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) (links []*trace.Link, err error) {
 	add := func(l *trace.Link, err error) error {
 		if err == nil {
 			links = append(links, l)
@@ -111,7 +113,7 @@ func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace) (links []*tr
 		err = add(trace.FunctionExit("cap_capable", askedProgram(s, m, true)))
 	}
 	if err == nil {
-		err = add(trace.RawTracepoint("sys_exit", refusedProgram(s, m, pids)))
+		err = add(trace.RawTracepoint("sys_exit", refusedProgram(s, m, pids, errnos)))
 	}
 	if err == nil {
 		err = add(trace.RawTracepoint("signal_generate", signalProgram(s, m, pids)))
@@ -204,21 +206,42 @@ func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
 		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
 		asm.Ja.Label("out"),
 		asm.StoreMem(asm.RFP, stackMask, asm.R7, asm.DWord).WithSymbol("first"),
-	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask))
+	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask), addCount(m, 1))
+}
+
+// loadCount loads a pointer to the number of threads that have asked into R0, or goes out.
+func loadCount(m watchMaps) asm.Instructions {
+	code := asm.Instructions{asm.StoreImm(asm.RFP, stackMask, 0, asm.DWord)}
+	return append(append(code, call(asm.FnMapLookupElem, m.count, stackMask, 0)...), asm.JEq.Imm(asm.R0, 0, "out"))
+}
+
+func addCount(m watchMaps, n int32) asm.Instructions {
+	return append(loadCount(m), asm.Mov.Imm(asm.R1, n), asm.StoreXAdd(asm.R0, asm.R1, asm.DWord))
 }
 
 // refusedProgram runs when a call returns, and sends those that were refused. A capability
-// that a call asked for in vain and did without is forgotten.
-func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace) asm.Instructions {
-	return watchProgram(s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
+// that a call asked for in vain and did without is forgotten. All calls of the machine come
+// here: one that succeeds while no thread has asked is let go at once.
+func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) asm.Instructions {
+	choose := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord)} // the result
+	for _, errno := range errnos {
+		choose = append(choose, asm.JEq.Imm(asm.R7, -int32(errno), "enter"))
+	}
+	choose = append(choose, loadCount(m)...)
+	choose = append(choose,
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.JEq.Imm(asm.R1, 0, "out"),
+		asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("enter"))
+	refused := asm.Instructions{asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord).WithSymbol("none")}
+	for _, errno := range errnos {
+		refused = append(refused, asm.JEq.Imm(asm.R7, -int32(errno), "refused"))
+	}
+	return watchProgram(choose, s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
 		call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
 			asm.JEq.Imm(asm.R0, 0, "none"),
 			asm.LoadMem(asm.R9, asm.R0, 0, asm.DWord),
-		}, call(asm.FnMapDeleteElem, m.asked, stackThread, 0), asm.Instructions{
-			asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord).WithSymbol("none"), // the result
-			asm.JEq.Imm(asm.R7, -int32(unix.EPERM), "refused"),
-			asm.JEq.Imm(asm.R7, -int32(unix.EACCES), "refused"),
-			asm.JNE.Imm(asm.R7, -int32(unix.EROFS), "out"),
+		}, call(asm.FnMapDeleteElem, m.asked, stackThread, 0), addCount(m, -1), refused, asm.Instructions{
+			asm.Ja.Label("out"),
 			asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord).WithSymbol("refused"),
 		}, trace.LoadRegs(stackRegs, asm.R8), asm.Instructions{
 			asm.LoadMem(asm.R1, asm.RFP, stackThread, asm.Word),
