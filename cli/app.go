@@ -43,7 +43,22 @@ func Main(args []string, stdin, stdout, stderr *os.File) int {
 		return oci.Main(rest, versionText(), observeForEngine, stdin, stdout, stderr)
 	}
 	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
+	if remains, err := launcher.TakeRemains(a.ui.warning); remains != nil || err != nil {
+		return a.exitCode(doRemains(remains, err))
+	}
 	return a.exitCode(a.main(args))
+}
+
+// doRemains does what a launcher in C leaves to this process.
+func doRemains(r *launcher.Remains, err error) error {
+	if err != nil {
+		return err
+	}
+	code, err := r.Do()
+	if err == nil && code != 0 {
+		return status(code)
+	}
+	return err
 }
 
 func (a *app) main(args []string) error {

@@ -63,7 +63,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	o := launcher.Options{
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		InitBy: initBy, Planned: planned,
+		InitBy: initBy, Planned: planned, Waits: waits,
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -112,6 +112,12 @@ func (a *app) runAction(c *ucli.Context) error {
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Notice = func(text string) { a.ui.say("%s", text) }
 	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels, Groups: merged.Groups}
+	if os.Getenv("GOCOVERDIR") == "" { // which a program that counts coverage needs to end for
+		o.Rest = &launcher.Rest{}
+		if lock := image.Lock(); lock != nil {
+			o.Rest.Files = append(o.Rest.Files, lock)
+		}
+	}
 	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, !c.Bool("rm")))
 }
 
@@ -126,6 +132,15 @@ func planned(plan fmt.Stringer, err error) {
 			logrus.Debugf("plan: %s", strings.TrimSpace(line))
 		}
 	}
+}
+
+// waits logs why the launcher does not replace itself while the container runs.
+func waits(err error) {
+	if err != nil {
+		logrus.Debugf("wait: %v", err)
+		return
+	}
+	logrus.Debug("wait: the launcher replaces itself")
 }
 
 // launchFlags reads the flags of a launch and the command after the image.
@@ -232,13 +247,16 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if o.Spec, err = container.Spec(flags, host, root); err != nil {
 		return err
 	}
-	removeID, err := writeID(flags.IDFile, container.ID())
+	idFile, err := writeID(flags.IDFile, container.ID())
 	if err != nil {
 		return err
 	}
+	if o.Rest != nil {
+		o.Rest.Mounts, o.Rest.IDFile = overlay.Mounts(), idFile
+	}
 	code, err := container.Run(o, relay)
 	if err != nil {
-		return errors.Join(err, removeID())
+		return errors.Join(err, removeID(idFile))
 	}
 	ran = true
 	if code != 0 {
@@ -247,20 +265,26 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	return nil
 }
 
-// writeID writes the file of --cidfile. remove removes it if the container does not
-// start, also from another working directory.
-func writeID(file, id string) (remove func() error, err error) {
+// writeID writes the file of --cidfile, and returns its absolute path: it is removed if
+// the container does not start, also from another working directory.
+func writeID(file, id string) (path string, err error) {
 	if file == "" {
-		return func() error { return nil }, nil
+		return "", nil
 	}
-	path, err := filepath.Abs(file)
-	if err != nil {
-		return nil, err
+	if path, err = filepath.Abs(file); err != nil {
+		return "", err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return nil, fileError("--cidfile", file, err)
+		return "", fileError("--cidfile", file, err)
 	}
 	_, err = f.WriteString(id)
-	return func() error { return os.Remove(path) }, errors.Join(err, f.Close())
+	return path, errors.Join(err, f.Close())
+}
+
+func removeID(file string) error {
+	if file == "" {
+		return nil
+	}
+	return os.Remove(file)
 }

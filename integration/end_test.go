@@ -1,13 +1,16 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // However a launcher ends, nothing is left of its container.
@@ -118,6 +121,52 @@ func TestKilledLauncher(t *testing.T) {
 	}
 }
 
+// A launcher can be killed at any moment of a start: no process of the container is left,
+// and the next start removes the rest. The moments are spread over the time that a start
+// takes here.
+func TestKilledStart(t *testing.T) {
+	begin := time.Now()
+	if err := minirun(t, "debian", "true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(begin)
+	const moments = 30
+	command := fmt.Sprintf("%d.%d", 1000000+os.Getpid(), time.Now().Nanosecond()) // so that its processes are found
+	for i := range moments {
+		name := containerName(t) + "-" + strconv.Itoa(i)
+		cmd := minirun(t, "--name", name, "debian", "sleep", command)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(whole * time.Duration(i) / moments) // the moment is the test's input
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		eventually(t, "no process of the container is left", func() bool { return len(processesWith(command)) == 0 })
+		if i%10 == 9 { // a start looks at 16 of them
+			if err := minirun(t, "debian", "true").Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i == moments-1 {
+			wantNothingOf(t, name)
+		}
+	}
+}
+
+// processesWith returns the processes that have an argument.
+func processesWith(argument string) (pids []string) {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, line := range lines {
+		text, _ := os.ReadFile(line) // of a process that has ended
+		if slices.Contains(strings.Split(string(text), "\x00"), argument) {
+			pids = append(pids, filepath.Base(filepath.Dir(line)))
+		}
+	}
+	return pids
+}
+
 // mappings returns the memory mappings of a process, by their addresses, with how much of each
 // is of no file, in KiB (proc_pid_smaps(5)).
 func mappings(t *testing.T, pid int) map[string]int {
@@ -143,9 +192,10 @@ func mappings(t *testing.T, pid int) map[string]int {
 }
 
 // The guard has none of the user's descriptors, gets no signals from the terminal or for
-// the launcher's process group, little of the launcher's memory, and ends with the container.
+// the launcher's process group, little of the memory of a launcher in Go, and ends with the
+// container.
 func TestGuard(t *testing.T) {
-	c := launch(t, nil, "sh", "-c", "echo ready; exec sleep 1000")
+	c := launch(t, []string{"--init-by", "libcontainer"}, "sh", "-c", "echo ready; exec sleep 1000")
 	guard := guardOf(t, c.Process.Pid)
 	proc := "/proc/" + strconv.Itoa(guard)
 	eventually(t, "the guard closes its files", func() bool {

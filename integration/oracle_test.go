@@ -212,8 +212,9 @@ func oracleRun(t *testing.T, c oracleCase, dir, by string) (report []string, pla
 		command = []string{"sh", "-c", picture}
 	}
 	cmd := minirun(t, slices.Concat(args, []string{"debian"}, command)...)
-	// With the mounts of a machine with systemd, which are shared with all namespaces.
-	cmd.Args = append([]string{"unshare", "--mount", "--propagation", "shared"}, cmd.Args...)
+	// With the mounts of a machine with systemd, which are shared with all namespaces. A
+	// shell stays in that namespace: the launcher leaves it.
+	cmd.Args = append([]string{"unshare", "--mount", "--propagation", "shared", "sh", "-c", `"$@"; exit $?`, "sh"}, cmd.Args...)
 	cmd.Path = testenv.Program(t, "unshare")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -28,7 +28,7 @@ static void keep_only(int init, int launcher)
 		close(fd);
 }
 
-// guard runs in a copy of one thread of a Go program, with all signals blocked: it
+// guard may run in a copy of one thread of a Go program, with all signals blocked: it
 // calls nothing that takes a lock, and never the Go runtime.
 static void guard(int init, int launcher)
 {
@@ -53,7 +53,7 @@ enum { ARENA = 64 << 20 }; // of the Go heap, which is made of such, each at a m
 // it writes to later. Stacks of threads are elsewhere.
 static void leave_heap(const void *object, int advice)
 {
-	if (sizeof(object) == 8)
+	if (object && sizeof(object) == 8)
 		madvise((void *)((uintptr_t)object / ARENA * ARENA), ARENA, advice);
 }
 

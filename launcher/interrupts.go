@@ -50,7 +50,7 @@ func (i *interrupts) warnIfIgnored() {
 	if i.init.endsWithin(ignoredAfter) || handles(i.init.pid, unix.SIGINT) {
 		return
 	}
-	i.warn(&Error{Op: "interrupt", Err: errIgnored, Cause: CauseIgnored})
+	i.warn(ignored())
 }
 
 // typed is called before ^C is typed on the container's terminal.
@@ -84,7 +84,15 @@ func (i *interrupts) done() bool {
 
 // report says why the container was killed.
 func (i *interrupts) report() {
-	i.warn(&Error{Op: "killed the container", Err: errIgnored, Cause: CauseIgnoredTwice})
+	i.warn(ignoredTwice())
+}
+
+// ignored is the warning of a ^C without effect, and ignoredTwice that of the next, which
+// has killed the container.
+func ignored() error { return &Error{Op: "interrupt", Err: errIgnored, Cause: CauseIgnored} }
+
+func ignoredTwice() error {
+	return &Error{Op: "killed the container", Err: errIgnored, Cause: CauseIgnoredTwice}
 }
 
 // keyboard is the user's input to a terminal. It watches for ^C.

@@ -1,5 +1,10 @@
 package launcher
 
+/*
+#include "wait.h"
+*/
+import "C"
+
 import (
 	"cmp"
 	"context"
@@ -143,7 +148,7 @@ func (c *Container) describe(o *Options) {
 
 // endAttribute is where the container's directory keeps the exit status. Whoever has the
 // directory open can read it also when that has been removed: waiters do.
-const endAttribute = "minirun.status"
+const endAttribute = C.END_ATTRIBUTE
 
 // noteEnd tells waiters the exit status. Where the file system has no such attributes they
 // learn only that the container has ended.

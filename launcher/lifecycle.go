@@ -57,6 +57,7 @@ type launched struct {
 	hooks     []hook              // what is done while init is parked, in this order
 	ended     *os.ProcessState    // init's, when it has been waited for
 	kept      *keptBack           // nil unless the container is an engine's
+	waits     error               // why Go waits for the container, or nil: C does
 	discarded bool
 }
 
@@ -94,6 +95,8 @@ func (c *Container) Create(o Options) error {
 	return nil
 }
 
+const takeStreams = "take over the container's streams"
+
 func (c *Container) create(l *launched) (err error) {
 	if e := l.o.Engine; e != nil {
 		c.state.Args, c.state.Cwd, c.state.Kept = l.o.Spec.Process.Args, l.o.Spec.Process.Cwd, len(e.Files)
@@ -116,6 +119,9 @@ func (c *Container) create(l *launched) (err error) {
 	if l.plan, err = c.makePlan(l, cfg); err != nil {
 		return err
 	}
+	if l.waits = c.needsGo(l); l.waits != nil {
+		l.streams.begin()
+	}
 	if err := c.newContainer(l, cfg); err != nil {
 		return err
 	}
@@ -137,7 +143,7 @@ func (c *Container) create(l *launched) (err error) {
 	if err := c.state.save(); err != nil {
 		return err
 	}
-	if c.state.Owner == OwnerLauncher {
+	if c.state.Owner == OwnerLauncher && l.waits != nil {
 		if l.guard, err = startGuard(l.init); err != nil {
 			return &Error{Op: "start the container's guard", Err: err}
 		}
@@ -149,7 +155,7 @@ func (c *Container) create(l *launched) (err error) {
 		{"watch the container", l.watch},
 		{"arm the seccomp filter", c.arm},
 		{"count system calls", l.record},
-		{"take over the container's streams", l.streams.started},
+		{takeStreams, l.takeStreams},
 	}
 	if err := l.page.WaitParked(); err != nil {
 		return l.runError(err)
@@ -276,6 +282,14 @@ func (l *launched) attach() error {
 	return nil
 }
 
+// takeStreams takes a parked init's terminal.
+func (l *launched) takeStreams() error {
+	if l.waits == nil {
+		return l.streams.taken()
+	}
+	return l.streams.started()
+}
+
 // record starts counting a parked init's calls.
 func (l *launched) record() error {
 	if l.o.Record == nil {
@@ -343,10 +357,8 @@ func (c *Container) Start() error {
 	if l == nil || l.o.Engine != nil || c.state.Status != StatusCreated {
 		return c.refuse("start")
 	}
-	for _, h := range l.hooks {
-		if err := h.do(); err != nil {
-			return errors.Join(asError(h.op, err), c.stop())
-		}
+	if err := c.runHooks(); err != nil {
+		return err
 	}
 	if err := l.page.Exec(); err != nil {
 		return errors.Join(l.runError(err), c.stop())
@@ -357,6 +369,15 @@ func (c *Container) Start() error {
 	}
 	if err := l.page.WaitExec(); err != nil {
 		return errors.Join(l.runError(err), c.stop())
+	}
+	return nil
+}
+
+func (c *Container) runHooks() error {
+	for _, h := range c.launched.hooks {
+		if err := h.do(); err != nil {
+			return errors.Join(asError(h.op, err), c.stop())
+		}
 	}
 	return nil
 }

@@ -49,6 +49,11 @@ type Options struct {
 
 	InitBy  InitBy                             // who sets the container up from inside; "" is the default
 	Planned func(plan fmt.Stringer, err error) // is told of the plan, or why there is none; may be nil
+
+	// Rest is what is left to do when Run has returned. With it the launcher may replace
+	// itself by a smaller one, which does that; nil keeps it as it is.
+	Rest  *Rest
+	Waits func(err error) // is told why the launcher is not replaced, or nil; may be nil
 }
 
 // InitBy says who sets a container up from inside.

@@ -7,6 +7,9 @@ import "time"
 // the error is an [Error] with the status to end with. A terminal has its mode back
 // when Run returns. The caller deletes the container.
 //
+// With [Options.Rest] it may not return: the launcher goes on as another program, which
+// waits, undoes what Rest says, deletes the container, and ends with the status.
+//
 // The relay's signals go to the container's PID 1. Those that came before there is
 // one end the start.
 func (c *Container) Run(o Options, sigs *Relay) (status int, err error) {
@@ -22,6 +25,9 @@ func (c *Container) Run(o Options, sigs *Relay) (status int, err error) {
 		return 0, err
 	}
 	l := c.launched
+	if l.waits == nil {
+		return 0, c.goOnInC(sigs)
+	}
 	l.hooks = append(l.hooks, hook{"pass signals on", func() error {
 		go sigs.forward(l.init, l.streams, stopSignal(o.Spec), o.Signals)
 		return nil

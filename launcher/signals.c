@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <unistd.h>
 
 static volatile int pipe_end = -1;
 static struct sigaction before[65]; // as many as the kernel has, and 0
 
-// passed_on is Docker's choice: all but SIGCHLD and SIGPIPE, which are about the
-// launcher itself. The Go runtime keeps SIGURG, by which it preempts, SIGPROF,
-// and the ones by which the hardware reports faults.
-static bool passed_on(int sig)
+// It is Docker's choice: all but SIGCHLD and SIGPIPE, which are about the launcher
+// itself. The Go runtime keeps SIGURG, by which it preempts, SIGPROF, and the ones by
+// which the hardware reports faults.
+bool signal_passed_on(int sig)
 {
 	switch (sig) {
 	case SIGCHLD: case SIGPIPE: case SIGURG: case SIGPROF:
@@ -39,7 +38,7 @@ int signals_catch(int fd)
 	sigfillset(&action.sa_mask);
 	pipe_end = fd;
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
-		if (passed_on(sig) && sigaction(sig, &action, &before[sig]) < 0) {
+		if (signal_passed_on(sig) && sigaction(sig, &action, &before[sig]) < 0) {
 			return errno;
 		}
 	}
@@ -49,7 +48,7 @@ int signals_catch(int fd)
 void signals_release(void)
 {
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
-		if (passed_on(sig)) {
+		if (signal_passed_on(sig)) {
 			sigaction(sig, &before[sig], NULL);
 		}
 	}

@@ -30,7 +30,7 @@ import (
 // nothing, so that what the launch has made is always removed. The signals are the
 // process's: one relay may be in use at a time.
 type Relay struct {
-	ch    chan unix.Signal
+	pipe  *os.File         // the numbers of signals that have come
 	ended chan unix.Signal // one that asks for the end of a container that has ended
 	// killedBy is the signal that ended the container though it was not passed on, or 0.
 	killedBy atomic.Int32
@@ -42,8 +42,7 @@ func NewRelay() (*Relay, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	s := &Relay{ch: make(chan unix.Signal, 128), ended: make(chan unix.Signal, 1)}
-	go s.read(os.NewFile(uintptr(pipe[0]), "signals"))
+	s := &Relay{pipe: os.NewFile(uintptr(pipe[0]), "signals"), ended: make(chan unix.Signal, 1)}
 	if errno := C.signals_catch(C.int(pipe[1])); errno != 0 {
 		s.Stop()
 		return nil, os.NewSyscallError("sigaction", unix.Errno(errno))
@@ -51,17 +50,22 @@ func NewRelay() (*Relay, error) {
 	return s, nil
 }
 
-// read turns the handler's bytes into values.
-func (s *Relay) read(r *os.File) {
+// read returns what the handler has written, at once; nothing if no signal has come.
+func (s *Relay) read() []byte {
 	numbers := make([]byte, 128)
-	for {
-		n, err := r.Read(numbers)
-		if err != nil {
-			return
-		}
-		for _, number := range numbers[:n] {
-			s.ch <- unix.Signal(number)
-		}
+	n := 0
+	if raw, err := s.pipe.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), numbers) })
+	}
+	return numbers[:max(n, 0)]
+}
+
+// wait waits until a signal has come, but not longer than patience.
+func (s *Relay) wait(patience time.Duration) {
+	if raw, err := s.pipe.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		})
 	}
 }
 
@@ -87,22 +91,18 @@ func (s *Relay) Stop() {
 // pendingEnd takes the signals that came before there was a container to send
 // them to. It returns the number of one that asks for the end, else 0. For one that
 // may be on its way it waits.
-func (s *Relay) pendingEnd(wait time.Duration) int {
-	over := time.After(wait)
-	for {
-		var sig unix.Signal
-		select {
-		case sig = <-s.ch:
-		default:
-			select {
-			case sig = <-s.ch:
-			case <-over:
-				return 0
+func (s *Relay) pendingEnd(patience time.Duration) int {
+	for begin := time.Now(); ; {
+		for _, number := range s.read() {
+			if asksForEnd(unix.Signal(number)) {
+				return int(number)
 			}
 		}
-		if asksForEnd(sig) {
-			return int(sig)
+		left := patience - time.Since(begin)
+		if left < time.Millisecond {
+			return 0
 		}
+		s.wait(left)
 	}
 }
 
@@ -124,21 +124,36 @@ func stopSignal(s *specs.Spec) unix.Signal {
 // when PID 1 has ended is for the launcher, which may still be waiting for a reader
 // of its output.
 func (s *Relay) forward(init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) {
-	for sig := range s.ch {
-		passed := sig
-		switch sig {
-		case unix.SIGWINCH:
-			streams.resize()
-			continue
-		case unix.SIGTERM:
-			passed = stop
-		}
-		if sig == unix.SIGINT {
-			streams.interrupts.signal(time.Now())
-		}
-		if err := s.send(init, passed, sig, policy); errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
-			s.ended <- sig
+	numbers := make([]byte, 128)
+	for {
+		n, err := s.pipe.Read(numbers)
+		if err != nil {
 			return
 		}
+		for _, number := range numbers[:n] {
+			if !s.pass(unix.Signal(number), init, streams, stop, policy) {
+				return
+			}
+		}
 	}
+}
+
+// pass is forward for one signal. It returns false if that is for the launcher.
+func (s *Relay) pass(sig unix.Signal, init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) bool {
+	passed := sig
+	switch sig {
+	case unix.SIGWINCH:
+		streams.resize()
+		return true
+	case unix.SIGTERM:
+		passed = stop
+	case unix.SIGINT:
+		streams.interrupts.signal(time.Now())
+	}
+	err := s.send(init, passed, sig, policy)
+	if errors.Is(err, unix.ESRCH) && asksForEnd(sig) && !streams.interrupts.done() {
+		s.ended <- sig
+		return false
+	}
+	return true
 }

@@ -3,6 +3,11 @@
 #ifndef MINIRUN_SIGNALS_H
 #define MINIRUN_SIGNALS_H
 
+#include <stdbool.h>
+
+// signal_passed_on reports whether a signal that reaches the launcher is the container's.
+bool signal_passed_on(int sig);
+
 // signals_catch makes every signal that can be passed on write its number, one
 // byte, to fd, which does not block. It returns 0 or an errno.
 int signals_catch(int fd);

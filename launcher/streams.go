@@ -24,6 +24,7 @@ type streams struct {
 	o         *Options
 	inherited []*os.File // ends that init inherits
 	ours      []io.Closer
+	input     *os.File // with pipes: where standard input goes, or nil
 	outputs   []*output
 	running   sync.WaitGroup // the outputs
 	terminal
@@ -68,12 +69,18 @@ func (s *streams) attachFiles(process *libcontainer.Process) {
 	}
 }
 
+// The names of outputs, for the user.
+const (
+	standardOutput = "standard output"
+	standardError  = "standard error"
+)
+
 func (s *streams) attachPipes(process *libcontainer.Process) error {
 	for _, out := range []struct {
 		field *io.Writer
 		name  string
 		to    *os.File
-	}{{&process.Stdout, "standard output", s.o.Stdout}, {&process.Stderr, "standard error", s.o.Stderr}} {
+	}{{&process.Stdout, standardOutput, s.o.Stdout}, {&process.Stderr, standardError, s.o.Stderr}} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -81,7 +88,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		*out.field = w
 		s.inherited = append(s.inherited, w)
 		s.ours = append(s.ours, r)
-		s.pass(&output{name: out.name, from: r, to: out.to})
+		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to})
 	}
 	if !s.o.Interactive {
 		return nil // libcontainer opens /dev/null
@@ -92,27 +99,39 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 	}
 	process.Stdin = r
 	s.inherited = append(s.inherited, r)
-	go func() {
-		_, _ = io.Copy(w, s.o.Stdin)
-		w.Close()
-	}()
+	s.input = w
 	return nil
 }
 
-// pass starts an output.
-func (s *streams) pass(out *output) {
-	s.outputs = append(s.outputs, out)
-	s.running.Go(out.run)
+// begin begins to pass on what goes through pipes.
+func (s *streams) begin() {
+	for _, out := range s.outputs {
+		s.running.Go(out.run)
+	}
+	if s.input != nil {
+		go func() {
+			_, _ = io.Copy(s.input, s.o.Stdin)
+			s.input.Close()
+		}()
+	}
 }
 
-// started is called when init has its ends: the launcher's copies are closed, and
-// the terminal taken.
-func (s *streams) started() error {
+// taken is called when init has its ends: the launcher's copies are closed, and the
+// terminal taken.
+func (s *streams) taken() error {
 	s.closeChilds()
 	if s.socket != nil {
-		return s.startTerminal()
+		return s.takeTerminal()
 	}
 	return nil
+}
+
+// started is taken, and begins to serve the terminal.
+func (s *streams) started() error {
+	if err := s.taken(); err != nil || s.socket == nil {
+		return err
+	}
+	return s.serveTerminal()
 }
 
 // lastOutput is how long output is still passed on after a signal, which may have been
@@ -138,17 +157,27 @@ func (s *streams) drain(stop <-chan unix.Signal) error {
 	case sig := <-stop:
 		select {
 		case <-time.After(lastOutput):
-			return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
+			return unread(sig)
 		case <-done:
 		}
 	case <-done:
 	}
 	for _, out := range s.outputs {
 		if out.err != nil {
-			return hint.With(&Error{Op: "write " + out.name, Err: out.err}, outputHelp(out.err))
+			return lost(out.name, out.err)
 		}
 	}
 	return nil
+}
+
+// unread is the error of a launch that a signal has ended while output waited for a reader.
+func unread(sig unix.Signal) error {
+	return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
+}
+
+// lost is the error of an output that could not be written.
+func lost(name string, err error) error {
+	return hint.With(&Error{Op: "write " + name, Err: err}, outputHelp(err))
 }
 
 func outputHelp(err error) string {

@@ -66,9 +66,8 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	return nil
 }
 
-// startTerminal receives the terminal that init has made, and sets the user's to raw
-// mode.
-func (s *streams) startTerminal() error {
+// takeTerminal receives the terminal that init has made.
+func (s *streams) takeTerminal() error {
 	fd, err := receiveFile(s.socket)
 	if err == nil {
 		err = unix.SetNonblock(fd, true) // or output.finish could not end a read
@@ -82,18 +81,28 @@ func (s *streams) startTerminal() error {
 		return err
 	}
 	s.ours = append(s.ours, s.slave)
+	return nil
+}
+
+// serveTerminal sets the user's terminal to raw mode, and begins to pass on what goes
+// through the container's.
+func (s *streams) serveTerminal() (err error) {
 	if s.host != nil && s.o.Interactive {
 		if s.cooked, err = term.MakeRaw(int(s.host.Fd())); err != nil {
-			return fmt.Errorf("set the terminal to raw mode: %w", err)
+			return rawError(err)
 		}
 	}
 	s.resize() // it may have changed since attach
-	s.pass(&output{name: "standard output", from: s.master, to: s.o.Stdout})
+	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout}
+	s.outputs = append(s.outputs, out)
+	s.running.Go(out.run)
 	if s.o.Interactive {
 		go func() { _, _ = io.Copy(s.master, keyboard{s.o.Stdin, s}) }()
 	}
 	return nil
 }
+
+func rawError(err error) error { return fmt.Errorf("set the terminal to raw mode: %w", err) }
 
 // openSlave opens the container's side of a terminal (ioctl_tty(2), Linux 4.13).
 func openSlave(master *os.File) (*os.File, error) {

@@ -72,6 +72,9 @@ func (o Overlay) Unmount() error {
 	return nil
 }
 
+// Mounts returns what Unmount unmounts.
+func (o Overlay) Mounts() []string { return []string{o.root(), o.memory()} }
+
 func (o Overlay) root() string   { return filepath.Join(o.Dir, "root") }
 func (o Overlay) memory() string { return filepath.Join(o.Dir, "memory") }
 

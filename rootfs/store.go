@@ -163,6 +163,10 @@ func (i *Image) Close() error {
 	return i.lock.Close()
 }
 
+// Lock returns the file that keeps the image's layers from being removed while it is open,
+// for a process that goes on by execve(2); nil for an image that is not in the store.
+func (i *Image) Lock() *os.File { return i.lock }
+
 // ImageInfo is an image of the store.
 type ImageInfo struct {
 	Name     string            `json:"name"`

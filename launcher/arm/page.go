@@ -129,6 +129,23 @@ func (p *Page) FindHome() { p.shared.homed = 1 }
 // Outlive has an init that has not been started live on when this process ends.
 func (p *Page) Outlive() { p.shared.outlives = 1 }
 
+// HandOver returns the page's memory and the pipe that closes when init becomes the command,
+// for a launcher that goes on in C (page.c).
+func (p *Page) HandOver() (memory, pipe *os.File) { return p.file, p.pipe }
+
+// OpenFailed returns the page in a file that init has given up on, for [Page.Failure].
+func OpenFailed(file *os.File) (*Page, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p := &Page{file: file}
+	if info.Size() < int64(C.sizeof_struct_init_page) {
+		return nil, errors.New("the file is no page")
+	}
+	return p, p.mapFile(int(info.Size()))
+}
+
 // Close frees the page. Init keeps its own copy.
 func (p *Page) Close() error {
 	var err error

@@ -102,6 +102,10 @@ int arm_start(void);
 // command is the first argument in the page.
 const char *command(void);
 
+// end_threads ends the Go runtime's threads until only so many are left, which block all
+// signals. It returns 0 or an errno.
+int end_threads(unsigned own);
+
 // take_over ends every thread but the calling one and the arming thread, and runs the
 // command.
 _Noreturn void take_over(const char *path, char *home);

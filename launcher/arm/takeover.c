@@ -89,13 +89,15 @@ static void end_thread(int number)
 
 // end_threads ends the Go runtime's threads, which would go on making calls. A
 // signal to the process reaches a thread that does not block it, so one of them;
-// how many there are is the number of links of the directory, less 2, in any
-// procfs, whatever PID namespace that is of (fs/proc/base.c, proc_task_getattr).
-static int end_threads(void)
+// SIGURG is not blocked by any, not even by that of os/signal (ensureSigM of
+// runtime/signal_unix.go). How many threads there are is the number of links of the
+// directory, less 2, in any procfs, whatever PID namespace that is of (fs/proc/base.c,
+// proc_task_getattr).
+int end_threads(unsigned own)
 {
 	struct sigaction act = {.sa_handler = end_thread, .sa_flags = SA_ONSTACK};
 	sigfillset(&act.sa_mask);
-	if (sigaction(SIGRTMAX, &act, NULL) < 0)
+	if (sigaction(SIGURG, &act, NULL) < 0)
 		return errno;
 	struct timespec begin, now;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -103,14 +105,12 @@ static int end_threads(void)
 		struct stat st;
 		if (stat("/proc/self/task", &st) < 0)
 			return errno;
-		if (st.st_nlink == 2 + OWN_THREADS)
+		if (st.st_nlink == 2 + own)
 			return 0;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - begin.tv_sec > SECONDS)
 			return ETIME;
-		if (round % 128 == 0) // a thread that is just being made blocks all signals
-			for (unsigned i = 2 + OWN_THREADS; i < st.st_nlink; i++)
-				kill(getpid(), SIGRTMAX);
+		kill(getpid(), SIGURG); // a thread that is just being made blocks it
 		if (round < 128)
 			sched_yield();
 		else
@@ -189,12 +189,11 @@ static int close_files(void)
 // runtime's runs any more, and nothing that the launcher's caller has ignored stays
 // ignored (nohup(1)), as with Docker. These are the kernel's own calls, since glibc
 // keeps two signals to itself; zeroes are SIG_DFL, no flags and no mask in the
-// structs of all architectures. To ignore a signal first drops what no thread took.
+// structs of all architectures. It drops a SIGURG that no thread took: the default is to
+// ignore it.
 static void reset_signals(void)
 {
-	unsigned long act[8] = {(unsigned long)SIG_IGN};
-	syscall(SYS_rt_sigaction, SIGRTMAX, act, NULL, MASK_SIZE);
-	act[0] = (unsigned long)SIG_DFL;
+	unsigned long act[8] = {(unsigned long)SIG_DFL};
 	for (int number = 1; number <= SIGNALS; number++)
 		syscall(SYS_rt_sigaction, number, act, NULL, MASK_SIZE); // SIGKILL and SIGSTOP are refused
 }
@@ -224,7 +223,7 @@ _Noreturn void run_command(const char *path, char *home)
 _Noreturn void take_over(const char *path, char *home)
 {
 	block_signals(~0ULL);
-	int error = end_threads();
+	int error = end_threads(OWN_THREADS);
 	if (error)
 		fail_init(STEP_THREADS, error);
 	run_command(path, home);

@@ -1,0 +1,192 @@
+package launcher
+
+/*
+#include "wait.h"
+*/
+import "C"
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Rest is what a caller of [Container.Run] would undo when the container has ended.
+type Rest struct {
+	Mounts []string   // paths to unmount; it does not matter if nothing is mounted there
+	Files  []*os.File // to keep open until then: locks
+	IDFile string     // to remove if the container does not start; may be empty
+}
+
+// NeedsGo says why the launcher waits for its container as a Go program.
+type NeedsGo string
+
+func (e NeedsGo) Error() string { return "needs Go: " + string(e) }
+
+// needsGo returns why a launcher cannot replace itself while its container runs, a
+// [NeedsGo], or nil.
+func (c *Container) needsGo(l *launched) error {
+	if l.o.Rest == nil { // the caller waits
+		return NeedsGo("the caller")
+	}
+	var err error
+	for _, f := range []struct {
+		set  bool
+		what string
+	}{
+		{l.plan == nil, "an init without a plan"},
+		{l.o.Observe != nil, "an observer"},
+		{l.o.Watch != nil, "a watcher"},
+		{l.o.Record != nil, "a recording"},
+		{l.o.Agent != nil, "an agent"},
+		{!hasNamespace(l.o.Spec, specs.PIDNamespace), "processes that PID 1 does not take along"},
+		{l.o.Network != nil && len(l.o.Network.Published) > 0, "published ports"},
+		{l.o.Ready != nil, "a caller who waits for the start"},
+		{c.state.lasting(), "a container that stays"},
+	} {
+		if f.set {
+			err = NeedsGo(f.what)
+			break
+		}
+	}
+	if l.o.Waits != nil {
+		l.o.Waits(err)
+	}
+	return err
+}
+
+// goOnInC replaces the launcher by one that starts a created container and waits for it
+// (wait.c). It returns only if the start fails before.
+func (c *Container) goOnInC(sigs *Relay) error {
+	l := c.launched
+	if err := c.runHooks(); err != nil {
+		return err
+	}
+	c.state.Status, c.state.Started = StatusRunning, time.Now()
+	if err := errors.Join(c.writeLaunch(&l.o), c.state.save()); err != nil {
+		return errors.Join(err, c.stop())
+	}
+	r := &record{}
+	r.fill(c, sigs)
+	file, err := r.write()
+	if err != nil {
+		return errors.Join(err, c.stop())
+	}
+	C.wait_hand_over(C.int(file))
+	return nil
+}
+
+// record is what the launcher takes along (wait.h).
+type record struct {
+	head  C.struct_wait_record
+	texts []byte
+	err   error
+}
+
+// pass has a file stay open over execve(2), and returns its number; -1 for none. Fd would
+// make it block, which may be a file of the user's.
+func (r *record) pass(f *os.File) C.int32_t {
+	if f == nil {
+		return -1
+	}
+	number := C.int32_t(-1)
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			number = C.int32_t(fd)
+			_, serr := unix.FcntlInt(fd, unix.F_SETFD, 0)
+			r.err = cmp.Or(r.err, os.NewSyscallError("fcntl", serr))
+		})
+	}
+	r.err = cmp.Or(r.err, err)
+	return number
+}
+
+// add adds texts, and returns the offset of the first.
+func (r *record) add(texts ...string) C.uint32_t {
+	at := C.sizeof_struct_wait_record + len(r.texts)
+	for _, text := range texts {
+		if strings.ContainsRune(text, 0) {
+			r.err = cmp.Or(r.err, fmt.Errorf("%q has a NUL byte", text))
+		}
+		r.texts = append(append(r.texts, text...), 0)
+	}
+	return C.uint32_t(at)
+}
+
+func (r *record) fill(c *Container, sigs *Relay) {
+	l := c.launched
+	for i, b := range C.WAIT_MAGIC {
+		r.head.magic[i] = C.char(b)
+	}
+	r.head.version, r.head.launcher = C.WAIT_VERSION, C.int32_t(os.Getpid())
+	_ = unix.Prctl(unix.PR_GET_NAME, uintptr(unsafe.Pointer(&r.head.name[0])), 0, 0, 0) // as ps(1) shows it
+	page, pipe := l.page.HandOver()
+	r.head.init, r.head.pid, r.head.page, r.head.pipe = r.pass(l.init.pidfd), C.int32_t(l.init.pid), r.pass(page), r.pass(pipe)
+	r.head.signals, r.head.lock = r.pass(sigs.pipe), r.pass(c.lock)
+	for _, f := range l.o.Rest.Files {
+		r.pass(f)
+	}
+	r.fillStreams(l.streams)
+	r.head.stop = C.int32_t(stopSignal(l.o.Spec))
+	if p := l.o.Signals; p.Keep {
+		r.head.keep = 1
+	} else if p.KillAtAll {
+		r.head.kills, r.head.kill_after = 1, C.int64_t(p.KillAfter)
+	}
+	r.head.command, r.head.workdir = r.add(l.o.Spec.Process.Args[0]), r.add(l.o.Spec.Process.Cwd)
+	r.head.directory, r.head.state = r.add(c.dir), r.add(c.state.file())
+	r.head.id_file = r.add(l.o.Rest.IDFile)
+	r.head.mounts, r.head.mount_count = r.add(l.o.Rest.Mounts...), C.uint32_t(len(l.o.Rest.Mounts))
+	cgroups := l.cgroup.dirs()
+	r.head.cgroups, r.head.cgroup_count = r.add(cgroups...), C.uint32_t(len(cgroups))
+}
+
+func (r *record) fillStreams(s *streams) {
+	for i := range r.head.from {
+		r.head.from[i], r.head.to[i] = -1, -1
+	}
+	r.head.slave, r.head.host = r.pass(s.slave), r.pass(s.host)
+	if s.master != nil {
+		r.head.from[C.STREAM_OUT], r.head.to[C.STREAM_OUT] = r.pass(s.master), r.pass(s.o.Stdout)
+		if s.o.Interactive {
+			r.head.from[C.STREAM_IN], r.head.to[C.STREAM_IN] = r.pass(s.o.Stdin), r.head.from[C.STREAM_OUT]
+		}
+		if s.host != nil && s.o.Interactive {
+			r.head.raw = 1
+		}
+		return
+	}
+	for i, out := range s.outputs {
+		r.head.from[C.STREAM_OUT+i], r.head.to[C.STREAM_OUT+i] = r.pass(out.from), r.pass(out.to)
+	}
+	if s.input != nil {
+		r.head.from[C.STREAM_IN], r.head.to[C.STREAM_IN] = r.pass(s.o.Stdin), r.pass(s.input)
+	}
+}
+
+// write returns a memfd with the record, which stays open over execve(2).
+func (r *record) write() (fd int, err error) {
+	if r.err != nil {
+		return -1, r.err
+	}
+	r.texts = append(r.texts, 0)
+	fd, err = unix.MemfdCreate("minirun-wait", 0)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	r.head.self, r.head.size = C.int32_t(fd), C.uint32_t(C.sizeof_struct_wait_record+len(r.texts))
+	head := unsafe.Slice((*byte)(unsafe.Pointer(&r.head)), C.sizeof_struct_wait_record)
+	if _, err := unix.Write(fd, append(head[:len(head):len(head)], r.texts...)); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("write", err)
+	}
+	return fd, nil
+}

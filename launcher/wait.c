@@ -1,0 +1,313 @@
+#define _GNU_SOURCE
+#include "wait.h"
+#include "guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+struct wait_record *record;
+
+static char **arguments; // of this process
+static void *page;
+static size_t page_size;
+static pid_t guard, speaker; // children; 0: none
+static bool running;         // init has become the command
+static bool ended;
+static int64_t began; // when init was told to become the command
+
+static const int64_t MICROSECOND = 1000, MILLISECOND = 1000000, SECOND = 1000000000;
+
+const char *wait_text(uint32_t offset)
+{
+	return (const char *)record + offset;
+}
+
+int64_t wait_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * SECOND + t.tv_nsec;
+}
+
+int poll_add(struct poll_set *set, int fd, short events)
+{
+	set->files[set->count] = (struct pollfd){.fd = fd, .events = events};
+	return set->count++;
+}
+
+void poll_until(struct poll_set *set, int64_t time)
+{
+	if (time && (!set->until || time < set->until))
+		set->until = time;
+}
+
+static void poll_wait(struct poll_set *set)
+{
+	struct timespec left;
+	if (set->until) {
+		int64_t ns = set->until - wait_now();
+		if (ns < 0)
+			ns = 0;
+		left = (struct timespec){.tv_sec = ns / SECOND, .tv_nsec = ns % SECOND};
+	}
+	if (ppoll(set->files, set->count, set->until ? &left : NULL, NULL) < 0)
+		for (int i = 0; i < set->count; i++)
+			set->files[i].revents = 0;
+}
+
+// in_go starts a Go program for a task. It has a session of its own: signals for this
+// process and its group, which mean nothing any more, would end it.
+static pid_t in_go(enum wait_task task)
+{
+	char number[16];
+	snprintf(number, sizeof number, "%d", record->self);
+	record->task = task;
+	pid_t child = fork();
+	if (child != 0)
+		return child;
+	setsid();
+	setenv(REST_VARIABLE, number, 1);
+	execve("/proc/thread-self/exe", arguments, environ);
+	dprintf(STDERR_FILENO, "minirun: end the launch: execve: %s\n", strerror(errno));
+	_exit(125);
+}
+
+// reap waits for the end of a child, if there is one.
+static int reap(pid_t child)
+{
+	int status = 0;
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static int reap_go(pid_t child)
+{
+	int status = reap(child);
+	return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+}
+
+void say_ignored(void)
+{
+	speaker = in_go(WAIT_SAY_IGNORED);
+}
+
+static bool words_needed(void)
+{
+	return record->failure || record->interrupted || record->unread || record->lost[STREAM_OUT] || record->lost[STREAM_ERR];
+}
+
+// finish ends the launch: nothing is left of the container when the process ends.
+static _Noreturn void finish(void)
+{
+	int status = record->killed_by ? 128 + record->killed_by : record->status;
+	streams_end();
+	reap(speaker);
+	if (words_needed())
+		status = reap_go(in_go(WAIT_SAY_END));
+	if (!ended) {
+		kill_init(SIGKILL);
+		reap(record->pid);
+	}
+	if (guard > 0)
+		kill(guard, SIGKILL); // a child that has not been waited for: the PID is its own
+	reap(guard);
+	if (remove_container() < 0)
+		reap(in_go(WAIT_REMOVE));
+	_exit(status);
+}
+
+static _Noreturn void failed(enum wait_failure failure, int error)
+{
+	record->failure = failure;
+	record->error = error;
+	finish();
+}
+
+// The kernel wakes nobody when init has failed to become the command: under its filter it
+// may make no call. So there are pauses (arm.Page).
+static int64_t next_look(void)
+{
+	int64_t now = wait_now(), pause = (now - began) / 8;
+	if (pause < 20 * MICROSECOND)
+		pause = 20 * MICROSECOND;
+	return now + (pause < MILLISECOND ? pause : MILLISECOND);
+}
+
+// look finds out whether init has become the command: then its end of the pipe is closed.
+static void look(bool closed)
+{
+	if (page_failed(page) || (closed && !page_executes(page)))
+		failed(WAIT_EXEC, 0);
+	if (closed) {
+		running = true;
+		close(record->pipe);
+		close(record->page);
+		munmap(page, page_size);
+	}
+}
+
+// note_end tells those who wait for the container in other processes (life.go).
+static void note_end(void)
+{
+	char text[16];
+	int n = snprintf(text, sizeof text, "%d", record->status);
+	if (fsetxattr(record->lock, "trusted." END_ATTRIBUTE, text, n, 0) < 0)
+		fsetxattr(record->lock, "user." END_ATTRIBUTE, text, n, 0);
+}
+
+static void take_end(void)
+{
+	int status = reap(record->pid);
+	record->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	ended = true;
+	note_end();
+	streams_last();
+}
+
+static _Noreturn void wait_for_end(int signals)
+{
+	while (!ended || !streams_done()) {
+		struct poll_set set = {0};
+		int signal = poll_add(&set, signals, POLLIN), init = -1, pipe = -1;
+		if (!ended)
+			init = poll_add(&set, record->init, POLLIN);
+		if (!running) {
+			pipe = poll_add(&set, record->pipe, POLLIN);
+			poll_until(&set, next_look());
+		}
+		signals_timers(&set);
+		interrupt_timers(&set);
+		streams_watch(&set);
+		poll_wait(&set);
+		if (set.files[signal].revents)
+			signals_take(ended);
+		signals_due();
+		interrupt_due();
+		streams_move(&set);
+		if (!running)
+			look(set.files[pipe].revents & POLLHUP);
+		if (init >= 0 && set.files[init].revents)
+			take_end();
+	}
+	finish();
+}
+
+static void map_page(void)
+{
+	struct stat st;
+	page = MAP_FAILED;
+	if (fstat(record->page, &st) == 0) {
+		page_size = st.st_size;
+		page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, record->page, 0);
+	}
+	if (page == MAP_FAILED)
+		failed(WAIT_EXEC, errno);
+}
+
+static _Noreturn void launch(void)
+{
+	prctl(PR_SET_NAME, record->name);
+	signal(SIGPIPE, SIG_IGN);
+	map_page();
+	int self = syscall(SYS_pidfd_open, getpid(), 0);
+	guard = self < 0 ? -errno : guard_start(record->init, self, NULL);
+	if (guard < 0)
+		failed(WAIT_GUARD, -guard);
+	close(self);
+	if (streams_begin() < 0)
+		failed(WAIT_RAW, errno);
+	int signals = signals_begin();
+	page_run(page);
+	began = wait_now();
+	wait_for_end(signals);
+}
+
+// take_record maps the record. It returns false if the file has none, or another's.
+static bool take_record(int file)
+{
+	struct stat st;
+	if (fstat(file, &st) < 0 || st.st_size < (off_t)sizeof *record)
+		return false;
+	record = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (record == MAP_FAILED)
+		return false;
+	return memcmp(record->magic, WAIT_MAGIC, sizeof record->magic) == 0 && record->version == WAIT_VERSION &&
+	       record->size == st.st_size && ((char *)record)[st.st_size - 1] == '\0' && record->launcher == getpid();
+}
+
+// leader_lives reports whether the main thread has not ended. It stays in the process as
+// a zombie until execve(2) gives its number to the thread that is left.
+static bool leader_lives(void)
+{
+	char text[512];
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	const char *state = strrchr(text, ')'); // proc_pid_stat(5)
+	return !state || state[1] == '\0' || state[2] != 'Z';
+}
+
+// end_others ends all threads but this one. A signal that one of them has got has reached
+// the pipe before that ends.
+static int end_others(void)
+{
+	bool main = syscall(SYS_gettid) == getpid();
+	int error = end_threads(main ? 1 : 2);
+	while (!error && !main && leader_lives()) {
+		kill(getpid(), SIGURG);
+		sched_yield();
+	}
+	signal(SIGURG, SIG_DFL); // by which it ended them: this drops one that no thread took
+	return error;
+}
+
+_Noreturn void wait_hand_over(int file)
+{
+	char number[16];
+	snprintf(number, sizeof number, "%d", file);
+	setenv(WAIT_VARIABLE, number, 1);
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL); // they stay pending over execve(2)
+	int error = end_others();
+	if (!error) {
+		execve("/proc/thread-self/exe", arguments, environ);
+		error = errno;
+		unsetenv(WAIT_VARIABLE);
+		if (take_record(file)) // with more memory than it needs
+			launch();
+	}
+	dprintf(STDERR_FILENO, "minirun: wait for the container: %s\n", strerror(error));
+	_exit(125); // init ends with this process
+}
+
+__attribute__((constructor(101))) static void begin_waiting(int argc, char **argv)
+{
+	(void)argc;
+	arguments = argv;
+	const char *number = getenv(WAIT_VARIABLE);
+	if (!number)
+		return;
+	int file = atoi(number);
+	unsetenv(WAIT_VARIABLE);
+	if (!take_record(file)) {
+		dprintf(STDERR_FILENO, "minirun: " WAIT_VARIABLE " is for minirun itself: unset it\n");
+		_exit(125);
+	}
+	launch();
+}

@@ -1,0 +1,85 @@
+// The end of a container in which nothing is unusual. All else is Go's.
+#define _GNU_SOURCE
+#include "wait.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DEPTH = 16 }; // of directories, all of which are open; internal/removeall has no limit
+
+static int remove_entry(int dir, const char *name, int depth);
+
+// remove_entries removes what is in an open directory. Where entries are removed while
+// they are read, some may be left out, so it reads until there are none.
+static int remove_entries(int dir, int depth)
+{
+	_Alignas(struct dirent64) char buffer[2048];
+	for (bool removed = true; removed;) {
+		removed = false;
+		ssize_t n;
+		if (lseek(dir, 0, SEEK_SET) < 0)
+			return -1;
+		while ((n = getdents64(dir, buffer, sizeof buffer)) > 0) {
+			for (ssize_t at = 0; at < n;) {
+				struct dirent64 *e = (struct dirent64 *)(buffer + at);
+				at += e->d_reclen;
+				if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+					continue;
+				if (remove_entry(dir, e->d_name, depth) < 0)
+					return -1;
+				removed = true;
+			}
+		}
+		if (n < 0)
+			return -1;
+	}
+	return 0;
+}
+
+// remove_entry removes an entry and all below it, and follows no links.
+static int remove_entry(int dir, const char *name, int depth)
+{
+	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR)
+		return -1;
+	if (unlinkat(dir, name, AT_REMOVEDIR) == 0)
+		return 0;
+	if ((errno != ENOTEMPTY && errno != EEXIST) || depth == 0)
+		return -1;
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	int result = remove_entries(fd, depth - 1);
+	close(fd);
+	return result < 0 ? -1 : unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+static const char *next(const char *text)
+{
+	return text + strlen(text) + 1;
+}
+
+int remove_container(void)
+{
+	const char *path = wait_text(record->id_file);
+	if (record->failure && *path)
+		unlink(path);
+	path = wait_text(record->mounts);
+	for (uint32_t i = 0; i < record->mount_count; i++, path = next(path))
+		if (umount2(path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT) // it was not mounted
+			return -1;
+	path = wait_text(record->cgroups);
+	for (uint32_t i = 0; i < record->cgroup_count; i++, path = next(path))
+		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share some
+			return -1;
+	if (remove_entry(AT_FDCWD, wait_text(record->directory), DEPTH) < 0)
+		return -1;
+	return unlink(wait_text(record->state)) < 0 && errno != ENOENT ? -1 : 0;
+}

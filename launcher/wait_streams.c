@@ -1,0 +1,257 @@
+// The container's standard streams, while the launcher waits: see streams.go, output.go
+// and tty.go for what is passed on, and why.
+#define _GNU_SOURCE
+#include "wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { MAX_PIPE = 4 << 20 }; // as in output.go
+
+// flow passes data on from one file to another. Neither blocks.
+struct flow {
+	int from, to;  // -1 when it has ended
+	int at;        // the index in the poll_set of what it waits for, or -1
+	int error;     // why to could not be written
+	int left;      // how much is passed on after the container's end
+	int64_t retry; // when to read again: this process is in the terminal's background
+	size_t start, end;
+	char data[32768]; // from start to end it has been read, but not written
+};
+
+static struct flow flows[STREAMS];
+static bool last; // no process of the container is left
+static struct termios cooked;
+static bool raw;
+
+static bool is_open(const struct flow *f)
+{
+	return f->from >= 0;
+}
+
+// unblocked returns a file that does not block, and is the same as one of the user's: that
+// may not be changed, since others share it. Sockets cannot be opened again, and regular
+// files have a position that is shared too; neither needs to.
+static int unblocked(int fd, int flags)
+{
+	struct stat st;
+	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || isatty(fd)))
+		return fd;
+	char path[32];
+	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
+	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return own < 0 ? fd : own; // a pipe that nobody reads cannot be opened
+}
+
+void never_block(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+// end_flow closes the container's file. Its next write gets EPIPE and SIGPIPE from a pipe,
+// or EIO from a terminal.
+static void end_flow(struct flow *f)
+{
+	if (!is_open(f))
+		return;
+	bool terminal = record->slave >= 0;
+	if (f != &flows[STREAM_IN])
+		close(f->from);
+	else if (!terminal)
+		close(f->to);
+	f->from = f->to = -1;
+	if (terminal && f == &flows[STREAM_OUT])
+		end_flow(&flows[STREAM_IN]); // to the same file
+}
+
+static ssize_t take(struct flow *f)
+{
+	ssize_t n = recv(f->from, f->data, sizeof f->data, MSG_DONTWAIT);
+	return n < 0 && errno == ENOTSOCK ? read(f->from, f->data, sizeof f->data) : n;
+}
+
+static ssize_t give(struct flow *f)
+{
+	const char *data = f->data + f->start;
+	ssize_t n = send(f->to, data, f->end - f->start, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 && errno == ENOTSOCK ? write(f->to, data, f->end - f->start) : n;
+}
+
+// watch_keys counts each ^C that is typed, if it is a key of the container's terminal.
+static void watch_keys(const struct flow *f)
+{
+	struct termios mode;
+	if (record->slave < 0 || tcgetattr(f->to, &mode) < 0 || !(mode.c_lflag & ISIG) || !mode.c_cc[VINTR])
+		return;
+	for (size_t i = f->start; i < f->end; i++)
+		if ((cc_t)f->data[i] == mode.c_cc[VINTR])
+			interrupt_typed(f->to);
+}
+
+static bool passing(int error)
+{
+	return error == EAGAIN || error == EINTR;
+}
+
+static void empty(struct flow *f)
+{
+	ssize_t n = give(f);
+	if (n > 0) {
+		f->start += n;
+	} else if (n < 0 && !passing(errno)) {
+		f->error = errno == EPIPE ? 0 : errno; // a reader that has gone away is no error
+		end_flow(f);
+	}
+}
+
+static void fill(struct flow *f)
+{
+	ssize_t n = take(f);
+	if (n < 0 && errno == EIO && f == &flows[STREAM_IN] && isatty(f->from) && tcgetpgrp(f->from) != getpgrp()) {
+		f->retry = wait_now() + 200000000;
+		return;
+	}
+	if (n < 0 && passing(errno))
+		return;
+	if (n <= 0) { // the end of a pipe, EIO of a terminal
+		end_flow(f);
+		return;
+	}
+	f->start = 0;
+	f->end = n;
+	if (f == &flows[STREAM_IN])
+		watch_keys(f);
+	empty(f);
+}
+
+void streams_watch(struct poll_set *set)
+{
+	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+		f->at = -1;
+		if (!is_open(f))
+			continue;
+		if (f->start < f->end)
+			f->at = poll_add(set, f->to, POLLOUT);
+		else if (f->retry > wait_now())
+			poll_until(set, f->retry);
+		else
+			f->at = poll_add(set, f->from, POLLIN);
+	}
+}
+
+// pass_last passes on what is in a pipe or terminal when the container has ended. Others
+// may go on writing to it, so it has a limit, and its end is not waited for.
+static void pass_last(struct flow *f)
+{
+	while (is_open(f) && f->start == f->end) {
+		ssize_t n = f->left > 0 ? read(f->from, f->data, sizeof f->data) : 0;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			end_flow(f);
+			return;
+		}
+		f->left -= n;
+		f->start = 0;
+		f->end = n;
+		empty(f);
+	}
+}
+
+void streams_move(const struct poll_set *set)
+{
+	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+		if (is_open(f) && f->at >= 0 && set->files[f->at].revents) {
+			if (f->start < f->end)
+				empty(f);
+			else
+				fill(f);
+		}
+		if (last)
+			pass_last(f);
+	}
+}
+
+void streams_last(void)
+{
+	last = true;
+	end_flow(&flows[STREAM_IN]);
+	if (record->slave >= 0)
+		close(record->slave); // so that the master comes to an end
+	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+		f->left = MAX_PIPE;
+		pass_last(f);
+	}
+}
+
+bool streams_done(void)
+{
+	return !is_open(&flows[STREAM_OUT]) && !is_open(&flows[STREAM_ERR]);
+}
+
+void streams_drop(void)
+{
+	for (struct flow *f = flows; f < flows + STREAMS; f++)
+		end_flow(f);
+}
+
+void streams_resize(void)
+{
+	struct winsize size;
+	int terminal = flows[STREAM_OUT].from;
+	if (record->slave >= 0 && terminal >= 0 && record->host >= 0 && ioctl(record->host, TIOCGWINSZ, &size) == 0)
+		ioctl(terminal, TIOCSWINSZ, &size);
+}
+
+static int make_raw(void)
+{
+	if (!record->raw)
+		return 0;
+	if (tcgetattr(record->host, &cooked) < 0)
+		return -1;
+	struct termios mode = cooked;
+	cfmakeraw(&mode);
+	raw = tcsetattr(record->host, TCSANOW, &mode) == 0;
+	return raw ? 0 : -1;
+}
+
+int streams_begin(void)
+{
+	for (int i = 0; i < STREAMS; i++) {
+		struct flow *f = &flows[i];
+		f->from = record->from[i];
+		f->to = record->to[i];
+		if (!is_open(f))
+			continue;
+		if (i == STREAM_IN) {
+			never_block(f->to);
+			f->from = unblocked(f->from, O_RDONLY);
+		} else {
+			never_block(f->from);
+			f->to = unblocked(f->to, O_WRONLY);
+		}
+	}
+	if (make_raw() < 0)
+		return -1;
+	streams_resize(); // it may have changed since init made the terminal
+	return 0;
+}
+
+void streams_end(void)
+{
+	if (raw)
+		tcsetattr(record->host, TCSANOW, &cooked); // a terminal that is gone has no mode
+	raw = false;
+	for (int i = 0; i < STREAMS; i++)
+		record->lost[i] = flows[i].error;
+}
