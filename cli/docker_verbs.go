@@ -59,7 +59,7 @@ func dockerVerb(word string) string {
 	case "manifest", "trust":
 		return "'minirun inspect' describes an image of the store"
 	case "search", "login", "logout":
-		return "minirun reads the credentials that 'docker login' or 'skopeo login' has stored"
+		return "minirun reads the credentials that 'docker login' or 'podman login' has stored"
 	case "info", "system", "events":
 		return "there is no daemon; 'minirun doctor' checks this machine, 'minirun du' and 'minirun prune' are for the store"
 	case "context", "plugin", "checkpoint", "swarm", "service", "stack", "secret", "config":

@@ -20,9 +20,9 @@ func (a *app) pullCommand() *ucli.Command {
 		Name:      "pull",
 		Usage:     "fetch an image from its registry into the store",
 		ArgsUsage: "IMAGE",
-		Description: `Prints the image's full name. Credentials are those of 'docker login'. An
-interrupted pull leaves the layers that were whole: the next one does not fetch them
-again, and the next rmi removes them.`,
+		Description: `Prints the image's full name. Credentials are those of 'docker login', or
+'podman login'. An interrupted pull leaves the layers that were whole: the next one does
+not fetch them again, and the next rmi removes them.`,
 		Flags: []ucli.Flag{
 			text("", "platform", "", "pull the image for `OS/ARCH[/VARIANT]`").with(platforms),
 			toggle("", "keep-packed", "", "keep the packed layers too, so that save and push give the same digests"),

@@ -100,7 +100,7 @@ func executeDescription(w io.Writer, format string, d *rootfs.Description) error
 			return failed
 		}
 		out.Reset()
-		if t.Option("missingkey=error").Execute(&out, fields) != nil {
+		if err := t.Option("missingkey=error").Execute(&out, fields); err != nil {
 			return templateError(format, err)
 		}
 	}

@@ -16,8 +16,9 @@ func (a *app) pushCommand() *ucli.Command {
 		Name:      "push",
 		Usage:     "copy an image of the store to the registry of its name",
 		ArgsUsage: "NAME[:TAG]",
-		Description: `Prints the tag and the manifest's digest. Credentials are those of 'docker login'.
-Layers that neither the store nor the registry has as they came are compressed again.`,
+		Description: `Prints the tag and the manifest's digest. Credentials are those of 'docker login', or
+'podman login'. Layers that neither the store nor the registry has as they came are
+compressed again.`,
 		Flags: []ucli.Flag{
 			toggle("", "all-tags", "a", "push all tags that the store has of the repository"),
 			text("", "platform", "", "push the image for `OS/ARCH[/VARIANT]`").with(platforms),

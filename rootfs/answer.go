@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	answers "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -106,17 +105,4 @@ func isNotJSON(err error) bool {
 	var manifest *notJSONError
 	var syntax *json.SyntaxError
 	return errors.As(err, &manifest) || errors.As(err, &syntax)
-}
-
-// keychain returns the user's credentials. If they cannot be read, it warns and
-// returns none.
-type keychain struct{ request }
-
-func (k keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
-	found, err := authn.DefaultKeychain.Resolve(target)
-	if err != nil {
-		k.warn("credentials for %s cannot be read and are not used: %w", k.domain, err)
-		return authn.Anonymous, nil
-	}
-	return found, nil
 }

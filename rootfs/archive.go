@@ -39,7 +39,7 @@ func (s *Store) load(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.names, c.stamp, c.warn = []string{r.String()}, stamp, r.warn
+	c.names, c.stamp = []string{r.String()}, stamp
 	return s.addFor(ctx, r, c)
 }
 

@@ -41,7 +41,8 @@ func checkFormat(found *remote.Descriptor) error {
 // such as a Helm chart or a signature (image-spec, manifest.md, "Guidelines for Artifact
 // Usage").
 func checkKind(m *v1.Manifest) error {
-	if !m.Config.MediaType.IsConfig() {
+	// Like dockerd, minirun takes what some registries made of the type.
+	if t := m.Config.MediaType; !t.IsConfig() && t != "" && t != "application/octet-stream" {
 		return artifactError(cmp.Or(m.ArtifactType, string(m.Config.MediaType)))
 	}
 	for _, l := range m.Layers {

@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
@@ -43,6 +45,41 @@ func TestPullArtifact(t *testing.T) {
 			t.Errorf("%s: %v, hint %q; want %q", name, err, hint.Text(err), tt.want)
 		}
 		isEmpty(t, s)
+	}
+}
+
+// What dockerd pulls too is pulled, although it looks odd; an image for Windows is not.
+func TestPullOdd(t *testing.T) {
+	host := newRegistry(t, nil)
+	image := testImage(t, here, "a")
+	push(t, host+"/octets", mutate.ConfigMediaType(image, "application/octet-stream"))
+	push(t, host+"/windows", testImage(t, v1.Platform{OS: "windows", Architecture: here.Architecture}, "a"))
+	attested := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add:        testImage(t, here, "statement"),
+		Descriptor: v1.Descriptor{Annotations: map[string]string{annotationKind: attestation}},
+	}, mutate.IndexAddendum{Add: image})
+	parsed, err := name.ParseReference(host + "/attested")
+	if err == nil {
+		err = remote.WriteIndex(parsed, attested)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{"octets": "a", "attested": "a", "windows": `the image is for "windows", and minirun runs Linux containers`} {
+		image, err := newStore(t).Resolve(t.Context(), host+"/"+ref, ResolveOptions{})
+		if err != nil && !strings.Contains(err.Error(), want) || err == nil && filesOf(t, image) != want {
+			t.Errorf("%s: %v, %v; want %s", ref, image, err, want)
+		}
+	}
+}
+
+// An attribute that the file system does not have is left out, with a warning.
+func TestPullUnsupportedAttribute(t *testing.T) {
+	ref := write(t, t.TempDir()+"/x.tar", makeTar(t, file("a", "").xattr("system.nonsense", "x"), file("b", "").xattr("system.nonsense", "x")))
+	var warnings []string
+	_, err := newStore(t).Pull(t.Context(), ref, ResolveOptions{Warn: func(text string) { warnings = append(warnings, text) }})
+	if err != nil || len(warnings) != 1 || !strings.HasSuffix(warnings[0], `: the extended attribute "system.nonsense" is not supported here and left out`) {
+		t.Errorf("%v, warnings %q", err, warnings)
 	}
 }
 

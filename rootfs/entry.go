@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -254,7 +255,8 @@ func chownKeeping(dir int, base string, uid, gid int) error {
 	return unix.Lsetxattr(base, capability, value[:n], 0)
 }
 
-// attributes sets the extended attributes of an entry's PAX records.
+// attributes sets the extended attributes of an entry's PAX records, except those that
+// are not supported, as Docker does.
 func (u *unpacker) attributes(records map[string]string, set func(name string, value []byte) error) error {
 	for record, value := range records {
 		name, ok := strings.CutPrefix(record, xattrRecord)
@@ -265,11 +267,25 @@ func (u *unpacker) attributes(records map[string]string, set func(name string, v
 		if err := u.room.more(size, size/1024); err != nil { // tmpfs counts attributes as inodes since Linux 6.6
 			return err
 		}
-		if err := set(name, []byte(value)); err != nil {
+		err := set(name, []byte(value))
+		if errors.Is(err, unix.ENOTSUP) { // of the file system, or of the kernel
+			u.noteUnsupported(name)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("extended attribute %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// maxUnsupported is how many names of attributes are kept for warnings.
+const maxUnsupported = 8
+
+func (u *unpacker) noteUnsupported(attribute string) {
+	if len(u.unsupported) < maxUnsupported && !slices.Contains(u.unsupported, attribute) {
+		u.unsupported = append(u.unsupported, strings.Clone(attribute))
+	}
 }
 
 // setTime sets the times of an open file.

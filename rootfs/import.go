@@ -53,7 +53,7 @@ func (s *Store) importAt(ctx context.Context, stream io.Reader, o ImportOptions,
 		}
 	}
 	info, err := s.add(ctx, &content{
-		names: names, local: true, made: made, limits: o.Limits,
+		names: names, local: true, made: made, limits: o.Limits, warn: ResolveOptions{Warn: o.Warn}.warn,
 		base: configFile{Architecture: want.Architecture, OS: want.OS, Variant: want.Variant},
 		layers: []layerSource{{ended: true, open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(stream), nil

@@ -19,12 +19,17 @@ import (
 const (
 	annotationName     = "org.opencontainers.image.ref.name" // the image's full name
 	annotationFullName = "io.containerd.image.name"          // the full name, in what Docker saves
+	annotationKind     = "vnd.docker.reference.type"         // of an entry that BuildKit adds for an image
 	annotationSource   = "dev.minirun.source"                // stamp of the file it was read from
 	annotationFile     = "dev.minirun.file"                  // digest of that file, if it is the tarball of a root
 	annotationIndex    = "dev.minirun.index"                 // digest that the registry returned for the name
 	annotationID       = "dev.minirun.id"                    // digest of the configuration, Docker's image ID
 	annotationSize     = "dev.minirun.size"                  // bytes of the layers' tars
 )
+
+// attestation is the annotationKind of what says how an image was built. It is in the
+// form of an image, and may have no platform.
+const attestation = "attestation-manifest"
 
 // index is index.json of the store, an OCI image layout.
 type index struct {

@@ -200,13 +200,25 @@ func (a *addition) check(l layerSource, got unpacked) error {
 	case l.diffID != "" && got.diffID != l.diffID:
 		return fmt.Errorf("the configuration says %s, but the digest of the tar is %s", l.diffID, got.diffID)
 	}
+	for _, attribute := range got.unsupported {
+		a.warn("layer %s: the extended attribute %s is not supported here and left out", got.diffID, quote(attribute))
+	}
 	if l.whole { // it is the only one
 		a.content.file = got.digest
 		if got.noEnd {
-			a.content.warn("%s may be truncated: it has no end-of-archive blocks", a.content.names[0])
+			a.warn("%s may be truncated: it has no end-of-archive blocks", a.content.names[0])
 		}
 	}
 	return nil
+}
+
+// warn may be called by several goroutines at a time.
+func (a *addition) warn(format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.content.warn != nil {
+		a.content.warn(format, args...)
+	}
 }
 
 // takeLayers moves the layers of the work directory into their places. They are on

@@ -190,7 +190,7 @@ func (l *loader) chosen(index v1.ImageIndex, entries []v1.Descriptor) ([]*namedI
 	var seen []string
 	for _, d := range entries {
 		name := cmp.Or(d.Annotations[annotationFullName], d.Annotations[annotationName])
-		if d.Platform != nil && d.Platform.OS == "unknown" || name != "" && slices.Contains(seen, name) {
+		if d.Platform != nil && d.Platform.OS == "unknown" || d.Annotations[annotationKind] == attestation || name != "" && slices.Contains(seen, name) {
 			continue // an attestation of BuildKit, or another platform
 		}
 		seen = append(seen, name)
@@ -237,7 +237,7 @@ func (l *loader) add(ctx context.Context, c *content, names []string) error {
 		}
 		c.names = append(c.names, r.String())
 	}
-	c.local, c.warn = true, l.request.warn
+	c.local = true
 	if info := l.store.known(digestOf(c.config)); len(names) == 0 && info != nil {
 		l.added = append(l.added, *info)
 		return nil

@@ -111,8 +111,12 @@ func variantLevel(variant string) int {
 	return level
 }
 
-// checkPlatform returns an error if an image is not for the platform asked for.
+// checkPlatform returns an error if an image is not for the platform asked for, or not
+// for Linux.
 func (r request) checkPlatform(have v1.Platform) error {
+	if have.OS != "" && have.OS != "linux" {
+		return fmt.Errorf("the image is for %s, and minirun runs Linux containers", quote(have.OS))
+	}
 	if r.asked && fitOf(&have, r.want) == 0 {
 		return otherPlatform([]string{have.String()}, r.want)
 	}

@@ -201,7 +201,7 @@ func choosePlatform(entries []v1.Descriptor, want v1.Platform) (v1.Descriptor, e
 	most := 0
 	var have []string
 	for _, d := range entries {
-		if !d.MediaType.IsImage() {
+		if !d.MediaType.IsImage() || d.Annotations[annotationKind] == attestation {
 			continue
 		}
 		if d.Platform != nil && d.Platform.OS != "unknown" {

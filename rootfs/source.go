@@ -267,6 +267,6 @@ func (s *Store) addFor(ctx context.Context, r request, c *content) (*ImageInfo, 
 		return nil, err
 	}
 	c.keep = r.KeepPacked
-	c.limits = r.Limits
+	c.limits, c.warn = r.Limits, r.warn
 	return s.add(ctx, c, r.Progress)
 }

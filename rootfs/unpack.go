@@ -21,7 +21,13 @@ type unpacked struct {
 	diffID string // digest of the tar
 	digest string // digest of the stream as it came, compressed or not
 	size   int64  // bytes of the tar
-	noEnd  bool   // the tar has no two blocks of zeros at its end (POSIX pax)
+	tarFacts
+}
+
+// tarFacts are what else is known of an unpacked tar.
+type tarFacts struct {
+	noEnd       bool     // it has no two blocks of zeros at its end (POSIX pax)
+	unsupported []string // some extended attributes that are left out for it
 }
 
 // errTruncated reports a tar without the end that it must have.
@@ -41,7 +47,7 @@ var errNotTar = errors.New("it is not a tar, or it is damaged")
 // to a descriptor of a directory in it ([tree]), and as root the unpacking thread is in
 // a chroot as well. A name that begins with / is below dir. A stream that leads out of
 // dir ("..", a relative link), ends within an entry or has an attribute that cannot be
-// set is an error; dir then holds what came before, and the caller removes it.
+// set, although the file system has such attributes, is an error; dir then holds what came before, and the caller removes it.
 //
 // The reserve of the file system stays free, and memory is bounded by maxKept and the
 // blocks of [ahead], so that neither a decompression bomb nor a tar of a million names
@@ -58,11 +64,11 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string, s *space) (u
 	read := readAhead(both, func() { _ = plain.Close() })
 	defer read.stop()
 
-	noEnd, err := unpackTar(read, dir, s)
+	facts, err := unpackTar(read, dir, s)
 	if err != nil {
 		return unpacked{}, err
 	}
-	return unpacked{diffID: read.digest(), digest: sum(packed), size: read.total, noEnd: noEnd}, nil
+	return unpacked{read.digest(), sum(packed), read.total, facts}, nil
 }
 
 // restOf reads a stream to its end and returns nothing of it.
@@ -79,56 +85,58 @@ func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil))
 
 // unpackTar unpacks a tar on a thread of its own, reads the stream to its end, and
 // records it beside dir.
-func unpackTar(r io.Reader, dir string, s *space) (noEnd bool, err error) {
+func unpackTar(r io.Reader, dir string, s *space) (facts tarFacts, err error) {
 	record, err := newRecorder(r, dir)
 	if err != nil {
-		return false, err
+		return tarFacts{}, err
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		noEnd, err = unpackConfined(record, dir, s)
+		facts, err = unpackConfined(record, dir, s)
 	}()
 	<-done
 	if closed := record.close(); err == nil {
 		err = closed
 	}
-	return noEnd, err
+	return facts, err
 }
 
 // unpackConfined unpacks a tar. The thread gets umask 0, a working directory of its own,
 // and dir as its root if it may chroot. So it must be called on a goroutine that then
 // ends, and the locked thread with it.
-func unpackConfined(tar *recorder, dir string, s *space) (noEnd bool, err error) {
+func unpackConfined(tar *recorder, dir string, s *space) (facts tarFacts, err error) {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return false, fmt.Errorf("unshare(CLONE_FS): %w", err)
+		return facts, fmt.Errorf("unshare(CLONE_FS): %w", err)
 	}
 	unix.Umask(0)
 	ids, err := readIDs() // while there is a /proc
 	if err != nil {
-		return false, err
+		return facts, err
 	}
 	if os.Geteuid() == 0 {
 		if err := unix.Chroot(dir); err != nil {
-			return false, &os.PathError{Op: "chroot", Path: dir, Err: err}
+			return facts, &os.PathError{Op: "chroot", Path: dir, Err: err}
 		}
 		dir = "/"
 	}
 	u, err := newUnpacker(dir, s, tar, ids)
 	if err != nil {
-		return false, err
+		return facts, err
 	}
 	defer u.close()
 	in := &endReader{Reader: tar}
 	if err := eachEntry(in, u.entry); err != nil {
-		return false, err
+		return facts, err
 	}
-	noEnd = in.ended
+	facts.noEnd = in.ended
 	if _, err := io.Copy(io.Discard, tar); err != nil {
-		return false, err
+		return facts, err
 	}
-	return noEnd, u.after.finish(u)
+	err = u.after.finish(u)
+	facts.unsupported = u.unsupported
+	return facts, err
 }
 
 // endReader records whether a stream was read to its end.
@@ -176,6 +184,8 @@ type unpacker struct {
 	buffer []byte
 	ids    ids
 	left   map[string]bool // names of what was left out
+
+	unsupported []string // names of extended attributes
 }
 
 func newUnpacker(dir string, s *space, record *recorder, ids ids) (*unpacker, error) {

@@ -1,0 +1,96 @@
+package rootfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// keychain returns the user's credentials: those of Docker's client, or else those of
+// podman. If they cannot be read, it warns and returns none.
+type keychain struct{ request }
+
+func (k keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	// Without Docker's file the library reads podman's, and takes an entry for any
+	// repository of the registry.
+	found, err := authn.Anonymous, error(nil)
+	if _, missing := os.Stat(dockersFile()); missing == nil {
+		found, err = authn.DefaultKeychain.Resolve(target)
+	}
+	if err == nil && found == authn.Anonymous {
+		found, err = podmansCredentials(target)
+	}
+	if err != nil {
+		k.warn("credentials for %s cannot be read and are not used: %w", k.domain, err)
+		return authn.Anonymous, nil
+	}
+	return found, nil
+}
+
+// dockersFile returns where Docker's client keeps its credentials.
+func dockersFile() string {
+	home, _ := os.UserHomeDir()
+	return filepath.Join(cmp.Or(os.Getenv(config.EnvOverrideConfigDir), filepath.Join(home, ".docker")), config.ConfigFileName)
+}
+
+// podmansCredentials returns what `podman login` has stored for a repository
+// (containers-auth.json(5)), of several entries the one for the longest part of its name.
+func podmansCredentials(target authn.Resource) (authn.Authenticator, error) {
+	for _, file := range podmansFiles() {
+		f, err := os.Open(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		stored, err := config.LoadFromReader(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		entry, known := types.AuthConfig{}, false
+		for key := target.String(); key != "" && !known; key = parentName(key) {
+			entry, known = stored.AuthConfigs[key]
+		}
+		if registry := target.RegistryStr(); !known && (stored.CredentialHelpers[registry] != "" || stored.CredentialsStore != "") {
+			if entry, err = stored.GetAuthConfig(registry); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+		}
+		if entry.Username != "" || entry.IdentityToken != "" || entry.Auth != "" {
+			return authn.FromConfig(authn.AuthConfig{
+				Username: entry.Username, Password: entry.Password, Auth: entry.Auth, IdentityToken: entry.IdentityToken,
+			}), nil
+		}
+	}
+	return authn.Anonymous, nil
+}
+
+// podmansFiles returns where podman looks for credentials.
+func podmansFiles() []string {
+	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
+		return []string{file}
+	}
+	runtime := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/containers/%d", os.Getuid()))
+	if os.Getenv("XDG_RUNTIME_DIR") != "" {
+		runtime = filepath.Join(runtime, "containers")
+	}
+	files := []string{filepath.Join(runtime, "auth.json")}
+	if own, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(own, "containers", "auth.json"))
+	}
+	return files
+}
+
+// parentName returns a name without its last component, or "".
+func parentName(name string) string {
+	return name[:max(strings.LastIndexByte(name, '/'), 0)]
+}
