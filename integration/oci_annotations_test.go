@@ -129,10 +129,10 @@ func ociSupervisor(t *testing.T, root string) {
 		t.Errorf("%v %s", err, profile)
 	}
 
-	b = annotatedBundle(t, root, etc, "exec /no/such", observed)
+	b = annotatedBundle(t, root, etc, "true", observed)
 	b.create("fails")
-	if err := b.command("minirun", "kill", "fails", "KILL").Run(); err != nil {
-		t.Error(err)
+	b.must("kill", "fails", "KILL")
+	for b.state("fails").Status != specs.StateStopped {
 	}
 	b.refused(1, "cannot start a container that has stopped", "start", "fails")
 

@@ -46,12 +46,13 @@ func laterHooks() []configs.HookName {
 // keptBack is the part that is taken out of libcontainer's configuration of an engine's
 // container while init sets the container up.
 type keptBack struct {
-	hooks configs.Hooks
+	config *configs.Config
+	hooks  configs.Hooks
 }
 
 // keepBack takes it out of the configuration.
 func keepBack(config *configs.Config) *keptBack {
-	k := &keptBack{hooks: configs.Hooks{}}
+	k := &keptBack{config, configs.Hooks{}}
 	for _, name := range laterHooks() {
 		if len(config.Hooks[name]) > 0 {
 			k.hooks[name] = config.Hooks[name]
@@ -75,7 +76,7 @@ func (c *Container) handOver(l *launched) error {
 	}
 	l.page.Load(l.o.Filter, l.o.FilterFlags)
 	l.streams.closeChilds()
-	state, err := l.container.State()
+	state, err := c.libcontainerState(l)
 	if err != nil {
 		return err
 	}
@@ -94,8 +95,44 @@ func (c *Container) handOver(l *launched) error {
 	if err := atomicfile.Write(filepath.Join(c.state.RunRoot, c.state.Name, "state.json"), data, 0o600); err != nil {
 		return err
 	}
+	if l.plan != nil {
+		if l.container, err = c.load(); err != nil { // what ends the container is libcontainer's code, too
+			return err
+		}
+	}
 	return c.state.save()
 }
+
+// libcontainerState is the state of libcontainer's that others read. Of a container that is
+// set up from a plan it is written here, as libcontainer would (currentState).
+func (c *Container) libcontainerState(l *launched) (*libcontainer.State, error) {
+	if l.plan == nil {
+		return l.container.State()
+	}
+	state := &libcontainer.State{
+		BaseState: libcontainer.BaseState{
+			ID: c.state.Name, InitProcessPid: c.state.PID, InitProcessStartTime: c.state.StartTime, Created: c.state.Created, Config: *l.kept.config,
+		},
+		NamespacePaths: map[configs.NamespaceType]string{},
+	}
+	for _, kind := range configs.NamespaceTypes() {
+		if ns := (configs.Namespace{Type: kind}); configs.IsNamespaceSupported(kind) {
+			state.NamespacePaths[kind] = ns.GetPath(c.state.PID)
+		}
+	}
+	for _, ns := range l.kept.config.Namespaces {
+		state.NamespacePaths[ns.Type] = ns.GetPath(c.state.PID)
+	}
+	dir := filepath.Join(c.state.RunRoot, c.state.Name)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return nil, err
+	}
+	// To libcontainer this file, which it would open to start the command, is what makes
+	// a container a created one.
+	return state, os.WriteFile(filepath.Join(dir, startFile), nil, 0o600)
+}
+
+const startFile = "exec.fifo"
 
 // engineProcess is a process as an engine describes it.
 func engineProcess(p *specs.Process, e *Engine) (*libcontainer.Process, error) {
@@ -171,6 +208,9 @@ func (c *Container) StartCreated(listener func(*os.File) error, supervisor *exec
 	}
 	defer init.pidfd.Close()
 	page, err := arm.Reopen(init.pidfd, c.state.Kept)
+	if errors.Is(err, unix.ESRCH) { // it is just ending
+		return &StateError{"start", c.state.Name, StatusStopped}
+	}
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", c.state.Name, err)
 	}
@@ -213,8 +253,8 @@ func (c *Container) startParked(init *initProcess, page *arm.Page, listener func
 	if err := page.Exec(); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(c.state.RunRoot, c.state.Name, "exec.fifo")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // to libcontainer this file is what makes a container a created one
+	if err := os.Remove(filepath.Join(c.state.RunRoot, c.state.Name, startFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	c.state.Status = StatusRunning
 	if err := c.state.save(); err != nil {

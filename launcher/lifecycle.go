@@ -157,6 +157,9 @@ func (c *Container) create(l *launched) (err error) {
 		{"count system calls", l.record},
 		{takeStreams, l.takeStreams},
 	}
+	if err := c.runPlannedHooks(l, cfg); err != nil {
+		return err
+	}
 	if err := l.page.WaitParked(); err != nil {
 		return l.runError(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/configs/validate"
 	"github.com/opencontainers/runc/libcontainer/exeseal"
+	"github.com/opencontainers/runc/libcontainer/utils"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -38,8 +40,6 @@ func (c *Container) makePlan(l *launched, config *configs.Config) (*plan.Plan, e
 
 func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, error) {
 	switch {
-	case l.o.Engine != nil:
-		return nil, plan.NotExpressible("a container of an engine's")
 	case c.state.Systemd:
 		return nil, plan.NotExpressible("a cgroup of systemd's")
 	case !recursiveReadOnly():
@@ -53,7 +53,7 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 		return nil, &Error{Op: "create container", Err: err}
 	}
 	return plan.New(plan.Container{
-		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Network: l.networkNumber(), Filter: l.o.Filter != nil,
+		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: l.o.Filter != nil,
 	}, host)
 }
 
@@ -64,11 +64,8 @@ const firstFile = 3
 // the command gets.
 func (l *launched) consoleNumber() int { return firstFile + len(l.command.ExtraFiles) }
 
-// networkNumber is that of the network namespace in init, or 0 if it joins none.
-func (l *launched) networkNumber() int {
-	if l.network == nil || l.network.Namespace() == nil {
-		return 0
-	}
+// joinedNumber is that of the first namespace that init joins.
+func (l *launched) joinedNumber() int {
 	n := l.consoleNumber()
 	if l.command.ConsoleSocket != nil {
 		n++
@@ -81,12 +78,19 @@ type planned struct{ *os.Process }
 
 func (p planned) Pid() (int, error) { return p.Process.Pid, nil }
 
-// writePlan makes the files that init gets for a plan: its steps, and what it is run from,
-// a read-only view or a copy of minirun's binary, so that the container cannot get at
+// writePlan makes the files that init gets for a plan: the namespaces that it joins, its
+// steps, and what it is run from, a read-only view or a copy of minirun's binary, so that the container cannot get at
 // the host's (CVE-2019-5736).
 func (l *launched) writePlan(runRoot string) error {
 	if err := os.MkdirAll(runRoot, 0o700); err != nil {
 		return err
+	}
+	for _, path := range l.plan.Joined {
+		ns, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		l.planFiles = append(l.planFiles, ns)
 	}
 	exe, err := exeseal.CloneSelfExe(runRoot)
 	if err != nil {
@@ -97,7 +101,7 @@ func (l *launched) writePlan(runRoot string) error {
 		exe.Close()
 		return err
 	}
-	l.planFiles = []*os.File{steps, exe}
+	l.planFiles = append(l.planFiles, steps, exe)
 	return nil
 }
 
@@ -121,10 +125,7 @@ func (l *launched) startPlanned() (startedInit, error) {
 	if l.command.ConsoleSocket != nil {
 		files = append(files, l.command.ConsoleSocket)
 	}
-	if l.networkNumber() != 0 {
-		files = append(files, l.network.Namespace())
-	}
-	planNumber := len(files)
+	planNumber := len(files) + len(l.plan.Joined)
 	files = append(files, l.planFiles...)
 	attr := &os.ProcAttr{
 		Dir: "/", Env: []string{arm.PlanVariable(planNumber)}, Files: files,
@@ -196,6 +197,24 @@ func (s *standard) close() {
 	}
 }
 
+// runPlannedHooks runs the hooks that a plan's init waits for.
+func (c *Container) runPlannedHooks(l *launched, config *configs.Config) error {
+	if l.plan == nil || !config.HasHook(plan.Hooks()...) {
+		return nil
+	}
+	if err := l.page.WaitForHooks(); err != nil {
+		return l.runError(err)
+	}
+	state := &specs.State{Version: specs.Version, ID: c.state.Name, Pid: l.init.pid, Status: specs.StateCreating}
+	state.Bundle, state.Annotations = utils.Annotations(config.Labels)
+	for _, name := range plan.Hooks() {
+		if err := config.Hooks.Run(name, state); err != nil {
+			return &Error{Op: "create container", Err: err}
+		}
+	}
+	return asError("create container", l.page.HooksDone())
+}
+
 // planError words what init says of a step of its plan. It says the same as stepError
 // and startError of the same failure in libcontainer's init.
 func (l *launched) planError(e *arm.Error) error {
@@ -224,6 +243,8 @@ func (l *launched) planError(e *arm.Error) error {
 		return failed("enter the working directory "+s.Path, CauseEnterWorkdir, "")
 	case arm.Sysctl:
 		return failed("set the kernel parameter "+s.Path[len("sys/"):], CauseSysctl, "")
+	case arm.Join:
+		return failed("join the namespace "+s.Path, 0, "")
 	case arm.HostName:
 		return failed("set the host name", CauseHostname, "")
 	case arm.Command:

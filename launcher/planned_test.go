@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
@@ -46,15 +45,21 @@ var plans = map[string]struct {
 	"shared":      {flags: config.Flags{"network": {"host"}, "ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}}},
 	"ipc":         {flags: config.Flags{"ipc": {"none"}}},
 	"names":       {flags: config.Flags{"hostname": {"h"}, "domainname": {"d"}}},
-	"join":        {spec: joinsNetwork},
+	"join":        {spec: joinsPod},
 	"sysctl":      {flags: config.Flags{"sysctl": {"net.ipv4.ip_forward=1", "kernel.shmmax=5"}}},
 	"oom":         {flags: config.Flags{"oom-score-adj": {"-5"}}},
 	"cgroup2":     {plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 	"cgroup2host": {flags: config.Flags{"cgroupns": {"host"}}, plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 }
 
-// joinsNetwork has the launcher make the network namespace.
-func joinsNetwork(s *specs.Spec) { joinNetwork(s, os.Stdin) }
+// joinsPod has a container join the namespaces of a Pod.
+func joinsPod(s *specs.Spec) {
+	for i, n := range s.Linux.Namespaces {
+		if n.Type == specs.NetworkNamespace || n.Type == specs.IPCNamespace || n.Type == specs.UTSNamespace {
+			s.Linux.Namespaces[i].Path = "/proc/7/ns/" + string(n.Type)
+		}
+	}
+}
 
 // testPlan makes the plan of flags on a machine that has everything.
 func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Host), onPlan func(*plan.Host), change func(*specs.Spec)) (*plan.Plan, error) {
@@ -99,11 +104,7 @@ func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Ho
 	if onPlan != nil {
 		onPlan(&machine)
 	}
-	network := 0
-	if cfg.Namespaces.PathOf(configs.NEWNET) != "" {
-		network = 7
-	}
-	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Network: network, Filter: true}, machine)
+	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: true}, machine)
 }
 
 // The default's file has the whole plan, the others have the lines that differ from it.
@@ -162,23 +163,23 @@ func TestNotExpressible(t *testing.T) {
 		flags  config.Flags
 		change func(*specs.Spec)
 	}{
-		"hooks": {change: func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/bin/true"}}} }},
+		"hooks in the container, or after its start or end": {change: func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststart: []specs.Hook{{Path: "/bin/true"}}} }},
 		"a tmpfs with a copy of what it hides": {change: func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/t", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup"}})
 		}},
 		"a mount with mapped IDs": {change: func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/t", Type: "bind", Source: "/h", Options: []string{"rbind", "idmap"}})
 		}},
-		"a mount in /proc":              {flags: config.Flags{"tmpfs": {"/proc/bus"}}},
-		"a mount on the root":           {change: mountAt("/.")},
-		"a mount point with ..":         {change: mountAt("/a/../b")},
-		"a namespace that exists":       {change: func(s *specs.Spec) { s.Linux.Namespaces[1].Path = "/proc/1/ns/pid" }},
-		"a namespace of type NEWTIME":   {change: namespace(specs.TimeNamespace)},
-		"the host's mount namespace":    {change: func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] }},
-		"SELinux labels":                {change: func(s *specs.Spec) { s.Linux.MountLabel = "a" }},
-		"propagation of the root":       {change: func(s *specs.Spec) { s.Linux.RootfsPropagation = "shared" }},
-		"a personality":                 {change: func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32} }},
-		"capabilities that are not set": {change: func(s *specs.Spec) { s.Process.Capabilities = nil }},
+		"a mount in /proc":                       {flags: config.Flags{"tmpfs": {"/proc/bus"}}},
+		"a mount on the root":                    {change: mountAt("/.")},
+		"a mount point with ..":                  {change: mountAt("/a/../b")},
+		"a namespace that exists of type NEWPID": {change: func(s *specs.Spec) { s.Linux.Namespaces[1].Path = "/proc/1/ns/pid" }},
+		"a namespace of type NEWTIME":            {change: namespace(specs.TimeNamespace)},
+		"the host's mount namespace":             {change: func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] }},
+		"SELinux labels":                         {change: func(s *specs.Spec) { s.Linux.MountLabel = "a" }},
+		"propagation of the root":                {change: func(s *specs.Spec) { s.Linux.RootfsPropagation = "shared" }},
+		"a personality":                          {change: func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32} }},
+		"capabilities that are not set":          {change: func(s *specs.Spec) { s.Process.Capabilities = nil }},
 		"a mount option of 256 bytes or more": {change: func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/t", Type: "tmpfs", Source: "tmpfs", Options: []string{"mpol=" + strings.Repeat("a", 256)}})
 		}},

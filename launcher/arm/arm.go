@@ -83,10 +83,24 @@ func (p *Page) Failure() error {
 	return e
 }
 
+// WaitForHooks returns once an init whose plan says so waits for hooks ([Hooks]), and
+// HooksDone has it go on.
+func (p *Page) WaitForHooks() error {
+	return p.wait("container init does not get ready for hooks", p.setUp, func() bool {
+		return atomic.LoadUint32((*uint32)(&p.shared.hooks)) == C.HOOKS_WAIT
+	})
+}
+
+// HooksDone: see WaitForHooks.
+func (p *Page) HooksDone() error {
+	atomic.StoreUint32((*uint32)(&p.shared.hooks), C.HOOKS_DONE)
+	return wake(&p.shared.hooks)
+}
+
 // WaitParked returns once init is in its cgroups, and ready for its filter and its
 // command.
 func (p *Page) WaitParked() error {
-	err := p.wait("container init does not get ready", p.patience, func() bool { return p.state() == C.PAGE_PARKED })
+	err := p.wait("container init does not get ready", p.setUp, func() bool { return p.state() == C.PAGE_PARKED })
 	if err == nil && !p.joined() {
 		return errors.New("its init did not join its cgroups")
 	}
@@ -148,7 +162,7 @@ func (p *Page) WaitExec() error {
 // wait asks done until it reports true, init fails or is gone, or patience is over.
 // Init cannot wake us: once the filter is installed, what it may call is the profile's
 // decision. So there are pauses, of an eighth of the time that it has waited, from
-// 20 µs to 1 ms. The thread itself pauses: time.Sleep would hand over to another
+// 20 µs to 1 ms, and to 10 ms when a hundred starts keep the machine busy. The thread itself pauses: time.Sleep would hand over to another
 // thread, which for a goroutine that is locked to its own takes longer than the pause.
 func (p *Page) wait(what string, patience time.Duration, done func() bool) error {
 	for begin := time.Now(); ; {
@@ -162,7 +176,11 @@ func (p *Page) wait(what string, patience time.Duration, done func() bool) error
 		if waited > patience {
 			return errors.New(what)
 		}
-		closed, err := p.closed(min(max(waited/8, 20*time.Microsecond), time.Millisecond))
+		longest := time.Millisecond
+		if waited > 100*longest {
+			longest *= 10
+		}
+		closed, err := p.closed(min(max(waited/8, 20*time.Microsecond), longest))
 		if err != nil {
 			return err
 		}

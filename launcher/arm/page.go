@@ -35,6 +35,10 @@ const parked = C.PAGE_PARKED
 // is long, since hundreds of starts at a time take turns.
 const patienceWithInit = 30 * time.Second
 
+// patienceWithSetUp is longer: the kernel makes one network namespace after the other, a
+// few in a second while it removes others.
+const patienceWithSetUp = 10 * time.Minute
+
 // Page is the launcher's side of a start: memory that it shares with init, and a pipe
 // whose other end only init has, which closes when init becomes the command, or ends.
 // It is for one start and one goroutine. page.h has a picture of the states.
@@ -46,6 +50,7 @@ type Page struct {
 	pipe    *os.File
 	cgroups []string
 
+	setUp    time.Duration // how long init may take to set up its container
 	patience time.Duration // with a step of init's that takes well under a millisecond on an idle machine
 }
 
@@ -63,7 +68,7 @@ func New(instructions int, cgroups, args, env []string) (_ *Page, err error) {
 		}
 		text = append(append(text, s...), 0)
 	}
-	p := &Page{cgroups: cgroups, patience: patienceWithInit}
+	p := &Page{cgroups: cgroups, setUp: patienceWithSetUp, patience: patienceWithInit}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -169,10 +174,18 @@ func (p *Page) state() uint32 {
 func (p *Page) enter(state uint32, words ...*C.uint32_t) error {
 	atomic.StoreUint32((*uint32)(&p.shared.state), state)
 	for _, word := range words {
-		const wake, all = 1, math.MaxInt32 // FUTEX_WAKE of linux/futex.h; not private: init has another mapping
-		if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wake, all, 0, 0, 0); errno != 0 {
-			return os.NewSyscallError("futex", errno)
+		if err := wake(word); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// wake wakes the threads of init's that wait on a word.
+func wake(word *C.uint32_t) error {
+	const wake, all = 1, math.MaxInt32 // FUTEX_WAKE of linux/futex.h; not private: init has another mapping
+	if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wake, all, 0, 0, 0); errno != 0 {
+		return os.NewSyscallError("futex", errno)
 	}
 	return nil
 }
@@ -203,7 +216,7 @@ func (p *Page) Started() {
 // with this pidfd, whose command was to get so many files ([Page.Keep]). It needs Linux
 // 5.6 (pidfd_getfd(2)), and the right to trace init (ptrace(2)).
 func Reopen(pidfd *os.File, kept int) (_ *Page, err error) {
-	p := &Page{patience: patienceWithInit}
+	p := &Page{setUp: patienceWithSetUp, patience: patienceWithInit}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())

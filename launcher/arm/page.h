@@ -47,6 +47,11 @@ enum page_step {
 	STEP_PLAN,     // a step of the plan: at, reason
 };
 
+enum page_hooks {
+	HOOKS_WAIT = 1, // init waits for the launcher to run them
+	HOOKS_DONE,
+};
+
 // The first three words are futexes, and read and written atomically.
 struct init_page {
 	uint32_t state;   // enum page_state
@@ -68,6 +73,7 @@ struct init_page {
 	uint32_t joins;   // 1: /proc is what a container has mounted there, and not to be trusted
 	uint32_t homed;   // 1: an environment without HOME gets that of the user's entry in /etc/passwd
 	uint32_t strings; // offset of all these texts, each with a NUL at its end
+	uint32_t hooks;   // a futex: enum page_hooks
 	uint32_t at;      // which step of the plan, when step is STEP_PLAN; UINT32_MAX: none yet
 	uint32_t reason;  // enum plan_reason
 	char path[4096];  // what execve(2) could not run, or where a step of the plan failed; PATH_MAX

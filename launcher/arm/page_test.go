@@ -31,7 +31,7 @@ func testPage(t *testing.T) *Page {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { page.Close() })
-	page.patience = 20 * time.Millisecond
+	page.patience, page.setUp = 20*time.Millisecond, 20*time.Millisecond
 	page.Load([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}, 0)
 	return page
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/keyctl.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -260,6 +261,15 @@ static int do_rlimit(const struct plan_step *step)
 	return syscall(SYS_prlimit64, 0, step->number, &step->value[0], NULL);
 }
 
+static int do_hooks(const struct plan_step *step)
+{
+	(void)step;
+	__atomic_store_n(&page->hooks, HOOKS_WAIT, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&page->hooks, __ATOMIC_SEQ_CST) == HOOKS_WAIT)
+		syscall(SYS_futex, &page->hooks, FUTEX_WAIT, HOOKS_WAIT, NULL, NULL, 0);
+	return 0;
+}
+
 static int do_arm(const struct plan_step *step)
 {
 	(void)step;
@@ -280,6 +290,7 @@ static int carry_out(const struct plan_step *step)
 		[PLAN_BIND] = plan_do_bind,
 		[PLAN_NODE] = plan_do_node,
 		[PLAN_LINK] = plan_do_link,
+		[PLAN_HOOKS] = do_hooks,
 		[PLAN_PIVOT] = plan_do_pivot,
 		[PLAN_NULL] = plan_do_null,
 		[PLAN_DIRECTORY] = plan_do_directory,

@@ -33,6 +33,7 @@ const (
 	Bind         Kind = C.PLAN_BIND
 	Node         Kind = C.PLAN_NODE
 	Link         Kind = C.PLAN_LINK
+	Hooks        Kind = C.PLAN_HOOKS
 	Pivot        Kind = C.PLAN_PIVOT
 	Null         Kind = C.PLAN_NULL
 	Directory    Kind = C.PLAN_DIRECTORY
@@ -59,7 +60,7 @@ const (
 func (k Kind) String() string {
 	names := [C.PLAN_KINDS]string{
 		Keyring: "keyring", Namespaces: "namespaces", Join: "join", Loopback: "loopback", OOMScore: "oom-score", Root: "root",
-		Mount: "mount", Bind: "bind", Node: "node", Link: "link", Pivot: "pivot",
+		Mount: "mount", Bind: "bind", Node: "node", Link: "link", Hooks: "hooks", Pivot: "pivot",
 		Null: "null", Directory: "directory", Console: "console", ReadOnly: "read-only", Umask: "umask",
 		HostName: "host-name", DomainName: "domain-name", AppArmor: "apparmor", Sysctl: "sysctl", Protect: "protect", Mask: "mask",
 		NoNewPrivs: "no-new-privs", Rlimit: "rlimit", Arm: "arm", Enter: "enter", Bounding: "bounding",

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "minirun"
-enum { PLAN_VERSION = 2 };
+enum { PLAN_VERSION = 3 };
 
 struct plan {
 	char magic[8];    // PLAN_MAGIC
@@ -55,6 +55,7 @@ enum plan_kind {
 	            // clear; value[2]: to set in all mounts below too; value[3]: propagation
 	PLAN_NODE,  // make the device value[0] at path. mode; value[1], value[2]: user and group
 	PLAN_LINK,  // make path a link to source, unless it exists
+	PLAN_HOOKS, // wait until the launcher has run hooks, which may mount something
 	PLAN_PIVOT, // make the root "/"; nothing of the host's is left
 
 	// In the container. Paths are the container's.

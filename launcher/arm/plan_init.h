@@ -64,6 +64,9 @@ int plan_do_user(const struct plan_step *);
 int plan_do_capabilities(const struct plan_step *);
 int plan_do_command(const struct plan_step *);
 
+// home_of_user returns HOME=DIR for the user of this process (plan_home.c).
+char *home_of_user(void);
+
 // make_in_root opens what is at a path in the root, O_PATH, and makes what is missing: a
 // directory, or with S_IFREG in mode an empty file in such directories. flags are those
 // of open_in_root; with O_NOFOLLOW no part of the path is a link, and none is followed

@@ -143,5 +143,5 @@ int plan_do_command(const struct plan_step *step)
 	char path[PATH_MAX];
 	if (look_up(command(), plan_text(step->path), path, sizeof path) < 0)
 		return -1;
-	run_command(path, NULL);
+	run_command(path, page->homed && !has_home() ? home_of_user() : NULL);
 }

@@ -35,13 +35,14 @@ type Container struct {
 	Config  *configs.Config
 	Process *libcontainer.Process
 	Console int  // the number of the process's ConsoleSocket in init
-	Network int  // that of the network namespace in init, if it joins one
+	Joined  int  // that of the first of the namespaces that init joins ([Plan.Joined])
 	Filter  bool // whether init is to install a seccomp filter
 }
 
 // Plan is what init does, and the namespaces in which it is started.
 type Plan struct {
-	Cloned uintptr // CLONE_NEW* that the start of init makes
+	Cloned uintptr  // CLONE_NEW* that the start of init makes
+	Joined []string // namespaces that exist, which init gets as open files, one after another
 	Steps  []arm.PlanStep
 }
 
@@ -51,36 +52,56 @@ func New(c Container, host Host) (*Plan, error) {
 	if why := unsupported(c.Config, c.Process); why != "" {
 		return nil, NotExpressible(why)
 	}
-	cloned, unshared, err := namespaces(c)
+	cloned, unshared, joined, err := namespaces(c)
 	if err != nil {
 		return nil, err
+	}
+	p := &Plan{Cloned: cloned}
+	for _, s := range joined {
+		p.Joined = append(p.Joined, s.Path)
 	}
 	mounts, err := mounts(c.Config, host)
 	if err != nil {
 		return nil, err
 	}
-	return &Plan{cloned, slices.Concat(
-		before(c, unshared),
+	p.Steps = slices.Concat(
+		[]arm.PlanStep{{Kind: arm.Namespaces, Value: [4]uint64{uint64(unshared)}}},
+		joined,
+		before(c),
 		[]arm.PlanStep{{Kind: arm.Root, Path: c.Config.Rootfs}},
 		mounts,
 		dev(c.Config, host),
+		hooks(c.Config),
 		[]arm.PlanStep{{Kind: arm.Pivot}},
 		inside(c),
 		process(c, host),
-	)}, nil
+	)
+	return p, nil
+}
+
+// Hooks are those that the launcher runs while init waits, in this order.
+func Hooks() []configs.HookName { return []configs.HookName{configs.Prestart, configs.CreateRuntime} }
+
+func hooks(c *configs.Config) []arm.PlanStep {
+	if !c.HasHook(Hooks()...) {
+		return nil
+	}
+	return []arm.PlanStep{{Kind: arm.Hooks}}
 }
 
 // unsupported returns what of a configuration no plan can express, or "".
 func unsupported(c *configs.Config, p *libcontainer.Process) string {
 	hooks := 0
-	for _, list := range c.Hooks {
-		hooks += len(list)
+	for name, list := range c.Hooks {
+		if !slices.Contains(Hooks(), name) {
+			hooks += len(list)
+		}
 	}
 	for _, f := range []struct {
 		set  bool
 		what string
 	}{
-		{hooks > 0, "hooks"},
+		{hooks > 0, "hooks in the container, or after its start or end"},
 		{c.NoPivotRoot, "a root without pivot_root"},
 		{c.RootPropagation != 0, "propagation of the root"},
 		{c.MountLabel != "" || c.ProcessLabel != "" || p.Label != "", "SELinux labels"},
@@ -109,17 +130,20 @@ func unsupported(c *configs.Config, p *libcontainer.Process) string {
 	return ""
 }
 
-// namespaces returns those that init is started in, and those that it makes itself: it
-// joins its cgroup first, which is the root of a cgroup namespace. That of the network
-// may exist already.
-func namespaces(c Container) (cloned, unshared uintptr, err error) {
+// namespaces returns those that init is started in, those that it makes itself, since it
+// joins its cgroup first, which is the root of a cgroup namespace, and the steps to join
+// those that exist.
+func namespaces(c Container) (cloned, unshared uintptr, joined []arm.PlanStep, err error) {
 	for _, ns := range c.Config.Namespaces {
 		switch {
-		case ns.Path != "" && ns.Type == configs.NEWNET && c.Network != 0:
-		case ns.Path != "":
-			return 0, 0, NotExpressible("a namespace that exists")
 		case ns.Type == configs.NEWUSER || ns.Type == configs.NEWTIME:
-			return 0, 0, NotExpressible("a namespace of type " + string(ns.Type))
+			return 0, 0, nil, NotExpressible("a namespace of type " + string(ns.Type))
+		case ns.Path != "" && (ns.Type == configs.NEWPID || ns.Type == configs.NEWNS): // a PID namespace is for children
+			return 0, 0, nil, NotExpressible("a namespace that exists of type " + string(ns.Type))
+		case ns.Path != "":
+			joined = append(joined, arm.PlanStep{
+				Kind: arm.Join, Path: ns.Path, Mode: uint32(c.Joined + len(joined)), Value: [4]uint64{uint64(ns.Syscall())},
+			})
 		case ns.Type == configs.NEWPID:
 			cloned |= unix.CLONE_NEWPID
 		default:
@@ -127,17 +151,14 @@ func namespaces(c Container) (cloned, unshared uintptr, err error) {
 		}
 	}
 	if unshared&unix.CLONE_NEWNS == 0 {
-		return 0, 0, NotExpressible("the host's mount namespace")
+		return 0, 0, nil, NotExpressible("the host's mount namespace")
 	}
-	return cloned, unshared, nil
+	return cloned, unshared, joined, nil
 }
 
-// before returns the steps before the root.
-func before(c Container, namespaces uintptr) []arm.PlanStep {
-	steps := []arm.PlanStep{{Kind: arm.Namespaces, Value: [4]uint64{uint64(namespaces)}}}
-	if c.Network != 0 {
-		steps = append(steps, arm.PlanStep{Kind: arm.Join, Mode: uint32(c.Network), Value: [4]uint64{unix.CLONE_NEWNET}})
-	}
+// before returns other steps before the root.
+func before(c Container) []arm.PlanStep {
+	var steps []arm.PlanStep
 	if c.Config.OomScoreAdj != nil {
 		steps = append(steps, arm.PlanStep{Kind: arm.OOMScore, Path: strconv.Itoa(*c.Config.OomScoreAdj)})
 	}
