@@ -143,6 +143,7 @@ func TestOCI(t *testing.T) {
 		test func(t *testing.T, root string)
 	}{
 		{"as runc", ociAsRunc},
+		{"init", ociInit},
 		{"lifecycle", ociLifecycle},
 		{"failures", ociFailures},
 		{"leaked descriptors", ociLeakedDescriptors},
@@ -230,6 +231,42 @@ func ociAsRunc(t *testing.T, root string) {
 				t.Errorf("runc -, minirun +:\n%s", diff)
 			}
 		})
+	}
+}
+
+// ociInit: containers of engines are set up from a plan, as launches are.
+func ociInit(t *testing.T, root string) {
+	hooks := &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}}
+	pod := func(s *specs.Spec) {
+		for i, n := range s.Linux.Namespaces {
+			if name := map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts"}[n.Type]; name != "" {
+				s.Linux.Namespaces[i].Path = "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/" + name
+			}
+		}
+		s.Hostname = ""
+	}
+	for _, test := range []struct {
+		name, want string
+		change     func(*specs.Spec)
+	}{
+		{"plain", "init: by a plan", func(*specs.Spec) {}},
+		{"hooks", "init: by a plan", func(s *specs.Spec) { s.Hooks = hooks }},
+		{"pod", "init: by a plan", pod},
+		{"time namespace", "init: libcontainer's: not expressible: a namespace of type NEWTIME", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+		}},
+	} {
+		b := newBundle(t, root, func(s *specs.Spec) {
+			shell("readlink /proc/self/ns/net")(s)
+			test.change(s)
+		})
+		out, errs, status := b.run("minirun", "--debug", "run", "planned")
+		if status != 0 || !strings.Contains(errs, test.want) {
+			t.Errorf("%s: %d %s", test.name, status, errs)
+		}
+		if own, _ := os.Readlink("/proc/self/ns/net"); (test.name == "pod") != (strings.TrimSpace(out) == own) {
+			t.Errorf("%s: %s, this process is in %s", test.name, out, own)
+		}
 	}
 }
 

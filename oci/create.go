@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
@@ -68,7 +69,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a container needs root")
 	}
-	launcher.Prime(launcher.InitByLibcontainer) // as all of an engine's containers
+	launcher.Prime(launcher.InitByLibcontainer) // its state is written for any init
 	pidFile, err := absolute(ctx.String("pid-file"))
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if err == nil {
 		err = container.Create(launcher.Options{
 			Spec: b.spec, Engine: engine, Filter: f.instructions, FilterFlags: f.flags,
-			Interactive: true, Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr,
+			Interactive: true, Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Planned: planned,
 		})
 	}
 	if err == nil {
@@ -116,6 +117,15 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 		return nil, errors.Join(err, container.Delete())
 	}
 	return container, nil
+}
+
+// planned logs what sets the container up from inside.
+func planned(_ fmt.Stringer, err error) {
+	if err != nil {
+		logrus.Debugf("init: libcontainer's: %v", err)
+		return
+	}
+	logrus.Debug("init: by a plan")
 }
 
 func (c *command) writePID(container *launcher.Container, file string) error {
