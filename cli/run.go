@@ -187,12 +187,18 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	name, o := c.Args().First(), rootfs.ResolveOptions{
+		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Warn: a.warned,
+	}
+	// Nothing to be interrupted, for which os/signal would start threads.
+	if image, err := store.Present(name, o); image != nil || err != nil {
+		return image, err
+	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	report, done := a.progress(c.Args().First(), c.Bool("quiet"))
-	image, err := store.Resolve(ctx, c.Args().First(), rootfs.ResolveOptions{
-		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Progress: report, Warn: a.warned,
-	})
+	report, done := a.progress(name, c.Bool("quiet"))
+	o.Progress = report
+	image, err := store.Resolve(ctx, name, o)
 	done(err)
 	return image, causeOf(ctx, err)
 }

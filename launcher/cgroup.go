@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2
@@ -33,7 +34,7 @@ type ownCgroup struct {
 // takeCgroup takes the cgroup out of a config, which then has none: libcontainer
 // neither joins nor limits nor removes one.
 func takeCgroup(config *configs.Config) (*ownCgroup, error) {
-	m, err := manager.New(config.Cgroups)
+	m, err := newManager(config.Cgroups)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,29 @@ func takeCgroup(config *configs.Config) (*ownCgroup, error) {
 	config.Cgroups = &cgroups.Cgroup{Rootless: true, Resources: &cgroups.Resources{}}
 	return own, nil
 }
+
+// newManager is manager.New, which looks for each controller's directory once more.
+func newManager(c *cgroups.Cgroup) (cgroups.Manager, error) {
+	roots, err := cgroupRoots()
+	if err != nil || !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path || c.Systemd {
+		return manager.New(c)
+	}
+	paths := make(map[string]string, len(roots))
+	for controller, root := range roots {
+		paths[controller] = filepath.Join(root, c.Path)
+	}
+	return manager.NewWithPaths(c, paths)
+}
+
+// cgroupRoots returns the directories of the root cgroups, by controller; "" is that of
+// cgroup v2.
+var cgroupRoots = sync.OnceValues(func() (map[string]string, error) {
+	m, err := manager.New(&cgroups.Cgroup{Path: "/", Resources: &cgroups.Resources{}})
+	if err != nil {
+		return nil, err
+	}
+	return m.GetPaths(), nil
+})
 
 // make makes the cgroup. An existing cgroup is used unless it is frozen or has processes.
 func (c *ownCgroup) make() error {

@@ -140,12 +140,9 @@ func (c *Container) create(l *launched) (err error) {
 	}
 	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
 	c.describe(&l.o)
-	if err := c.state.save(); err != nil {
-		return err
-	}
-	if c.state.Owner == OwnerLauncher && l.waits != nil {
-		if l.guard, err = startGuard(l.init); err != nil {
-			return &Error{Op: "start the container's guard", Err: err}
+	if l.waits != nil { // else the launcher in C does, in a moment
+		if err := c.announce(l); err != nil {
+			return err
 		}
 	}
 	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
@@ -165,6 +162,20 @@ func (c *Container) create(l *launched) (err error) {
 	}
 	if l.o.Engine != nil {
 		return asError("hand the container over", c.handOver(l))
+	}
+	return nil
+}
+
+// announce has others know of the container, and guards it.
+func (c *Container) announce(l *launched) (err error) {
+	if err := c.state.save(); err != nil {
+		return err
+	}
+	if c.state.Owner != OwnerLauncher {
+		return nil
+	}
+	if l.guard, err = startGuard(l.init); err != nil {
+		return &Error{Op: "start the container's guard", Err: err}
 	}
 	return nil
 }

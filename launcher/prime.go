@@ -3,8 +3,6 @@ package launcher
 import (
 	"encoding/json"
 
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
 )
 
@@ -16,6 +14,6 @@ func Prime(by InitBy) {
 		if by == InitByLibcontainer {
 			_, _ = json.Marshal(libcontainer.State{})
 		}
-		_, _ = manager.New(&cgroups.Cgroup{Path: "/", Resources: &cgroups.Resources{}})
+		_, _ = cgroupRoots()
 	}()
 }

@@ -73,6 +73,16 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	return image, err
 }
 
+// Present is Resolve of an image that is in the store already and needs no question to
+// anybody: nil for others.
+func (s *Store) Present(ref string, o ResolveOptions) (*Image, error) {
+	r, err := newRequest(ref, o)
+	if err != nil || r.transport != registry || o.Pull == PullAlways {
+		return nil, err
+	}
+	return s.stored(r, "")
+}
+
 // request is an image that is asked for.
 type request struct {
 	reference
