@@ -123,6 +123,25 @@ func TestWaitingLauncher(t *testing.T) {
 	}
 }
 
+// What needs Go while the container runs keeps the launcher as it is; --debug says what.
+func TestNeedsGo(t *testing.T) {
+	for flags, want := range map[string]string{
+		"":                               "the launcher replaces itself",
+		"--init -m 64m":                  "the launcher replaces itself",
+		"--init-by libcontainer":         "needs Go: an init without a plan",
+		"--explain":                      "needs Go: an observer",
+		"--pid host":                     "needs Go: processes that PID 1 does not take along",
+		"--publish 127.0.0.1::80":        "needs Go: published ports",
+		"--record " + t.TempDir() + "/x": "needs Go: ", // an observer without BPF
+	} {
+		cmd := minirun(t, slices.Concat([]string{"--debug"}, strings.Fields(flags), []string{"debian", "true"})...)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "\nminirun: debug: wait: "+want) {
+			t.Errorf("%s: %v, want wait: %s, got\n%s", flags, err, want, out)
+		}
+	}
+}
+
 // The binary may be replaced, or removed, while a launch goes on: what it executes, as
 // itself, as init and to remove what is unusual, is what was started.
 func TestReplacedBinary(t *testing.T) {
