@@ -101,6 +101,12 @@ func comparableReport(report string) []string {
 // image debian and with these flags, and returns its address.
 func startDockerd(t *testing.T, flags ...string) (host string) {
 	t.Helper()
+	return startDockerdAs(t, "dockerd", flags...)
+}
+
+// startDockerdAs is startDockerd for a program that becomes dockerd.
+func startDockerdAs(t *testing.T, program string, flags ...string) (host string) {
+	t.Helper()
 	_, err := exec.LookPath("dockerd")
 	testenv.Need(t, "dockerd ('make docker-deps' installs it)", err == nil)
 	dir := t.TempDir()
@@ -110,7 +116,7 @@ func startDockerd(t *testing.T, flags ...string) (host string) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command("dockerd", append(flags, "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
+	cmd := exec.Command(program, append(flags, "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

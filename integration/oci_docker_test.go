@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -101,6 +103,45 @@ func TestUnderDocker(t *testing.T) {
 				t.Errorf("runc -, minirun +:\n%s", diff)
 			}
 		})
+	}
+}
+
+// swarmSession is a service of three containers, one of which is killed.
+const swarmSession = `export DOCKER_HOST=$HOST
+three() { until test $(docker ps -q | wc -l) = 3; do sleep 0.1; done; }
+docker swarm init --advertise-addr 127.0.0.1 >/dev/null
+docker service create --detach --name three --replicas 3 --network host --stop-signal KILL debian sleep 1000 >/dev/null
+three
+docker inspect -f '{{.HostConfig.Runtime}}' $(docker ps -q) | sort -u
+killed=$(docker ps -q | head -n 1)
+docker kill $killed >/dev/null
+until test "$(docker inspect -f '{{.State.Status}}' $killed)" = exited; do sleep 0.1; done
+three
+docker ps -q | grep -c $killed || true
+docker service rm three >/dev/null
+until test $(docker ps -aq | wc -l) = 0; do sleep 0.1; done
+docker swarm leave --force
+`
+
+// TestSwarm has Docker's Swarm run a service with minirun: more than one machine is the
+// engine's affair. dockerd has a network of its own, for the bridges that it makes.
+func TestSwarm(t *testing.T) {
+	dir := t.TempDir()
+	runtime := filepath.Join(dir, "minirun-runtime")
+	if err := os.Symlink(testBed.minirun, runtime); err != nil {
+		t.Fatal(err)
+	}
+	alone := filepath.Join(dir, "dockerd")
+	if err := os.WriteFile(alone, []byte("#!/bin/sh\nexec unshare --net sh -c 'ip link set lo up && exec dockerd \"$@\"' sh \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	host := startDockerdAs(t, alone, "--add-runtime", "minirun="+runtime, "--default-runtime", "minirun")
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "bash", "-ec", swarmSession)
+	cmd.Env = append(os.Environ(), "HOST="+host)
+	if out, err := cmd.Output(); err != nil || string(out) != "minirun\n0\nNode left the swarm.\n" {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
