@@ -108,11 +108,20 @@ func observes(c *ucli.Context) bool {
 	return c.Bool("explain") || c.Bool("complain") || c.String("explain-to") != ""
 }
 
+// errNoStream says that a flag takes a file: both streams are the container's. A file of
+// that name is ./-.
+func errNoStream(flag string) error {
+	return &usageError{flag + " -: standard output is the container's", "name a file"}
+}
+
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
 func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool, capabilities []string) (*liveReports, error) {
 	if !observes(c) {
 		return nil, nil
+	}
+	if c.String("explain-to") == "-" {
+		return nil, errNoStream("--explain-to")
 	}
 	r := &liveReports{app: a, policy: policy, program: program, complain: c.Bool("complain"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
 	err := r.setUp(o)

@@ -50,6 +50,8 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 		return nil, &usageError{"--record-for: there is no --record", "name the profile's file with --record FILE"}
 	case runtime != "" && runtime != "docker":
 		return nil, &usageError{"--record-for " + runtime + ": no such runtime", "use docker"}
+	case path == "-":
+		return nil, errNoStream("--record")
 	}
 	return a.recordingTo(path, runtime == "docker", capabilities)
 }
