@@ -168,6 +168,39 @@ func TestRecordDenied(t *testing.T) {
 	}
 }
 
+// --complain reports exactly the calls that a recording without a filter has and the profile
+// denies.
+func TestComplainAsRecord(t *testing.T) {
+	command := []string{"debian", "sh", "-c", "hostname x; unshare -U true; perl -e 'syscall(163, 0); syscall(321); syscall(250, 0, -3)'; mount -t tmpfs none /mnt; ls /"}
+	file, lines := filepath.Join(t.TempDir(), "p.json"), filepath.Join(t.TempDir(), "lines")
+	_, _, _ = recorded(t, file, append([]string{"--seccomp", "unconfined"}, command...)...)
+	var want []string
+	for _, name := range allowedNames(t, file) {
+		out, err := minirun(t, "seccomp", "explain", "--format", "json", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(out, []byte(`"verdict": "ERRNO(EPERM)"`)) {
+			want = append(want, name)
+		}
+	}
+	if _, stderr, _ := explained(t, append([]string{"--complain", "--explain-to", lines}, command...)...); !strings.Contains(stderr, "would be denied") {
+		t.Error(stderr)
+	}
+	data, err := os.ReadFile(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, found := range regexp.MustCompile(`"call":"(\w+)".*"passed":true`).FindAllSubmatch(data, -1) {
+		got = append(got, string(found[1]))
+	}
+	slices.Sort(got)
+	if got = slices.Compact(got); !slices.Equal(got, want) || len(got) < 5 {
+		t.Errorf("--complain reports %q, a recording has %q", got, want)
+	}
+}
+
 // The file is written when the command fails or is killed, and not when nothing ran.
 func TestRecordEnds(t *testing.T) {
 	dir := t.TempDir()

@@ -46,35 +46,38 @@ type needs struct {
 
 // attachNeeds attaches the programs for the container of a parked init. begun holds the
 // container's user namespace from its command's execve on.
-func attachNeeds(s *trace.Scope, begun *trace.Map, init int, cwd string) (n *needs, err error) {
-	n = &needs{cwd: cwd}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.close())
-		}
-	}()
+func attachNeeds(s *trace.Scope, begun *trace.Map, init int, cwd string) (*needs, error) {
+	n := &needs{cwd: cwd}
+	if err := n.prepare(s, begun, init); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *needs) prepare(s *trace.Scope, begun *trace.Map, init int) error {
 	types, err := trace.KernelTypes()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer types.Close()
 	for _, one := range []struct {
 		at                *int32
 		structure, member string
 	}{{&n.realCred, "task_struct", "real_cred"}, {&n.userNS, "cred", "user_ns"}, {&n.filename, "linux_binprm", "filename"}} {
 		if *one.at, err = types.Offset(one.structure, one.member); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if n.asked, err = trace.NewMap(trace.MapOptions{Name: "minirun_needs", Kind: unix.BPF_MAP_TYPE_HASH, Key: needSize, Value: 8, Entries: maxNeeds}); err != nil {
-		return nil, err
+		return err
 	}
 	if n.executed, err = trace.NewMap(trace.MapOptions{Name: "minirun_execs", Kind: unix.BPF_MAP_TYPE_HASH, Key: maxExecutable, Value: 8, Entries: maxNeeds}); err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.open(init); err != nil {
-		return nil, err
+		return err
 	}
-	return n, n.attach(types, s, begun)
+	return n.attach(types, s, begun)
 }
 
 // open opens what is needed to look at executables when the container has ended.

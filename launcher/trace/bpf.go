@@ -79,7 +79,8 @@ func FunctionExit(function string, program asm.Instructions) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach to the function %s: %w", function, err)
 	}
-	return types.FunctionExit(function, program)
+	l, err := types.FunctionExit(function, program)
+	return l, errors.Join(err, types.Close())
 }
 
 // FunctionExit is [FunctionExit] with type information that has been read.

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 var errBTF = errors.New("it is not in the kernel's type information")
 
 // Types is the kernel's type information (Documentation/bpf/btf.rst): types of various
 // lengths, which are numbered from 1, and their names, each between two NUL bytes.
-type Types struct{ types, names []byte }
+type Types struct{ types, names, mapped []byte }
 
 // The sizes of BTF's header and of a type without its members, and the kinds of types.
 const (
@@ -22,13 +24,39 @@ const (
 	btfFunc   = 12
 )
 
-// KernelTypes reads the type information of the kernel itself (CONFIG_DEBUG_INFO_BTF).
+// KernelTypes opens the type information of the kernel itself (CONFIG_DEBUG_INFO_BTF).
 func KernelTypes() (*Types, error) {
-	data, err := os.ReadFile("/sys/kernel/btf/vmlinux")
+	f, err := os.Open("/sys/kernel/btf/vmlinux")
 	if err != nil {
 		return nil, err
 	}
-	return parseTypes(data)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// Linux 6.16 maps it; it takes 1500 reads to have all.
+	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	data := mapped
+	if err != nil {
+		if data, err = os.ReadFile(f.Name()); err != nil {
+			return nil, err
+		}
+	}
+	t, err := parseTypes(data)
+	if err != nil {
+		return nil, errors.Join(err, (&Types{mapped: mapped}).Close())
+	}
+	t.mapped = mapped
+	return t, nil
+}
+
+// Close gives up the type information.
+func (t *Types) Close() error {
+	if t.mapped == nil {
+		return nil
+	}
+	return unix.Munmap(t.mapped)
 }
 
 func parseTypes(data []byte) (*Types, error) {
@@ -51,7 +79,7 @@ func parseTypes(data []byte) (*Types, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Types{types, names}, nil
+	return &Types{types: types, names: names}, nil
 }
 
 // function returns the number of a function, by which it can be traced.

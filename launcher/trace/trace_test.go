@@ -256,6 +256,7 @@ func TestKernelTypes(t *testing.T) {
 	if err != nil {
 		testenv.Need(t, "the kernel's type information", false)
 	}
+	defer types.Close()
 	if id, err := types.function("cap_capable"); err != nil || id == 0 {
 		t.Errorf("%d, %v", id, err)
 	}
