@@ -83,10 +83,8 @@ func dockerNetworkFlags() []dockerFlag {
 		links   = "a container has no network; with --network host containers find each other at localhost"
 	)
 	return []dockerFlag{
-		dockerValue("ip", address, ""),
 		dockerValue("ip6", address, ""),
 		dockerValue("link-local-ip", address),
-		dockerValue("mac-address", address, ""),
 		dockerValue("link", links),
 		dockerValue("network-alias", links),
 		dockerValue("net-alias", links),

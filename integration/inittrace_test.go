@@ -13,6 +13,7 @@ func TestPackageInitialisation(t *testing.T) {
 	known := map[string]string{
 		"github.com/google/go-containerregistry/pkg/name":                 "names of images",
 		"github.com/google/go-containerregistry/pkg/v1/remote/transport":  "registries",
+		"github.com/google/nftables":                                      "--network bridge: 0.01 ms",
 		"github.com/opencontainers/go-digest":                             "registries",
 		"github.com/urfave/cli/v2":                                        "the command line",
 		"github.com/vishvananda/netlink":                                  "libcontainer",

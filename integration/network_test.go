@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/internal/thread"
 )
 
 // netns is a network namespace of a test's own, in which minirun runs as on a machine of
@@ -30,16 +30,13 @@ type netns struct {
 func newNetns(t *testing.T) *netns {
 	t.Helper()
 	n := &netns{t: t}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			n.file, err = os.Open("/proc/thread-self/ns/net")
+	if err := thread.Do(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
+		n.file, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.file.Close() })
@@ -61,16 +58,12 @@ func (n *netns) run(name string, args ...string) string {
 
 // in calls f on a thread in the namespace: sockets that it makes stay there.
 func (n *netns) in(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = f()
+	return thread.Do(func() error {
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	return <-done
+		return f()
+	})
 }
 
 // dial connects to an address in the namespace, as soon as somebody listens there.

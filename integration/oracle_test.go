@@ -46,6 +46,8 @@ var oracleCases = []oracleCase{
 	{flags: "--network host --ipc host --pid host --uts host --cgroupns host"},
 	{flags: "--net none --ipc none --cgroupns private"},
 	{flags: "--publish 127.0.0.1::80 --publish [::1]::53/udp --expose 81 --publish-all --privileged"},
+	{flags: "--network bridge --ip 10.96.0.5 --mac-address 02:00:00:00:00:05 -h box --domainname example.com"},
+	{flags: "--network slirp4netns"},
 	{flags: "-p 127.0.0.1::80 -t --dns 192.0.2.1 --dns-search a.example --dns-option ndots:2 --add-host a:192.0.2.2"},
 	{flags: "--ipc private --cgroupns host"},
 	{flags: "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ping_group_range=1~0"},
@@ -135,7 +137,7 @@ say cgroup; cat $me/cgroup; cd /sys/fs/cgroup; grep -s . memory.max memory.low m
 say namespaces; readlink $me/ns/*
 say sysctl; cd /proc/sys; grep -s . net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range net/ipv4/ip_forward kernel/shmmax kernel/domainname kernel/hostname
 touch /proc/sys/kernel/shmmax; echo 1 > /proc/sys/kernel/shmmni; ls -d /sys/firmware/* /proc/acpi/* /proc/scsi/*; head -c 1 /proc/keys | wc -c; head -c 1 /proc/timer_list | wc -c
-say network; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /sys/class/net/lo/flags /proc/net/if_inet6; grep -c . /proc/net/fib_trie; cat /etc/hosts /etc/resolv.conf
+say network; tail -n +3 /proc/net/dev | cut -d : -f 1; cat /sys/class/net/lo/flags; cut -d ' ' -f 2- /proc/net/if_inet6 | sort; grep -c . /proc/net/fib_trie; cat /etc/hosts /etc/resolv.conf
 say keyring; grep -o "perm.*_ses.$(uname -n):.*" /proc/keys | sort -u
 exit 3`
 
@@ -213,8 +215,8 @@ func oracleRun(t *testing.T, c oracleCase, dir, by string) (report []string, pla
 	}
 	cmd := minirun(t, slices.Concat(args, []string{"debian"}, command)...)
 	// With the mounts of a machine with systemd, which are shared with all namespaces. A
-	// shell stays in that namespace: the launcher leaves it.
-	cmd.Args = append([]string{"unshare", "--mount", "--propagation", "shared", "sh", "-c", `"$@"; exit $?`, "sh"}, cmd.Args...)
+	// shell stays in that namespace: the launcher leaves it. The network is not this machine's.
+	cmd.Args = append([]string{"unshare", "--net", "--mount", "--propagation", "shared", "sh", "-c", `ip link set lo up; "$@"; exit $?`, "sh"}, cmd.Args...)
 	cmd.Path = testenv.Program(t, "unshare")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

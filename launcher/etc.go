@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
-	"github.com/minirun/minirun/launcher/network"
 )
 
 // mountEtc puts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
@@ -26,9 +25,10 @@ import (
 // with the root. In the spec libcontainer's init would ask the launcher for each of
 // them: a tenth of a start. Only those that the spec's mounts would hide go there,
 // as with `-v DIR:/etc`.
-func (c *Container) mountEtc(spec *specs.Spec, n *network.Connection) error {
-	files := etcFiles(spec, n)
-	dir, err := mountFiles(c.state.RunRoot)
+func (l *launched) mountEtc(runRoot string) error {
+	spec := l.o.Spec
+	files := l.etcFiles()
+	dir, err := mountFiles(runRoot)
 	if err != nil {
 		return &Error{Op: "mount the container's files", Err: err}
 	}
@@ -39,6 +39,9 @@ func (c *Container) mountEtc(spec *specs.Spec, n *network.Connection) error {
 		file := filepath.Join(dir, path.Base(target))
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
+		}
+		if target == etcHosts {
+			l.hostsFile = file
 		}
 		if isMount(spec, path.Dir(target)) {
 			m := specs.Mount{Destination: target, Type: "bind", Source: file, Options: []string{"bind", "rprivate"}}
@@ -73,18 +76,34 @@ func isMount(spec *specs.Spec, target string) bool {
 }
 
 // etcFiles returns the files that every container has, by their paths.
-func etcFiles(spec *specs.Spec, n *network.Connection) map[string][]byte {
-	hosts, resolv := n.Files()
-	hostname := spec.Hostname
-	if !hasNamespace(spec, specs.UTSNamespace) {
-		hostname, _ = os.Hostname()
+func (l *launched) etcFiles() map[string][]byte {
+	hosts, resolv := l.network.Files()
+	l.hostname = l.o.Spec.Hostname
+	if !hasNamespace(l.o.Spec, specs.UTSNamespace) {
+		l.hostname, _ = os.Hostname()
 	}
 	return map[string][]byte{
-		"/etc/hosts":         hosts,
-		"/etc/hostname":      []byte(hostname + "\n"),
+		etcHosts:             hosts,
+		"/etc/hostname":      []byte(l.hostname + "\n"),
 		"/etc/resolv.conf":   resolv,
 		"/run/.containerenv": nil, // containers-common: its presence is what counts
 	}
+}
+
+const etcHosts = "/etc/hosts"
+
+// addHosts adds lines to the container's /etc/hosts, unless a mount of the spec's takes
+// its place.
+func (l *launched) addHosts(lines string) error {
+	if lines == "" || l.hostsFile == "" {
+		return nil
+	}
+	f, err := os.OpenFile(l.hostsFile, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(lines)
+	return errors.Join(err, f.Close())
 }
 
 // hasNamespace reports whether the container has a namespace of its own.

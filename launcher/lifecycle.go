@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/arm"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
@@ -51,6 +52,8 @@ type launched struct {
 	guard     *guard
 	reaper    *os.File            // what --init runs, or nil
 	network   *network.Connection // nil for an engine's container
+	hostname  string              // the container's
+	hostsFile string              // what is mounted on its /etc/hosts, or ""
 	observer  *observer           // nil unless the filter is observed
 	watcher   *watcher            // nil unless the container is to be watched
 	watched   bool                // the watcher sees all calls
@@ -78,9 +81,9 @@ func (c *Container) Create(o Options) error {
 	}
 	l := &launched{o: o}
 	c.launched = l
-	err := l.openNetwork()
+	err := l.openNetwork(c.state.RunRoot)
 	if err == nil && o.Engine == nil {
-		err = c.mountEtc(o.Spec, l.network)
+		err = l.mountEtc(c.state.RunRoot)
 	}
 	if err == nil {
 		err = c.create(l)
@@ -148,7 +151,7 @@ func (c *Container) create(l *launched) (err error) {
 	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
 	l.hooks = []hook{
 		{"set the cgroup's limits", l.limit},
-		{"attach the network", l.attach},
+		{"attach the network", c.attach},
 		{"watch the container", l.watch},
 		{"arm the seccomp filter", c.arm},
 		{"count system calls", l.record},
@@ -250,7 +253,7 @@ func (l *launched) limit() error {
 }
 
 // openNetwork makes what the container's network needs. An engine makes that itself.
-func (l *launched) openNetwork() (err error) {
+func (l *launched) openNetwork(runRoot string) (err error) {
 	if l.o.Engine != nil {
 		return nil
 	}
@@ -258,17 +261,22 @@ func (l *launched) openNetwork() (err error) {
 	if n == nil {
 		n = network.Of(l.o.Spec)
 	}
-	if l.network, err = n.Open(); err != nil {
-		var refused *config.Error
-		if errors.As(err, &refused) {
-			return err
-		}
-		return asError("make the network", err)
+	if l.network, err = n.Open(runRoot); err != nil {
+		return networkError(err)
 	}
 	if ns := l.network.Namespace(); ns != nil {
 		joinNetwork(l.o.Spec, ns)
 	}
 	return nil
+}
+
+// networkError is an error of the network's, most of which name the flag.
+func networkError(err error) error {
+	var refused *config.Error
+	if errors.As(err, &refused) {
+		return hint.With(&Error{Op: refused.Op, Err: refused.Err}, hint.Text(err))
+	}
+	return asError("make the network", err)
 }
 
 // joinNetwork has the container join a network namespace instead of making one.
@@ -281,11 +289,19 @@ func joinNetwork(spec *specs.Spec, ns *os.File) {
 }
 
 // attach connects a parked init's network.
-func (l *launched) attach() error {
+func (c *Container) attach() error {
+	l := c.launched
 	if l.network == nil {
 		return nil
 	}
-	if err := l.network.Attach(); err != nil {
+	hosts, warnings, err := l.network.Attach(l.hostname, l.o.Spec.Domainname)
+	for _, w := range warnings {
+		c.warn(w)
+	}
+	if err != nil {
+		return networkError(err)
+	}
+	if err := l.addHosts(hosts); err != nil {
 		return err
 	}
 	if l.o.Notice != nil {

@@ -10,6 +10,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"unicode"
 
@@ -65,6 +67,8 @@ type Config struct {
 	Exposed    []Port // what PublishAll publishes; [spec.Merge] adds the image's
 	PublishAll bool
 	Names      Names
+	IP         netip.Addr       // the container's; the zero Addr is any
+	MAC        net.HardwareAddr // its device's; nil is any
 	IPC        IPC
 	HostPID    bool // the host's PID namespace, and so on
 	HostUTS    bool

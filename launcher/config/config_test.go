@@ -1,11 +1,13 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/minirun/minirun/internal/capname"
 )
@@ -20,7 +22,7 @@ func TestDefaults(t *testing.T) {
 		Network: NetworkNone, IPC: IPCPrivate, CgroupManager: CgroupManagerCgroupfs,
 		Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -46,7 +48,7 @@ func TestParse(t *testing.T) {
 		CgroupManager: CgroupManagerSystemd, Name: "box.1", Labels: map[string]string{"a": "b=c", "d": ""},
 		IPC: IPCPrivate, Annotations: map[string]string{}, Sysctls: map[string]string{},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -94,7 +96,7 @@ func TestSeccomp(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for _, tt := range []struct{ flag, value, want string }{
 		{"workdir", "rel", "not an absolute path"},
-		{"network", "bridge", "no such network"},
+		{"network", "bogus", "no such network"},
 		{"cgroup-manager", "other", "no such manager"},
 		{"security-opt", "seccomp=", "unknown option"},
 		{"security-opt", "apparmor=", "unknown option"},

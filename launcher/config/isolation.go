@@ -50,11 +50,8 @@ func choose[T ~string](p *flagParser, flag, what string, initial T, values []str
 
 func (p *flagParser) isolation() (err error) {
 	c := p.c
-	if c.Network, err = choose(p, "network", "network", NetworkNone, Networks()); err != nil {
+	if err = p.network(); err != nil {
 		return err
-	}
-	if all := p.list("network"); len(all) > 1 {
-		return refuse("network", all[1], "give --network once", "a container has one network")
 	}
 	if c.CgroupManager, err = choose(p, "cgroup-manager", "manager", CgroupManagerCgroupfs, CgroupManagers()); err != nil {
 		return err

@@ -1,80 +1,217 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
+
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/config"
 )
 
 // Connection is the network of one container. It is for one goroutine.
 type Connection struct {
 	network   *Network
 	namespace *os.File // nil where init makes its own, or is in the host's
-	hosts     string   // what flags add to /etc/hosts
 	resolv    []byte
+	relayed   []netip.Addr // servers that the container asks by way of the relay
 	published []*published
 	sockets   *sockets
 	forwarder *forwarder
+
+	relay  *relay
+	helper *helper // of a network in user mode, or nil
+
+	connected chan error // gets one value when link is set, or cannot be
+	link      link
 }
 
+// link is how a namespace is connected with the world.
+type link struct {
+	address  netip.Addr // the container's, or the zero Addr
+	address6 netip.Addr
+	gateway  netip.Addr // at which it reaches the host, or the zero Addr
+	warnings []error
+}
+
+// localhost is an address of every namespace.
+func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+
 // Open makes what the network needs before init is started, and listens at the published
-// ports: one that is taken is found out before anything runs. The caller closes the
-// connection.
-func (n *Network) Open() (*Connection, error) {
+// ports: one that is taken is found out before anything runs. The namespace is connected
+// meanwhile. The caller closes the connection.
+//
+// The calling thread lives as long as the container, and has mounts of its own. runRoot
+// is a directory for some of them.
+func (n *Network) Open(runRoot string) (*Connection, error) {
 	c := &Connection{network: n}
-	if err := c.open(); err != nil {
+	if err := c.open(runRoot); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Connection) open() (err error) {
-	if c.resolv, err = c.network.resolv(); err != nil {
+func (c *Connection) open(runRoot string) (err error) {
+	n := c.network
+	if n.Kind == config.NetworkNone {
+		if _, err := n.hostLines(netip.Addr{}); err != nil {
+			return err
+		}
+	}
+	if c.resolv, c.relayed, err = n.resolv(); err != nil {
 		return err
 	}
-	var gateway netip.Addr
-	if !c.network.Kind.Own() {
-		gateway = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	if c.hosts, err = c.network.hostLines(gateway); err != nil {
-		return err
-	}
-	for _, pub := range c.network.Published {
+	for _, pub := range n.Published {
 		p, err := listen(pub)
 		if err != nil {
 			return err
 		}
 		c.published = append(c.published, p)
 	}
-	if len(c.published) > 0 {
-		c.namespace, err = newNamespace()
+	switch n.Kind {
+	case config.NetworkHost:
+		c.link.gateway = localhost()
+		return nil
+	case config.NetworkNone:
+		if len(c.published) > 0 {
+			c.namespace, err = newNamespace()
+		}
+		return err
 	}
+	if c.namespace, err = newNamespace(); err != nil {
+		return err
+	}
+	connect := c.plug
+	if n.Kind != config.NetworkBridge || !ownsNetwork() {
+		program, path, err := userMode(n.Kind)
+		if err != nil {
+			return n.failed(err)
+		}
+		if c.helper, err = startHelper(program, path, c.namespace, runRoot); err != nil {
+			return n.failed(err)
+		}
+		connect = c.join
+	}
+	c.connected = make(chan error, 1)
+	go func() {
+		err := connect()
+		c.connected <- err
+	}()
+	return nil
+}
+
+// join waits for the helper.
+func (c *Connection) join() (err error) {
+	c.link.address, err = c.helper.wait(c.namespace)
+	c.link.gateway = hostAddressOut()
 	return err
+}
+
+// plug connects the namespace with the bridge.
+func (c *Connection) plug() error {
+	b, err := openBridge()
+	if err != nil {
+		return err
+	}
+	if warning := forwardDropped(); warning != nil {
+		c.link.warnings = append(c.link.warnings, warning)
+	}
+	address, err := b.plug(c.namespace, wanted{c.network.Address, c.network.MAC})
+	if err != nil {
+		return err
+	}
+	c.link.address, c.link.gateway = address, b.v4.Addr()
+	if b.v6.IsValid() {
+		c.link.address6 = b.sixth(address)
+	}
+	return nil
+}
+
+// wait waits until the namespace is connected.
+func (c *Connection) wait() error {
+	if c.connected == nil {
+		return nil
+	}
+	err := <-c.connected
+	c.connected = nil
+	return c.network.failed(err)
+}
+
+// failed names the flag that an error is about.
+func (n *Network) failed(err error) error {
+	var refused *config.Error
+	if err == nil || errors.As(err, &refused) {
+		return err
+	}
+	return hint.With(&config.Error{Op: "--network " + string(n.Kind), Err: err}, hint.Text(err))
 }
 
 // Namespace returns the network namespace that init has to join, or nil if it makes its
 // own or stays in this process's. It belongs to the connection.
 func (c *Connection) Namespace() *os.File { return c.namespace }
 
-// Files returns the contents of /etc/hosts and /etc/resolv.conf.
-func (c *Connection) Files() (hosts, resolv []byte) {
-	return append(c.network.hosts(), c.hosts...), c.resolv
+// Files returns the contents with which /etc/hosts and /etc/resolv.conf start.
+func (c *Connection) Files() (hosts, resolv []byte) { return c.network.hosts(), c.resolv }
+
+// Attach waits until the namespace is connected, and begins to pass on what reaches the
+// published ports. It returns what is to be added to /etc/hosts, for a container of these
+// names, and warnings.
+func (c *Connection) Attach(hostname, domainname string) (hosts string, warnings []error, err error) {
+	if err := c.wait(); err != nil {
+		return "", nil, err
+	}
+	if hosts, err = c.network.hostLines(c.link.gateway); err != nil {
+		return "", nil, err
+	}
+	hosts += c.link.hostLines(hostname, domainname)
+	if len(c.relayed) > 0 {
+		if c.relay, err = startRelay(c.namespace, c.relayed); err != nil {
+			return "", nil, err
+		}
+	}
+	return hosts, c.link.warnings, c.forward()
 }
 
-// Attach begins to pass on what reaches the published ports.
-func (c *Connection) Attach() (err error) {
+// forward begins to pass on what reaches the published ports.
+func (c *Connection) forward() (err error) {
 	if len(c.published) == 0 {
 		return nil
 	}
 	if c.sockets, err = socketsIn(c.namespace); err != nil {
 		return err
 	}
-	c.forwarder = newForwarder(c.sockets, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+	to := localhost()
+	if c.link.address.IsValid() {
+		to = c.link.address // so that what trusts 127.0.0.1 does not trust the world (CVE-2021-20199)
+	}
+	c.forwarder = newForwarder(c.sockets, to)
 	for _, p := range c.published {
 		c.forwarder.serve(p)
 	}
 	return nil
+}
+
+// Lasting reports whether this process has to live as long as the container for it.
+func (c *Connection) Lasting() bool {
+	return len(c.published) > 0 || c.relay != nil || c.helper != nil
+}
+
+// hostLines returns the lines of /etc/hosts with the container's own addresses.
+func (l *link) hostLines(hostname, domainname string) string {
+	names := hostname
+	if domainname != "" {
+		names = hostname + "." + domainname + " " + hostname
+	}
+	var b strings.Builder
+	for _, a := range []netip.Addr{l.address, l.address6} {
+		if a.IsValid() && hostname != "" {
+			fmt.Fprintf(&b, "%s\t%s\n", a, names)
+		}
+	}
+	return b.String()
 }
 
 // Chosen lists the published ports for which the kernel chose the host's, a text each.
@@ -99,6 +236,15 @@ func (c *Connection) Close() error {
 		c.sockets.close()
 		c.forwarder = nil
 	}
+	if c.relay != nil {
+		c.relay.close()
+		c.relay = nil
+	}
+	if c.helper != nil {
+		c.helper.close()
+		c.helper = nil
+	}
+	_ = c.wait()
 	if c.namespace != nil {
 		c.namespace.Close()
 		c.namespace = nil

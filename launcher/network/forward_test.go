@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/internal/thread"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -29,12 +30,12 @@ func open(t *testing.T, address, protocol string) *Connection {
 	if address != "" {
 		pub.Address = netip.MustParseAddr(address)
 	}
-	c, err := (&Network{Kind: config.NetworkNone, Published: []config.Publication{pub}}).Open()
+	c, err := (&Network{Kind: config.NetworkNone, Published: []config.Publication{pub}}).Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.Attach(); err != nil {
+	if _, _, err := c.Attach("h", ""); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -44,7 +45,7 @@ func open(t *testing.T, address, protocol string) *Connection {
 func inside[T any](t *testing.T, c *Connection, f func() (T, error)) T {
 	t.Helper()
 	var value T
-	err := onThread(func() (err error) {
+	err := thread.Do(func() (err error) {
 		if err := enter(c.namespace); err != nil {
 			return err
 		}

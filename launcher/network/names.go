@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/minirun/minirun/launcher/config"
@@ -81,17 +82,64 @@ const (
 	resolvedsLoopback = "127.0.0.53"
 )
 
-// resolv returns the container's resolv.conf: the host's, unchanged if no flag asks for
-// something else.
-func (n *Network) resolv() ([]byte, error) {
-	text, err := readIfThere(hostResolvConf)
-	if err != nil {
-		return nil, err
+// resolv returns the container's resolv.conf, and the servers that it does not reach if
+// it has no others.
+func (n *Network) resolv() (text []byte, relayed []netip.Addr, err error) {
+	if text, err = readIfThere(hostResolvConf); err != nil {
+		return nil, nil, err
 	}
-	if n.Names.Servers == nil && n.Names.Search == nil && n.Names.Options == nil {
+	if !n.connected() {
+		text, _ = n.resolvOf(text, nil)
+		return text, nil, nil
+	}
+	resolved, err := readIfThere(resolvedsServers)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, relayed = n.resolvOf(text, resolved)
+	return text, relayed, nil
+}
+
+// resolvOf makes the container's resolv.conf of the host's and systemd-resolved's. It is
+// the host's, unchanged, if no flag asks for something else and the container reaches the
+// servers.
+func (n *Network) resolvOf(text, resolved []byte) (result []byte, relayed []netip.Addr) {
+	own := parseResolvConf(string(text))
+	if own.onlyResolved() {
+		if c := parseResolvConf(string(resolved)); len(c.reached()) > 0 {
+			text, own = resolved, c
+		}
+	}
+	c := own.withFlags(n.Names)
+	if n.connected() && len(n.Names.Servers) == 0 {
+		c.servers = own.reached()
+		if len(c.servers) == 0 {
+			relayed = own.servers
+			if len(relayed) == 0 {
+				relayed = []netip.Addr{localhost()} // the resolver's default: resolv.conf(5)
+			}
+			c.servers = []netip.Addr{relayAddress()}
+		}
+	}
+	if n.Names.Search == nil && n.Names.Options == nil && slices.Equal(c.servers, own.servers) {
 		return text, nil
 	}
-	return []byte(parseResolvConf(string(text)).withFlags(n.Names).String()), nil
+	return []byte(c.String()), relayed
+}
+
+// onlyResolved reports whether the only server is that of systemd-resolved.
+func (c resolvConf) onlyResolved() bool {
+	return len(c.servers) == 1 && c.servers[0].String() == resolvedsLoopback
+}
+
+// reached returns the servers that other machines reach by the same address.
+func (c resolvConf) reached() (all []netip.Addr) {
+	for _, s := range c.servers {
+		if !s.IsLoopback() && !s.IsLinkLocalUnicast() && !s.IsUnspecified() {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func readIfThere(path string) ([]byte, error) {

@@ -3,15 +3,16 @@ package network
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/thread"
 )
 
 // newNamespace makes a network namespace whose loopback device is up. It lives as long as
 // something is in it or has it open.
 func newNamespace() (ns *os.File, err error) {
-	err = onThread(func() error {
+	err = thread.Do(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("unshare", err)
 		}
@@ -42,16 +43,6 @@ func loopbackUp() error {
 	}
 	lo.SetUint16(lo.Uint16() | unix.IFF_UP)
 	return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
-}
-
-// onThread calls f on a thread that ends afterwards, with all that f has made of it.
-func onThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the runtime ends the thread
-		done <- f()
-	}()
-	return <-done
 }
 
 // enter moves the calling thread to a network namespace.

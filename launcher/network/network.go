@@ -5,6 +5,8 @@
 package network
 
 import (
+	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,11 +19,13 @@ type Network struct {
 	Kind      config.Network
 	Published []config.Publication
 	Names     config.Names
+	Address   netip.Addr       // on the bridge; the zero Addr is any
+	MAC       net.HardwareAddr // nil is one made of the address
 }
 
 // New returns the network of the flags of a launch, which come from [spec.Merge].
 func New(c *config.Config) *Network {
-	n := &Network{Kind: c.Network, Names: c.Names}
+	n := &Network{Kind: c.Network, Names: c.Names, Address: c.IP, MAC: c.MAC}
 	if !n.Kind.Own() {
 		return n // the container's ports are the host's
 	}
@@ -30,6 +34,11 @@ func New(c *config.Config) *Network {
 		n.Published = slices.Concat(n.Published, unpublished(c))
 	}
 	return n
+}
+
+// connected reports whether the container has a network of its own that leads to the world.
+func (n *Network) connected() bool {
+	return n.Kind != config.NetworkHost && n.Kind != config.NetworkNone
 }
 
 // unpublished returns what --publish-all adds: the exposed ports that no --publish names,

@@ -53,15 +53,15 @@ func TestFiles(t *testing.T) {
 	}
 	names := config.Names{Hosts: []config.HostEntry{{Name: "a", Address: netip.MustParseAddr("192.0.2.1")}}}
 	for kind, start := range map[config.Network]string{config.NetworkHost: string(own), config.NetworkNone: loopback} {
-		c, err := (&Network{Kind: kind, Names: names}).Open()
+		c, err := (&Network{Kind: kind, Names: names}).Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if hosts, _ := c.Files(); string(hosts) != start+"192.0.2.1\ta\n" {
+		if hosts, _ := c.Files(); string(hosts) != start {
 			t.Errorf("%s: %q", kind, hosts)
 		}
-		if err := c.Attach(); err != nil || c.Namespace() != nil {
-			t.Errorf("%s: %v, %v", kind, err, c.Namespace())
+		if lines, warnings, err := c.Attach("h", "d"); lines != "192.0.2.1\ta\n" || warnings != nil || err != nil || c.Namespace() != nil {
+			t.Errorf("%s: %q, %v, %v, %v", kind, lines, warnings, err, c.Namespace())
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -71,7 +71,7 @@ func TestFiles(t *testing.T) {
 
 func TestHostGateway(t *testing.T) {
 	names := config.Names{Hosts: []config.HostEntry{{Name: "host"}}}
-	if _, err := (&Network{Kind: config.NetworkNone, Names: names}).Open(); err == nil ||
+	if _, err := (&Network{Kind: config.NetworkNone, Names: names}).Open(t.TempDir()); err == nil ||
 		err.Error() != "--add-host host:host-gateway: with --network none the container does not reach the host" {
 		t.Errorf("none: %v", err)
 	}
@@ -98,4 +98,61 @@ func TestResolvConf(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
+}
+
+// A container that is connected gets the servers that it reaches; where there are none,
+// they are asked for it.
+func TestServers(t *testing.T) {
+	const resolved = "nameserver 192.0.2.1\nsearch a.example\n"
+	addresses := func(texts ...string) (all []netip.Addr) {
+		for _, text := range texts {
+			all = append(all, netip.MustParseAddr(text))
+		}
+		return all
+	}
+	flag := config.Names{Servers: addresses("203.0.113.1")}
+	for name, tt := range map[string]struct {
+		kind           config.Network
+		names          config.Names
+		host, resolved string
+		want           string
+		relayed        []netip.Addr
+	}{
+		"none":           {config.NetworkNone, config.Names{}, "# c\nnameserver 127.0.0.53\n", "", "# c\nnameserver 127.0.0.53\n", nil},
+		"host":           {config.NetworkHost, config.Names{}, "nameserver 127.0.0.1\n", "", "nameserver 127.0.0.1\n", nil},
+		"reached":        {config.NetworkBridge, config.Names{}, "# c\nnameserver 192.0.2.1\n", "", "# c\nnameserver 192.0.2.1\n", nil},
+		"some reached":   {config.NetworkBridge, config.Names{}, "nameserver ::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\nsearch b\n", "", "nameserver 192.0.2.1\nsearch b\n", nil},
+		"resolved":       {config.NetworkPasta, config.Names{}, "nameserver 127.0.0.53\n", resolved, resolved, nil},
+		"resolved alone": {config.NetworkSlirp, config.Names{}, "nameserver 127.0.0.53\nsearch b\n", "nameserver 127.0.0.1\n", "nameserver 127.0.0.11\nsearch b\n", addresses("127.0.0.53")},
+		"loopback":       {config.NetworkBridge, config.Names{}, "nameserver 127.0.0.1\nnameserver ::1\n", resolved, "nameserver 127.0.0.11\n", addresses("127.0.0.1", "::1")},
+		"nothing":        {config.NetworkBridge, config.Names{}, "", "", "nameserver 127.0.0.11\n", addresses("127.0.0.1")},
+		"flag":           {config.NetworkBridge, flag, "nameserver 127.0.0.1\nsearch b\n", "", "nameserver 203.0.113.1\nsearch b\n", nil},
+		"flag and none":  {config.NetworkNone, flag, "nameserver 127.0.0.1\n", "", "nameserver 203.0.113.1\n", nil},
+	} {
+		got, relayed := (&Network{Kind: tt.kind, Names: tt.names}).resolvOf([]byte(tt.host), []byte(tt.resolved))
+		if string(got) != tt.want || !reflect.DeepEqual(relayed, tt.relayed) {
+			t.Errorf("%s: %q, %v", name, got, relayed)
+		}
+	}
+}
+
+// FuzzResolvConf: whatever a resolv.conf has in it, what is made of it reads the same.
+func FuzzResolvConf(f *testing.F) {
+	f.Add("nameserver 192.0.2.1\nsearch a b\noptions c")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := parseResolvConf(text)
+		if again := parseResolvConf(c.String()); !reflect.DeepEqual(c, again) {
+			t.Errorf("%q: %v, %v", text, c, again)
+		}
+	})
+}
+
+// FuzzAnswers: only an answer to the question is passed on.
+func FuzzAnswers(f *testing.F) {
+	f.Add([]byte("ab0000000000"), []byte("ab\x800000000000"))
+	f.Fuzz(func(t *testing.T, question, message []byte) {
+		if answers(question, message) && (len(message) < dnsHeader || string(message[:2]) != string(question[:2]) || message[2] < 0x80) {
+			t.Errorf("%x, %x", question, message)
+		}
+	})
 }

@@ -6,10 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/thread"
 )
 
 // sockets makes sockets in a network namespace. A socket stays in the namespace that it
@@ -33,8 +34,7 @@ type socketResult struct {
 func socketsIn(ns *os.File) (*sockets, error) {
 	s := &sockets{requests: make(chan socketRequest), closed: make(chan struct{})}
 	entered := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
+	thread.Go(func() {
 		err := enter(ns)
 		entered <- err
 		if err != nil {
@@ -49,7 +49,7 @@ func socketsIn(ns *os.File) (*sockets, error) {
 				return
 			}
 		}
-	}()
+	})
 	if err := <-entered; err != nil {
 		return nil, fmt.Errorf("enter the container's network namespace: %w", err)
 	}

@@ -1,0 +1,166 @@
+package network
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+)
+
+// tableName is the one table of nftables that minirun makes: what containers send out has
+// this machine's address, and what comes from outside reaches them only as an answer. It
+// touches no other table.
+const tableName = "minirun"
+
+// firewall makes the table unless it is there: other programs flush all tables.
+func (b *bridge) firewall() error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	help := "sudo modprobe nf_tables nft_masq nft_ct, or --network slirp4netns, which needs no firewall"
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return hint.With(fmt.Errorf("list the tables of nftables: %w", err), help)
+	}
+	for _, t := range tables {
+		if t.Name == tableName {
+			return nil
+		}
+	}
+	b.addTable(c)
+	if err := c.Flush(); err != nil {
+		return hint.With(fmt.Errorf("make the table %s of nftables: %w", tableName, err), help)
+	}
+	return nil
+}
+
+// addTable adds the table, in one transaction: of two that add it at once, the second
+// replaces that of the first.
+func (b *bridge) addTable(c *nftables.Conn) {
+	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	c.AddTable(table)
+	c.DelTable(table)
+	c.AddTable(table)
+	forward := c.AddChain(&nftables.Chain{
+		Name: "forward", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	c.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: slices.Concat(
+		device(expr.MetaKeyOIFNAME, expr.CmpOpEq), device(expr.MetaKeyIIFNAME, expr.CmpOpNeq), notAnAnswer(),
+		[]expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})})
+	postrouting := c.AddChain(&nftables.Chain{
+		Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	for _, network := range []netip.Prefix{b.v4, b.v6} {
+		if network.IsValid() {
+			c.AddRule(&nftables.Rule{Table: table, Chain: postrouting, Exprs: slices.Concat(
+				from(network), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq), []expr.Any{&expr.Masq{}})})
+		}
+	}
+}
+
+// paddedName is the bridge's name as the kernel compares names of devices.
+func paddedName() []byte {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, bridgeName)
+	return name
+}
+
+// device matches packets whose device is the bridge, or is not.
+func device(key expr.MetaKey, op expr.CmpOp) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: paddedName()}}
+}
+
+// notAnAnswer matches packets that do not belong to a connection that there is.
+func notAnAnswer() []expr.Any {
+	mask := binary.NativeEndian.AppendUint32(nil, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
+	none := make([]byte, 4)
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: none},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: none},
+	}
+}
+
+// from matches packets whose source is in a network.
+func from(network netip.Prefix) []expr.Any {
+	protocol, offset, size := byte(unix.NFPROTO_IPV4), uint32(12), uint32(4) // struct iphdr
+	if network.Addr().Is6() {
+		protocol, offset, size = unix.NFPROTO_IPV6, 8, 16 // struct ipv6hdr
+	}
+	mask := bytes.Repeat([]byte{0xff}, network.Bits()/8)
+	if rest := network.Bits() % 8; rest != 0 {
+		mask = append(mask, 0xff<<(8-rest))
+	}
+	mask = append(mask, make([]byte, int(size)-len(mask))...)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: mask, Xor: make([]byte, size)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network.Masked().Addr().AsSlice()},
+	}
+}
+
+// forwardDropped is a warning if another table, such as Docker's, drops what it does not
+// know of what is forwarded: a table cannot allow what another one drops.
+func forwardDropped() error {
+	c, err := nftables.New()
+	if err != nil {
+		return nil
+	}
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	if err != nil {
+		return nil
+	}
+	drops, user := false, false
+	for _, chain := range chains {
+		atForward := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookForward
+		drops = drops || atForward && chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop
+		user = user || chain.Name == dockerUser
+	}
+	if !drops || knowsBridge(c, chains) {
+		return nil
+	}
+	chain := "FORWARD"
+	if user {
+		chain = dockerUser
+	}
+	rule := "sudo iptables -I " + chain
+	return hint.With(errors.New("the firewall's FORWARD policy is drop: the container cannot reach out"),
+		rule+" -i "+bridgeName+" -j ACCEPT && "+rule+" -o "+bridgeName+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+}
+
+// dockerUser is the chain that Docker asks before its own.
+const dockerUser = "DOCKER-USER"
+
+// knowsBridge reports whether a rule of a chain that is asked about forwarded packets
+// names the bridge: then whoever made the firewall has decided.
+func knowsBridge(c *nftables.Conn, chains []*nftables.Chain) bool {
+	for _, chain := range chains {
+		atForward := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookForward
+		if !atForward && chain.Name != dockerUser {
+			continue
+		}
+		rules, err := c.GetRules(chain.Table, chain)
+		if err != nil {
+			continue
+		}
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if cmp, ok := e.(*expr.Cmp); ok && bytes.HasPrefix(cmp.Data, []byte(bridgeName)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,264 @@
+package network
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/config"
+)
+
+// helper is a program that connects a namespace in user mode: it turns the packets of a
+// tap device there into sockets here. It needs no privilege over this machine's network.
+type helper struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	ended  chan struct{} // closed when stderr is complete
+	ready  *os.File      // slirp4netns': gets a byte
+	life   *os.File      // slirp4netns': it ends when this is closed
+}
+
+// userMode returns the program for a network in user mode: the one that is named, else
+// slirp4netns, which starts faster and works without a default route, else pasta.
+func userMode(kind config.Network) (program string, path string, err error) {
+	programs := []string{"slirp4netns", "pasta"}
+	if kind != config.NetworkBridge {
+		programs = []string{string(kind)}
+	}
+	for _, program := range programs {
+		if path, err := exec.LookPath(program); err == nil {
+			return program, path, nil
+		}
+	}
+	switch kind {
+	case config.NetworkBridge:
+		return "", "", hint.New("as a user it needs slirp4netns or pasta, and neither is installed", "sudo apt-get install slirp4netns, or --network none")
+	case config.NetworkPasta:
+		return "", "", hint.New("pasta is not installed", "sudo apt-get install passt, or --network slirp4netns")
+	}
+	return "", "", hint.New("slirp4netns is not installed", "sudo apt-get install slirp4netns, or --network pasta")
+}
+
+// startHelper starts a helper for a namespace. It is killed when the calling thread ends,
+// in whatever way (PR_SET_PDEATHSIG). runRoot is a directory in which the thread can
+// mount.
+func startHelper(program, path string, ns *os.File, runRoot string) (h *helper, err error) {
+	h = &helper{ended: make(chan struct{})}
+	if program == "pasta" {
+		err = h.startPasta(path, ns, runRoot)
+	} else {
+		err = h.startSlirp(path, ns)
+	}
+	if err != nil {
+		h.closeFiles()
+		return nil, err
+	}
+	go func() {
+		_ = h.cmd.Wait()
+		close(h.ended)
+	}()
+	return h, nil
+}
+
+func (h *helper) start(path string, args []string, files ...*os.File) error {
+	h.cmd = exec.Command(path, args...)
+	h.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	h.cmd.Stderr, h.cmd.ExtraFiles = &limited{&h.stderr}, files
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true} // ^C is for the container
+	return h.cmd.Start()
+}
+
+// limited keeps the first 4 KiB of what a helper says, and drops the rest.
+type limited struct{ to *bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.to.Write(p[:min(len(p), 4096-min(4096, l.to.Len()))])
+	return len(p), nil
+}
+
+// MTU of a helper's device: it is no wire, so packets are as large as they can be.
+const userModeMTU = "65520"
+
+func (h *helper) startSlirp(path string, ns *os.File) error {
+	var ready, life *os.File
+	var err error
+	if h.ready, ready, err = os.Pipe(); err != nil {
+		return err
+	}
+	defer ready.Close()
+	if life, h.life, err = os.Pipe(); err != nil {
+		return err
+	}
+	defer life.Close()
+	return h.start(path, []string{
+		"--configure", "--mtu=" + userModeMTU, "--enable-ipv6", "--disable-host-loopback", "--disable-dns",
+		"--enable-sandbox", "--enable-seccomp", "--ready-fd=3", "--exit-fd=4", "--netns-type=path", "/proc/self/fd/5", deviceName,
+	}, ready, life, ns)
+}
+
+// startPasta mounts the namespace on a file first: pasta gives up the capabilities that
+// other ways to name one need, and AppArmor's profile for it names the directory.
+func (h *helper) startPasta(path string, ns *os.File, runRoot string) error {
+	file := filepath.Join(runRoot, ".netns")
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && !ownsNetwork() {
+		file = filepath.Join(dir, "netns", "minirun")
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	// In the mount namespace of the caller's: containers do not see each other's.
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()), file, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount the network namespace at %s: %w", file, err)
+	}
+	return h.start(path, []string{
+		"--config-net", "--quiet", "--foreground", "--no-map-gw", "--runas", "0:0",
+		"-t", "none", "-u", "none", "-T", "none", "-U", "none", "--mtu", userModeMTU, "--ns-ifname", deviceName, "--netns", file,
+	})
+}
+
+// wait waits until the helper has connected the namespace, and returns its address there.
+func (h *helper) wait(ns *os.File) (netip.Addr, error) {
+	var err error
+	if h.ready != nil {
+		if n, _ := h.ready.Read(make([]byte, 1)); n == 0 {
+			<-h.ended
+			err = h.failed()
+		}
+	} else {
+		err = h.waitRoute(ns)
+	}
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return addressIn(ns)
+}
+
+// helperTimeout is how long a helper may take to connect a namespace.
+const helperTimeout = 10 * time.Second
+
+// waitRoute waits for a default route, the last that pasta makes.
+func (h *helper) waitRoute(ns *os.File) error {
+	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	for timeout := time.After(helperTimeout); ; {
+		routes, err := handle.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			if r.Gw != nil && (r.Dst == nil || r.Dst.IP.IsUnspecified()) {
+				return nil
+			}
+		}
+		select {
+		case <-h.ended:
+			return h.failed()
+		case <-timeout:
+			return errors.New("pasta does not get ready")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// failed says why a helper has ended.
+func (h *helper) failed() error {
+	lines := strings.FieldsFunc(h.stderr.String(), func(r rune) bool { return r == '\n' })
+	why := "it ended"
+	for _, line := range lines {
+		switch {
+		case strings.Contains(line, "bytes to syslog"), strings.HasPrefix(line, "child failed"), strings.HasPrefix(line, "WARNING:"): // says nothing
+		case strings.Contains(line, "/dev/net/tun"):
+			return hint.New(filepath.Base(h.cmd.Path)+": "+line, "sudo modprobe tun && sudo chmod 666 /dev/net/tun (as udev does)")
+		case strings.Contains(line, "External interface not usable"), strings.Contains(line, "No external routable interface"):
+			return hint.New("this machine has no default route, which this pasta needs", "--network slirp4netns, or passt 2024 or later")
+		default:
+			why = line
+		}
+	}
+	return fmt.Errorf("%s: %s", filepath.Base(h.cmd.Path), why)
+}
+
+// addressIn returns the IPv4 address of the device in a namespace, or the zero Addr.
+func addressIn(ns *os.File) (netip.Addr, error) {
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer h.Close()
+	device, err := h.LinkByName(deviceName)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addresses, err := h.AddrList(device, netlink.FAMILY_V4)
+	if err != nil || len(addresses) == 0 {
+		return netip.Addr{}, err
+	}
+	a, _ := netip.AddrFromSlice(addresses[0].IP)
+	return a.Unmap(), nil
+}
+
+// hostAddressOut returns the address from which this machine reaches the world, where a
+// container behind a helper finds it, or the zero Addr. Nothing is sent.
+func hostAddressOut() netip.Addr {
+	conn, err := net.Dial("udp4", "203.0.113.1:9") // nobody's (RFC 5737)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+}
+
+// close kills the helper. It does not wait: to remove the tap device takes the kernel
+// tens of milliseconds.
+func (h *helper) close() {
+	_ = h.cmd.Process.Kill()
+	h.closeFiles()
+}
+
+func (h *helper) closeFiles() {
+	for _, f := range []io.Closer{h.ready, h.life} {
+		_ = f.Close() // nil for pasta
+	}
+}
+
+// ownsNetwork reports whether this process may make devices in its network namespace:
+// whether that belongs to its user namespace (ioctl_nsfs(2)).
+func ownsNetwork() bool {
+	ns, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	owner, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
+	if err != nil { // EPERM: it is one of which this process sees nothing
+		return false
+	}
+	defer unix.Close(owner)
+	var own, its unix.Stat_t
+	if unix.Stat("/proc/thread-self/ns/user", &own) != nil || unix.Fstat(owner, &its) != nil {
+		return false
+	}
+	return own.Ino == its.Ino && own.Dev == its.Dev
+}
