@@ -37,7 +37,7 @@ func main() {
 	flag.StringVar(&l.image, "image", "debian", "a local `image` that has /bin/true, /bin/false and /bin/cat")
 	rounds := flag.Int("n", 10, "`rounds`, each of which starts every peer once")
 	full := flag.Bool("full", false, "500 containers beside, and a cold page cache: 3 minutes more")
-	only := flag.String("only", "", "measure only `PART`: starts, engines, running, layers, pulls, denied, recording or analyses")
+	only := flag.String("only", "", "measure only `PART`: starts, engines, running, layers, pulls, denied, recording, networks or analyses")
 	flag.Parse()
 	if err := bench(l, *rounds, *full, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -62,7 +62,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 	if err := l.makeDir(); err != nil {
 		return err
 	}
-	if only != "analyses" && only != "denied" && only != "recording" {
+	if only != "analyses" && only != "denied" && only != "recording" && only != "networks" {
 		if err := l.fill(); err != nil {
 			return err
 		}
@@ -78,6 +78,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 		{"pulls", func() error { return errors.Join(l.pulls(min(rounds, 5), interrupted), l.reportMemory()) }},
 		{"denied", func() error { return l.denied(min(rounds, 5)) }},
 		{"recording", func() error { return l.recording(min(rounds, 5)) }},
+		{"networks", func() error { return l.networks(rounds) }},
 		{"analyses", func() error { return l.analyze(min(rounds, 5)) }},
 	}
 	for _, part := range parts {

@@ -44,7 +44,7 @@ type Check struct {
 // caller. It changes nothing and starts nothing.
 func Checks() []Check {
 	release, _ := kernel.Release() // an error leaves it empty
-	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release}
+	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release, network: inspectNetworks()}
 	if os.Geteuid() != 0 {
 		ids := userns.Find()
 		m.user = &ids
@@ -60,6 +60,7 @@ type machine struct {
 	trace   func() (string, error)
 	caps    func(capability.Cap) bool
 	user    *userns.IDs // of the user who calls; nil is root
+	network networkFacts
 }
 
 func (m machine) checks() []Check {
@@ -78,6 +79,7 @@ func (m machine) checks() []Check {
 		m.systemd(),
 		m.userNamespaces(),
 		m.userIDs(),
+		m.networks(),
 		m.apparmor(),
 		m.lsm(),
 	}

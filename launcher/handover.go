@@ -47,7 +47,7 @@ func (c *Container) needsGo(l *launched) error {
 		{l.o.Record != nil, "a recording"},
 		{l.o.Agent != nil, "an agent"},
 		{!hasNamespace(l.o.Spec, specs.PIDNamespace), "processes that PID 1 does not take along"},
-		{l.o.Network != nil && len(l.o.Network.Published) > 0, "published ports"},
+		{l.network.Lasting(), "a network"},
 		{l.o.Ready != nil, "a caller who waits for the start"},
 		{c.state.lasting(), "a container that stays"},
 	} {

@@ -87,6 +87,9 @@ func (b *bridge) setUp() (err error) {
 	}
 	addresses := []netip.Prefix{b.v4}
 	if hasIPv6() {
+		if err := atOnce(bridgeName); err != nil {
+			return err
+		}
 		b.v6 = uniqueLocal()
 		addresses = append(addresses, b.v6)
 	}
@@ -101,8 +104,11 @@ func (b *bridge) setUp() (err error) {
 	return nil
 }
 
-// address returns an address that can be used at once: nobody else can have it, so there
-// is no need to ask (IFA_F_NODAD).
+// atOnce lets a device use its IPv6 address of the link at once, without a second's wait
+// for somebody who has the same (kernel, ip-sysctl.rst, dad_transmits): nobody can.
+func atOnce(device string) error { return setSysctl("ipv6/conf/"+device+"/dad_transmits", "0") }
+
+// address returns an address that can be used at once (IFA_F_NODAD).
 func address(p netip.Prefix) *netlink.Addr {
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
 	if p.Addr().Is6() {

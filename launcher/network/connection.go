@@ -116,7 +116,7 @@ func (c *Connection) plug() error {
 	if err != nil {
 		return err
 	}
-	if warning := forwardDropped(); warning != nil {
+	if warning := ForwardDropped(); warning != nil {
 		c.link.warnings = append(c.link.warnings, warning)
 	}
 	address, err := b.plug(c.namespace, wanted{c.network.Address, c.network.MAC})
@@ -194,9 +194,10 @@ func (c *Connection) forward() (err error) {
 	return nil
 }
 
-// Lasting reports whether this process has to live as long as the container for it.
+// Lasting reports whether this program has to run for it as long as the container does. A
+// nil connection is of no network.
 func (c *Connection) Lasting() bool {
-	return len(c.published) > 0 || c.relay != nil || c.helper != nil
+	return c != nil && (len(c.published) > 0 || len(c.relayed) > 0 || c.helper != nil)
 }
 
 // hostLines returns the lines of /etc/hosts with the container's own addresses.

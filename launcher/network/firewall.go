@@ -110,9 +110,9 @@ func from(network netip.Prefix) []expr.Any {
 	}
 }
 
-// forwardDropped is a warning if another table, such as Docker's, drops what it does not
+// ForwardDropped returns an error, with a hint, if another table, such as Docker's, drops what it does not
 // know of what is forwarded: a table cannot allow what another one drops.
-func forwardDropped() error {
+func ForwardDropped() error {
 	c, err := nftables.New()
 	if err != nil {
 		return nil

@@ -32,10 +32,23 @@ type helper struct {
 	life   *os.File      // slirp4netns': it ends when this is closed
 }
 
+// userModePrograms are those that can connect a namespace, the one to prefer first.
+func userModePrograms() []string { return []string{"slirp4netns", "pasta"} }
+
+// Programs returns those programs for user mode that are installed.
+func Programs() (found []string) {
+	for _, name := range userModePrograms() {
+		if _, err := exec.LookPath(name); err == nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
 // userMode returns the program for a network in user mode: the one that is named, else
 // slirp4netns, which starts faster and works without a default route, else pasta.
 func userMode(kind config.Network) (program string, path string, err error) {
-	programs := []string{"slirp4netns", "pasta"}
+	programs := userModePrograms()
 	if kind != config.NetworkBridge {
 		programs = []string{string(kind)}
 	}

@@ -119,7 +119,7 @@ func (b *bridge) configure(ns *os.File, v4 netip.Addr) error {
 			if err := enter(ns); err != nil {
 				return err
 			}
-			return setSysctl("ipv6/conf/"+deviceName+"/accept_ra", "0")
+			return errors.Join(atOnce(deviceName), setSysctl("ipv6/conf/"+deviceName+"/accept_ra", "0"))
 		}); err != nil {
 			return err
 		}

@@ -1,0 +1,42 @@
+package launcher
+
+import (
+	"cmp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/network"
+)
+
+// networkFacts are what networks other than none and host depend on.
+type networkFacts struct {
+	programs []string // those for user mode that are installed
+	tun      error    // why they cannot make a device
+	forward  error    // why packets of the bridge are not forwarded
+}
+
+func inspectNetworks() networkFacts {
+	return networkFacts{network.Programs(), unix.Access("/dev/net/tun", unix.R_OK|unix.W_OK), network.ForwardDropped()}
+}
+
+func (m machine) networks() Check {
+	c := Check{Name: "networks", Status: CheckOK}
+	programs := strings.Join(m.network.programs, " or ")
+	switch {
+	case m.user == nil && m.network.forward != nil:
+		c.Status, c.Detail, c.Fix = CheckWarning, m.network.forward.Error(), hint.Text(m.network.forward)
+	case m.user == nil:
+		c.Detail = "none, host, bridge; in user mode " + cmp.Or(programs, "none (apt-get install slirp4netns)")
+	case programs == "":
+		c.Status, c.Detail = CheckWarning, "none and host only: neither slirp4netns nor pasta is installed"
+		c.Fix = "sudo apt-get install slirp4netns"
+	case m.network.tun != nil:
+		c.Status, c.Detail = CheckWarning, "none and host only: /dev/net/tun: "+m.network.tun.Error()
+		c.Fix = "sudo modprobe tun && sudo chmod 666 /dev/net/tun (as udev does)"
+	default:
+		c.Detail = "none, host; in user mode " + programs
+	}
+	return c
+}
