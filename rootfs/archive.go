@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -101,7 +100,7 @@ func plainCopy(ctx context.Context, file, work string) (string, error) {
 		return file, nil
 	}
 	plain := filepath.Join(work, "plain.tar")
-	return plain, spool(ctx, r, plain)
+	return plain, explainStream(spool(ctx, r, plain))
 }
 
 // detect returns what kind of tarball a file is, by the names in it. docker save
@@ -156,7 +155,7 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("not a tarball, or truncated: %w", err)
+			return explainStream(err)
 		}
 	}
 }

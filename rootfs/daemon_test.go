@@ -98,7 +98,7 @@ func TestDaemonRefuses(t *testing.T) {
 		"not JSON":        {answer: page(200, `<html>`, ""), want: "the Docker daemon's answer: invalid character"},
 		"no ID":           {answer: page(200, `{}`, ""), want: `its ID is ""`},
 		"much text":       {answer: page(200, strings.Repeat(" ", maxManifest+1), ""), want: "the answer is larger than 4 MiB"},
-		"no archive":      {answer: page(200, `{"Id":"`+id+`"}`, "text"), want: "not a tarball"},
+		"no archive":      {answer: page(200, `{"Id":"`+id+`"}`, "text"), want: "not a tar"},
 		"half an archive": {answer: page(200, `{"Id":"`+id+`"}`, string(cut)), want: "truncated"},
 		"no name":         {answer: page(200, "", ""), ref: "docker-daemon:", want: "is not a name"},
 		"a path":          {answer: page(200, "", ""), ref: "docker-daemon:../../containers", want: "is not the name of a registry"},

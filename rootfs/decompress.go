@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"compress/bzip2"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
@@ -118,4 +120,20 @@ func startXz(stream io.Reader) (io.ReadCloser, error) {
 		err = hint.New("xz is not installed", "apt-get install xz-utils")
 	}
 	return xz, err
+}
+
+// explainStream says what is wrong with a tar, compressed or not, where the libraries'
+// words mean little to users.
+func explainStream(err error) error {
+	var deflate flate.CorruptInputError
+	var bzip bzip2.StructuralError
+	switch {
+	case errors.Is(err, tar.ErrHeader):
+		return errors.New("it is not a tar, or it is damaged")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("it is truncated, or not a tar: %w", err)
+	case errors.As(err, &deflate), errors.As(err, &bzip), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrCRCMismatch):
+		return fmt.Errorf("its compressed data is damaged: %w", err)
+	}
+	return err
 }

@@ -138,7 +138,7 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		"a root":              {makeTar(t, file("etc/passwd", "")), "neither index.json nor manifest.json", 0},
 		"nothing":             {nil, "neither index.json nor manifest.json", 0},
-		"no tarball":          {bytes.Repeat([]byte("text "), 200), "not a tarball", 0},
+		"no tarball":          {bytes.Repeat([]byte("text "), 200), "not a tar", 0},
 		"no images":           {makeTar(t, file("manifest.json", "[]")), "the archive has 0 images", 0},
 		"an empty layout":     {makeTar(t, file("index.json", `{"schemaVersion":2,"manifests":[]}`)), "the layout has 0 images", 0},
 		"not JSON":            {makeTar(t, file("index.json", `nothing`)), "invalid character", 0},

@@ -67,7 +67,7 @@ func openSaved(file string) (*savedArchive, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("not a tarball, or truncated: %w", err)
+			return nil, explainStream(err)
 		}
 		name := path.Clean(h.Name)
 		if _, again := a.members[name]; again {

@@ -33,9 +33,6 @@ type tarFacts struct {
 // errTruncated reports a tar without the end that it must have.
 var errTruncated = errors.New("the tarball is truncated: it has no end-of-archive blocks")
 
-// errNotTar reports a stream in which a tar's header should come.
-var errNotTar = errors.New("it is not a tar, or it is damaged")
-
 // unpackLayer unpacks a layer, compressed or not, into the existing empty directory
 // dir as a lower layer for overlayfs: a whiteout becomes a character device 0:0, an
 // opaque directory gets trusted.overlay.opaque (Linux,
@@ -66,7 +63,7 @@ func unpackLayer(ctx context.Context, stream io.Reader, dir string, s *space) (u
 
 	facts, err := unpackTar(read, dir, s)
 	if err != nil {
-		return unpacked{}, err
+		return unpacked{}, explainStream(err)
 	}
 	return unpacked{read.digest(), sum(packed), read.total, facts}, nil
 }
@@ -161,8 +158,6 @@ func eachEntry(r io.Reader, visit func(*tar.Header, io.Reader) error) error {
 			return nil
 		case errors.Is(err, tar.ErrFieldTooLong):
 			return errors.New("the headers of an entry are larger than 1 MiB")
-		case errors.Is(err, tar.ErrHeader):
-			return errNotTar
 		case err != nil:
 			return err
 		}

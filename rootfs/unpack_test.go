@@ -247,8 +247,11 @@ func TestUnpackRefuses(t *testing.T) {
 		"cut in a header":                  {long[:100], "unexpected EOF"},
 		"cut in content":                   {long[:1000], "unexpected EOF"},
 		"no tar":                           {[]byte(strings.Repeat("this is no tar\n", 100)), "it is not a tar, or it is damaged"},
-		"cut gzip":                         {compress(t, "gzip", long)[:600], "EOF"},
-		"cut zstd":                         {compress(t, "zstd", long)[:60], "EOF"},
+		"cut gzip":                         {compress(t, "gzip", long)[:600], "it is truncated"},
+		"cut zstd":                         {compress(t, "zstd", long)[:60], "it is truncated"},
+		"damaged gzip":                     {damaged(compress(t, "gzip", long)), "its compressed data is damaged"},
+		"damaged bzip2":                    {damaged(compress(t, "bzip2", long)), "its compressed data is damaged"},
+		"damaged zstd":                     {damaged(compress(t, "zstd", long)), "its compressed data is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, _, err := unpackIn(t, c.data); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -256,6 +259,16 @@ func TestUnpackRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// damaged changes the checksum at the end of a compressed stream.
+func damaged(packed []byte) []byte {
+	at := len(packed) - 5 // gzip has the size in the last four bytes
+	if packed[0] == 0x28 {
+		at = len(packed) - 1 // of zstd
+	}
+	packed[at] ^= 0xff
+	return packed
 }
 
 // owned is a file with an owner.
