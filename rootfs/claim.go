@@ -18,39 +18,32 @@ import (
 // The lock is on a file of its own, not on the layer, which does not exist yet. The
 // sweep removes the file of a process that has died.
 func (s *Store) claimLayer(ctx context.Context, diffID string, wait bool) (*os.File, error) {
-	how := unix.LOCK_EX
-	if !wait {
-		how |= unix.LOCK_NB
-	}
 	path := s.path("tmp", "claim-"+digestHex(diffID))
 	for {
 		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		if err := lockUntil(ctx, f, how); err != nil {
+		if wait {
+			err = waitForClaim(ctx, f)
+		} else if err = flock.Lock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			_ = f.Close()
+		}
+		if err != nil {
 			return nil, err
 		}
-		opened, err := f.Stat()
-		if err == nil {
-			var there os.FileInfo
-			if there, err = os.Stat(path); err == nil && os.SameFile(opened, there) {
-				return f, nil
-			}
+		if isInPlace(f) {
+			return f, nil
 		}
-		_ = f.Close()
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
-		// Whoever had the lock has removed the file.
+		_ = f.Close() // whoever had the lock has removed the file
 	}
 }
 
-// lockUntil locks a file, which it closes after an error. Once the context is done it
-// returns: the kernel may still wait for the lock then, and gives it up at once.
-func lockUntil(ctx context.Context, f *os.File, how int) error {
+// waitForClaim locks a file, which it closes after an error. Once the context is done it
+// returns: the kernel may still wait for the lock then, which is given up at once.
+func waitForClaim(ctx context.Context, f *os.File) error {
 	done := make(chan error, 1)
-	go func() { done <- flock.Lock(f, how) }()
+	go func() { done <- flock.Lock(f, unix.LOCK_EX) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -58,9 +51,25 @@ func lockUntil(ctx context.Context, f *os.File, how int) error {
 		}
 		return err
 	case <-ctx.Done():
-		go func() { _ = errors.Join(<-done, f.Close()) }()
+		go func() {
+			if err := <-done; err == nil && isInPlace(f) {
+				dropClaim(f)
+				return
+			}
+			_ = f.Close()
+		}()
 		return ctx.Err()
 	}
+}
+
+// isInPlace reports whether an open file is still the one that has its name.
+func isInPlace(f *os.File) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(opened, there)
 }
 
 // dropClaim ends a claim.
