@@ -80,6 +80,10 @@ func (k *completer) complete(words []string) {
 	words = append(ungrouped(words[:len(words)-1]), words[len(words)-1])
 	last := len(words) - 1
 	k.word = words[last]
+	if last > 0 && words[0] == "oci" {
+		k.ociWords(words[1:])
+		return
+	}
 	if verbs := groupVerbs(words[0]); len(words) == 2 && verbs != nil {
 		oneOf(verbs...)(k, "", k.word)
 		return
@@ -187,8 +191,10 @@ func (k *completer) flag(name string) ucli.Flag {
 	return nil
 }
 
-func (k *completer) flagNames() {
-	for _, f := range k.flags() {
+func (k *completer) flagNames() { k.namesOf(k.flags()) }
+
+func (k *completer) namesOf(flags []ucli.Flag) {
+	for _, f := range flags {
 		_, usage := placeholder(f.(ucli.DocGenerationFlag))
 		for _, name := range f.Names() {
 			dashes := "--"

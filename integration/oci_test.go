@@ -150,6 +150,7 @@ func TestOCI(t *testing.T) {
 		{"overwrite", ociOverwrite},
 		{"files", ociFiles},
 		{"console", ociConsole},
+		{"pidfd", ociPidfd},
 		{"listener", ociListener},
 		{"annotations", ociAnnotations},
 		{"supervisor", ociSupervisor},
@@ -527,6 +528,26 @@ func ociConsole(t *testing.T, root string) {
 	}
 	if got := strings.ReplaceAll(string(text), "\r", ""); got != "/dev/pts/0\nterminal\n30 70\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// ociPidfd: a pidfd of the process goes to the engine's socket.
+func ociPidfd(t *testing.T, root string) {
+	b := newBundle(t, root, shell("sleep 1000"))
+	socket := filepath.Join(b.dir, "pidfd")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	received := make(chan *os.File, 1)
+	go func() { received <- receiveFile(t, listener) }()
+	b.create("pidfd", "--pidfd-socket", socket)
+	f := <-received
+	defer f.Close()
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", f.Fd()))
+	if err != nil || !strings.Contains(string(info), fmt.Sprintf("\nPid:\t%d\n", b.state("pidfd").Pid)) {
+		t.Errorf("%v: %s", err, info)
 	}
 }
 

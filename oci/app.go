@@ -26,8 +26,8 @@ import (
 // BinaryName is the name under which the binary is an OCI runtime and nothing else.
 const BinaryName = "minirun-runtime"
 
-// defaultRoot is the directory for the state of containers unless --root names another.
-const defaultRoot = "/run/minirun-oci"
+// DefaultRoot is the directory for the state of containers unless --root names another.
+const DefaultRoot = "/run/minirun-oci"
 
 // cacheDir is the directory of compiled programs. All engines share it, although each has
 // its own --root.
@@ -70,6 +70,9 @@ func Main(args []string, version string, observe Observe, stdin, stdout, stderr 
 	return c.exitCode(c.app().Run(append([]string{BinaryName}, args...)))
 }
 
+// App describes the command line, for completion.
+func App() *ucli.App { return (&command{}).app() }
+
 func (c *command) app() *ucli.App {
 	ucli.HelpFlag = &ucli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help"}
 	return &ucli.App{
@@ -83,7 +86,7 @@ func (c *command) app() *ucli.App {
 		ExitErrHandler:            func(*ucli.Context, error) {}, // or cli v2 would call os.Exit
 		OnUsageError:              usageError,
 		Flags: []ucli.Flag{
-			&ucli.StringFlag{Name: "root", Value: defaultRoot, Usage: "keep the state of containers in `DIR`"},
+			&ucli.StringFlag{Name: "root", Value: DefaultRoot, Usage: "keep the state of containers in `DIR`"},
 			&ucli.StringFlag{Name: "log", Usage: "write errors and warnings to `FILE` as well"},
 			&ucli.StringFlag{Name: "log-format", Value: "text", Usage: "of the log: text or json"},
 			&ucli.BoolFlag{Name: "debug", Usage: "log more"},
