@@ -108,6 +108,7 @@ func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOpti
 		return err
 	}
 	x.streams = streams
+	streams.begin()
 	err = engine.Start(x.process)
 	page.Started()
 	if err != nil {
