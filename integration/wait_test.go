@@ -131,7 +131,7 @@ func TestNeedsGo(t *testing.T) {
 		"--init-by libcontainer":         "needs Go: an init without a plan",
 		"--explain":                      "needs Go: an observer",
 		"--pid host":                     "needs Go: processes that PID 1 does not take along",
-		"--publish 127.0.0.1::80":        "needs Go: published ports",
+		"--publish 127.0.0.1::80":        "needs Go: a network",
 		"--record " + t.TempDir() + "/x": "needs Go: ", // an observer without BPF
 	} {
 		cmd := minirun(t, slices.Concat([]string{"--debug"}, strings.Fields(flags), []string{"debian", "true"})...)
