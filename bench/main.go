@@ -5,7 +5,7 @@
 //
 // Everything is measured once with the cgroups of v1 and once with those of v2, each
 // mounted in a private mount namespace; so is what an engine calls, create, start and delete.
-// Then come starts while other containers run
+// Then come starts by an ordinary user, starts while other containers run
 // and on images of many layers, pulls of images, what a denied call costs with --explain, what runs take with --record, and, of minirun alone, the memory that it needs to
 // pull some tarballs, two of which are made to need much, and the times of analyses.
 //
@@ -37,7 +37,7 @@ func main() {
 	flag.StringVar(&l.image, "image", "debian", "a local `image` that has /bin/true, /bin/false and /bin/cat")
 	rounds := flag.Int("n", 10, "`rounds`, each of which starts every peer once")
 	full := flag.Bool("full", false, "500 containers beside, and a cold page cache: 3 minutes more")
-	only := flag.String("only", "", "measure only `PART`: starts, engines, running, layers, pulls, denied, recording, networks or analyses")
+	only := flag.String("only", "", "measure only `PART`: starts, engines, rootless, running, layers, pulls, denied, recording, networks or analyses")
 	flag.Parse()
 	if err := bench(l, *rounds, *full, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -73,6 +73,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 	}{
 		{"starts", func() error { return l.starts(rounds, full, interrupted) }},
 		{"engines", func() error { return l.engines(rounds) }},
+		{"rootless", func() error { return l.rootless(rounds, interrupted) }},
 		{"running", func() error { return l.running(rounds, full) }},
 		{"layers", func() error { return l.layers(rounds) }},
 		{"pulls", func() error { return errors.Join(l.pulls(min(rounds, 5), interrupted), l.reportMemory()) }},

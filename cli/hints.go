@@ -108,6 +108,8 @@ func imageHint(err error) string {
 		return "minirun bootstrap debian[:SUITE]"
 	case rootfs.CauseFileSystem:
 		return "the file system of " + e.Name + " may lack what overlayfs needs; choose a directory on ext4, xfs, btrfs or tmpfs with --root"
+	case rootfs.CauseUserIDs:
+		return "see 'minirun doctor', user ids"
 	case rootfs.CauseTooLarge:
 		return "if that is what it should have, raise --max-size or --max-files of 'minirun pull', 'load' or 'import'"
 	case rootfs.CauseFull:

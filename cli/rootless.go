@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -92,16 +93,46 @@ func (a *app) warnOneID(root string) {
 	}
 }
 
-// checkLimits refuses limits where a user can have none: without root there is a cgroup
-// only where systemd gives one.
-func checkLimits(c *ucli.Context, flags *config.Config) error {
-	if !isUsers() {
+// controllerOf returns the cgroup controller that a flag's limit needs, or "".
+func controllerOf(flag string) string {
+	switch flag {
+	case "memory", "memory-swap", "memory-reservation":
+		return "memory"
+	case "cpus", "cpu-period", "cpu-quota", "cpu-shares":
+		return "cpu"
+	case "cpuset-cpus", "cpuset-mems":
+		return "cpuset"
+	case "pids-limit":
+		return "pids"
+	}
+	return ""
+}
+
+// enterScope gives the process of a user the cgroup that limits need, if there are any. In
+// the namespace the container's cgroup is made below it.
+func enterScope(c *ucli.Context, flags *config.Config) error {
+	switch {
+	case !isUsers():
+		return nil
+	case flags.CgroupManager == config.CgroupManagerSystemd, flags.CgroupParent != "":
+		return &usageError{"--cgroup-manager, --cgroup-parent: without root a container has the cgroup that your systemd gives, or none", "leave them out, or run it with sudo"}
+	case flags.Limits == (config.Limits{}), flags.Limits == (config.Limits{Pids: -1}):
 		return nil
 	}
-	for _, name := range [...]string{"memory", "memory-swap", "memory-reservation", "cpus", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus", "cpuset-mems", "pids-limit"} {
-		if text := c.String(name); flags.Limits != (config.Limits{}) && text != "" && text != "0" && text != "-1" {
-			return &usageError{"--" + name + " " + text + ": without root there are no limits on cgroup v1", "boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo"}
+	if userns.Rootless() {
+		flags.CgroupParent = launcher.ScopeParent()
+		return nil
+	}
+	var controllers []string
+	first := ""
+	for _, f := range c.Command.Flags {
+		if controller := controllerOf(f.Names()[0]); controller != "" && c.IsSet(f.Names()[0]) {
+			controllers = append(controllers, controller)
+			first = cmp.Or(first, "--"+f.Names()[0]+" "+c.String(f.Names()[0]))
 		}
+	}
+	if err := launcher.EnterScope(controllers...); err != nil {
+		return &launcher.Error{Op: first, Err: err}
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkLimits(c, flags); err != nil {
+	if err := enterScope(c, flags); err != nil {
 		return err
 	}
 	if err := enter(c); err != nil {

@@ -53,6 +53,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(userVariable) != "" {
+		testBed.minirun, testBed.root, testBed.profiles = "minirun", os.Getenv("MINIRUN_ROOT"), os.Getenv("PROFILES")
+		os.Exit(m.Run())
+	}
 	if os.Geteuid() != 0 && !testenv.CI() {
 		fmt.Fprintln(os.Stderr, "integration: SKIPPED: these tests launch containers, which needs root")
 		os.Exit(0)
@@ -156,6 +160,13 @@ func TestScript(t *testing.T) {
 			env.Setenv("PROFILES", testBed.profiles)
 			forAgents(env)
 			return nil
+		},
+		// [root] is for what only root has, with the reason beside it.
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
 		},
 	})
 }

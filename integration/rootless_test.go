@@ -16,13 +16,14 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 )
 
-// ordinary is an ordinary user of this machine, made for a test, who has the image debian.
+// ordinary is an ordinary user of this machine, made for a test.
 type ordinary struct {
 	name     string
 	uid, gid uint32
 	home     string
 	minirun  string // a copy of the program that the user can reach
 	first    string // the first subordinate ID, or ""
+	env      []string
 }
 
 // ordinaryUser makes a user, with subordinate IDs or without. The user goes with the test.
@@ -31,8 +32,14 @@ func ordinaryUser(t *testing.T, name string, subordinate bool) *ordinary {
 	testenv.Root(t)
 	testenv.Program(t, "useradd")
 	testenv.Program(t, "newuidmap")
+	if _, err := user.Lookup(name); err == nil { // of a run that was killed
+		run(t, exec.Command("userdel", "--force", "--remove", name))
+	}
 	run(t, exec.Command("useradd", "--create-home", "--shell", "/bin/sh", name))
-	t.Cleanup(func() { run(t, exec.Command("userdel", "--remove", name)) })
+	t.Cleanup(func() {
+		eventually(t, "no process of "+name+" is left", func() bool { return exec.Command("pgrep", "-U", name).Run() != nil })
+		run(t, exec.Command("userdel", "--remove", name))
+	})
 	entry, err := user.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +60,6 @@ func ordinaryUser(t *testing.T, name string, subordinate bool) *ordinary {
 	}
 	run(t, exec.Command("cp", testBed.minirun, u.minirun))
 	t.Cleanup(func() { _ = os.RemoveAll("/tmp/minirun-" + entry.Uid) }) // the run root
-	u.load(t)
 	return u
 }
 
@@ -88,6 +94,7 @@ func (u *ordinary) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = u.home
 	cmd.Env = []string{"HOME=" + u.home, "USER=" + u.name, "PATH=" + filepath.Dir(u.minirun) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = append(cmd.Env, u.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}}
 	return cmd
 }
@@ -114,7 +121,7 @@ func (u *ordinary) load(t *testing.T) {
 	if err := save.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if warned := strings.Contains(said.String(), "the container has one user, 0"); warned != (u.first == "") {
+	if said.Len() > 0 && !strings.Contains(said.String(), "unpacked") {
 		t.Errorf("load warned: %q", &said)
 	}
 }
@@ -174,6 +181,7 @@ func (u *ordinary) check(t *testing.T, tt asUser) {
 // A user with subordinate IDs has containers as root has them.
 func TestRootless(t *testing.T) {
 	u := ordinaryUser(t, "minirun-ranges", true)
+	u.load(t)
 	both := []asUser{
 		{"debian id -u", 0, "0", ""},
 		{"debian cat /proc/self/uid_map", 0, fmt.Sprintf("0 %d 1 1 %s 65536", u.uid, u.first), ""},
@@ -207,6 +215,8 @@ func TestRootless(t *testing.T) {
 	t.Run("files", func(t *testing.T) { u.files(t) })
 	t.Run("borders", func(t *testing.T) { u.borders(t) })
 	t.Run("kill", func(t *testing.T) { u.kill(t) })
+	t.Run("limits", func(t *testing.T) { u.limits(t) })
+	t.Run("scripts", func(t *testing.T) { u.scripts(t) })
 	u.check(t, asUser{"rmi debian", 0, "*", ""})
 	if left, err := filepath.Glob(u.home + "/.local/share/minirun/layers/sha256/*"); err != nil || len(left) > 0 {
 		t.Errorf("after rmi there is %q (%v)", left, err)
@@ -316,12 +326,70 @@ func (u *ordinary) kill(t *testing.T) {
 	}
 }
 
-// A user without subordinate IDs has containers with one user.
+// limits checks that limits hold where the user's systemd gives a cgroup, and are refused
+// elsewhere.
+func (u *ordinary) limits(t *testing.T) {
+	if !exists("/sys/fs/cgroup/cgroup.controllers") {
+		u.check(t, asUser{"--memory 64m debian true", 125, "", "minirun: --memory 64m: without root there are no limits on cgroup v1\nhint: boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo\n"})
+		return
+	}
+	u.check(t, asUser{"--pids-limit 20 debian true", 125, "", "minirun: --pids-limit 20: no systemd of yours runs (XDG_RUNTIME_DIR is not set)\nhint: log in anew (ssh, machinectl shell " + u.name + "@)"})
+	testenv.Need(t, "systemd", exists("/run/systemd/system"))
+	manager := fmt.Sprintf("user@%d.service", u.uid)
+	run(t, exec.Command("systemctl", "start", manager))
+	t.Cleanup(func() { run(t, exec.Command("systemctl", "stop", manager)) })
+	u.env = []string{fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", u.uid)}
+	defer func() { u.env = nil }()
+	scopes := func() []string {
+		found, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%d.slice/%s/*/minirun-*", u.uid, manager))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for _, by := range []string{"", "--init-by libcontainer "} {
+		u.check(t, asUser{
+			by + "--memory 32m --pids-limit 20 --cpus 0.5 debian -- cd /sys/fs/cgroup; cat memory.max memory.swap.max pids.max cpu.max; cut -d: -f3 /proc/self/cgroup; touch x", 1,
+			"33554432 33554432 20 50000 100000 /", "Read-only file system",
+		})
+	}
+	u.check(t, asUser{"--memory 32m debian perl -e $x='x'x100000000", 137, "", ""})
+	eventually(t, "no scope is left", func() bool { return len(scopes()) == 0 })
+	cmd, init := u.launch(t, "--pids-limit", "20", "debian", "sh", "-c", "echo ready; exec sleep 1000")
+	if found := scopes(); len(found) != 1 {
+		t.Errorf("a container with a limit has the scopes %q, want one", found)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	eventually(t, "PID 1 dies with its launcher", func() bool { return gone(init) })
+	eventually(t, "no scope is left after SIGKILL", func() bool { return len(scopes()) == 0 })
+	u.check(t, asUser{"debian true", 0, "", ""})
+	cmd, _ = u.launch(t, "debian", "sh", "-c", "echo ready; exec sleep 1000")
+	if found := scopes(); len(found) != 0 {
+		t.Errorf("a container without limits has the scopes %q", found)
+	}
+	_ = cmd.Process.Kill()
+}
+
+// A user without subordinate IDs has containers with one user. The image is a directory
+// of the user's.
 func TestRootlessOneID(t *testing.T) {
 	u := ordinaryUser(t, "minirun-one", false)
+	root := filepath.Join(u.home, "root")
+	layers, err := filepath.Glob(testBed.root + "/layers/sha256/*/usr/bin/tty")
+	if err != nil || len(layers) == 0 {
+		t.Fatal("the store has no layer of debian", err)
+	}
+	run(t, exec.Command("cp", "-a", filepath.Join(layers[0], "../../.."), root))
+	run(t, exec.Command("chown", "-R", u.name+":0", root))
+	image := "dir:" + root
+	u.check(t, asUser{"--quiet " + image + " true", 125, "", "belongs to a user or a group that you do not have"})
+	run(t, exec.Command("chown", "-R", u.name+":", root))
 	both := []asUser{
-		{"debian cat /proc/self/uid_map /proc/self/setgroups", 0, fmt.Sprintf("0 %d 1 deny", u.uid), ""},
-		{"debian -- grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; stat -c %u:%g /etc/shadow /dev/pts", 0, "NoNewPrivs: 0 Seccomp: 2 0:0 0:0", ""},
+		{image + " cat /proc/self/uid_map /proc/self/setgroups", 0, fmt.Sprintf("0 %d 1 deny", u.uid), ""},
+		{image + " -- grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; stat -c %u:%g /dev/pts", 0, "NoNewPrivs: 0 Seccomp: 2 0:0", ""},
 	}
 	for _, tt := range both {
 		u.check(t, tt)
@@ -329,11 +397,21 @@ func TestRootlessOneID(t *testing.T) {
 		u.check(t, tt)
 	}
 	for _, tt := range []asUser{
-		{"--user 33 debian id", 125, "", "minirun: user \"33\": there is one user here, 0\nhint: see 'minirun doctor', user ids\n"},
-		{"--group-add 44 debian id", 125, "", "minirun: --group-add 44: there is one group here, 0\n"},
+		{"--user 33 " + image + " id", 125, "", "minirun: user \"33\": there is one user here, 0\nhint: see 'minirun doctor', user ids\n"},
+		{"--group-add 44 " + image + " id", 125, "", "minirun: --group-add 44: there is one group here, 0\n"},
+		{"doctor", 0, "*", ""},
+		{"bootstrap debian", 125, "", "there is one user here, 0"},
 	} {
 		u.check(t, tt)
 	}
-	pty := openTerminal(t, u.run("-it", "debian", "tty"))
+	pty := openTerminal(t, u.run("-it", image, "tty"))
 	pty.wait("/dev/pts/0")
+
+	// Layers lose their owners, and are kept apart from those that have them.
+	run(t, exec.Command("sh", "-c", "cd "+u.home+" && touch f && chown 7:8 f && tar -cf f.tar f"))
+	u.check(t, asUser{"--root other import f.tar small", 0, "*", "the container has one user, 0\nhint: sudo usermod --add-subuids "})
+	u.check(t, asUser{"import f.tar small", 0, "*", "unpacked"})
+	if found, err := filepath.Glob(u.home + "/.local/share/minirun/one-id/layers/sha256/*/f"); err != nil || len(found) != 1 {
+		t.Errorf("the layer's file is at %q (%v)", found, err)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2
 	"github.com/opencontainers/cgroups/manager"
@@ -34,6 +35,8 @@ type ownCgroup struct {
 // takeCgroup takes the cgroup out of a config, which then has none: libcontainer
 // neither joins nor limits nor removes one.
 func takeCgroup(config *configs.Config) (*ownCgroup, error) {
+	// Then device rules that cannot be set are none.
+	config.Cgroups.Rootless = mobyuserns.RunningInUserNS()
 	m, err := newManager(config.Cgroups)
 	if err != nil {
 		return nil, err

@@ -266,8 +266,12 @@ func swapCounts() bool {
 		if err != nil {
 			return false
 		}
-		file = filepath.Join("/sys/fs/cgroup", own[""], "memory.swap.max")
-		if own[""] == "/" { // the root has no limits, but those below it
+		cgroup := own[""]
+		if scope := ScopeParent(); scope != "" { // the container's is beside this process's
+			cgroup = scope
+		}
+		file = filepath.Join("/sys/fs/cgroup", cgroup, "memory.swap.max")
+		if cgroup == "/" { // the root has no limits, but those below it
 			file = "/sys/fs/cgroup/*/memory.swap.max"
 		}
 	}

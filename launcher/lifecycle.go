@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -16,7 +17,6 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/plan"
-	"github.com/minirun/minirun/launcher/userns"
 )
 
 // ErrNameInUse says that a container of that name exists.
@@ -112,7 +112,7 @@ func (c *Container) create(l *launched) (err error) {
 		if l.cgroup, err = takeCgroup(cfg); err != nil {
 			return &Error{Op: "create container", Err: err}
 		}
-		if userns.Rootless() { // a user may make none
+		if mobyuserns.RunningInUserNS() && l.o.Engine == nil && c.state.CgroupParent == "" { // a user may make none
 			l.cgroup = nil
 		}
 	}

@@ -40,8 +40,8 @@ var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", 
 // Bootstrap makes an image of a Debian suite with mmdebstrap(1), from the
 // mirror that the host's apt uses, or deb.debian.org on a host that has none.
 // Its name is docker.io/library/debian:SUITE; the default suite is also
-// docker.io/library/debian:latest, so that `debian` means it. Bootstrap needs root
-// and takes some 20 s. An error is an [*Error].
+// docker.io/library/debian:latest, so that `debian` means it. Bootstrap needs root,
+// be it of a user namespace with subordinate IDs, and takes some 20 s. An error is an [*Error].
 func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
 	if o.Distribution != "debian" {
 		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Cause: CauseDistribution}
@@ -55,6 +55,11 @@ func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, 
 	}
 	if os.Geteuid() != 0 {
 		return nil, &Error{Op: op, Err: errors.New("bootstrap needs root"), Cause: CauseBootstrapRoot, Name: "debian:" + o.Suite}
+	}
+	if ids, err := readIDs(); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	} else if ids.inside && ids.uids == 1 {
+		return nil, &Error{Op: op, Err: errors.New("its files have owners, and there is one user here, 0"), Cause: CauseUserIDs}
 	}
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		return nil, hint.With(&Error{Op: op, Err: errors.New("mmdebstrap is not installed")}, "apt-get install mmdebstrap")

@@ -53,6 +53,7 @@ const (
 	CauseRootTarball            // the tarball has no image; it may be of a root file system
 	CauseStore                  // the store's directory cannot be used
 	CauseTooLarge               // the image is larger than Limits
+	CauseUserIDs                // the user namespace has too few IDs
 )
 
 // maxMessage is the most bytes of an error's text. A file of an image may have a path

@@ -139,7 +139,9 @@ func makeUpper(upper, highest string) error {
 	if err := os.Mkdir(upper, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	if err := os.Chown(upper, int(st.Uid), int(st.Gid)); err != nil {
+	if err := os.Chown(upper, int(st.Uid), int(st.Gid)); errors.Is(err, unix.EINVAL) && userns.RunningInUserNS() {
+		return fmt.Errorf("%s belongs to a user or a group that you do not have", highest)
+	} else if err != nil {
 		return err
 	}
 	if err := unix.Chmod(upper, st.Mode&0o7777); err != nil {

@@ -11,7 +11,7 @@ cache=$here/../../build/vm
 
 # apparmor has the parser for docker-default; dbus is how the systemd cgroup driver asks; iproute2, procps and tmux are
 # what the suite asks for, jq what the guide does; openssh-server, sudo, rsync and make are for Vagrant.
-packages=systemd-sysv,udev,dbus,uidmap,kmod,linux-image-cloud-amd64,tiny-initramfs
+packages=systemd-sysv,udev,dbus,libpam-systemd,uidmap,kmod,linux-image-cloud-amd64,tiny-initramfs
 packages+=,apparmor,iproute2,procps,jq,tmux,openssh-server,sudo,rsync,make,slirp4netns,passt
 
 hash=$(cd "$here" && cat image.sh guest/* | sha256sum | cut -c1-12)

@@ -53,15 +53,21 @@ func defaultMounts(c *config.Config, host Host) []specs.Mount {
 	if host.IDs == nil || host.IDs.GIDs > ttyGroup {
 		pts = append(pts, fmt.Sprintf("gid=%d", ttyGroup))
 	}
-	return []specs.Mount{
+	all := []specs.Mount{
 		kernelMount("/proc", "proc", "", c.HostPID, host),
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: pts},
 		kernelMount("/sys", "sysfs", access, !c.Network.Own(), host),
+	}
+	if host.IDs != nil && !c.Network.Own() && !c.HostCgroup {
+		// On top of the host's cgroup2, which is there already, mount(2) of one is EBUSY.
+		all = append(all, specs.Mount{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=755", "size=4k"}})
+	}
+	return append(all,
 		kernelMount("/sys/fs/cgroup", "cgroup", access, c.HostCgroup, host),
 		kernelMount(queueDir, "mqueue", "", false, host),
 		shm,
-	}
+	)
 }
 
 // ttyGroup is the group of terminals (moby/oci/defaults.go).

@@ -67,6 +67,15 @@ func Find() IDs {
 	return ids
 }
 
+// Name returns the name of the user whose process this is, or the number.
+func Name() string {
+	name, err := userName(UID())
+	if err != nil {
+		return strconv.Itoa(UID())
+	}
+	return name
+}
+
 // userName returns the name of a user, whom getpwuid(3) may know and /etc/passwd not.
 func userName(uid int) (string, error) {
 	id := strconv.Itoa(uid)
