@@ -7,6 +7,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 func (a *app) execCommand() *ucli.Command {
@@ -36,9 +37,6 @@ func (a *app) execAction(c *ucli.Context) error {
 	if err := checkArgs(c, 2, -1); err != nil {
 		return err
 	}
-	if isUsers() {
-		return &usageError{"exec: without root no container can be entered", "run it with sudo"}
-	}
 	o := launcher.EnterOptions{
 		Args: c.Args().Tail(), User: c.String("user"), Workdir: c.String("workdir"), Privileged: c.Bool("privileged"),
 		Terminal: c.Bool("tty"), Interactive: c.Bool("interactive"), Detached: c.Bool("detach"),
@@ -62,6 +60,9 @@ func (a *app) execAction(c *ucli.Context) error {
 		return err
 	}
 	if err := running(container); err != nil {
+		return err
+	}
+	if err := userns.Join(container.Known().PID); err != nil {
 		return err
 	}
 	if container.Frozen() {

@@ -293,6 +293,13 @@ func (u *ordinary) borders(t *testing.T) {
 // lost its parent-death signal, where the guard is killed too. There the next start, which
 // has no power over it once it is in a namespace of its own, must end it before.
 func (u *ordinary) kill(t *testing.T) {
+	cmd, init := u.launch(t, "--name", "minirun-exec", "debian", "sh", "-c", "echo ready; exec sleep 1000")
+	u.check(t, asUser{"exec -u 33 minirun-exec -- test $(id -u) = 33 && grep -q '^Seccomp:.2' /proc/self/status && exit 7", 7, "", ""})
+	u.check(t, asUser{"kill minirun-exec", 0, "minirun-exec", ""})
+	_ = cmd.Wait()
+	if !gone(init) {
+		t.Error("the container has not ended")
+	}
 	for _, guarded := range []bool{true, false} {
 		cmd, init := u.launch(t, "--user", "33", "debian", "sh", "-c", "echo ready; exec ping -i 100 127.0.0.1")
 		becomes(t, init, "ping")

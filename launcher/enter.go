@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -155,6 +156,10 @@ func (j *joined) describe(c *Container, config *configs.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	paths := cm.GetPaths()
+	if mobyuserns.RunningInUserNS() && c.state.CgroupParent == "" { // a user's, without limits
+		paths, config.RootlessCgroups = map[string]string{"": noCgroup}, true
+	}
 	if j.dir, err = os.MkdirTemp(c.dir, "exec-"); err != nil {
 		return err
 	}
@@ -165,7 +170,7 @@ func (j *joined) describe(c *Container, config *configs.Config) (err error) {
 		BaseState: libcontainer.BaseState{
 			ID: c.state.Name, Config: *config, InitProcessPid: c.state.PID, InitProcessStartTime: c.state.StartTime, Created: c.state.Created,
 		},
-		CgroupPaths: cm.GetPaths(),
+		CgroupPaths: paths,
 	})
 	if err != nil {
 		return err

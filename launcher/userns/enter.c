@@ -167,16 +167,32 @@ static int with_one(uid_t uid, gid_t gid)
 	return 0;
 }
 
+// join_process enters the namespace that a process is in. Its owner may, be it with fewer
+// capabilities outside (user_namespaces(7)).
+static int join_process(const char *process)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%s/ns/user", process);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWUSER) < 0)
+		return fail(ENTER_JOIN, errno);
+	close(fd);
+	return 0;
+}
+
 // After the constructors of reaper.c and join.c, whose processes never ask for it, and
 // before libcontainer's.
 __attribute__((constructor(102))) static void enter(void)
 {
-	if (getenv(ENTER_VARIABLE) == NULL || geteuid() == 0)
+	const char *where = getenv(ENTER_VARIABLE);
+	if (where == NULL || geteuid() == 0)
 		return;
 	char *uids = getenv(UIDS_VARIABLE), *gids = getenv(GIDS_VARIABLE);
 	void (*before)(int) = signal(SIGCHLD, SIG_DFL); // or there would be nobody to wait for
 	entered.uid = geteuid();
-	if ((uids && gids ? with_ranges(uids, gids) : with_one(geteuid(), getegid())) == 0)
+	int result = strcmp(where, "new") != 0 ? join_process(where) :
+		     uids && gids ? with_ranges(uids, gids) : with_one(geteuid(), getegid());
+	if (result == 0)
 		entered.step = ENTER_DONE;
 	signal(SIGCHLD, before);
 	unsetenv(ENTER_VARIABLE);

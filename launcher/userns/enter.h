@@ -8,7 +8,8 @@
 #define UIDS_VARIABLE "_MINIRUN_NEWUIDMAP"
 #define GIDS_VARIABLE "_MINIRUN_NEWGIDMAP"
 
-// ENTER_VARIABLE is set where this process is to enter a user namespace.
+// ENTER_VARIABLE is set where this process is to enter a user namespace: "new", or that of
+// a process, by its ID.
 #define ENTER_VARIABLE "_MINIRUN_USERNS"
 
 enum enter_step {
@@ -19,6 +20,7 @@ enum enter_step {
 	ENTER_CONFINED, // AppArmor's profile for programs that it does not know
 	ENTER_MAP_UIDS,
 	ENTER_MAP_GIDS,
+	ENTER_JOIN, // setns(2)
 };
 
 struct entered {

@@ -48,12 +48,25 @@ func Enter(ids IDs) error {
 	if C.entered.step != C.ENTER_NOT_TRIED {
 		return failure(ids)
 	}
-	env := append(os.Environ(), C.ENTER_VARIABLE+"=1")
+	env := append(os.Environ(), C.ENTER_VARIABLE+"=new")
 	if ids.Missing == nil {
 		env = append(env, C.UIDS_VARIABLE+"="+ids.UIDs.command(UID()), C.GIDS_VARIABLE+"="+ids.GIDs.command(os.Getegid()))
 	}
 	err := unix.Exec("/proc/self/exe", os.Args, env)
 	return fmt.Errorf("make a user namespace: %w", os.NewSyscallError("execve", err))
+}
+
+// Join is Enter for the user namespace of another process of the user's.
+func Join(pid int) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	const op = "join the container's user namespace: %w"
+	if C.entered.step != C.ENTER_NOT_TRIED {
+		return fmt.Errorf(op, syscall.Errno(C.entered.error))
+	}
+	err := unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), C.ENTER_VARIABLE+"="+strconv.Itoa(pid)))
+	return fmt.Errorf(op, os.NewSyscallError("execve", err))
 }
 
 // failure returns why this process is not in a user namespace.
