@@ -72,6 +72,8 @@ func causeHint(cause launcher.Cause) string {
 		return "raise --memory"
 	case launcher.CauseNoTerminal:
 		return "leave out -t when input comes from a pipe or file"
+	case launcher.CauseNotRunning:
+		return "'minirun ps' lists those that run"
 	case launcher.CauseRunRoot:
 		return "choose another directory with --run-root"
 	case launcher.CauseSysctl:

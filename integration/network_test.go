@@ -219,3 +219,30 @@ func TestPublishUDP(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 }
+
+// A container can share the network of another that runs, with its names.
+func TestSharedNetwork(t *testing.T) {
+	n := newNetns(t)
+	run := filepath.Join(t.TempDir(), "run")
+	name := containerName(t)
+	n.launch(server("tcp"), "--name", name, "--network", "none", "--add-host", "other:192.0.2.9")
+	for _, by := range []string{"plan", "libcontainer"} {
+		got := n.run(testBed.minirun, append([]string{"--root", testBed.root, "--run-root", run, "--init-by", by, "--network", "container:" + name}, client("127.0.0.1", "80")...)...)
+		if got != "FROM THE CONTAINER\n" {
+			t.Errorf("%s: %q", by, got)
+		}
+	}
+	got := n.run(testBed.minirun, "--root", testBed.root, "--run-root", run, "--network", "container:"+name, "debian", "tail", "-n", "1", "/etc/hosts")
+	if got != "192.0.2.9\tother\n" {
+		t.Errorf("hosts: %q", got)
+	}
+	for kind, want := range map[string]string{
+		"container:" + name + "x": "no container of that name runs\nhint: 'minirun ps' lists those that run\n",
+	} {
+		cmd := n.command(testBed.minirun, "--root", testBed.root, "--run-root", run, "--network", kind, "debian", "echo", "ran")
+		out, _ := cmd.CombinedOutput()
+		if want = "minirun: --network " + kind + ": " + want; cmd.ProcessState.ExitCode() != 125 || string(out) != want {
+			t.Errorf("status %d, %q, want %q", cmd.ProcessState.ExitCode(), out, want)
+		}
+	}
+}

@@ -1,11 +1,16 @@
 package integration
 
 import (
+	"bufio"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
 )
@@ -120,4 +125,64 @@ func TestUserModeLacks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// asUser is a launch of a user's in the namespace, where /dev/net/tun has a mode.
+func (n *netns) asUser(u *ordinary, mode, path string, args ...string) *exec.Cmd {
+	script := `mount -t tmpfs none /dev/net && mknod /dev/net/tun c 10 200 && chmod ` + mode + ` /dev/net/tun && exec "$@"`
+	id := func(flag string, id uint32) string { return fmt.Sprintf("--%s=%d", flag, id) }
+	return n.command("unshare", append([]string{
+		"--mount", "sh", "-c", script, "sh", "setpriv", id("reuid", u.uid), id("regid", u.gid), "--clear-groups",
+		"env", "-i", "HOME=" + u.home, "PATH=" + path, u.minirun,
+	}, args...)...)
+}
+
+// For a user a bridge is a network in user mode; ports are published as for root.
+func TestNetworkAsUser(t *testing.T) {
+	testenv.Program(t, "slirp4netns")
+	u := ordinaryUser(t, "minirun-networks", true)
+	n := newNetns(t)
+	w := world(n)
+	w.echoServer("192.0.2.2:80")
+	const path = "/usr/sbin:/usr/bin:/sbin:/bin"
+	cmd := n.asUser(u, "666", path, append([]string{"--network", "bridge"}, client("192.0.2.2", "80")...)...)
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "FROM THE CONTAINER\n" {
+		t.Errorf("%v, %q", err, out)
+	}
+	ids := t.TempDir() // has what maps the user's IDs, and nothing else
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		if err := os.Symlink("/usr/bin/"+name, filepath.Join(ids, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir := ids; dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ mode, path, flag, value, want string }{
+		{"600", path, "--network", "bridge", "--network bridge: slirp4netns: open(\"/dev/net/tun\"): Permission denied\nhint: sudo modprobe tun && sudo chmod 666 /dev/net/tun (as udev does)\n"},
+		{"666", ids, "--network", "bridge", "--network bridge: as a user it needs slirp4netns or pasta, and neither is installed\nhint: sudo apt-get install slirp4netns, or --network none\n"},
+		{"666", path, "--publish", "80:80", "--publish 80:80: listen tcp 0.0.0.0:80: permission denied\nhint: choose a port from 1024 on, or sudo sysctl net.ipv4.ip_unprivileged_port_start=80\n"},
+	} {
+		cmd := n.asUser(u, tt.mode, tt.path, tt.flag, tt.value, "debian", "echo", "ran")
+		out, _ := cmd.CombinedOutput()
+		if want := "minirun: " + tt.want; cmd.ProcessState.ExitCode() != 125 || string(out) != want {
+			t.Errorf("status %d, %q, want %q", cmd.ProcessState.ExitCode(), out, want)
+		}
+	}
+	cmd = n.asUser(u, "666", path, "--init", "--network", "none", "-p", "8080:80", "debian", "sh", "-c", server("tcp"))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	echo(t, w.dial("tcp", "192.0.2.1:8080"), "what is published")
+	_ = cmd.Process.Signal(unix.SIGTERM)
+	_ = cmd.Wait()
 }

@@ -19,6 +19,7 @@ const (
 	CauseListener           // the kernel has no seccomp listener: it is older than Linux 5.7
 	CauseMemory             // the memory limit does not suffice for init
 	CauseNoTerminal         // standard input is no terminal, but the container has one
+	CauseNotRunning         // no such container runs
 	CauseRunRoot            // the directory for the state of containers cannot be used
 	CauseSysctl             // a kernel parameter was refused
 	CauseSystemd            // systemd refused the container's scope

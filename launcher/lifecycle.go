@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	mobyuserns "github.com/moby/sys/userns"
@@ -81,7 +82,7 @@ func (c *Container) Create(o Options) error {
 	}
 	l := &launched{o: o}
 	c.launched = l
-	err := l.openNetwork(c.state.RunRoot)
+	err := l.openNetwork(c.dir, c.state.RunRoot)
 	if err == nil && o.Engine == nil {
 		err = l.mountEtc(c.state.RunRoot)
 	}
@@ -253,13 +254,19 @@ func (l *launched) limit() error {
 }
 
 // openNetwork makes what the container's network needs. An engine makes that itself.
-func (l *launched) openNetwork(runRoot string) (err error) {
+// dir is the container's directory, beside which are those of others.
+func (l *launched) openNetwork(dir, runRoot string) (err error) {
 	if l.o.Engine != nil {
 		return nil
 	}
 	n := l.o.Network
 	if n == nil {
 		n = network.Of(l.o.Spec)
+	}
+	if name := n.Kind.Container(); name != "" {
+		if n.Shared, err = shareNetwork(filepath.Join(filepath.Dir(dir), name), string(n.Kind)); err != nil {
+			return err
+		}
 	}
 	if l.network, err = n.Open(runRoot); err != nil {
 		return networkError(err)

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // Network is what --network names.
@@ -22,12 +23,27 @@ func Networks() []string {
 	return []string{string(NetworkNone), string(NetworkHost), string(NetworkBridge), string(NetworkSlirp), string(NetworkPasta)}
 }
 
-// Own reports whether the container has a network namespace of its own.
+// networkOf is how a network starts that is another container's.
+const networkOf = "container:"
+
+// Container returns the name of the container whose network it is, or "".
+func (n Network) Container() string {
+	name, ok := strings.CutPrefix(string(n), networkOf)
+	if !ok {
+		return ""
+	}
+	return name
+}
+
+// Own reports whether the container has a network namespace that is not the host's.
 func (n Network) Own() bool { return n != NetworkHost }
 
 // network reads --network, --ip and --mac-address.
 func (p *flagParser) network() (err error) {
 	c := p.c
+	if text := p.value("network"); Network(text).Container() != "" {
+		return p.sharedNetwork(text)
+	}
 	if c.Network, err = choose(p, "network", "network", NetworkNone, Networks()); err != nil {
 		return err
 	}
@@ -47,6 +63,21 @@ func (p *flagParser) network() (err error) {
 	for _, flag := range []string{"ip", "mac-address"} {
 		if text := p.value(flag); text != "" && c.Network != NetworkBridge {
 			return refuse(flag, text, "give --network bridge, or leave it out", "with --network %s the container has no such device", c.Network)
+		}
+	}
+	return nil
+}
+
+// sharedNetwork reads --network container:NAME. As with Docker, what belongs to a network is
+// the other container's.
+func (p *flagParser) sharedNetwork(text string) error {
+	p.c.Network = Network(text)
+	if !isName(p.c.Network.Container()) {
+		return refuse("network", text, "write container:NAME", "invalid container name")
+	}
+	for _, flag := range []string{"hostname", "publish", "publish-all", "expose", "dns", "dns-search", "dns-option", "add-host", "ip", "mac-address"} {
+		if value := p.value(flag); value != "" && value != "false" {
+			return refuse("network", text, "leave out one of the two", "--%s is the other container's", flag)
 		}
 	}
 	return nil

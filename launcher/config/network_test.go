@@ -47,6 +47,9 @@ func TestPublish(t *testing.T) {
 
 func TestRefusedNetworkFlags(t *testing.T) {
 	for flag, want := range map[string]string{
+		"network=container:a/b":    "invalid container name",
+		"ip=10.96.0.2":             "with --network none the container has no such device",
+		"mac-address=x":            "not a MAC address of one device",
 		"publish=":                 "no port specified: <empty>",
 		"publish=80:":              "no port specified: 80:<empty>",
 		"publish=a:80":             "invalid hostPort: a",
@@ -94,5 +97,19 @@ func TestNames(t *testing.T) {
 	}
 	if exposed := []Port{{80, "tcp"}, {53, "udp"}, {54, "udp"}}; !reflect.DeepEqual(c.Exposed, exposed) {
 		t.Errorf("%v, want %v", c.Exposed, exposed)
+	}
+}
+
+// What belongs to a network is not changed by who shares it.
+func TestSharedNetwork(t *testing.T) {
+	c, err := Parse(Flags{"network": {"container:box"}, "publish-all": {"false"}})
+	if err != nil || c.Network.Container() != "box" || !c.Network.Own() {
+		t.Errorf("%v, %v", c, err)
+	}
+	for flag, value := range map[string]string{"publish": "80", "publish-all": "true", "hostname": "h", "dns": "192.0.2.1", "add-host": "a:192.0.2.1", "ip": "10.96.0.2"} {
+		_, err := Parse(Flags{"network": {"container:box"}, flag: {value}})
+		if want := "--network container:box: --" + flag + " is the other container's"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

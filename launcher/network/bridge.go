@@ -105,8 +105,8 @@ func (b *bridge) setUp() (err error) {
 }
 
 // atOnce lets a device use its IPv6 address of the link at once, without a second's wait
-// for somebody who has the same (kernel, ip-sysctl.rst, dad_transmits): nobody can.
-func atOnce(device string) error { return setSysctl("ipv6/conf/"+device+"/dad_transmits", "0") }
+// for somebody who has the same (kernel, ip-sysctl.rst, accept_dad): nobody can.
+func atOnce(device string) error { return setSysctl("ipv6/conf/"+device+"/accept_dad", "0") }
 
 // address returns an address that can be used at once (IFA_F_NODAD).
 func address(p netip.Prefix) *netlink.Addr {

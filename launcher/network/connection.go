@@ -56,6 +56,10 @@ func (n *Network) Open(runRoot string) (*Connection, error) {
 
 func (c *Connection) open(runRoot string) (err error) {
 	n := c.network
+	if n.Shared != nil {
+		c.namespace, c.resolv = n.Shared.Namespace, n.Shared.Resolv
+		return nil
+	}
 	if n.Kind == config.NetworkNone {
 		if _, err := n.hostLines(netip.Addr{}); err != nil {
 			return err

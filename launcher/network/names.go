@@ -150,8 +150,12 @@ func readIfThere(path string) ([]byte, error) {
 	return data, err
 }
 
-// hosts returns how the container's /etc/hosts begins: as the host's in its network.
+// hosts returns how the container's /etc/hosts begins: as the host's in its network, as
+// the other container's in that one's.
 func (n *Network) hosts() []byte {
+	if n.Shared != nil {
+		return n.Shared.Hosts
+	}
 	if !n.Kind.Own() {
 		if own, err := os.ReadFile("/etc/hosts"); err == nil {
 			return own

@@ -7,6 +7,7 @@ package network
 import (
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -21,6 +22,13 @@ type Network struct {
 	Names     config.Names
 	Address   netip.Addr       // on the bridge; the zero Addr is any
 	MAC       net.HardwareAddr // nil is one made of the address
+	Shared    *Shared          // of another container's; nil is a network of the container's own
+}
+
+// Shared is the network of another container.
+type Shared struct {
+	Namespace     *os.File // becomes the connection's
+	Hosts, Resolv []byte   // of that container
 }
 
 // New returns the network of the flags of a launch, which come from [spec.Merge].
@@ -38,7 +46,7 @@ func New(c *config.Config) *Network {
 
 // connected reports whether the container has a network of its own that leads to the world.
 func (n *Network) connected() bool {
-	return n.Kind != config.NetworkHost && n.Kind != config.NetworkNone
+	return n.Kind != config.NetworkHost && n.Kind != config.NetworkNone && n.Shared == nil
 }
 
 // unpublished returns what --publish-all adds: the exposed ports that no --publish names,

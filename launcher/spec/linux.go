@@ -27,7 +27,7 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		Resources:   resources(c, host),
 		Sysctl:      map[string]string{},
 	}
-	if c.Network.Own() {
+	if c.Network.Own() && c.Network.Container() == "" {
 		l.Sysctl["net.ipv4.ip_unprivileged_port_start"] = "0"
 		l.Sysctl["net.ipv4.ping_group_range"] = "0 2147483647"
 		if host.IDs != nil { // the kernel refuses groups that do not exist there
