@@ -95,6 +95,7 @@ func (a *app) newApp() *ucli.App {
 			a.runCommand(),
 			a.psCommand(),
 			a.execCommand(),
+			a.logsCommand(),
 			a.stopCommand(),
 			a.killCommand(),
 			a.waitCommand(),

@@ -19,7 +19,7 @@ var completions embed.FS
 var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"exec", "stop", "kill", "wait", "rm"}
+var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -247,7 +247,7 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 	case verb.Name == "exec" && len(k.words) > 0:
 		k.files("")
 	case slices.Contains(ofContainers[:], verb.Name):
-		k.containers(verb.Name == "rm" || verb.Name == "wait")
+		k.containers(verb.Name == "logs" || verb.Name == "rm" || verb.Name == "wait")
 	case slices.Contains(ofImages[:], verb.Name):
 		k.images()
 	case verb.Name == "explain":

@@ -52,18 +52,16 @@ func dockerValue(name, instead string, idle ...string) dockerFlag {
 	return dockerFlag{name: name, idle: idle, instead: instead}
 }
 
-func dockerToggle(name, short, instead string, idle ...string) dockerFlag {
-	return dockerFlag{name: name, short: short, toggle: true, idle: idle, instead: instead}
+func dockerToggle(name, instead string, idle ...string) dockerFlag {
+	return dockerFlag{name: name, toggle: true, idle: idle, instead: instead}
 }
 
 func dockerLifeFlags() []dockerFlag {
 	const (
 		health = "nothing watches a container's health: run the check in the container, or beside it"
-		output = "a container's output is minirun's own: redirect it, or pipe it to systemd-cat or logger"
 	)
 	return []dockerFlag{
-		dockerToggle("detach", "d", "a container ends with its minirun: put & after the command line, or use systemd-run or tmux", "false"),
-		dockerValue("detach-keys", "a container cannot be detached from; run minirun in tmux or screen to leave it", ""),
+		dockerValue("detach-keys", "a container cannot be detached from; start it with -d, or run minirun in tmux or screen", ""),
 		dockerValue("restart", "a container runs once: repeat it in a loop of the shell, or by a systemd service with Restart=", "no", ""),
 		dockerValue("health-cmd", health, ""),
 		dockerValue("health-interval", health, "0", "0s"),
@@ -71,9 +69,7 @@ func dockerLifeFlags() []dockerFlag {
 		dockerValue("health-start-interval", health, "0", "0s"),
 		dockerValue("health-start-period", health, "0", "0s"),
 		dockerValue("health-timeout", health, "0", "0s"),
-		dockerToggle("no-healthcheck", "", health, anyValue), // no container has one
-		dockerValue("log-driver", output, "", "none"),
-		dockerValue("log-opt", output),
+		dockerToggle("no-healthcheck", health, anyValue), // no container has one
 	}
 }
 
@@ -112,7 +108,7 @@ func dockerLimitFlags() []dockerFlag {
 		dockerValue("io-maxiops", disk, "0"),
 		dockerValue("kernel-memory", "", anyValue), // --memory counts it; newer versions of Docker ignore the flag too
 		dockerValue("memory-swappiness", memory, "-1"),
-		dockerToggle("oom-kill-disable", "", "raise --memory, or leave it out", "false"),
+		dockerToggle("oom-kill-disable", "raise --memory, or leave it out", "false"),
 		dockerValue("storage-opt", "what a container writes goes to the file system of --root; a --tmpfs has a size: --tmpfs DIR:size=64m"),
 	}
 }
@@ -120,10 +116,10 @@ func dockerLimitFlags() []dockerFlag {
 func dockerOtherFlags() []dockerFlag {
 	return []dockerFlag{
 		dockerValue("userns", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
-		dockerToggle("disable-content-trust", "", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
+		dockerToggle("disable-content-trust", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
 		dockerValue("isolation", "a container is isolated by namespaces, the only way on Linux", "", "default"),
 		dockerValue("runtime", "minirun is its own runtime, with the library that runc is made of", "", "runc"),
-		dockerToggle("use-api-socket", "", "there is no daemon; bind Docker's socket with -v /run/docker.sock:/run/docker.sock", "false"),
+		dockerToggle("use-api-socket", "there is no daemon; bind Docker's socket with -v /run/docker.sock:/run/docker.sock", "false"),
 		dockerValue("volume-driver", "-v binds directories and files of this machine", "", "local"),
 		dockerValue("volumes-from", "name the directories: -v HOST:CONTAINER"),
 	}

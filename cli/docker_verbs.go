@@ -40,12 +40,12 @@ func dockerVerb(word string) string {
 		return "'minirun ps' lists containers, and ps and top their processes: a container is a child of its minirun"
 	case "container":
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
-	case "attach", "logs":
-		return "a container's output is minirun's own: redirect it, or run minirun in tmux"
+	case "attach":
+		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
 	case "pause", "unpause":
 		return "kill -STOP and -CONT do that to each of the container's processes"
 	case "create", "start", "restart", "rename", "update":
-		return "one command makes a container, runs it and removes it: minirun [FLAGS] IMAGE"
+		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
 	case "cp", "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "diff", "commit", "export":
@@ -87,7 +87,7 @@ func ungrouped(words []string) []string {
 	case "container remove":
 		verb = "rm"
 	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container exec", "container kill", "container rm", "container stop", "container wait":
+		"container exec", "container kill", "container logs", "container rm", "container stop", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -101,7 +101,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"exec", "kill", "ls", "rm", "stop", "wait"}
+		return []string{"exec", "kill", "logs", "ls", "rm", "stop", "wait"}
 	case "system":
 		return []string{"df"}
 	}

@@ -33,6 +33,7 @@ func runFlags() []ucli.Flag {
 	return []ucli.Flag{
 		toggle(topicProcess, "interactive", "i", "pass on standard input"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
+		toggle(topicProcess, "detach", "d", "run in the background, and print the container's ID"),
 		list(topicProcess, "attach", "a", "pass on only `STREAM`: stdin, stdout or stderr").with(oneOf("stdin", "stdout", "stderr")),
 		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, to minirun's own").with(variables),
 		list(topicProcess, "env-file", "", "set the variables that `FILE` lists").with(files()),
@@ -109,7 +110,9 @@ func runFlags() []ucli.Flag {
 		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
 		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByPlan), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
-		onByDefault(toggle(topicImage, "rm", "", "remove the container when it ends; with =false it stays for 'minirun rm'")),
+		onByDefault(toggle(topicImage, "rm", "", "remove the container when it ends; with =false, or -d alone, it stays for 'minirun rm'")),
+		choice(topicImage, "log-driver", "json-file", "with -d keep the output as `DRIVER` does: json-file or none").with(oneOf("json-file", "none")),
+		list(topicImage, "log-opt", "", "limit the log, `NAME=VALUE`: max-size=10m and max-file=3 are the defaults").with(oneOf("max-size=", "max-file=")),
 	}
 }
 

@@ -45,8 +45,12 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err := enter(c); err != nil {
 		return err
 	}
+	detached, err := a.detached(c)
+	if err != nil || detached.parent() {
+		return err
+	}
 	a.warnOneID(d.Root)
-	if err := launcher.CheckTerminal(flags, a.stdin); err != nil {
+	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil {
 		return err
 	}
 	host, warnings, err := launcher.Inspect(flags)
@@ -64,6 +68,9 @@ func (a *app) runAction(c *ucli.Context) error {
 		Interactive: flags.Interactive, Init: flags.Init,
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 		InitBy: initBy, Planned: planned, Waits: waits,
+	}
+	if detached != nil {
+		o.Stdin = nil
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -112,13 +119,13 @@ func (a *app) runAction(c *ucli.Context) error {
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Notice = func(text string) { a.ui.say("%s", text) }
 	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels, Groups: merged.Groups}
-	if os.Getenv("GOCOVERDIR") == "" { // which a program that counts coverage needs to end for
+	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
 		o.Rest = &launcher.Rest{}
 		if lock := image.Lock(); lock != nil {
 			o.Rest.Files = append(o.Rest.Files, lock)
 		}
 	}
-	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, !c.Bool("rm")))
+	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, detached, keeps(c)))
 }
 
 // planned logs what init will do.
@@ -159,7 +166,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "record", "record-for", "init-by"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "record", "record-for", "init-by"} {
 		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
@@ -206,7 +213,7 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 // launch mounts the image's layers in a mount namespace of this thread and runs the
 // container on them. When it returns nothing is left of the container, or a warning
 // says what is. With keep its directory stays once the command has run.
-func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options, keep bool) error {
+func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options, detached *supervisor, keep bool) error {
 	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
@@ -234,9 +241,14 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 			a.ui.warning(err)
 		}
 	}()
-	if err := container.Outlast(false, keep); err != nil {
+	if err := container.Outlast(detached != nil, keep); err != nil {
 		return err
 	}
+	end, err := a.attachLog(detached, container, &o)
+	if err != nil {
+		return err
+	}
+	defer end()
 	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
 	root, err := overlay.Mount()
 	if err != nil {

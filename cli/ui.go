@@ -51,6 +51,13 @@ func newUI(f *os.File) *ui {
 	return u
 }
 
+// plain has all that follows be without colours and bars: it goes to a log.
+func (u *ui) plain() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.terminal, u.colour = false, false
+}
+
 // isTerminal reports whether f is a terminal that can move its cursor.
 func isTerminal(f *os.File) bool {
 	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"

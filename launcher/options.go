@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/jsonlog"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 )
@@ -44,6 +45,8 @@ type Options struct {
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File
+
+	Log *jsonlog.Writer // gets the output instead of Stdout and Stderr, if not nil
 
 	Ready func() // is called once the command runs; may be nil
 

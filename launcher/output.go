@@ -14,7 +14,8 @@ type output struct {
 	name string   // of to, for the user
 	from *os.File // nonblocking
 	to   *os.File
-	err  error // why to could not be written; valid when run has returned
+	log  func(data []byte) // takes the data instead, if not nil
+	err  error             // why to could not be written; valid when run has returned
 }
 
 // run passes data on until from ends, [output.finish] is called, or to cannot be
@@ -72,6 +73,10 @@ const maxPipe = 4 << 20
 // It does not use os.File.Write, which ends the process on EPIPE (os/signal), and
 // fails on EAGAIN if another process makes the file nonblocking later.
 func (p *output) write(data []byte) bool {
+	if p.log != nil {
+		p.log(data)
+		return true
+	}
 	raw, err := p.to.SyscallConn()
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { p.err = writeAll(int(fd), data) })

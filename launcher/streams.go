@@ -77,10 +77,11 @@ const (
 
 func (s *streams) attachPipes(process *libcontainer.Process) error {
 	for _, out := range []struct {
-		field *io.Writer
-		name  string
-		to    *os.File
-	}{{&process.Stdout, standardOutput, s.o.Stdout}, {&process.Stderr, standardError, s.o.Stderr}} {
+		field  *io.Writer
+		name   string
+		stream string
+		to     *os.File
+	}{{&process.Stdout, standardOutput, "stdout", s.o.Stdout}, {&process.Stderr, standardError, "stderr", s.o.Stderr}} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		*out.field = w
 		s.inherited = append(s.inherited, w)
 		s.ours = append(s.ours, r)
-		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to})
+		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to, log: s.logged(out.stream)})
 	}
 	if !s.o.Interactive {
 		return nil // libcontainer opens /dev/null
@@ -103,12 +104,20 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 	return nil
 }
 
+// logged returns what takes the data of a stream, or nil if no log does.
+func (s *streams) logged(stream string) func([]byte) {
+	if s.o.Log == nil {
+		return nil
+	}
+	return func(data []byte) { s.o.Log.Write(stream, data) }
+}
+
 // begin begins to pass on what goes through pipes.
 func (s *streams) begin() {
 	for _, out := range s.outputs {
 		s.running.Go(out.run)
 	}
-	if s.input != nil {
+	if s.input != nil && s.o.Stdin != nil { // else nobody will write
 		go func() {
 			_, _ = io.Copy(s.input, s.o.Stdin)
 			s.input.Close()

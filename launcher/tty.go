@@ -47,7 +47,7 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	switch {
 	case isTerminal(s.o.Stdin):
 		s.host = s.o.Stdin
-	case s.o.Interactive:
+	case s.o.Interactive && s.o.Stdin != nil:
 		return errNoTerminal()
 	case isTerminal(s.o.Stdout):
 		s.host = s.o.Stdout
@@ -93,10 +93,10 @@ func (s *streams) serveTerminal() (err error) {
 		}
 	}
 	s.resize() // it may have changed since attach
-	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout}
+	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout, log: s.logged("stdout")}
 	s.outputs = append(s.outputs, out)
 	s.running.Go(out.run)
-	if s.o.Interactive {
+	if s.o.Interactive && s.o.Stdin != nil {
 		go func() { _, _ = io.Copy(s.master, keyboard{s.o.Stdin, s}) }()
 	}
 	return nil

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/internal/jsonlog"
+	"github.com/minirun/minirun/launcher"
+)
+
+func (a *app) logsCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "logs",
+		Usage:     "print the output of a container that was started with -d",
+		ArgsUsage: "CONTAINER",
+		Description: `What the container wrote to its standard output and error goes to those of this
+minirun. TIME is RFC 3339's, as 2026-01-02T15:04:05Z, seconds since 1970, or how long ago:
+10m. The log has the format of Docker's json-file driver.`,
+		Flags: []ucli.Flag{
+			toggle("", "follow", "f", "go on until the container ends"),
+			text("", "since", "", "print only what came at `TIME` or later"),
+			text("", "until", "", "print only what came before `TIME`"),
+			choice("", "tail", "all", "print only the last `N` lines").with(oneOf("all")),
+			toggle("", "timestamps", "t", "print the time before each line"),
+		},
+		Action: a.logsAction,
+	}
+}
+
+func (a *app) logsAction(c *ucli.Context) error {
+	if err := checkArgs(c, 1, 1); err != nil {
+		return err
+	}
+	now := time.Now()
+	q := jsonlog.Query{Tail: -1}
+	var err error
+	if q.Since, err = logTime("since", c.String("since"), now); err != nil {
+		return err
+	}
+	if q.Until, err = logTime("until", c.String("until"), now); err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(c.String("tail")); err == nil { // with docker, too, all else is all
+		q.Tail = n
+	}
+	container, err := a.findContainer(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	log := filepath.Join(container.Dir(), logFile)
+	if _, err := os.Stat(log); errors.Is(err, os.ErrNotExist) {
+		return refused("its output is its minirun's own; with -d there is a log, unless --log-driver none", "container %s has no log", printable(c.Args().First()))
+	}
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	if c.Bool("follow") {
+		q.Follow = ends(ctx, container)
+	}
+	return a.copyLog(ctx, log, q, c.Bool("timestamps"))
+}
+
+// ends returns a channel that is closed when the launcher is done with the container.
+func ends(ctx context.Context, container *launcher.Container) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = container.WaitEnd(ctx)
+	}()
+	return ended
+}
+
+// timeFormat is that of docker logs -t: RFC 3339 with nine digits.
+const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
+
+func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {
+	err := jsonlog.Read(ctx, log, q, func(e jsonlog.Entry) error {
+		to, text := a.stdout, e.Log
+		if e.Stream == "stderr" {
+			to = a.stderr
+		}
+		if times {
+			text = e.Time.Format(timeFormat) + " " + text
+		}
+		_, err := to.WriteString(text)
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) && q.Follow != nil {
+		return nil // it has been removed
+	}
+	return causeOf(ctx, err)
+}
+
+// logTime reads a time of --since or --until.
+func logTime(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	if seconds, fraction, _ := strings.Cut(text, "."); len(fraction) <= 9 {
+		s, err := strconv.ParseInt(seconds, 10, 64)
+		n, ferr := strconv.ParseInt((fraction + "000000000")[:9], 10, 64)
+		if err == nil && ferr == nil && n >= 0 {
+			return time.Unix(s, n), nil
+		}
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04", "2006-01-02T15", "2006-01-02Z07:00", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, refused("write for example 2026-01-02T15:04:05Z, or 10m",
+		`invalid value for "%s": failed to parse value as time or duration: %q`, flag, text)
+}

@@ -1,0 +1,235 @@
+package jsonlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+func texts(t *testing.T, path string, q Query) []string {
+	t.Helper()
+	found := []string{}
+	err := Read(t.Context(), path, q, func(e Entry) error {
+		found = append(found, e.Stream+":"+e.Log)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// The lines are as dockerd 20.10 writes them.
+func TestWrite(t *testing.T) {
+	long := strings.Repeat("x", maxText+10)
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := Create(path, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []struct{ stream, text string }{
+		{"stdout", "one\ntwo\nthr"}, {"stderr", "<&>\n"}, {"stdout", "ee\n\n"}, {"stderr", long}, {"stderr", "\n\xffend"},
+	} {
+		w.Write(part.stream, []byte(part.text))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"stdout:one\n", "stdout:two\n", "stderr:<&>\n", "stdout:three\n", "stdout:\n",
+		"stderr:" + long[:maxText], "stderr:" + long[maxText:] + "\n", "stderr:\ufffdend",
+	}
+	if diff := cmp.Diff(want, texts(t, path, Query{Tail: -1})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first map[string]string
+	line, _, _ := strings.Cut(string(data), "\n")
+	if err := json.Unmarshal([]byte(line), &first); err != nil || !strings.HasPrefix(line, `{"log":"one\n","stream":"stdout","time":"`) || !strings.HasSuffix(first["time"], "Z") {
+		t.Errorf("%s: %v", line, err)
+	}
+	if _, err := Create(path, Limits{}); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a second log: %v", err)
+	}
+}
+
+// No file is larger than the limit, no more are kept, and what is kept is the end.
+func TestRotate(t *testing.T) {
+	for _, files := range []int{1, 3} {
+		t.Run(fmt.Sprint(files), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			w, err := Create(path, Limits{Size: 1000, Files: files})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []string
+			for i := range 200 {
+				w.Write("stdout", fmt.Appendf(nil, "line %d\nmore %d\n", i, i))
+				all = append(all, fmt.Sprintf("stdout:line %d\n", i), fmt.Sprintf("stdout:more %d\n", i))
+			}
+			w.Write("stdout", []byte(strings.Repeat("many\n", 50)))
+			for range 50 {
+				all = append(all, "stdout:many\n")
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			found, _ := filepath.Glob(path + "*")
+			if len(found) != files {
+				t.Errorf("files: %v", found)
+			}
+			for _, f := range found {
+				if info, err := os.Stat(f); err != nil || info.Size() > 1000 || info.Size() < 100 && f != path {
+					t.Errorf("%s: %v %v", f, info, err)
+				}
+			}
+			kept := texts(t, path, Query{Tail: -1})
+			if diff := cmp.Diff(all[len(all)-len(kept):], kept); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(kept[max(0, len(kept)-3):], texts(t, path, Query{Tail: 3})); diff != "" {
+				t.Errorf("tail: -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTimes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var data []byte
+	for i := range 4 {
+		data = append(data, encode(Entry{fmt.Sprintln(i), "stdout", at.Add(time.Duration(i) * time.Minute)})...)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		q    Query
+		want string
+	}{
+		{Query{Tail: -1}, "0123"},
+		{Query{Tail: 0}, ""},
+		{Query{Tail: 9}, "0123"},
+		{Query{Tail: -1, Since: at.Add(time.Minute)}, "123"},
+		{Query{Tail: 1, Until: at.Add(2 * time.Minute)}, "2"},
+		{Query{Tail: 1, Since: at.Add(time.Hour)}, ""},
+	} {
+		got := strings.NewReplacer("stdout:", "", "\n", "").Replace(strings.Join(texts(t, path, tt.q), ""))
+		if got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)
+		}
+	}
+}
+
+// A follower gets all lines in their order, over rotations, and ends when the log does.
+func TestFollow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := Create(path, Limits{Size: 4000, Files: 50})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write("stdout", []byte("line 0\n"))
+	ended, written := make(chan struct{}), make(chan struct{})
+	seen := make(chan int, 1)
+	go func() {
+		defer close(written)
+		<-seen // it follows
+		for i := 1; i < 500; i++ {
+			w.Write("stdout", fmt.Appendf(nil, "line %d\n", i))
+			if i%20 == 0 { // a rotation comes after some 45 lines; of two at once the older would be missed
+				for <-seen < i-1 {
+				}
+			}
+		}
+		_ = w.Close()
+		close(ended)
+	}()
+	next := 0
+	err = Read(t.Context(), path, Query{Tail: -1, Follow: ended}, func(e Entry) error {
+		if want := fmt.Sprintf("line %d\n", next); e.Log != want {
+			return fmt.Errorf("%q, want %q", e.Log, want)
+		}
+		select {
+		case <-seen:
+		default:
+		}
+		seen <- next
+		next++
+		return nil
+	})
+	if err != nil || next != 500 {
+		t.Errorf("%d lines: %v", next, err)
+	}
+	<-written
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Read(stopped, path, Query{Follow: make(chan struct{})}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+}
+
+// On a full disk lines are lost, never half of one, and the log says how many.
+func TestFullDisk(t *testing.T) {
+	testenv.Root(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	path, filler := filepath.Join(dir, "log"), filepath.Join(dir, "filler")
+	w, err := Create(path, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write("stdout", []byte("before\n"))
+	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	for range 300 {
+		w.Write("stdout", []byte("a line that may be lost, since the disk is full\n"))
+	}
+	lost := w.lost
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	w.Write("stdout", []byte("after\n"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := texts(t, path, Query{Tail: -1})
+	want := []string{fmt.Sprintf("stderr:minirun: %d lines of the log were lost: no space left on device\n", lost), "stdout:after\n"}
+	if len(got) != 300-lost+3 || lost < 100 || cmp.Diff(want, got[len(got)-2:]) != "" {
+		t.Errorf("lost %d, and there are %d; the last are %q", lost, len(got), got[max(0, len(got)-2):])
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"log":"a\n","stream":"stdout","time":"2026-01-02T03:04:05Z"}` + "\n"))
+	f.Add([]byte("{}\nnull\n[1]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "log")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		entries := 0
+		_ = Read(t.Context(), path, Query{Tail: -1}, func(Entry) error { entries++; return nil })
+		if lines := strings.Count(string(data), "\n"); entries > lines {
+			t.Errorf("%d entries of %d lines", entries, lines)
+		}
+	})
+}

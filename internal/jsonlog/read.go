@@ -1,0 +1,244 @@
+package jsonlog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Query says what to read of a log.
+type Query struct {
+	Since, Until time.Time // zero: from the beginning, to the end
+	Tail         int       // only so many of the last entries; negative is all
+	// Follow waits for more, until this is closed and all has been read. nil does not wait.
+	Follow <-chan struct{}
+}
+
+// maxLine is more than an entry of 16 KiB takes in JSON.
+const maxLine = 256 << 10
+
+// Read calls each with the entries, the oldest first, until that returns an error.
+func Read(ctx context.Context, path string, q Query, each func(Entry) error) error {
+	r := &reader{path: path, q: q, each: each}
+	defer r.close()
+	var changes <-chan struct{}
+	if q.Follow != nil {
+		var err error
+		var stop func()
+		if changes, stop, err = watch(filepath.Dir(path)); err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if err := r.past(); err != nil {
+		return err
+	}
+	for ended := false; q.Follow != nil && !ended; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changes:
+		case <-q.Follow:
+			ended = true
+		}
+		if err := r.more(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ParseEntry reads a line of a log.
+func ParseEntry(line []byte) (Entry, error) {
+	var e Entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return e, fmt.Errorf("not a line of a log: %w", err)
+	}
+	return e, nil
+}
+
+type reader struct {
+	path string
+	q    Query
+	each func(Entry) error
+
+	file *os.File
+	rest []byte // of the file, a line that was not complete
+	last []Entry
+}
+
+// past reads what there is. The newest file stays open.
+func (r *reader) past() error {
+	files, err := filepath.Glob(r.path + ".*")
+	if err != nil {
+		return err
+	}
+	tail := r.q.Tail
+	for n := len(files); n >= 0; n-- {
+		name := r.path
+		if n > 0 {
+			name += "." + strconv.Itoa(n)
+		}
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r.close()
+		r.file, r.rest = f, nil
+		if err := r.drain(); err != nil {
+			return err
+		}
+	}
+	r.q.Tail = -1
+	if tail < 0 {
+		return nil
+	}
+	for _, e := range r.last {
+		if err := r.each(e); err != nil {
+			return err
+		}
+	}
+	r.last = nil
+	return nil
+}
+
+// more reads what has been added, in this file and in one that has taken its place.
+func (r *reader) more() error {
+	for {
+		if r.file != nil {
+			if err := r.drain(); err != nil {
+				return err
+			}
+		}
+		f, err := os.Open(r.path)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // it is being rotated, or has been removed
+		}
+		if err != nil {
+			return err
+		}
+		same, err := sameFile(r.file, f)
+		if err != nil || same {
+			f.Close()
+			return err
+		}
+		r.close()
+		r.file, r.rest = f, nil
+	}
+}
+
+func sameFile(a, b *os.File) (bool, error) {
+	if a == nil {
+		return false, nil
+	}
+	i, err := a.Stat()
+	if err != nil {
+		return false, err
+	}
+	j, err := b.Stat()
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(i, j), nil
+}
+
+// drain reads to the end of the file, which may have been cut to nothing meanwhile.
+func (r *reader) drain() error {
+	if at, err := r.file.Seek(0, io.SeekCurrent); err != nil {
+		return err
+	} else if info, err := r.file.Stat(); err != nil {
+		return err
+	} else if info.Size() < at {
+		r.rest = nil
+		if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	lines := bufio.NewReaderSize(r.file, 64<<10)
+	for {
+		part, err := lines.ReadSlice('\n')
+		r.rest = append(r.rest, part...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull) && len(r.rest) <= maxLine:
+			continue
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return err
+		}
+		line := bytes.TrimSuffix(r.rest, []byte("\n"))
+		r.rest = r.rest[:0]
+		e, err := ParseEntry(line)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.path, err)
+		}
+		if err := r.take(e); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reader) take(e Entry) error {
+	if e.Time.Before(r.q.Since) || !r.q.Until.IsZero() && e.Time.After(r.q.Until) {
+		return nil
+	}
+	switch n := r.q.Tail; {
+	case n < 0:
+		return r.each(e)
+	case n > 0:
+		if len(r.last) >= n {
+			r.last = r.last[1:]
+		}
+		r.last = append(r.last, e)
+	}
+	return nil
+}
+
+func (r *reader) close() {
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
+	}
+}
+
+// watch returns a channel that has a value when something in a directory has changed
+// (inotify(7)).
+func watch(dir string) (<-chan struct{}, func(), error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("inotify_init1", err)
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_MODIFY|unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_MOVED_FROM); err != nil {
+		f.Close()
+		return nil, nil, os.NewSyscallError("inotify_add_watch", err)
+	}
+	changes := make(chan struct{}, 1)
+	changes <- struct{}{} // what came before the watch
+	go func() {
+		events := make([]byte, 4096)
+		for {
+			if _, err := f.Read(events); err != nil {
+				return // it has been closed
+			}
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changes, func() { f.Close() }, nil
+}
