@@ -278,7 +278,7 @@ open F, ">", "/target"; print F "#!/proc/self/exe\n"; close F; chmod 0755, "/tar
 while (1) {
   opendir my $d, "/proc";
   for my $pid (grep { /^\d+$/ && $_ != $me } readdir $d) {
-    if (open my $h, "<", "/proc/$pid/exe") { push @held, $h unless readlink("/proc/$pid/exe") =~ m{^/usr/bin/} }
+    if (open my $h, "<", "/proc/$pid/exe") { push @held, $h unless readlink("/proc/self/fd/" . fileno $h) =~ m{^/usr/bin/} }
   }
   for my $h (@held) {
     print "held\n" unless $told++;

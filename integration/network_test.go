@@ -171,6 +171,10 @@ func world(n *netns) *netns {
 		side.ns.run("ip", "link", "set", side.dev, "up")
 	}
 	n.run("ip", "route", "add", "default", "via", "192.0.2.2")
+	eventually(n.t, "the router has an address to ask for its neighbours from", func() bool {
+		own := n.run("ip", "-6", "-o", "address", "show", "dev", "wan0", "scope", "link")
+		return own != "" && !strings.Contains(own, "tentative")
+	})
 	return w
 }
 

@@ -141,6 +141,7 @@ func (n *netns) asUser(u *ordinary, mode, path string, args ...string) *exec.Cmd
 func TestNetworkAsUser(t *testing.T) {
 	testenv.Program(t, "slirp4netns")
 	u := ordinaryUser(t, "minirun-networks", true)
+	u.load(t)
 	n := newNetns(t)
 	w := world(n)
 	w.echoServer("192.0.2.2:80")

@@ -79,7 +79,7 @@ func podmansFiles() []string {
 	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
 		return []string{file}
 	}
-	runtime := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/containers/%d", os.Getuid()))
+	runtime := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/containers/%d", callersUID()))
 	if os.Getenv("XDG_RUNTIME_DIR") != "" {
 		runtime = filepath.Join(runtime, "containers")
 	}
@@ -88,6 +88,17 @@ func podmansFiles() []string {
 		files = append(files, filepath.Join(own, "containers", "auth.json"))
 	}
 	return files
+}
+
+// callersUID returns the ID of the user who calls, also where that is root of a user
+// namespace of its own (user_namespaces(7), uid_map).
+func callersUID() int {
+	uid, inside, outside := os.Getuid(), 0, 0
+	ids, _ := os.ReadFile("/proc/self/uid_map") // without it: no namespace
+	if _, err := fmt.Sscan(string(ids), &inside, &outside); err == nil && inside == uid {
+		return outside
+	}
+	return uid
 }
 
 // parentName returns a name without its last component, or "".
