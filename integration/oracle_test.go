@@ -305,8 +305,8 @@ func oraclePicture(text string, report []string) []string {
 
 var anonymousOrDisk = regexp.MustCompile(`^\d+:\d+$`)
 
-// Every flag of a launch is in a case, except for those that decide about the image or
-// where files are kept.
+// Every flag of a launch is in a case, except for those that decide about the image, who
+// waits for the container, or where files are kept.
 func TestOracleIsComplete(t *testing.T) {
 	help, err := exec.Command(testBed.minirun, "run", "--help").Output()
 	if err != nil {
@@ -317,7 +317,7 @@ func TestOracleIsComplete(t *testing.T) {
 		all.WriteString(" " + c.flags)
 	}
 	short := map[string]string{"--user": "-u", "--env": "-e", "--workdir": "-w", "--volume": "-v", "--memory": "-m", "--hostname": "-h", "--tty": "-t", "--interactive": "-i", "--attach": "-a"}
-	elsewhere := []string{"--cidfile", "--root", "--run-root", "--debug", "--platform", "--entrypoint", "--cgroup-manager", "--gpus"}
+	elsewhere := []string{"--cidfile", "--root", "--run-root", "--debug", "--platform", "--entrypoint", "--cgroup-manager", "--gpus", "--detach", "--log-driver", "--log-opt"}
 	for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(string(help), -1) {
 		used := strings.Contains(all.String(), " "+flag+" ") || strings.Contains(all.String(), " "+flag+"=") || strings.HasSuffix(all.String(), " "+flag)
 		if !used && short[flag] != "" {
