@@ -230,13 +230,8 @@ func truncatedRecord(err error) error {
 // copyFile writes the content of a file, which must have that size. Links are resolved
 // as in a chroot, as they were when the file was made.
 func copyFile(w io.Writer, dir, name string, size uint64) error {
-	parent, err := securejoin.SecureJoin(dir, filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(parent, filepath.Base(name))
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENXIO) {
+	f, err := openFile(dir, name)
+	if isAbsent(err) {
 		return fmt.Errorf("%w: the layer's file %s is missing", ErrDamaged, quote(name))
 	}
 	if err != nil {
@@ -252,4 +247,23 @@ func copyFile(w io.Writer, dir, name string, size uint64) error {
 	}
 	_, err = io.CopyN(w, f, info.Size())
 	return err
+}
+
+func openFile(dir, name string) (*os.File, error) {
+	parent, err := securejoin.SecureJoin(dir, filepath.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(parent, filepath.Base(name)), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+}
+
+// isAbsent reports whether an error says that there is no file of that name. A damaged
+// record may have names that no file can have.
+func isAbsent(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.ELOOP, unix.ENOTDIR, unix.ENXIO, unix.EINVAL, unix.ENAMETOOLONG} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }

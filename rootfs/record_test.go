@@ -127,6 +127,9 @@ func TestWriteTarDamaged(t *testing.T) {
 		"other record":   {replace(pack("minirun tar 2\n")), "the record of a tar is unreadable"},
 		"huge size":      {replace(pack(recordMagic + strings.Repeat("\xff", 9) + "\x01")), "the record of a tar is truncated"},
 		"half a record":  {replace(pack(recordMagic + "\x01")), "the record of a tar is truncated"},
+		"NUL in a name":  {replace(pack(recordMagic + "\x00\x03a\x00b\x01")), `file "a\x00b" is missing`},
+		"NUL in a path":  {replace(pack(recordMagic + "\x00\x05a\x00b/c\x01")), `file "a\x00b/c" is missing`},
+		"long name":      {replace(pack(recordMagic + "\x00\xac\x02" + strings.Repeat("n", 300) + "\x01")), "is missing"},
 		"empty record":   {replace(pack(recordMagic)), "the digest of its tar is sha256:e3b0c44298fc"},
 	} {
 		t.Run(name, func(t *testing.T) {
