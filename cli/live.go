@@ -57,6 +57,7 @@ type liveReports struct {
 	lost     uint64          // refusals of which nothing is known
 
 	queue   chan *liveReport
+	ended   chan struct{} // closed when the container has ended
 	done    chan struct{}
 	fileErr error
 }
@@ -297,7 +298,7 @@ func (r *liveReports) add(now *liveReport) *liveReport {
 		r.reports[key] = one
 		r.order = append(r.order, one)
 		if r.queue == nil {
-			r.queue, r.done = make(chan *liveReport, maxReports), make(chan struct{})
+			r.queue, r.ended, r.done = make(chan *liveReport, maxReports), make(chan struct{}), make(chan struct{})
 			go r.explainAll()
 		}
 		first := *one
@@ -344,6 +345,7 @@ func (r *liveReports) finish() {
 		return
 	}
 	if r.queue != nil {
+		close(r.ended)
 		close(r.queue)
 		<-r.done
 	}

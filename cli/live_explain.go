@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp/analyze"
@@ -41,6 +42,10 @@ func (r *liveReports) explainAll() {
 	}
 }
 
+// messageTime is how long a report waits for the program's own message about a call, which
+// may be written in pieces: "touch: " and the rest.
+const messageTime = 200 * time.Millisecond
+
 // publish writes a report, or keeps its text for later.
 func (r *liveReports) publish(one *liveReport, x explanation, late *[]string) {
 	r.writeLine(one)
@@ -48,6 +53,10 @@ func (r *liveReports) publish(one *liveReport, x explanation, late *[]string) {
 	if r.late {
 		*late = append(*late, text)
 		return
+	}
+	select {
+	case <-r.ended:
+	case <-time.After(time.Until(one.Time.Add(messageTime))):
 	}
 	_, _ = r.app.ui.Write([]byte(text)) // standard error is gone; there is nowhere to report that
 }

@@ -158,6 +158,17 @@ func wantOnce(t *testing.T, lines []reportLine) {
 	}
 }
 
+// A report comes after the program's own message, which it may write in pieces.
+func TestExplainAfterMessage(t *testing.T) {
+	needTracing(t)
+	const script = `syswrite STDERR, "cannot "; chown 1, 1, "/tmp"; syswrite STDERR, "chown: "; syswrite STDERR, "denied\n"; sleep 1`
+	out, err := minirun(t, "--explain", "--cap-drop", "ALL", "debian", "perl", "-e", script).CombinedOutput()
+	const message = "cannot chown: denied\nminirun: denied: "
+	if err != nil || !strings.HasPrefix(string(out), message) {
+		t.Errorf("%v, %q, want %q first", err, out, message)
+	}
+}
+
 // With what a report says would allow a call, it is not reported again.
 func TestExplainKernelRemedies(t *testing.T) {
 	needTracing(t)

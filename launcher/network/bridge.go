@@ -61,7 +61,7 @@ func openBridge() (*bridge, error) {
 }
 
 func (b *bridge) readAddresses() error {
-	addresses, err := netlink.AddrList(b.link, netlink.FAMILY_ALL)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(b.link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("addresses of %s: %w", bridgeName, err)
 	}
@@ -76,6 +76,17 @@ func (b *bridge) readAddresses() error {
 		}
 	}
 	return nil
+}
+
+// whole returns a list of the kernel's in which nothing is missing: it is asked for again
+// if it changed meanwhile (NLM_F_DUMP_INTR), as where containers start and end.
+func whole[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 100 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 // setUp gives the bridge its addresses.
@@ -120,7 +131,7 @@ func address(p netip.Prefix) *netlink.Addr {
 // freeSubnet returns the first of 10.96.0.1/16 to 10.111.0.1/16 for which this machine has
 // no route and no address yet.
 func freeSubnet() (netip.Prefix, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("list the routes: %w", err)
 	}

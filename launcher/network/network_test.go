@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/vishvananda/netlink"
 
 	"github.com/minirun/minirun/launcher/config"
 )
@@ -155,4 +156,20 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("%x, %x", question, message)
 		}
 	})
+}
+
+// A list that the kernel interrupted is asked for again, but not for ever.
+func TestWhole(t *testing.T) {
+	for interrupted, want := range map[int]int{0: 1, 3: 4, 1000: 100} {
+		asked := 0
+		_, err := whole(func() ([]int, error) {
+			if asked++; asked <= interrupted {
+				return nil, netlink.ErrDumpInterrupted
+			}
+			return []int{1}, nil
+		})
+		if asked != want || (err == nil) != (want > interrupted) {
+			t.Errorf("interrupted %d times: asked %d times, %v", interrupted, asked, err)
+		}
+	}
 }
