@@ -161,7 +161,7 @@ func wantOnce(t *testing.T, lines []reportLine) {
 // A report comes after the program's own message, which it may write in pieces.
 func TestExplainAfterMessage(t *testing.T) {
 	needTracing(t)
-	const script = `syswrite STDERR, "cannot "; chown 1, 1, "/tmp"; syswrite STDERR, "chown: "; syswrite STDERR, "denied\n"; sleep 1`
+	const script = `syswrite STDERR, "cannot "; chown 1, 1, "/tmp"; select undef, undef, undef, 0.02; syswrite STDERR, "chown: "; syswrite STDERR, "denied\n"; sleep 1`
 	out, err := minirun(t, "--explain", "--cap-drop", "ALL", "debian", "perl", "-e", script).CombinedOutput()
 	const message = "cannot chown: denied\nminirun: denied: "
 	if err != nil || !strings.HasPrefix(string(out), message) {
