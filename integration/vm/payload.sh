@@ -27,6 +27,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 cgroup='cgroup v2'
 grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline && cgroup='cgroup v1'
 export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE="$cgroup"
-cd "$here/integration" && exec ./integration.test -test.v -test.timeout=25m "$@"
+cd "$here/integration" && exec ./integration.test -test.v -test.timeout=45m "$@"
 RUN
 chmod 755 "$payload/run"

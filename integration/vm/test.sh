@@ -17,5 +17,5 @@ fail() { echo "vm: SETUP: $1" >&2; exit 125; }
 image=$("$here/image.sh" "$suite") || fail "no image"
 "$here/payload.sh" || fail "no payload"
 mkdir -p "$results"
-"$here/boot.sh" "$image" "$here/../../build/vm/payload" "${MINIRUN_VM_TIMEOUT:-1600}" "${arguments[@]}" |
+"$here/boot.sh" "$image" "$here/../../build/vm/payload" "${MINIRUN_VM_TIMEOUT:-2800}" "${arguments[@]}" |
   tee "$results/$guest.log"

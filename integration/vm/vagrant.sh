@@ -46,7 +46,7 @@ inside() {
   cd "$tree"
   vagrant box add --name "$MINIRUN_BOX" "$state/minirun.box" || fail "no box"
   vagrant up || fail "vagrant up"
-  local status=0 seconds=${MINIRUN_VM_TIMEOUT:-1600}
+  local status=0 seconds=${MINIRUN_VM_TIMEOUT:-2800}
   mkdir -p build/results
   timeout --kill-after=5 "$seconds" vagrant ssh -c 'cd /vagrant && sudo make test-integration MINIRUN_PAYLOAD=.' -- \
     -T -o ServerAliveInterval=20 | tee build/results/vagrant.log || status=$?
