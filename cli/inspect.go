@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/rootfs"
 )
 
@@ -43,7 +45,7 @@ func (a *app) inspectAction(c *ucli.Context) error {
 		for _, name := range c.Args().Slice() {
 			d, err := store.Describe(name, c.String("platform"))
 			if err != nil {
-				failed = append(failed, err)
+				failed = append(failed, a.orContainer(c, name, err))
 				continue
 			}
 			for i := range d.RepoTags {
@@ -56,6 +58,18 @@ func (a *app) inspectAction(c *ucli.Context) error {
 		}
 		return errors.Join(a.writeDescriptions(found, format), errors.Join(failed...))
 	})
+}
+
+// orContainer adds to the error for an image that does not exist what describes a container
+// of that name.
+func (a *app) orContainer(c *ucli.Context, name string, err error) error {
+	if !errors.Is(err, rootfs.ErrNotFound) {
+		return err
+	}
+	if _, failed := a.findContainer(c, name); failed != nil {
+		return err
+	}
+	return hint.With(fmt.Errorf("%s is a container: inspect describes images", name), "'minirun ps -a --no-trunc --format json --filter name="+name+"' describes it")
 }
 
 func (a *app) writeDescriptions(found []*rootfs.Description, format string) error {

@@ -204,6 +204,9 @@ func (v containerView) row(whole bool) containerRow {
 		State: v.state(), Status: v.status(), LocalVolumes: "0", Networks: v.launch.Network, Size: "0B",
 		labels: labels, Labels: printable(labelText(labels)),
 	}
+	if v.runs() {
+		r.Ports = strings.Join(v.launch.Ports, ", ")
+	}
 	var mounts []string
 	for _, bind := range v.launch.Binds {
 		source := bind.Source

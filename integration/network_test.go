@@ -191,6 +191,10 @@ func TestPublish(t *testing.T) {
 	if err := w.in(func() error { _, err := net.Dial("tcp", "192.0.2.1:8080"); return err }); err == nil {
 		t.Error("what is published at 127.0.0.1 is open to others")
 	}
+	ps := n.run(testBed.minirun, "--root", testBed.root, "ps", "--format", "{{.Networks}} {{.Ports}}")
+	if want := "none 127.0.0.1:8080->80/tcp, 0.0.0.0:8081->80/tcp, [::]:8081->80/tcp, 0.0.0.0:8082->80/tcp, [::]:8082->80/tcp, 0.0.0.0:8083->80/tcp, [::]:8083->80/tcp\n"; ps != want {
+		t.Errorf("ps: %q, want %q", ps, want)
+	}
 	for flag, want := range map[string]string{
 		"8081:81":          "minirun: --publish 8081:81: listen tcp 0.0.0.0:8081: address already in use\nhint: 'ss -ltnp sport = 8081' shows by whom\n",
 		"198.51.100.1::80": "minirun: --publish 198.51.100.1::80: listen tcp 198.51.100.1:0: cannot assign requested address\nhint: 'ip address' lists the addresses of this machine\n",

@@ -65,12 +65,11 @@ func (c *Container) needsGo(l *launched) error {
 // goOnInC replaces the launcher by one that starts a created container and waits for it
 // (wait.c). It returns only if the start fails before.
 func (c *Container) goOnInC(sigs *Relay) error {
-	l := c.launched
 	if err := c.runHooks(); err != nil {
 		return err
 	}
 	c.state.Status, c.state.Started = StatusRunning, time.Now()
-	if err := errors.Join(c.writeLaunch(&l.o), c.state.save()); err != nil {
+	if err := errors.Join(c.writeLaunch(), c.state.save()); err != nil {
 		return errors.Join(err, c.stop())
 	}
 	r := &record{}

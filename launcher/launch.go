@@ -32,6 +32,7 @@ type Launch struct {
 	ReadOnly    bool                   `json:"readOnly,omitempty"`
 	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
 	Binds       []specs.Mount          `json:"binds,omitempty"`
+	Ports       []string               `json:"ports,omitempty"`  // as "0.0.0.0:8080->80/tcp"
 	Filter      []byte                 `json:"filter,omitempty"` // the instructions as they are in memory (linux/filter.h)
 	FilterFlags uint32                 `json:"filterFlags,omitempty"`
 	Agent       *Agent                 `json:"agent,omitempty"`
@@ -41,13 +42,15 @@ const launchFile = "launch.json"
 
 // writeLaunch writes it for others to read. The directory is the container's own, and what
 // is in it goes with it: on most file systems it has never been on the disk then.
-func (c *Container) writeLaunch(o *Options) error {
+func (c *Container) writeLaunch() error {
+	o := &c.launched.o
 	if o.Engine != nil {
 		return nil
 	}
 	data, err := json.Marshal(Launch{
 		About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
-		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
+		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: c.launched.network.Ports(),
+		Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
 	})
 	if err != nil {
 		return err

@@ -401,7 +401,7 @@ func (c *Container) Start() error {
 		return errors.Join(l.runError(err), c.stop())
 	}
 	c.state.Status, c.state.Started = StatusRunning, time.Now()
-	if err := errors.Join(c.writeLaunch(&l.o), c.state.save()); err != nil { // while the kernel loads the command
+	if err := errors.Join(c.writeLaunch(), c.state.save()); err != nil { // while the kernel loads the command
 		return errors.Join(err, c.stop())
 	}
 	if err := l.page.WaitExec(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/moby/sys/userns"
 )
 
 // keychain returns the user's credentials: those of Docker's client, or else those of
@@ -74,31 +75,23 @@ func podmansCredentials(target authn.Resource) (authn.Authenticator, error) {
 	return authn.Anonymous, nil
 }
 
-// podmansFiles returns where podman looks for credentials.
+// podmansFiles returns where podman looks for credentials. A user without a directory for
+// what lasts as long as a session has only those that last longer.
 func podmansFiles() []string {
 	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
 		return []string{file}
 	}
-	runtime := cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/containers/%d", callersUID()))
-	if os.Getenv("XDG_RUNTIME_DIR") != "" {
-		runtime = filepath.Join(runtime, "containers")
+	var files []string
+	switch runtime := os.Getenv("XDG_RUNTIME_DIR"); {
+	case runtime != "":
+		files = append(files, filepath.Join(runtime, "containers", "auth.json"))
+	case os.Getuid() == 0 && !userns.RunningInUserNS():
+		files = append(files, "/run/containers/0/auth.json")
 	}
-	files := []string{filepath.Join(runtime, "auth.json")}
 	if own, err := os.UserConfigDir(); err == nil {
 		files = append(files, filepath.Join(own, "containers", "auth.json"))
 	}
 	return files
-}
-
-// callersUID returns the ID of the user who calls, also where that is root of a user
-// namespace of its own (user_namespaces(7), uid_map).
-func callersUID() int {
-	uid, inside, outside := os.Getuid(), 0, 0
-	ids, _ := os.ReadFile("/proc/self/uid_map") // without it: no namespace
-	if _, err := fmt.Sscan(string(ids), &inside, &outside); err == nil && inside == uid {
-		return outside
-	}
-	return uid
 }
 
 // parentName returns a name without its last component, or "".

@@ -45,7 +45,8 @@ func choose[T ~string](p *flagParser, flag, what string, initial T, values []str
 	case slices.Contains(values, value):
 		return T(value), nil
 	}
-	return "", refuse(flag, value, "use "+strings.Join(values, " or "), "no such %s", what)
+	help := "use " + strings.Join(values[:len(values)-1], ", ") + " or " + values[len(values)-1]
+	return "", refuse(flag, value, help, "no such %s", what)
 }
 
 func (p *flagParser) isolation() (err error) {

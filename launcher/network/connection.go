@@ -230,6 +230,24 @@ func (c *Connection) Chosen() []string {
 	return all
 }
 
+// Ports lists the published ports as Docker does, a text each: where the host listens, and
+// the container's port. A nil connection has none.
+func (c *Connection) Ports() []string {
+	var all []string
+	if c == nil {
+		return all
+	}
+	for _, p := range c.published {
+		for _, l := range p.tcp {
+			all = append(all, fmt.Sprintf("%s->%s", l.Addr(), p.Port))
+		}
+		for _, l := range p.udp {
+			all = append(all, fmt.Sprintf("%s->%s", l.LocalAddr(), p.Port))
+		}
+	}
+	return all
+}
+
 // Close ends the connection. What the container had sent to clients is passed on first,
 // for up to a second. The namespace goes when the container's last process has ended.
 func (c *Connection) Close() error {
