@@ -125,7 +125,7 @@ func imageHint(err error) string {
 	case rootfs.CauseNoImage:
 		return "'minirun images' lists the images of the store"
 	case rootfs.CauseNoLayers:
-		return "choose a folder on ext4, xfs, btrfs or tmpfs with --root"
+		return "choose a directory on ext4, xfs, btrfs or tmpfs with --root"
 	case rootfs.CauseNotFetched:
 		return "'minirun pull " + e.Name + "' fetches it"
 	case rootfs.CauseOnOverlay:

@@ -20,7 +20,7 @@ func (a *app) stopCommand() *ucli.Command {
 		ArgsUsage: "CONTAINER...",
 		Description: `A container gets its stop signal, SIGTERM unless it or its image says otherwise, and
 SIGKILL if it still runs after 10 seconds, or what --stop-timeout said. Prints the
-containers as they were named; one that does not run is none too few.`,
+containers as they were named. One that has ended already is no error.`,
 		Flags: []ucli.Flag{
 			text("", "signal", "s", "send `SIGNAL` instead of the stop signal").with(signals),
 			orCalled(text("", "timeout", "t", "send SIGKILL after `SECONDS`; -1 is never"), "time"),

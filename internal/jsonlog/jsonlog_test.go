@@ -71,7 +71,11 @@ func TestWrite(t *testing.T) {
 func TestRotate(t *testing.T) {
 	for _, files := range []int{1, 3} {
 		t.Run(fmt.Sprint(files), func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "log")
+			dir := filepath.Join(t.TempDir(), "a[b]")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "log")
 			w, err := Create(path, Limits{Size: 1000, Files: files})
 			if err != nil {
 				t.Fatal(err)
@@ -88,7 +92,7 @@ func TestRotate(t *testing.T) {
 			if err := w.Close(); err != nil {
 				t.Fatal(err)
 			}
-			found, _ := filepath.Glob(path + "*")
+			found, _ := filepath.Glob(strings.ReplaceAll(path, "[", "\\[") + "*")
 			if len(found) != files {
 				t.Errorf("files: %v", found)
 			}
@@ -105,6 +109,37 @@ func TestRotate(t *testing.T) {
 				t.Errorf("tail: -want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// Where a new file cannot be made, the old ones stay.
+func TestRotateRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := Create(path, Limits{Size: 100, Files: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(from, to int) {
+		for i := from; i < to; i++ {
+			w.Write("stdout", fmt.Appendf(nil, "%d\n", i)) // one fits in a file
+		}
+	}
+	write(0, 3)
+	if err := os.Mkdir(path+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(3, 7)
+	want := []string{"stdout:0\n", "stdout:1\n", "stdout:2\n"}
+	if diff := cmp.Diff(want, texts(t, path, Query{Tail: -1})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := os.Remove(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	write(7, 8)
+	want = append(want[1:], "stderr:minirun: 4 lines of the log were lost: is a directory\n", "stdout:7\n")
+	if diff := cmp.Diff(want, texts(t, path, Query{Tail: -1})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,12 +80,12 @@ type reader struct {
 
 // past reads what there is. The newest file stays open.
 func (r *reader) past() error {
-	files, err := filepath.Glob(r.path + ".*")
+	oldest, err := r.oldest()
 	if err != nil {
 		return err
 	}
 	tail := r.q.Tail
-	for n := len(files); n >= 0; n-- {
+	for n := oldest; n >= 0; n-- {
 		name := r.path
 		if n > 0 {
 			name += "." + strconv.Itoa(n)
@@ -113,6 +114,23 @@ func (r *reader) past() error {
 	}
 	r.last = nil
 	return nil
+}
+
+// oldest returns the number of the oldest file, or 0 if there is only the log. While it is
+// rotated a number may be missing.
+func (r *reader) oldest() (int, error) {
+	entries, err := os.ReadDir(filepath.Dir(r.path))
+	if err != nil {
+		return 0, err
+	}
+	oldest := 0
+	for _, e := range entries {
+		if number, ok := strings.CutPrefix(e.Name(), filepath.Base(r.path)+"."); ok {
+			n, _ := strconv.Atoi(number) // 0 for another file
+			oldest = max(oldest, n)
+		}
+	}
+	return oldest, nil
 }
 
 // more reads what has been added, in this file and in one that has taken its place.

@@ -122,7 +122,8 @@ func reason(err error) error {
 	return err
 }
 
-// rotate begins a new file. Of the old ones as many are kept as the limits say.
+// rotate begins a new file. Of the old ones as many are kept as the limits say. Where there
+// is no room for a new one, all stay as they are.
 func (w *Writer) rotate() error {
 	if w.limits.Files <= 1 {
 		if err := w.file.Truncate(0); err != nil {
@@ -132,6 +133,22 @@ func (w *Writer) rotate() error {
 		w.size = 0
 		return err
 	}
+	fresh := w.path + ".new"
+	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return reason(err)
+	}
+	if err := w.shift(fresh); err != nil {
+		f.Close()
+		return reason(err)
+	}
+	w.file.Close()
+	w.file, w.size = f, 0
+	return nil
+}
+
+// shift gives the log and each older file the next older name, and fresh the log's.
+func (w *Writer) shift(fresh string) error {
 	for n := w.limits.Files - 1; n > 0; n-- {
 		older := w.path + "." + strconv.Itoa(n)
 		newer := w.path
@@ -139,16 +156,10 @@ func (w *Writer) rotate() error {
 			newer += "." + strconv.Itoa(n-1)
 		}
 		if err := os.Rename(newer, older); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return reason(err)
+			return err
 		}
 	}
-	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return reason(err)
-	}
-	w.file.Close()
-	w.file, w.size = f, 0
-	return nil
+	return os.Rename(fresh, w.path)
 }
 
 // Close writes the lines that are not complete, and ends the log.

@@ -152,10 +152,7 @@ func (h *helper) startPasta(path string, ns *os.File, runRoot string) error {
 func (h *helper) wait(ns *os.File) (netip.Addr, error) {
 	var err error
 	if h.ready != nil {
-		if n, _ := h.ready.Read(make([]byte, 1)); n == 0 {
-			<-h.ended
-			err = h.failed()
-		}
+		err = h.waitReady()
 	} else {
 		err = h.waitRoute(ns)
 	}
@@ -168,6 +165,24 @@ func (h *helper) wait(ns *os.File) (netip.Addr, error) {
 // helperTimeout is how long a helper may take to connect a namespace.
 const helperTimeout = 10 * time.Second
 
+// waitReady waits for slirp4netns' byte, or its end.
+func (h *helper) waitReady() error {
+	if err := h.ready.SetReadDeadline(time.Now().Add(helperTimeout)); err != nil {
+		return err
+	}
+	n, err := h.ready.Read(make([]byte, 1))
+	switch {
+	case n > 0:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return h.late()
+	}
+	<-h.ended
+	return h.failed()
+}
+
+func (h *helper) late() error { return fmt.Errorf("%s does not get ready", filepath.Base(h.cmd.Path)) }
+
 // waitRoute waits for a default route, the last that pasta makes.
 func (h *helper) waitRoute(ns *os.File) error {
 	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
@@ -176,7 +191,7 @@ func (h *helper) waitRoute(ns *os.File) error {
 	}
 	defer handle.Close()
 	for timeout := time.After(helperTimeout); ; {
-		routes, err := handle.RouteList(nil, netlink.FAMILY_ALL)
+		routes, err := whole(func() ([]netlink.Route, error) { return handle.RouteList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return err
 		}
@@ -189,7 +204,7 @@ func (h *helper) waitRoute(ns *os.File) error {
 		case <-h.ended:
 			return h.failed()
 		case <-timeout:
-			return errors.New("pasta does not get ready")
+			return h.late()
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -224,7 +239,7 @@ func addressIn(ns *os.File) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	addresses, err := h.AddrList(device, netlink.FAMILY_V4)
+	addresses, err := whole(func() ([]netlink.Addr, error) { return h.AddrList(device, netlink.FAMILY_V4) })
 	if err != nil || len(addresses) == 0 {
 		return netip.Addr{}, err
 	}

@@ -82,7 +82,7 @@ static void help(pid_t process, int begin, int said, char *uids, char *gids)
 	_exit(!uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : 0);
 }
 
-// listen keeps what the tools say, until both have ended.
+// listen_to keeps what the tools say, until both have ended.
 static void listen_to(int said)
 {
 	size_t have = 0;
