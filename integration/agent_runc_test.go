@@ -15,7 +15,7 @@ import (
 func runcAgent(t *testing.T, socket string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "seccompagent")
-	build := exec.Command(testenv.Program(t, "go"), "-C", "../tools/seccompagent", "build", "-tags=seccomp", "-o", program, "github.com/opencontainers/runc/contrib/cmd/seccompagent")
+	build := inMachineNetwork(t, testenv.Program(t, "go"), "-C", "../tools/seccompagent", "build", "-tags=seccomp", "-o", program, "github.com/opencontainers/runc/contrib/cmd/seccompagent")
 	build.Env = append(os.Environ(), "GOFLAGS=") // no tags of minirun's
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -39,9 +39,10 @@ func child(t *testing.T, name string) *exec.Cmd {
 
 // testBed is shared by all tests.
 var testBed struct {
-	minirun  string // the program
-	root     string // MINIRUN_ROOT: the store with the image debian
-	profiles string // the directory profiles/ of the tree
+	minirun  string   // the program
+	root     string   // MINIRUN_ROOT: the store with the image debian
+	profiles string   // the directory profiles/ of the tree
+	network  *os.File // this machine's; the tests have one of their own
 }
 
 func TestMain(m *testing.M) {
@@ -92,7 +93,10 @@ func setUp() error {
 	// Scripts and the guide's commands find it in PATH.
 	os.Setenv("PATH", filepath.Dir(testBed.minirun)+":"+os.Getenv("PATH"))
 	os.Setenv("MINIRUN_ROOT", testBed.root)
-	return prepareImage()
+	if err := prepareImage(); err != nil { // which may need this machine's network
+		return err
+	}
+	return ownNetwork()
 }
 
 func program(tree string) (string, error) {
