@@ -53,7 +53,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		}
 		if program := shortcut.Program(); program != nil {
 			logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
-			return nil, useProgram(o, name, program)
+			return nil, useProgram(o, program) // checkLaunch has passed it
 		}
 	}
 	profile, err := a.editedProfile(name, text, changes)
@@ -75,7 +75,10 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if program.Listener {
 		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
 	}
-	if err := useProgram(o, name, program); err != nil {
+	if err := checkLaunch(name, program); err != nil {
+		return nil, err
+	}
+	if err := useProgram(o, program); err != nil {
 		return nil, err
 	}
 	if len(profile.Remarks) == 0 && !program.Listener { // what else is said or asked of the profile
@@ -96,11 +99,17 @@ func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*
 	return seccomp.Parse(name+edited, text)
 }
 
-// useProgram makes a program the filter of o, if a container can start under it.
-func useProgram(o *launcher.Options, name string, program *bpf.Program) error {
-	if err := compile.CheckLaunch(program); err != nil {
+// checkLaunch refuses a program under which no container can start.
+func checkLaunch(name string, program *bpf.Program) error {
+	err := compile.CheckLaunch(program)
+	if err != nil {
 		return hint.With(fmt.Errorf("%s: %w", name, err), "allow execve; 'minirun seccomp explain' shows the rule that decides")
 	}
+	return nil
+}
+
+// useProgram makes a program the filter of o.
+func useProgram(o *launcher.Options, program *bpf.Program) error {
 	o.Filter, o.FilterFlags = program.Instructions, program.Flags
 	if program.Listener {
 		o.FilterFlags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER

@@ -117,20 +117,24 @@ func runFlags() []ucli.Flag {
 }
 
 // These flags store their names. urfave/cli's own compute them with a regular expression
-// at each of the thousand look-ups of a start.
+// at each of the thousand look-ups of a start. They store their topics too: at each start
+// urfave/cli formats the help of all flags that have a category.
 type (
 	textFlag struct {
 		*ucli.StringFlag
+		about  string
 		names  []string
 		values completion
 	}
 	listFlag struct {
 		*ucli.StringSliceFlag
+		about  string
 		names  []string
 		values completion
 	}
 	toggleFlag struct {
 		*ucli.BoolFlag
+		about string
 		names []string
 	}
 )
@@ -138,6 +142,10 @@ type (
 func (f *textFlag) Names() []string   { return f.names }
 func (f *listFlag) Names() []string   { return f.names }
 func (f *toggleFlag) Names() []string { return f.names }
+
+func (f *textFlag) topic() string   { return f.about }
+func (f *listFlag) topic() string   { return f.about }
+func (f *toggleFlag) topic() string { return f.about }
 
 func (f *textFlag) completion() completion { return f.values }
 func (f *listFlag) completion() completion { return f.values }
@@ -162,7 +170,7 @@ func names(name, short string) []string {
 
 func text(topic, name, short, usage string) *textFlag {
 	all := names(name, short)
-	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage}, all, nil}
+	return &textFlag{&ucli.StringFlag{Name: name, Aliases: all[1:], Usage: usage}, topic, all, nil}
 }
 
 // fromEnv sets the environment variable that a flag is read from if it is not given.
@@ -211,10 +219,10 @@ func choice(topic, name, initial, usage string) *textFlag {
 
 func list(topic, name, short, usage string) *listFlag {
 	all := names(name, short)
-	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, KeepSpace: true}, all, nil}
+	return &listFlag{&ucli.StringSliceFlag{Name: name, Aliases: all[1:], Usage: usage, KeepSpace: true}, topic, all, nil}
 }
 
 func toggle(topic, name, short, usage string) *toggleFlag {
 	all := names(name, short)
-	return &toggleFlag{&ucli.BoolFlag{Name: name, Aliases: all[1:], Category: topic, Usage: usage, DisableDefaultText: true}, all}
+	return &toggleFlag{&ucli.BoolFlag{Name: name, Aliases: all[1:], Usage: usage, DisableDefaultText: true}, topic, all}
 }

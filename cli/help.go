@@ -92,8 +92,11 @@ func flagTable(b *strings.Builder, flags []ucli.Flag) {
 			title = "Flags"
 		}
 		for _, f := range flags {
-			flag, ok := f.(ucli.CategorizableFlag)
-			if !ok || !flag.IsVisible() || flag.GetCategory() != topic {
+			flag, ok := f.(interface {
+				ucli.VisibleFlag
+				topic() string
+			})
+			if !ok || !flag.IsVisible() || flag.topic() != topic {
 				continue
 			}
 			if title != "" {

@@ -147,8 +147,12 @@ int make_in_root(const char *path, mode_t mode, int flags)
 		return -1;
 	}
 	memcpy(now, path, at + 1);
+	uint64_t how_to = RESOLVE_IN_ROOT | (links ? RESOLVE_NO_MAGICLINKS : RESOLVE_NO_SYMLINKS);
+	int fd = make_part(path, mode, how_to); // usually all but the last part exists
+	if (fd >= 0)
+		return fd;
 	for (int i = 0; i < MOST_LINKS; i++) {
-		int fd = make_parts(now, mode, RESOLVE_IN_ROOT | (links ? RESOLVE_NO_MAGICLINKS : RESOLVE_NO_SYMLINKS), &at);
+		fd = make_parts(now, mode, how_to, &at);
 		if (fd >= 0)
 			return fd;
 		if (errno != EEXIST || !links || follow(now, at) < 0) {
