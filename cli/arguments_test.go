@@ -26,7 +26,7 @@ func TestArrange(t *testing.T) {
 		{"-h is the host name", "-h true debian", "run --hostname=true -- debian"},
 		{"an image called h", "h help", "run -- h help"},
 		{"a switch turned off, short", "-i=false -it=false debian", "run --interactive=false --interactive=true --tty=false -- debian"},
-		{"flags of Docker's at their default", "--restart no --no-healthcheck=false --cpu-rt-period 0 --userns=host debian ls -d", "run -- debian ls -d"},
+		{"flags of Docker's at their default", "--restart no --no-healthcheck=false --cpu-rt-period 0 --runtime=runc debian ls -d", "run -- debian ls -d"},
 		{"a switch turned off", "--rm=false debian", "run --rm=false -- debian"},
 		{"global flags before a verb", "--root /r -D images", "--root=/r --debug=true images --"},
 		{"global flags after a verb", "images --root /r", "--root=/r images --"},

@@ -115,7 +115,6 @@ func dockerLimitFlags() []dockerFlag {
 
 func dockerOtherFlags() []dockerFlag {
 	return []dockerFlag{
-		dockerValue("userns", "user IDs of a container are this machine's: run as another user with --user", "", "host"),
 		dockerToggle("disable-content-trust", "signatures of images are not checked; pull an image by its digest: NAME@sha256:...", "true"),
 		dockerValue("isolation", "a container is isolated by namespaces, the only way on Linux", "", "default"),
 		dockerValue("runtime", "minirun is its own runtime, with the library that runc is made of", "", "runc"),

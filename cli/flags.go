@@ -84,6 +84,7 @@ func runFlags() []ucli.Flag {
 		text(topicIsolation, "pid", "", "share the host's processes if `MODE` is host").with(oneOf("host")),
 		text(topicIsolation, "uts", "", "share the host's name if `MODE` is host").with(oneOf("host")),
 		text(topicIsolation, "cgroupns", "", "use the cgroup namespace of `MODE`: private or host").with(oneOf("private", "host")),
+		text(topicIsolation, "userns", "", "use the users of `MODE`: host, or auto, which are users that nobody on the host is; auto:size=N for other than 65536").with(oneOf("host", "auto", "auto:size=")),
 		text(topicIsolation, "hostname", "h", "set the container's host name to `NAME`"),
 		text(topicIsolation, "domainname", "", "set its NIS domain name to `NAME`"),
 		list(topicIsolation, "sysctl", "", "set a kernel parameter of the container's namespaces, `NAME=VALUE`"),

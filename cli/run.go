@@ -250,6 +250,13 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	}
 	defer end()
 	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
+	ids, err := container.TakeIDs(flags)
+	if err != nil {
+		return err
+	}
+	if ids != nil {
+		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
+	}
 	root, err := overlay.Mount()
 	if err != nil {
 		return err
@@ -259,7 +266,7 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 			a.ui.warning(err)
 		}
 	}()
-	if err := launcher.MountVolumes(root, flags.Volumes); err != nil {
+	if err := launcher.MountVolumes(root, flags.Volumes, ids); err != nil {
 		return err
 	}
 	if o.Spec, err = container.Spec(flags, host, root); err != nil {

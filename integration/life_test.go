@@ -162,6 +162,7 @@ for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done; ul
 		"privileged":   {"--privileged"},
 		"init":         {"--init", "--oom-score-adj", "500"},
 		"libcontainer": {"--init-by", "libcontainer"},
+		"own users":    {"--userns", "auto", "-u", "1000:5", "--ulimit", "nofile=100:200", "--oom-score-adj", "500"},
 		"unconfined":   {"--seccomp", "unconfined", "-e", "HOME=/tmp"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -70,6 +70,10 @@ var oracleCases = []oracleCase{
 	{flags: "-t"},
 	{flags: "-t -u 1000 --read-only --init"},
 	{flags: "-t --privileged"},
+	{flags: "--userns auto -v DIR:/x -v DIR/file:/new/file:ro -v /srv/volume -w /a/b/c --ulimit nofile=100:200 --oom-score-adj 500 -u 1000:1000 --device /dev/null:/dev/nothing"},
+	{flags: "--userns auto -t --privileged --init --network bridge --ip 10.96.0.6 -p 127.0.0.1::80 -m 64m"},
+	{flags: "--userns auto --network host --ipc host --pid host --uts host --cgroupns host --cap-add SYS_ADMIN"},
+	{flags: "--userns auto:size=1001 --read-only --tmpfs /t --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ip_forward=1 -u 1000 -v /dev:/host:ro,rslave"},
 	{flags: "--explain", command: []string{"sh", "-c", "exec setarch -R true 2>&-"}}, // which says nothing itself: reports come at any moment
 	{flags: "--record DIR/reports --record-for docker", command: []string{"true"}},
 	{flags: "--complain --explain-to DIR/reports", command: []string{"sh", "-c", "exec setarch -R true 2>&-"}},
@@ -114,6 +118,12 @@ var oracleCases = []oracleCase{
 	{flags: "--sysctl net.ipv4.ip_forward=bogus"},
 	{flags: "--sysctl kernel.shmmax=bogus"},
 
+	{flags: "--userns auto -v DIR:/sys/x"},
+	{flags: "--userns auto -v DIR/file:/etc"},
+	{flags: "--userns auto --ulimit nofile=99999999:99999999"},
+	{flags: "--userns auto --init", command: []string{"nosuch"}},
+
+	{flags: "--userns auto --tmpfs /proc/bus", notExpressible: "a mount in /proc"},
 	{flags: "-v DIR/file:/proc/bus/x", notExpressible: "a mount in /proc"},
 	{flags: "--tmpfs /proc/bus", notExpressible: "a mount in /proc"},
 	{flags: "--tmpfs /x:mpol=" + strings.Repeat("a", 256), notExpressible: "a mount option of 256 bytes or more"},
@@ -259,6 +269,9 @@ var (
 	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*[2-9])`)
 )
 
+// ownUsers are options of a tmpfs that is root's of --userns auto.
+var ownUsers = regexp.MustCompile(`\b([ug]id)=\d{6,}`)
+
 var chosenPort = regexp.MustCompile(`at port \d+`)
 
 // oracleLine returns a line without what differs from container to container.
@@ -268,6 +281,8 @@ func oracleLine(line string) string {
 	line = containersDir.ReplaceAllString(line, "/containers/C")
 	line = randomCgroup.ReplaceAllString(line, "/minirun-NAME")
 	line = peerGroup.ReplaceAllString(line, "$1")
+	line = ownUsers.ReplaceAllString(line, "$1=N")
+	line = strings.Replace(line, "/dev/mqueue' directory 0:0 0:65534", "/dev/mqueue' directory 0:0 0:0", 1) // libcontainer makes it before it is in the group
 	line = chosenPort.ReplaceAllString(line, "at port N")
 	line = overlayDirs.ReplaceAllString(line, "$1=")
 	return ownPID.ReplaceAllString(line, "/proc/PID")

@@ -17,6 +17,7 @@ import (
 	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/removeall"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // Dirs are where containers are kept.
@@ -40,6 +41,7 @@ type Container struct {
 	lock  *os.File // held while the container is its launcher's, or is changed
 	state State    // as far as this process knows; see State
 	warn  func(error)
+	ids   *userns.Namespace // its own users and groups; nil are those of this process's namespace
 
 	launched *launched // what the process that created it holds
 }

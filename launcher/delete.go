@@ -38,6 +38,7 @@ func (c *Container) Delete() error {
 // Delete: only the directory is left, and says how the container has ended.
 func (c *Container) Finish() error {
 	c.discard()
+	c.giveIDsBack()
 	c.state.Status = StatusStopped
 	err := c.state.save()
 	c.unlock()
@@ -127,6 +128,9 @@ func (c *Container) discard() {
 		l.page.Close()
 	}
 	l.closePlan()
+	if c.ids != nil {
+		c.ids.Close()
+	}
 	if l.reaper != nil {
 		l.reaper.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/user"
 	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
@@ -132,6 +133,10 @@ func (c *Container) join(launch *Launch) (_ *joined, err error) {
 			kind = configs.NEWNET
 		case specs.MountNamespace:
 			kind = configs.NEWNS
+		case specs.UserNamespace:
+			if err := readMappings(config, proc); err != nil {
+				return nil, err
+			}
 		}
 		f, err := os.Open(path.Join(proc, "ns", configs.NsName(kind)))
 		if err != nil {
@@ -147,6 +152,20 @@ func (c *Container) join(launch *Launch) (_ *joined, err error) {
 		return nil, c.refuse("exec in")
 	}
 	return j, j.describe(c, config)
+}
+
+// readMappings notes which users of the host those of a container are.
+func readMappings(config *configs.Config, proc string) error {
+	for file, mappings := range map[string]*[]configs.IDMap{"uid_map": &config.UIDMappings, "gid_map": &config.GIDMappings} {
+		lines, err := user.ParseIDMapFile(path.Join(proc, file))
+		if err != nil {
+			return err
+		}
+		for _, l := range lines {
+			*mappings = append(*mappings, configs.IDMap{ContainerID: l.ID, HostID: l.ParentID, Size: l.Count})
+		}
+	}
+	return nil
 }
 
 // describe writes the state that libcontainer loads. It is in the container's own

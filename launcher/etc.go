@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // mountEtc puts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
@@ -25,10 +26,10 @@ import (
 // with the root. In the spec libcontainer's init would ask the launcher for each of
 // them: a tenth of a start. Only those that the spec's mounts would hide go there,
 // as with `-v DIR:/etc`.
-func (l *launched) mountEtc(runRoot string) error {
+func (c *Container) mountEtc(l *launched) error {
 	spec := l.o.Spec
 	files := l.etcFiles()
-	dir, err := mountFiles(runRoot)
+	dir, err := mountFiles(c.state.RunRoot)
 	if err != nil {
 		return &Error{Op: "mount the container's files", Err: err}
 	}
@@ -39,6 +40,11 @@ func (l *launched) mountEtc(runRoot string) error {
 		file := filepath.Join(dir, path.Base(target))
 		if err := os.WriteFile(file, data, 0o644); err != nil {
 			return err
+		}
+		if c.ids != nil {
+			if err := os.Chown(file, int(c.ids.IDs.First), int(c.ids.IDs.First)); err != nil {
+				return err
+			}
 		}
 		if target == etcHosts {
 			l.hostsFile = file
@@ -51,7 +57,7 @@ func (l *launched) mountEtc(runRoot string) error {
 			spec.Mounts = append(spec.Mounts, m)
 			continue
 		}
-		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly); err != nil {
+		if err := bindFile(file, spec.Root.Path, target, spec.Root.Readonly, c.ids); err != nil {
 			return mountError(target, err)
 		}
 	}
@@ -122,12 +128,15 @@ func mountError(target string, err error) error {
 
 // bindFile mounts a file onto a path in a root, which is followed as if root were
 // "/", and made if it does not exist.
-func bindFile(file, root, path string, readonly bool) error {
+func bindFile(file, root, path string, readonly bool, ids *userns.Namespace) error {
 	target, err := mountPoint(root, path)
 	if err != nil {
 		return err
 	}
 	defer target.Close()
+	if err := giveMade(root, path, ids); err != nil {
+		return err
+	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, file, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC) // Linux 5.2
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)

@@ -108,6 +108,15 @@ func (x *Exec) start(engine *libcontainer.Container, page *arm.Page, o *ExecOpti
 		return err
 	}
 	x.streams = streams
+	if config := engine.Config(); len(config.UIDMappings) > 0 {
+		uid, err := config.HostUID(x.process.UID)
+		if err != nil {
+			return err
+		}
+		if err := streams.give(uid); err != nil {
+			return err
+		}
+	}
 	streams.begin()
 	err = engine.Start(x.process)
 	page.Started()

@@ -41,6 +41,11 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 			return host, nil, err
 		}
 	}
+	if c.OwnIDs > 0 {
+		if host.IDs, err = checkOwnIDs(c); err != nil {
+			return host, nil, err
+		}
+	}
 	var lacking []string
 	if host.Capabilities, lacking, err = grantable(c.Capabilities, c.NamedCapabilities); err != nil {
 		return host, nil, err

@@ -76,7 +76,13 @@ func (c *Container) configure(l *launched) (*configs.Config, error) {
 		return nil, os.NewSyscallError("chdir", err)
 	}
 	opts.UseSystemdCgroup = c.state.Systemd
+	if c.ids != nil {
+		spec = withoutUsers(spec)
+	}
 	config, err := specconv.CreateLibcontainerConfig(opts)
+	if err == nil && c.ids != nil {
+		joinUsers(config, c.ids)
+	}
 	if err == nil && e != nil {
 		l.kept = keepBack(config)
 	}

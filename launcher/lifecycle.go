@@ -82,9 +82,12 @@ func (c *Container) Create(o Options) error {
 	}
 	l := &launched{o: o}
 	c.launched = l
-	err := l.openNetwork(c.dir, c.state.RunRoot)
+	if c.ids != nil {
+		joinNamespace(o.Spec, specs.UserNamespace, c.ids.User)
+	}
+	err := c.openNetwork(l)
 	if err == nil && o.Engine == nil {
-		err = l.mountEtc(c.state.RunRoot)
+		err = c.mountEtc(l)
 	}
 	if err == nil {
 		err = c.create(l)
@@ -152,6 +155,7 @@ func (c *Container) create(l *launched) (err error) {
 	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
 	l.hooks = []hook{
 		{"set the cgroup's limits", l.limit},
+		{"set the process's limits", c.limitProcess},
 		{"attach the network", c.attach},
 		{"watch the container", l.watch},
 		{"arm the seccomp filter", c.arm},
@@ -196,8 +200,10 @@ func (c *Container) prepare(l *launched) (err error) {
 	if err := c.preparePage(l, args, passed); err != nil {
 		return err
 	}
-	l.streams, err = attach(l.command, &l.o, c.state.Owner)
-	return err
+	if l.streams, err = attach(l.command, &l.o, c.state.Owner); err != nil {
+		return err
+	}
+	return c.giveStreams(l)
 }
 
 // startInit starts init.
@@ -254,8 +260,7 @@ func (l *launched) limit() error {
 }
 
 // openNetwork makes what the container's network needs. An engine makes that itself.
-// dir is the container's directory, beside which are those of others.
-func (l *launched) openNetwork(dir, runRoot string) (err error) {
+func (c *Container) openNetwork(l *launched) (err error) {
 	if l.o.Engine != nil {
 		return nil
 	}
@@ -264,15 +269,18 @@ func (l *launched) openNetwork(dir, runRoot string) (err error) {
 		n = network.Of(l.o.Spec)
 	}
 	if name := n.Kind.Container(); name != "" {
-		if n.Shared, err = shareNetwork(filepath.Join(filepath.Dir(dir), name), string(n.Kind)); err != nil {
+		if n.Shared, err = shareNetwork(filepath.Join(filepath.Dir(c.dir), name), string(n.Kind)); err != nil {
 			return err
 		}
 	}
-	if l.network, err = n.Open(runRoot); err != nil {
+	if c.ids != nil {
+		n.Namespace, c.ids.Network = c.ids.Network, nil // which is the connection's now
+	}
+	if l.network, err = n.Open(c.state.RunRoot); err != nil {
 		return networkError(err)
 	}
 	if ns := l.network.Namespace(); ns != nil {
-		joinNetwork(l.o.Spec, ns)
+		joinNamespace(l.o.Spec, specs.NetworkNamespace, ns)
 	}
 	return nil
 }
@@ -284,15 +292,6 @@ func networkError(err error) error {
 		return hint.With(&Error{Op: refused.Op, Err: refused.Err}, hint.Text(err))
 	}
 	return asError("make the network", err)
-}
-
-// joinNetwork has the container join a network namespace instead of making one.
-func joinNetwork(spec *specs.Spec, ns *os.File) {
-	for i, n := range spec.Linux.Namespaces {
-		if n.Type == specs.NetworkNamespace {
-			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
-		}
-	}
 }
 
 // attach connects a parked init's network.

@@ -48,12 +48,13 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 	if err := validate.Validate(config); err != nil {
 		return nil, &Error{Op: "create container", Err: err}
 	}
-	host, err := plan.Inspect(l.cgroup.paths())
+	host, err := plan.Inspect(config, l.cgroup.paths())
 	if err != nil {
 		return nil, &Error{Op: "create container", Err: err}
 	}
 	return plan.New(plan.Container{
 		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: l.o.Filter != nil,
+		Users: c.ids != nil,
 	}, host)
 }
 
@@ -92,6 +93,13 @@ func (l *launched) writePlan(runRoot string) error {
 		}
 		l.planFiles = append(l.planFiles, ns)
 	}
+	for _, source := range l.plan.Opened {
+		tree, err := openSource(source)
+		if err != nil {
+			return hint.With(&Error{Op: "mount " + source.Path + " at " + source.Target, Err: err}, mountPointHelp(err.Error()))
+		}
+		l.planFiles = append(l.planFiles, tree)
+	}
 	exe, err := exeseal.CloneSelfExe(runRoot)
 	if err != nil {
 		return err
@@ -125,18 +133,48 @@ func (l *launched) startPlanned() (startedInit, error) {
 	if l.command.ConsoleSocket != nil {
 		files = append(files, l.command.ConsoleSocket)
 	}
-	planNumber := len(files) + len(l.plan.Joined)
 	files = append(files, l.planFiles...)
+	planNumber := len(files) - 2
 	attr := &os.ProcAttr{
 		Dir: "/", Env: []string{arm.PlanVariable(planNumber)}, Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: l.plan.Cloned},
 	}
 	path := "/proc/self/fd/" + strconv.Itoa(planNumber+1)
 	process, err := l.startInCgroup(path, attr)
+	if err != nil || !l.plan.Forks {
+		return planned{process}, err
+	}
+	return l.forked(process)
+}
+
+// forked waits for a process that init is a child of, and returns init, which is a child of
+// this process too.
+func (l *launched) forked(first *os.Process) (startedInit, error) {
+	state, err := first.Wait()
 	if err != nil {
 		return nil, err
 	}
-	return planned{process}, nil
+	if pid := l.page.Init(); pid != 0 {
+		process, err := os.FindProcess(pid)
+		return planned{process}, err
+	}
+	if err := l.page.Failure(); err != nil {
+		return nil, l.runError(err)
+	}
+	return nil, fmt.Errorf("%w: %v", arm.ErrInitDied, state)
+}
+
+// openSource opens what is to be mounted in a container whose init may not come to it.
+func openSource(s plan.Source) (*os.File, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if s.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, s.Path, flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), s.Path), nil
 }
 
 // startInCgroup starts a program in the cgroup of version 2, unless there is none, or

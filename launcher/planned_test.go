@@ -10,11 +10,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/plan"
 	"github.com/minirun/minirun/launcher/spec"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -27,27 +29,31 @@ var plans = map[string]struct {
 	plan  func(*plan.Host)
 	spec  func(*specs.Spec)
 }{
-	"default":     {},
-	"tty":         {flags: config.Flags{"tty": {"true"}}},
-	"workdir":     {flags: config.Flags{"workdir": {"/a/b"}}},
-	"user":        {uid: 1000},
-	"ulimit":      {flags: config.Flags{"ulimit": {"nofile=100:200", "core=-1"}}},
-	"cap-add":     {flags: config.Flags{"cap-add": {"SYS_ADMIN"}, "cap-drop": {"MKNOD"}}},
-	"confined":    {flags: config.Flags{"security-opt": {"no-new-privileges", "apparmor=mine"}}, host: func(h *spec.Host) { h.AppArmor = "mine" }},
-	"unmasked":    {flags: config.Flags{"security-opt": {"systempaths=unconfined"}}},
-	"privileged":  {flags: config.Flags{"privileged": {"true"}}},
-	"volume":      {flags: config.Flags{"volume": {"/h:/x/y", "/h:/x:ro", "/s:/dev/shm:rslave", "/proc:/proc", "/h:/proc/cpuinfo"}}},
-	"mount":       {flags: config.Flags{"mount": {"type=bind,src=/h,dst=/a,bind-recursive=disabled", "type=bind,src=/h,dst=/b,ro,bind-recursive=writable", "type=bind,src=/h,dst=/c,ro", "type=tmpfs,dst=/t,ro,tmpfs-mode=700"}}},
-	"tmpfs":       {flags: config.Flags{"tmpfs": {"/t:size=1m,exec,noatime,sync"}}},
-	"dev":         {flags: config.Flags{"volume": {"/dev:/dev"}}},
-	"read-only":   {flags: config.Flags{"read-only": {"true"}, "tmpfs": {"/t:ro"}}},
-	"device":      {flags: config.Flags{"device": {"/dev/fuse", "/dev/a:/dev/x/b:r"}}},
-	"shared":      {flags: config.Flags{"network": {"host"}, "ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}}},
-	"ipc":         {flags: config.Flags{"ipc": {"none"}}},
-	"names":       {flags: config.Flags{"hostname": {"h"}, "domainname": {"d"}}},
-	"join":        {spec: joinsPod},
-	"sysctl":      {flags: config.Flags{"sysctl": {"net.ipv4.ip_forward=1", "kernel.shmmax=5"}}},
-	"oom":         {flags: config.Flags{"oom-score-adj": {"-5"}}},
+	"default":    {},
+	"tty":        {flags: config.Flags{"tty": {"true"}}},
+	"workdir":    {flags: config.Flags{"workdir": {"/a/b"}}},
+	"user":       {uid: 1000},
+	"ulimit":     {flags: config.Flags{"ulimit": {"nofile=100:200", "core=-1"}}},
+	"cap-add":    {flags: config.Flags{"cap-add": {"SYS_ADMIN"}, "cap-drop": {"MKNOD"}}},
+	"confined":   {flags: config.Flags{"security-opt": {"no-new-privileges", "apparmor=mine"}}, host: func(h *spec.Host) { h.AppArmor = "mine" }},
+	"unmasked":   {flags: config.Flags{"security-opt": {"systempaths=unconfined"}}},
+	"privileged": {flags: config.Flags{"privileged": {"true"}}},
+	"volume":     {flags: config.Flags{"volume": {"/h:/x/y", "/h:/x:ro", "/s:/dev/shm:rslave", "/proc:/proc", "/h:/proc/cpuinfo"}}},
+	"mount":      {flags: config.Flags{"mount": {"type=bind,src=/h,dst=/a,bind-recursive=disabled", "type=bind,src=/h,dst=/b,ro,bind-recursive=writable", "type=bind,src=/h,dst=/c,ro", "type=tmpfs,dst=/t,ro,tmpfs-mode=700"}}},
+	"tmpfs":      {flags: config.Flags{"tmpfs": {"/t:size=1m,exec,noatime,sync"}}},
+	"dev":        {flags: config.Flags{"volume": {"/dev:/dev"}}},
+	"read-only":  {flags: config.Flags{"read-only": {"true"}, "tmpfs": {"/t:ro"}}},
+	"device":     {flags: config.Flags{"device": {"/dev/fuse", "/dev/a:/dev/x/b:r"}}},
+	"shared":     {flags: config.Flags{"network": {"host"}, "ipc": {"host"}, "pid": {"host"}, "uts": {"host"}, "cgroupns": {"host"}}},
+	"ipc":        {flags: config.Flags{"ipc": {"none"}}},
+	"names":      {flags: config.Flags{"hostname": {"h"}, "domainname": {"d"}}},
+	"join":       {spec: joinsPod},
+	"sysctl":     {flags: config.Flags{"sysctl": {"net.ipv4.ip_forward=1", "kernel.shmmax=5"}}},
+	"oom":        {flags: config.Flags{"oom-score-adj": {"-5"}}},
+	"userns": {
+		flags: config.Flags{"userns": {"auto"}, "volume": {"/h:/x"}, "device": {"/dev/fuse"}, "ulimit": {"nofile=100:200"}, "oom-score-adj": {"-5"}},
+		host:  func(h *spec.Host) { h.IDs = &spec.IDs{UIDs: 65536, GIDs: 65536} }, plan: func(h *plan.Host) { h.UserNamespace = true },
+	},
 	"cgroup2":     {plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 	"cgroup2host": {flags: config.Flags{"cgroupns": {"host"}}, plan: func(h *plan.Host) { h.Unified = true; h.Cgroups = nil }},
 }
@@ -90,10 +96,16 @@ func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Ho
 		change(s)
 	}
 	c := &Container{state: State{Name: "0123456789ab"}}
+	if flags.OwnIDs > 0 {
+		c.ids = &userns.Namespace{IDs: userns.Range{First: 1000000, Count: flags.OwnIDs}, User: os.Stdin}
+	}
 	l := &launched{o: Options{Spec: s}, command: newLibcontainerProcess(s, s.Process.Args, nil)}
 	cfg, err := c.configure(l)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.ids != nil {
+		cfg.Namespaces.Add(configs.NEWUSER, "/proc/7/fd/0") // not this process's
 	}
 	if s.Process.Terminal {
 		l.command.ConsoleSocket, l.command.ConsoleWidth, l.command.ConsoleHeight = os.Stdin, 80, 24
@@ -104,7 +116,7 @@ func testPlan(t *testing.T, given config.Flags, uid uint32, onHost func(*spec.Ho
 	if onPlan != nil {
 		onPlan(&machine)
 	}
-	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: true}, machine)
+	return plan.New(plan.Container{ID: c.state.Name, Config: cfg, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: true, Users: c.ids != nil}, machine)
 }
 
 // The default's file has the whole plan, the others have the lines that differ from it.

@@ -127,6 +127,7 @@ func (c *Container) settle() error {
 	if err := c.endProcesses(); err != nil {
 		return err
 	}
+	c.giveIDsBack()
 	c.state.Status, c.state.Lost, c.state.Finished = StatusStopped, true, time.Now()
 	var ok bool
 	if c.state.ExitCode, ok = notedEnd(c.lock); !ok {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // MountVolumes makes a mount of its own of each of these directories of a root:
@@ -13,10 +15,10 @@ import (
 // is followed as if root were "/", and a directory that does not exist is made.
 //
 // Like [PrivateMounts], it is for the caller's own mount namespace. Parents come
-// before children.
-func MountVolumes(root string, paths []string) error {
+// before children. What is made belongs to the root of ids, unless that is nil.
+func MountVolumes(root string, paths []string, ids *userns.Namespace) error {
 	for _, path := range paths {
-		if err := mountVolume(root, path); err != nil {
+		if err := mountVolume(root, path, ids); err != nil {
 			return &VolumeError{path, err}
 		}
 	}
@@ -36,7 +38,7 @@ func (e *VolumeError) Error() string {
 
 func (e *VolumeError) Unwrap() error { return e.Err }
 
-func mountVolume(root, path string) error {
+func mountVolume(root, path string, ids *userns.Namespace) error {
 	handle, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
@@ -47,6 +49,9 @@ func mountVolume(root, path string) error {
 		return err
 	}
 	defer dir.Close()
+	if err := giveMade(root, path, ids); err != nil {
+		return err
+	}
 	tree, err := unix.OpenTree(int(dir.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH) // Linux 5.2
 	if err != nil {
 		return os.NewSyscallError("open_tree", err)

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -23,9 +24,13 @@ const maxLayers = 500
 type Overlay struct {
 	Layers []string // directories, lowest first, as in Image
 	Dir    string   // the container's own directory: upper, work and root are made in it
+	Root   string   // where to mount it, a directory that exists; "" is Dir/root
+	// Users is a user namespace: user 0 of a layer is in the root whom its 0 is, and so on.
+	// The layers stay what they are. nil leaves the owners as they are.
+	Users *os.File
 }
 
-// Mount mounts the overlay and returns the path of the root, Dir/root.
+// Mount mounts the overlay and returns the path of the root.
 //
 // The caller's thread must be in a mount namespace of its own with private
 // propagation, or the mount appears on the host. unshare(2) has then given it a
@@ -43,8 +48,10 @@ func (o Overlay) Mount() (root string, err error) {
 		return "", fmt.Errorf("mount root: %d layers; overlayfs takes 1 to %d", len(o.Layers), maxLayers)
 	}
 	root = o.root()
-	if err := os.Mkdir(root, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+	if o.Root == "" {
+		if err := os.Mkdir(root, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", err
+		}
 	}
 	err = o.mountWithUpper(o.Dir)
 	if errors.Is(err, unix.ELOOP) {
@@ -75,7 +82,7 @@ func (o Overlay) Unmount() error {
 // Mounts returns what Unmount unmounts.
 func (o Overlay) Mounts() []string { return []string{o.root(), o.memory()} }
 
-func (o Overlay) root() string   { return filepath.Join(o.Dir, "root") }
+func (o Overlay) root() string   { return cmp.Or(o.Root, filepath.Join(o.Dir, "root")) }
 func (o Overlay) memory() string { return filepath.Join(o.Dir, "memory") }
 
 func (o Overlay) mountOnTmpfs() error {
@@ -99,10 +106,13 @@ func (o Overlay) mountWithUpper(dir string) error {
 	defer open.close()
 	lower := make([]string, 0, len(o.Layers))
 	for i := len(o.Layers) - 1; i >= 0; i-- { // overlayfs wants the highest first
-		lower = append(lower, open.add(o.Layers[i]))
+		lower = append(lower, open.addLayer(o.Layers[i], o.Users))
+	}
+	if open.err != nil {
+		return open.err
 	}
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	if err := makeUpper(upper, o.Layers[len(o.Layers)-1]); err != nil {
+	if err := makeUpper(upper, o.Layers[len(o.Layers)-1], lower[0]); err != nil {
 		return err
 	}
 	if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -130,10 +140,10 @@ func mountOverlay(root, data string) error {
 }
 
 // makeUpper makes the upper directory. It is the root directory that the container
-// sees, so it gets the mode and owner of the highest layer.
-func makeUpper(upper, highest string) error {
+// sees, so it gets the mode and owner of the highest layer, which is open as that number.
+func makeUpper(upper, highest, number string) error {
 	var st unix.Stat_t
-	if err := unix.Stat(highest, &st); err != nil {
+	if err := unix.Stat("/proc/self/fd/"+number, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: highest, Err: err}
 	}
 	if err := os.Mkdir(upper, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
@@ -153,6 +163,9 @@ func makeUpper(upper, highest string) error {
 // mountError returns the error of a mount that the kernel refused.
 func (o Overlay) mountError(err error) error {
 	e := &Error{Op: "mount root", Err: err}
+	if hint.Text(err) != "" {
+		return hint.With(e, hint.Text(err))
+	}
 	var st unix.Statfs_t
 	switch {
 	case errors.Is(err, unix.ENODEV):
@@ -160,6 +173,8 @@ func (o Overlay) mountError(err error) error {
 	case errors.Is(err, unix.EPERM):
 		return hint.With(e, "mounting needs root, and inside a container its CAP_SYS_ADMIN")
 	case !errors.Is(err, unix.EINVAL):
+	case o.Users != nil && !mappedLayers():
+		return hint.With(e, "layers of an overlay have mapped owners from Linux 5.19 on")
 	case unix.Statfs(o.Dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC:
 		e.Cause, e.Name = CauseOnOverlay, o.Dir
 	default:

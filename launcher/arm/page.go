@@ -212,6 +212,10 @@ func (p *Page) Started() {
 	}
 }
 
+// Init returns the PID of an init that went on in a child of the process that was started,
+// once that has ended; 0 if it did not.
+func (p *Page) Init() int { return int(p.shared.init) }
+
 // Reopen returns the page of a parked init that another process has started: the one
 // with this pidfd, whose command was to get so many files ([Page.Keep]). It needs Linux
 // 5.6 (pidfd_getfd(2)), and the right to trace init (ptrace(2)).

@@ -66,6 +66,7 @@ struct init_page {
 	uint32_t kept;    // how many of them, after the page's own, the command gets, from PAGE_FD on
 	uint32_t cgroups; // directories in strings; the first is of cgroup v2, and may be empty
 	uint32_t joined;  // how many of them init is in
+	int32_t init;     // PID of init, outside; 0: it is the process that was started
 	int32_t forked;   // PID of the child in which init went on to join; 0 if there was none
 	uint32_t args;    // arguments in strings, after the cgroups
 	uint32_t env;     // NAME=VALUE in strings, after the arguments

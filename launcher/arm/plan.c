@@ -283,6 +283,7 @@ static int carry_out(const struct plan_step *step)
 		[PLAN_KEYRING] = do_keyring,
 		[PLAN_NAMESPACES] = do_namespaces,
 		[PLAN_JOIN] = do_join,
+		[PLAN_USERS] = plan_do_users,
 		[PLAN_LOOPBACK] = do_loopback,
 		[PLAN_OOM_SCORE] = do_oom_score,
 		[PLAN_ROOT] = plan_do_root,

@@ -26,6 +26,7 @@ const (
 	Keyring      Kind = C.PLAN_KEYRING
 	Namespaces   Kind = C.PLAN_NAMESPACES
 	Join         Kind = C.PLAN_JOIN
+	Users        Kind = C.PLAN_USERS
 	Loopback     Kind = C.PLAN_LOOPBACK
 	OOMScore     Kind = C.PLAN_OOM_SCORE
 	Root         Kind = C.PLAN_ROOT
@@ -59,7 +60,7 @@ const (
 // String returns the kind's name.
 func (k Kind) String() string {
 	names := [C.PLAN_KINDS]string{
-		Keyring: "keyring", Namespaces: "namespaces", Join: "join", Loopback: "loopback", OOMScore: "oom-score", Root: "root",
+		Keyring: "keyring", Namespaces: "namespaces", Join: "join", Users: "users", Loopback: "loopback", OOMScore: "oom-score", Root: "root",
 		Mount: "mount", Bind: "bind", Node: "node", Link: "link", Hooks: "hooks", Pivot: "pivot",
 		Null: "null", Directory: "directory", Console: "console", ReadOnly: "read-only", Umask: "umask",
 		HostName: "host-name", DomainName: "domain-name", AppArmor: "apparmor", Sysctl: "sysctl", Protect: "protect", Mask: "mask",
@@ -86,12 +87,13 @@ const (
 	AtProc     Flags = C.PLAN_AT_PROC
 	Later      Flags = C.PLAN_LATER
 	KeepGroups Flags = C.PLAN_KEEP_GROUPS
+	Opened     Flags = C.PLAN_OPENED
 )
 
 // String returns the flags' names.
 func (f Flags) String() string {
 	var set []string
-	for i, name := range [...]string{"recursive", "change", "keep-mode", "no-links", "replace", "in-proc", "at-proc", "later", "keep-groups"} {
+	for i, name := range [...]string{"recursive", "change", "keep-mode", "no-links", "replace", "in-proc", "at-proc", "later", "keep-groups", "opened"} {
 		if f&(1<<i) != 0 {
 			set = append(set, name)
 		}

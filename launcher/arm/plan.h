@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC "minirun"
-enum { PLAN_VERSION = 3 };
+enum { PLAN_VERSION = 4 };
 
 struct plan {
 	char magic[8];    // PLAN_MAGIC
@@ -44,6 +44,8 @@ enum plan_kind {
 	PLAN_KEYRING = 1, // join a new session keyring named path; mode: what its permissions also have
 	PLAN_NAMESPACES,  // unshare value[0], CLONE_NEW*. That of PIDs has been made by then
 	PLAN_JOIN,        // join the namespace that the file mode is, of type value[0]
+	PLAN_USERS,       // become root of the user namespace that the file mode is, and go on in a child in
+	                  // new namespaces value[0], if that is not 0
 	PLAN_LOOPBACK,    // bring the loopback device up
 	PLAN_OOM_SCORE,   // set oom_score_adj to path
 	PLAN_ROOT,        // mount path on itself: the root of all paths that follow
@@ -95,6 +97,7 @@ enum plan_flag {
 	PLAN_AT_PROC = 64,    // BIND: path is /proc itself: source is a procfs
 	PLAN_LATER = 128,     // ENTER: if this user may not, the container's will try
 	PLAN_KEEP_GROUPS = 256, // USER: no groups can be set in this user namespace
+	PLAN_OPENED = 512,    // BIND: the file mode is a copy of the mount at source
 };
 
 // Why a step failed, where the errno does not say it.

@@ -58,6 +58,8 @@ int plan_do_directory(const struct plan_step *);
 int plan_do_null(const struct plan_step *);
 int plan_do_console(const struct plan_step *);
 
+int plan_do_users(const struct plan_step *);    // plan_users.c
+
 int plan_do_enter(const struct plan_step *);    // plan_process.c
 int plan_do_bounding(const struct plan_step *);
 int plan_do_user(const struct plan_step *);

@@ -332,14 +332,23 @@ static int change_attributes(int mount, uint64_t set, uint64_t clear)
 	return set_attributes(mount, 0, set | have, clear, 0);
 }
 
-int plan_do_bind(const struct plan_step *step)
+static int copy_source(const struct plan_step *step)
 {
-	const char *path = plan_text(step->path);
 	int source = open(plan_text(step->source), O_PATH | O_CLOEXEC);
 	if (source < 0)
 		return -1;
-	struct stat st;
 	int tree = clone_tree(source, step->flags & PLAN_RECURSIVE);
+	int error = errno;
+	close(source);
+	errno = error;
+	return tree;
+}
+
+int plan_do_bind(const struct plan_step *step)
+{
+	const char *path = plan_text(step->path);
+	struct stat st;
+	int tree = step->flags & PLAN_OPENED ? (int)step->mode : copy_source(step);
 	if (tree < 0 || fstat(tree, &st) < 0)
 		return -1;
 	int target = open_in_root(path, O_PATH);
@@ -353,7 +362,6 @@ int plan_do_bind(const struct plan_step *step)
 		return -1;
 	if (step->value[2] && set_attributes(tree, AT_RECURSIVE, step->value[2], 0, 0) < 0)
 		return -1;
-	close(source);
 	close(tree);
 	close(target);
 	return 0;

@@ -73,6 +73,7 @@ type Config struct {
 	HostPID    bool // the host's PID namespace, and so on
 	HostUTS    bool
 	HostCgroup bool
+	OwnIDs     int64  // --userns auto: how many users and groups the container has of its own; 0 is the host's users
 	Hostname   string // "" is the container's ID, or the host's with NetworkHost
 	Domainname string
 	Sysctls    map[string]string

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -90,6 +91,9 @@ func (p *flagParser) namespaces() (err error) {
 		}
 		*ns.host = mode == "host"
 	}
+	if err := p.userNamespace(); err != nil {
+		return err
+	}
 	c.Hostname, c.Domainname = p.value("hostname"), p.value("domainname")
 	for _, name := range []string{"hostname", "domainname"} {
 		switch value := p.value(name); {
@@ -100,6 +104,33 @@ func (p *flagParser) namespaces() (err error) {
 		}
 	}
 	return p.sysctls()
+}
+
+// defaultIDs is how many users and groups --userns auto gives: those of 16 bits.
+const defaultIDs = 65536
+
+// userNamespace reads --userns host|auto[:size=N], of which Docker has host and Podman all.
+func (p *flagParser) userNamespace() error {
+	const help = "use host, auto or auto:size=N"
+	value := p.value("userns")
+	mode, option, hasOption := strings.Cut(value, ":")
+	switch {
+	case value == "" || value == "host":
+		return nil
+	case mode != "auto":
+		return refuse("userns", value, help, "no such mode")
+	}
+	p.c.OwnIDs = defaultIDs
+	if !hasOption {
+		return nil
+	}
+	size, isSize := strings.CutPrefix(option, "size=")
+	n, err := strconv.ParseInt(size, 10, 32)
+	if !isSize || err != nil || n < 1 {
+		return refuse("userns", value, help, "not a number of users")
+	}
+	p.c.OwnIDs = n
+	return nil
 }
 
 // sysctls reads --sysctl NAME=VALUE. As with Docker only those can be set that

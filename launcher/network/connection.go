@@ -80,12 +80,12 @@ func (c *Connection) open(runRoot string) (err error) {
 		c.link.gateway = localhost()
 		return nil
 	case config.NetworkNone:
-		if len(c.published) > 0 {
-			c.namespace, err = newNamespace()
+		if n.NeedsNamespace() {
+			c.namespace, err = n.newNamespace()
 		}
 		return err
 	}
-	if c.namespace, err = newNamespace(); err != nil {
+	if c.namespace, err = n.newNamespace(); err != nil {
 		return err
 	}
 	connect := c.plug

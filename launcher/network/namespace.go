@@ -9,6 +9,20 @@ import (
 	"github.com/minirun/minirun/internal/thread"
 )
 
+// newNamespace returns the network's own namespace, whose loopback device is up.
+func (n *Network) newNamespace() (*os.File, error) {
+	if n.Namespace == nil {
+		return newNamespace()
+	}
+	err := thread.Do(func() error {
+		if err := enter(n.Namespace); err != nil {
+			return err
+		}
+		return loopbackUp()
+	})
+	return n.Namespace, err
+}
+
 // newNamespace makes a network namespace whose loopback device is up. It lives as long as
 // something is in it or has it open.
 func newNamespace() (ns *os.File, err error) {

@@ -23,6 +23,7 @@ type Network struct {
 	Address   netip.Addr       // on the bridge; the zero Addr is any
 	MAC       net.HardwareAddr // nil is one made of the address
 	Shared    *Shared          // of another container's; nil is a network of the container's own
+	Namespace *os.File         // one to use where [Network.NeedsNamespace]; nil is to make one
 }
 
 // Shared is the network of another container.
@@ -44,9 +45,15 @@ func New(c *config.Config) *Network {
 	return n
 }
 
+// NeedsNamespace reports whether the namespace is made before init is started, and not by
+// init.
+func (n *Network) NeedsNamespace() bool {
+	return n.connected() || n.Kind == config.NetworkNone && len(n.Published) > 0
+}
+
 // connected reports whether the container has a network of its own that leads to the world.
 func (n *Network) connected() bool {
-	return n.Kind != config.NetworkHost && n.Kind != config.NetworkNone && n.Shared == nil
+	return n.Kind != config.NetworkHost && n.Kind != config.NetworkNone && n.Kind.Container() == ""
 }
 
 // unpublished returns what --publish-all adds: the exposed ports that no --publish names,

@@ -22,7 +22,7 @@ type Host struct {
 	Unified bool // cgroups of version 2 only
 	Cgroups []CgroupMount
 
-	UserNamespace bool // this process is in one, where no device nodes can be made
+	UserNamespace bool // the container is in one, where no device nodes can be made
 	GroupsDenied  bool // and no groups can be set (user_namespaces(7), setgroups)
 }
 
@@ -34,10 +34,11 @@ type CgroupMount struct {
 
 // Inspect finds out what a plan depends on of the machine. own are the directories of
 // the container's cgroup by controller.
-func Inspect(own map[string]string) (Host, error) {
+func Inspect(config *configs.Config, own map[string]string) (Host, error) {
 	_, missing := os.Stat("/proc/kcore")
-	host := Host{Kcore: missing == nil, Unified: cgroups.IsCgroup2UnifiedMode(), UserNamespace: userns.RunningInUserNS()}
-	if host.UserNamespace {
+	inside := userns.RunningInUserNS()
+	host := Host{Kcore: missing == nil, Unified: cgroups.IsCgroup2UnifiedMode(), UserNamespace: inside || config.Namespaces.Contains(configs.NEWUSER)}
+	if inside {
 		setgroups, err := os.ReadFile("/proc/self/setgroups")
 		if err != nil {
 			return Host{}, err

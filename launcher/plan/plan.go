@@ -37,13 +37,23 @@ type Container struct {
 	Console int  // the number of the process's ConsoleSocket in init
 	Joined  int  // that of the first of the namespaces that init joins ([Plan.Joined])
 	Filter  bool // whether init is to install a seccomp filter
+	Users   bool // the launcher has made its user namespace, and sets the limits of its process
 }
 
 // Plan is what init does, and the namespaces in which it is started.
 type Plan struct {
 	Cloned uintptr  // CLONE_NEW* that the start of init makes
 	Joined []string // namespaces that exist, which init gets as open files, one after another
+	Opened []Source // mounts that it gets so after them
+	Forks  bool     // init is a child of the process that is started, which ends ([arm.Page.Init])
 	Steps  []arm.PlanStep
+}
+
+// Source is what a bind mount copies: the launcher does for an init that may not come to it.
+type Source struct {
+	Path      string
+	Recursive bool   // with all that is mounted below it
+	Target    string // where in the container it is mounted
 }
 
 // New makes the plan of a container. It looks at nothing but its arguments. An error is
@@ -60,23 +70,62 @@ func New(c Container, host Host) (*Plan, error) {
 	for _, s := range joined {
 		p.Joined = append(p.Joined, s.Path)
 	}
+	devices := dev(c.Config, host)
 	mounts, err := mounts(c.Config, host)
 	if err != nil {
 		return nil, err
 	}
+	own := arm.PlanStep{Kind: arm.Namespaces, Value: [4]uint64{uint64(unshared)}}
+	first := slices.Concat([]arm.PlanStep{own}, joined)
+	if c.Users {
+		p.joinUsers(joined)
+		first = append(joined, own)
+		p.open(c, mounts)
+		p.open(c, devices)
+	}
 	p.Steps = slices.Concat(
-		[]arm.PlanStep{{Kind: arm.Namespaces, Value: [4]uint64{uint64(unshared)}}},
-		joined,
+		first,
 		before(c),
 		[]arm.PlanStep{{Kind: arm.Root, Path: c.Config.Rootfs}},
 		mounts,
-		dev(c.Config, host),
+		devices,
 		hooks(c.Config),
 		[]arm.PlanStep{{Kind: arm.Pivot}},
 		inside(c),
 		process(c, host),
 	)
 	return p, nil
+}
+
+// joinUsers has init join its user namespace last of those that exist: from there on it has
+// power over what it makes, and over nothing else. Its PID namespace is made there too, so
+// that it belongs to the user namespace.
+func (p *Plan) joinUsers(joined []arm.PlanStep) {
+	users := func(s arm.PlanStep) bool { return s.Value[0] == unix.CLONE_NEWUSER }
+	slices.SortStableFunc(joined, func(a, b arm.PlanStep) int {
+		switch {
+		case users(a) == users(b):
+			return 0
+		case users(a):
+			return 1
+		}
+		return -1
+	})
+	last := &joined[len(joined)-1]
+	last.Kind, last.Value[0] = arm.Users, uint64(p.Cloned)
+	p.Forks, p.Cloned = p.Cloned != 0, 0
+}
+
+// open has the launcher open the sources of bind mounts.
+func (p *Plan) open(c Container, mounts []arm.PlanStep) {
+	for i, s := range mounts {
+		if s.Kind != arm.Bind {
+			continue
+		}
+		mounts[i].Flags |= arm.Opened
+		mounts[i].Mode = uint32(c.Joined + len(p.Joined) + len(p.Opened))
+		p.Opened = append(p.Opened, Source{s.Source, s.Flags&arm.Recursive != 0, s.Path})
+	}
 }
 
 // Hooks are those that the launcher runs while init waits, in this order.
@@ -136,7 +185,7 @@ func unsupported(c *configs.Config, p *libcontainer.Process) string {
 func namespaces(c Container) (cloned, unshared uintptr, joined []arm.PlanStep, err error) {
 	for _, ns := range c.Config.Namespaces {
 		switch {
-		case ns.Type == configs.NEWUSER || ns.Type == configs.NEWTIME:
+		case ns.Type == configs.NEWUSER && !c.Users || ns.Type == configs.NEWTIME:
 			return 0, 0, nil, NotExpressible("a namespace of type " + string(ns.Type))
 		case ns.Path != "" && (ns.Type == configs.NEWPID || ns.Type == configs.NEWNS): // a PID namespace is for children
 			return 0, 0, nil, NotExpressible("a namespace that exists of type " + string(ns.Type))
@@ -159,7 +208,7 @@ func namespaces(c Container) (cloned, unshared uintptr, joined []arm.PlanStep, e
 // before returns other steps before the root.
 func before(c Container) []arm.PlanStep {
 	var steps []arm.PlanStep
-	if c.Config.OomScoreAdj != nil {
+	if c.Config.OomScoreAdj != nil && !c.Users {
 		steps = append(steps, arm.PlanStep{Kind: arm.OOMScore, Path: strconv.Itoa(*c.Config.OomScoreAdj)})
 	}
 	const searchable = 0x80000 // KEY_USR_SEARCH: by its owner, as libcontainer has it
@@ -242,6 +291,9 @@ func process(c Container, host Host) []arm.PlanStep {
 	limits := c.Config.Rlimits
 	if len(p.Rlimits) > 0 {
 		limits = p.Rlimits
+	}
+	if c.Users {
+		limits = nil
 	}
 	for _, l := range limits {
 		add(arm.PlanStep{Kind: arm.Rlimit, Number: uint32(l.Type), Value: [4]uint64{l.Soft, l.Hard}})

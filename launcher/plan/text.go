@@ -53,6 +53,8 @@ func values(s arm.PlanStep) [][2]string {
 		return [][2]string{{"permissions", hex(uint64(s.Mode))}}
 	case arm.Namespaces:
 		return [][2]string{{"unshare", names(v[0], cloneFlags[:])}}
+	case arm.Users:
+		return [][2]string{{"child-in", names(v[0], cloneFlags[:])}}
 	case arm.Mount, arm.Mask:
 		return [][2]string{{"attributes", names(v[0], attributeNames[:])}, {"propagation", names(v[3], propagations[:])}}
 	case arm.Bind:

@@ -40,10 +40,9 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		l.ReadonlyPaths = readonlyPaths[:]
 	}
 	for _, d := range host.Devices {
-		if host.IDs != nil {
-			break // no nodes can be made there: they are mounts
+		if host.IDs == nil { // else no nodes can be made: they are mounts
+			l.Devices = append(l.Devices, d.LinuxDevice)
 		}
-		l.Devices = append(l.Devices, d.LinuxDevice)
 		if !c.Privileged {
 			l.Resources.Devices = append(l.Resources.Devices, specs.LinuxDeviceCgroup{
 				Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: d.Access,
@@ -69,6 +68,9 @@ func number(n int64) *int64 {
 // namespaces returns the namespaces that are the container's own.
 func namespaces(c *config.Config) []specs.LinuxNamespace {
 	var own []specs.LinuxNamespace
+	if c.OwnIDs > 0 {
+		own = append(own, specs.LinuxNamespace{Type: specs.UserNamespace})
+	}
 	for _, ns := range []struct {
 		kind specs.LinuxNamespaceType
 		host bool

@@ -35,7 +35,7 @@ type Host struct {
 	SwapLimit    bool     // the kernel counts swap
 	RecursiveRO  bool     // mount_setattr(2) makes mounts read-only recursively (Linux 5.12)
 	Devices      []Device // the nodes of --device, or with --privileged of /dev
-	IDs          *IDs     // of the user namespace that minirun is in; nil on the host
+	IDs          *IDs     // of the user namespace that the container is in; nil on the host
 }
 
 // Device is a device node and the access of the container to it.
