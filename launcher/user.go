@@ -94,7 +94,7 @@ func findGroups(root string, groups []string) ([]int, error) {
 // openInRoot opens a regular file below root for reading, following links as if
 // root were "/". A file that does not exist or is not regular reads as empty.
 func openInRoot(root, path string) (io.ReadCloser, error) {
-	handle, err := pathrs.OpenInRoot(root, path)
+	handle, err := lookUpInRoot(root, path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return emptyFile{}, nil
 	}
