@@ -141,7 +141,7 @@ func (r *record) fill(c *Container, sigs *Relay) {
 		r.head.kills, r.head.kill_after = 1, C.int64_t(p.KillAfter)
 	}
 	r.head.command, r.head.workdir = r.add(l.o.Spec.Process.Args[0]), r.add(l.o.Spec.Process.Cwd)
-	r.head.directory, r.head.state = r.add(c.dir), r.add(c.state.file())
+	r.head.directory, r.head.state, r.head.launch = r.add(c.dir), r.add(c.state.file()), r.add(c.state.launchFile())
 	r.head.id_file = r.add(l.o.Rest.IDFile)
 	r.head.mounts, r.head.mount_count = r.add(l.o.Rest.Mounts...), C.uint32_t(len(l.o.Rest.Mounts))
 	cgroups := l.cgroup.dirs()

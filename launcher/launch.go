@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"unsafe"
 
@@ -38,39 +37,45 @@ type Launch struct {
 	Agent       *Agent                 `json:"agent,omitempty"`
 }
 
-const launchFile = "launch.json"
-
-// writeLaunch writes it for others to read. The directory is the container's own, and what
-// is in it goes with it: on most file systems it has never been on the disk then.
+// writeLaunch writes it for others to read.
 func (c *Container) writeLaunch() error {
-	o := &c.launched.o
-	if o.Engine != nil {
+	l := c.launched
+	if l.o.Engine != nil {
 		return nil
 	}
-	data, err := json.Marshal(Launch{
-		About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
-		Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: c.launched.network.Ports(),
-		Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
-	})
-	if err != nil {
+	if err := l.describeLaunch(); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.dir, launchFile), data, 0o600)
+	return os.WriteFile(c.state.launchFile(), l.launch, 0o600)
+}
+
+// describeLaunch makes what writeLaunch writes, unless it is made already.
+func (l *launched) describeLaunch() (err error) {
+	o := &l.o
+	if l.launch == nil {
+		l.launch, err = json.Marshal(Launch{
+			About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
+			Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(),
+			Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
+		})
+	}
+	return err
 }
 
 // Launch reads what the container was launched with. Before the command has begun the error
 // wraps [os.ErrNotExist].
 func (c *Container) Launch() (*Launch, error) {
-	data, err := os.ReadFile(filepath.Join(c.dir, launchFile))
+	file := c.state.launchFile()
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	l := &Launch{}
 	if err := json.Unmarshal(data, l); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, launchFile), err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if l.Process == nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(c.dir, launchFile), errors.New("it names no process"))
+		return nil, fmt.Errorf("%s: %w", file, errors.New("it names no process"))
 	}
 	return l, nil
 }

@@ -55,6 +55,7 @@ type launched struct {
 	network   *network.Connection // nil for an engine's container
 	hostname  string              // the container's
 	hostsFile string              // what is mounted on its /etc/hosts, or ""
+	launch    []byte              // a [Launch] to write, or nil
 	observer  *observer           // nil unless the filter is observed
 	watcher   *watcher            // nil unless the container is to be watched
 	watched   bool                // the watcher sees all calls
@@ -148,9 +149,12 @@ func (c *Container) create(l *launched) (err error) {
 	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
 	c.describe(&l.o)
 	if l.waits != nil { // else the launcher in C does, in a moment
-		if err := c.announce(l); err != nil {
-			return err
-		}
+		err = c.announce(l)
+	} else { // the network has no ports to be chosen
+		err = l.describeLaunch()
+	}
+	if err != nil {
+		return err
 	}
 	l.streams.interrupts = &interrupts{init: l.init, warn: c.warn}
 	l.hooks = []hook{

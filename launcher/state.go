@@ -94,11 +94,16 @@ const stateFile = "state.json"
 // different roots. The directories of containers are beside it; their names start with
 // no dot. A state that is to last, also until after the next boot, is in the container's
 // directory itself.
-func (s *State) file() string {
+func (s *State) file() string { return s.path(stateFile, ".json") }
+
+// launchFile is where [Launch] is, as with file.
+func (s *State) launchFile() string { return s.path("launch.json", ".launch.json") }
+
+func (s *State) path(name, suffix string) string {
 	if s.lasting() {
-		return filepath.Join(s.dir, stateFile)
+		return filepath.Join(s.dir, name)
 	}
-	return filepath.Join(s.RunRoot, "."+s.ID+".json")
+	return filepath.Join(s.RunRoot, "."+s.ID+suffix)
 }
 
 // link makes the state known to whoever finds the container's directory.
@@ -118,12 +123,15 @@ func (s *State) save() error {
 	return atomicfile.Write(s.file(), data, 0o600)
 }
 
-// remove removes the file, which may never have been written.
+// remove removes the files, which may never have been written.
 func (s *State) remove() error {
-	if err := os.Remove(s.file()); !errors.Is(err, os.ErrNotExist) {
-		return err
+	var err error
+	for _, file := range []string{s.launchFile(), s.file()} {
+		if rerr := os.Remove(file); !errors.Is(rerr, os.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
 	}
-	return nil
+	return err
 }
 
 // readState reads the state in a container's directory, and finds out whether PID 1

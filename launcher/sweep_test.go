@@ -162,6 +162,9 @@ func TestNewRemovesState(t *testing.T) {
 	if s, err := killed.State(); err != nil || s.RunRoot != dirs.RunRoot {
 		t.Fatalf("the state is %+v, %v", s, err)
 	}
+	if err := os.WriteFile(killed.state.launchFile(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	killed.unlock()
 	next, err := New(Dirs{Root: dirs.Root, RunRoot: t.TempDir()}, "next", OwnerLauncher, warn)
 	if err != nil {

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define WAIT_MAGIC "minirun"
-enum { WAIT_VERSION = 1 };
+enum { WAIT_VERSION = 2 };
 
 // In the environment: the file of the record, for a launcher that goes on in C, and for
 // its child in Go.
@@ -73,6 +73,7 @@ struct wait_record {
 	uint32_t workdir;
 	uint32_t directory; // the container's own
 	uint32_t state;     // the file of its state
+	uint32_t launch;    // and that of what it was launched with
 	uint32_t id_file;   // removed after a failed start; may be empty
 	uint32_t mounts;    // what is mounted in the directory
 	uint32_t mount_count;

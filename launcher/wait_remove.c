@@ -81,5 +81,7 @@ int remove_container(void)
 			return -1;
 	if (remove_entry(AT_FDCWD, wait_text(record->directory), DEPTH) < 0)
 		return -1;
+	if (unlink(wait_text(record->launch)) < 0 && errno != ENOENT)
+		return -1;
 	return unlink(wait_text(record->state)) < 0 && errno != ENOENT ? -1 : 0;
 }
