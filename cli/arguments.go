@@ -87,7 +87,7 @@ func helpFor(app *ucli.App, words []string) (*arranged, error) {
 	for _, word := range ungrouped(words) {
 		i := slices.IndexFunc(commands, func(c *ucli.Command) bool { return c.Name == word && !c.Hidden })
 		switch {
-		case word == "--help":
+		case word == "--help" || strings.HasPrefix(word, "--type="):
 			continue
 		case i >= 0:
 			path, commands = append(path, commands[i]), commands[i].Subcommands
@@ -136,9 +136,11 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 	return append(found, rest...), nil
 }
 
-// runsCommand reports whether a verb's arguments are a command's: its flags end at the
+// runsCommand reports whether a verb's arguments are a command's, or options of ps(1): its flags end at the
 // first of them.
-func runsCommand(verb *ucli.Command) bool { return verb.Name == "run" || verb.Name == "exec" }
+func runsCommand(verb *ucli.Command) bool {
+	return verb.Name == "run" || verb.Name == "exec" || verb.Name == "top"
+}
 
 // flagsUntilWord reads the flags that args start with. It returns the rest, and
 // whether a `--` ended the flags.

@@ -16,10 +16,10 @@ import (
 var completions embed.FS
 
 // ofImages are the verbs whose arguments are images of the store.
-var ofImages = [...]string{"rmi", "images", "tag", "inspect", "history", "verify", "save", "push"}
+var ofImages = [...]string{"rmi", "images", "tag", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm"}
+var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -246,6 +246,10 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.imageArgument()
 	case verb.Name == "exec" && len(k.words) > 0:
 		k.files("")
+	case verb.Name == "inspect":
+		k.containers(true)
+		k.images()
+	case verb.Name == "top" && len(k.words) > 0:
 	case slices.Contains(ofContainers[:], verb.Name):
 		k.containers(verb.Name == "logs" || verb.Name == "rm" || verb.Name == "wait")
 	case slices.Contains(ofImages[:], verb.Name):

@@ -171,6 +171,7 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 	o.Ready = func() {
 		ready = true
 		a.ui.plain()
+		leaveDirectory()
 		_ = unix.Dup3(int(to.Fd()), int(os.Stderr.Fd()), 0)
 		_, _ = s.started.WriteString(container.ID()) // the user's process may have been killed
 		s.started.Close()
@@ -186,6 +187,18 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 			_ = o.Log.Close() // its end could not be written: there is nobody to tell
 		}
 	}, nil
+}
+
+// leaveDirectory has a supervisor keep no directory of the user's busy. This thread has a
+// working directory of its own ([launcher.PrivateMounts]), the others share one.
+func leaveDirectory() {
+	_ = os.Chdir("/")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = os.Chdir("/")
+	}()
+	<-done
 }
 
 // ownWords puts what minirun says into a log, if there is one.

@@ -36,22 +36,18 @@ func notAnImage(app *ucli.App, word string) error {
 // the image node than manage a swarm. A test compares the verbs with `docker --help`.
 func dockerVerb(word string) string {
 	switch word {
-	case "top", "stats":
-		return "'minirun ps' lists containers, and ps and top their processes: a container is a child of its minirun"
 	case "container":
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
 	case "attach":
 		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
-	case "pause", "unpause":
-		return "kill -STOP and -CONT do that to each of the container's processes"
 	case "create", "start", "restart", "rename", "update":
 		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
 	case "cp", "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "diff", "commit", "export":
 		return "what a container writes is gone when it ends; -v HOST:CONTAINER keeps files"
-	case "port", "network":
-		return "a container has no network of its own: --network none or host"
+	case "network":
+		return "networks are made for containers: --network none, host, bridge or container:NAME"
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "image":
@@ -86,8 +82,11 @@ func ungrouped(words []string) []string {
 		verb = "ps"
 	case "container remove":
 		verb = "rm"
-	case "image history", "image import", "image inspect", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container exec", "container kill", "container logs", "container rm", "container stop", "container wait":
+	case "image inspect", "container inspect":
+		return append([]string{"inspect", "--type=" + words[0]}, words[2:]...)
+	case "image history", "image import", "image load", "image prune", "image pull", "image push", "image save", "image tag",
+		"container exec", "container kill", "container logs", "container pause", "container port", "container rm", "container stats",
+		"container stop", "container top", "container unpause", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -101,7 +100,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"exec", "kill", "logs", "ls", "rm", "stop", "wait"}
+		return []string{"exec", "inspect", "kill", "logs", "ls", "pause", "port", "rm", "stats", "stop", "top", "unpause", "wait"}
 	case "system":
 		return []string{"df"}
 	}

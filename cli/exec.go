@@ -66,7 +66,7 @@ func (a *app) execAction(c *ucli.Context) error {
 		return err
 	}
 	if container.Frozen() {
-		return refused("thaw its cgroup first: minirun has no unpause", "container %s is paused, unpause the container before exec", printable(name))
+		return refused("'minirun unpause' has it go on", "container %s is paused, unpause the container before exec", printable(name))
 	}
 	runtime.LockOSThread() // the command ends with the thread that starts it
 	relay, err := launcher.NewRelay()

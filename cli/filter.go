@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 
@@ -24,6 +25,7 @@ const edited = " (edited)"
 // its like it returns what reports the denied calls, else nil.
 func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Config, capabilities []string, root string) (*liveReports, error) {
 	name := flags.Seccomp
+	o.About.Seccomp = launcher.Profile{Name: name}
 	changes, err := edits(c, "seccomp-")
 	if err != nil {
 		return nil, err
@@ -41,6 +43,9 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err != nil {
 		return nil, err
 	}
+	if err := noteProfile(&o.About.Seccomp, text); err != nil {
+		return nil, err
+	}
 	target, err := seccomp.HostTarget(capabilities)
 	if err != nil {
 		return nil, err
@@ -56,9 +61,12 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 			return nil, useProgram(o, program) // checkLaunch has passed it
 		}
 	}
-	profile, err := a.editedProfile(name, text, changes)
+	profile, edited, err := a.editedProfile(name, text, changes)
 	if err != nil {
 		return nil, err
+	}
+	if len(changes) > 0 {
+		o.About.Seccomp.Edited, o.About.Seccomp.Digest = true, digestOf(edited)
 	}
 	policy, err := profile.Resolve(target)
 	if err != nil {
@@ -87,16 +95,31 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
 }
 
+// noteProfile notes a profile for 'inspect'. The digest of the one that is built in costs
+// nothing until somebody asks.
+func noteProfile(p *launcher.Profile, text []byte) (err error) {
+	if isDefault(p.Name) {
+		p.Name = "default"
+		return nil
+	}
+	p.Digest = digestOf(text)
+	p.Name, err = filepath.Abs(p.Name)
+	return err
+}
+
+func digestOf(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
+
 // editedProfile parses a profile, and edits it.
-func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*seccomp.Profile, error) {
+func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*seccomp.Profile, []byte, error) {
 	profile, err := a.parseProfile(name, text)
 	if err != nil || len(changes) == 0 {
-		return profile, err
+		return profile, text, err
 	}
 	if text, err = edit(profile, changes, "seccomp-"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return seccomp.Parse(name+edited, text)
+	profile, err = seccomp.Parse(name+edited, text)
+	return profile, text, err
 }
 
 // checkLaunch refuses a program under which no container can start.

@@ -6,25 +6,27 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
-	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/rootfs"
 )
 
 func (a *app) inspectCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "inspect",
-		Usage:     "describe images, as JSON",
-		ArgsUsage: "IMAGE...",
-		Description: `The fields are those of 'docker image inspect'. GraphDriver has the directories of
-the layers.`,
+		Usage:     "describe containers and images, as JSON",
+		ArgsUsage: "CONTAINER|IMAGE...",
+		Description: `The fields are those of 'docker inspect'. A container also has Seccomp, with its profile,
+and Capabilities, its bounding set; an image's GraphDriver has the directories of its
+layers. A name that both have is the container's. The exit status is 1 if something
+does not exist.`,
 		Flags: []ucli.Flag{
 			text("", "format", "f", "print `FORMAT`: json or a template such as '{{.Id}} {{json .Config.Cmd}}'").with(oneOf("json")),
+			text("", "type", "", "look only for a `TYPE`: container or image").with(oneOf("container", "image")),
 			text("", "platform", "", "describe the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		},
 		Action: a.inspectAction,
@@ -35,44 +37,65 @@ func (a *app) inspectAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, -1); err != nil {
 		return err
 	}
-	format := c.String("format")
-	if format != "" && format != "json" && !strings.Contains(format, "{{") {
+	format, kind := c.String("format"), c.String("type")
+	switch {
+	case format != "" && format != "json" && !strings.Contains(format, "{{"):
 		return &usageError{"--format " + format + ": unknown format", "use json or a template such as '{{.Id}}'"}
+	case kind != "" && kind != "container" && kind != "image":
+		return &usageError{"--type " + kind + ": unknown type", "use container or image"}
 	}
-	return a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
-		found := []*rootfs.Description{}
-		var failed []error
-		for _, name := range c.Args().Slice() {
-			d, err := store.Describe(name, c.String("platform"))
-			if err != nil {
-				failed = append(failed, a.orContainer(c, name, err))
-				continue
-			}
-			for i := range d.RepoTags {
-				d.RepoTags[i] = familiar(d.RepoTags[i])
-			}
-			for i := range d.RepoDigests {
-				d.RepoDigests[i] = familiar(d.RepoDigests[i])
-			}
-			found = append(found, d)
+	found := []any{}
+	var failed []error
+	for _, name := range c.Args().Slice() {
+		d, err := a.describe(c, name, kind)
+		if err != nil {
+			failed = append(failed, err)
+			continue
 		}
-		return errors.Join(a.writeDescriptions(found, format), errors.Join(failed...))
+		found = append(found, d)
+	}
+	return errors.Join(a.writeDescriptions(found, format), errors.Join(failed...))
+}
+
+// describe describes a container or an image. As with docker, a name is looked for among
+// the containers first.
+func (a *app) describe(c *ucli.Context, name, kind string) (any, error) {
+	if kind != "image" && c.String("platform") == "" {
+		container, err := a.findContainer(c, name)
+		if err == nil {
+			return describeContainer(container)
+		}
+		if kind == "container" || !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	d, err := a.describeImage(c, name)
+	switch {
+	case !errors.Is(err, rootfs.ErrNotFound):
+		return d, err
+	case kind == "image":
+		return nil, &containerError{err: err}
+	}
+	return nil, refused("'minirun ps -a' lists the containers, and 'minirun images' the images", "no such object: %s", printable(name))
+}
+
+func (a *app) describeImage(c *ucli.Context, name string) (d *rootfs.Description, err error) {
+	err = a.withStore(c, func(_ context.Context, store *rootfs.Store) error {
+		if d, err = store.Describe(name, c.String("platform")); err != nil {
+			return err
+		}
+		for i := range d.RepoTags {
+			d.RepoTags[i] = familiar(d.RepoTags[i])
+		}
+		for i := range d.RepoDigests {
+			d.RepoDigests[i] = familiar(d.RepoDigests[i])
+		}
+		return nil
 	})
+	return d, err
 }
 
-// orContainer adds to the error for an image that does not exist what describes a container
-// of that name.
-func (a *app) orContainer(c *ucli.Context, name string, err error) error {
-	if !errors.Is(err, rootfs.ErrNotFound) {
-		return err
-	}
-	if _, failed := a.findContainer(c, name); failed != nil {
-		return err
-	}
-	return hint.With(fmt.Errorf("%s is a container: inspect describes images", name), "'minirun ps -a --no-trunc --format json --filter name="+name+"' describes it")
-}
-
-func (a *app) writeDescriptions(found []*rootfs.Description, format string) error {
+func (a *app) writeDescriptions(found []any, format string) error {
 	var out bytes.Buffer
 	switch format {
 	case "":
@@ -101,7 +124,7 @@ func (a *app) writeDescriptions(found []*rootfs.Description, format string) erro
 
 // executeDescription executes a template. As with Docker its fields are those of the
 // Go type (.ID) or, where that fails, of the JSON (.Id).
-func executeDescription(w io.Writer, format string, d *rootfs.Description) error {
+func executeDescription(w io.Writer, format string, d any) error {
 	t, err := parseTemplate(format)
 	if err != nil {
 		return err

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ exited, ancestor, before and since. The fields of a template are .ID .Names .Ima
 			text("", "format", "", "print `FORMAT`: table, json or a template such as '{{.Names}}'").with(oneOf("json", "table")),
 			text("", "last", "n", "list the last `N` that were made, whether or not they run"),
 			toggle("", "latest", "l", "list the last one, whether or not it runs"),
-			toggle("", "no-trunc", "", "print whole commands"),
+			toggle("", "no-trunc", "", "print whole IDs and commands"),
 			toggle("", "quiet", "q", "print only IDs"),
 		},
 		Action: a.psAction,
@@ -134,7 +136,7 @@ func (a *app) containers(c *ucli.Context) ([]containerView, error) {
 	}
 	var views []containerView
 	for _, container := range all {
-		v := newContainerView(container)
+		v := a.newContainerView(container)
 		if v.Lost {
 			a.ui.warn("container %s has ended: its minirun was killed", v.Name)
 			a.ui.hint("'minirun rm " + v.Name + "' removes it")
@@ -144,9 +146,14 @@ func (a *app) containers(c *ucli.Context) ([]containerView, error) {
 	return views, nil
 }
 
-func newContainerView(container *launcher.Container) containerView {
+// newContainerView warns of what cannot be read. A container that has not begun, or has
+// just ended, has no launch.
+func (a *app) newContainerView(container *launcher.Container) containerView {
 	launch, err := container.Launch()
-	if err != nil { // it has not begun, or has just ended
+	if err != nil {
+		if !errors.Is(err, os.ErrNotExist) {
+			a.ui.warning(err)
+		}
 		launch = &launcher.Launch{}
 	}
 	return containerView{container, container.Known(), launch, time.Now()}
@@ -189,6 +196,14 @@ func (v containerView) status() string {
 	return "Up " + units.HumanDuration(v.now.Sub(v.Started))
 }
 
+// shownID is the ID, or the start of it that is shown.
+func (v containerView) shownID(whole bool) string {
+	if whole {
+		return v.ID
+	}
+	return v.ID[:min(len(v.ID), 12)]
+}
+
 func (v containerView) row(whole bool) containerRow {
 	command := commandText(v.Command)
 	if runes := []rune(command); !whole && len(runes) > 20 {
@@ -199,7 +214,7 @@ func (v containerView) row(whole bool) containerRow {
 		labels = map[string]string{}
 	}
 	r := containerRow{
-		ID: v.ID, Names: v.Name, Image: printable(v.Image), Command: strconv.Quote(command),
+		ID: v.shownID(whole), Names: v.Name, Image: printable(v.Image), Command: strconv.Quote(command),
 		CreatedAt: v.Created.Truncate(time.Second).String(), RunningFor: units.HumanDuration(v.now.Sub(v.Created)) + " ago",
 		State: v.state(), Status: v.status(), LocalVolumes: "0", Networks: v.launch.Network, Size: "0B",
 		labels: labels, Labels: printable(labelText(labels)),

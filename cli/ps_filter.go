@@ -59,7 +59,7 @@ func newPSFilter(texts []string) (*psFilter, error) {
 func (f *psFilter) resolve(all []containerView) error {
 	for key, to := range map[string]*time.Time{"before": &f.before, "since": &f.since} {
 		for _, name := range f.values[key] {
-			i := slices.IndexFunc(all, func(v containerView) bool { return v.Name == name || v.ID == name })
+			i := slices.IndexFunc(all, func(v containerView) bool { return v.Name == name || len(name) >= 12 && strings.HasPrefix(v.ID, name) })
 			if i < 0 {
 				return noSuchContainer(name)
 			}

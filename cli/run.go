@@ -118,7 +118,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	o.About = launcher.About{Image: c.Args().First(), Network: string(merged.Network), Labels: merged.Labels, Groups: merged.Groups}
+	describeLaunch(&o.About, c.Args().First(), merged, image.Config.Entrypoint)
 	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
 		o.Rest = &launcher.Rest{}
 		if lock := image.Lock(); lock != nil {
@@ -126,6 +126,21 @@ func (a *app) runAction(c *ucli.Context) error {
 		}
 	}
 	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, detached, keeps(c)))
+}
+
+// describeLaunch says what others are to see of the container.
+func describeLaunch(about *launcher.About, image string, flags *config.Config, entrypoint []string) {
+	about.Image, about.Network, about.Labels, about.Groups = image, string(flags.Network), flags.Labels, flags.Groups
+	about.User, about.Volumes, about.Entrypoint = flags.User, flags.Volumes, entrypoint
+	if flags.Entrypoint != nil {
+		about.Entrypoint = *flags.Entrypoint
+	}
+	about.Flags = config.Flags{}
+	for name, values := range flags.Given {
+		if len(values) > 0 && !slices.Equal(values, []string{"false"}) && name != "env" && name != "label" {
+			about.Flags[name] = values
+		}
+	}
 }
 
 // planned logs what init will do.

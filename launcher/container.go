@@ -23,7 +23,7 @@ import (
 // Dirs are where containers are kept.
 type Dirs struct {
 	Root    string // ROOT/containers/NAME: the container's directory, on disk
-	RunRoot string // RUNROOT/NAME: libcontainer's state; RUNROOT/.ID.json: minirun's
+	RunRoot string // RUNROOT/NAME: libcontainer's state; RUNROOT/.ID.json, with 12 digits: minirun's
 }
 
 // Container is a container of this machine: one that this process makes ([New]), or
@@ -72,7 +72,7 @@ func PrivateMounts() error {
 // it looks only at some of them. Where this fails, warn gets the error and the new
 // container starts nevertheless. Later, warn also gets what could be done only in part.
 func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
-	c := &Container{warn: warn, state: State{Name: name, ID: randomID(), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
+	c := &Container{warn: warn, state: State{Name: name, ID: randomDigits(64), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
 		c.state.Name = randomName()
 	} else if !isName(name) && (owner != OwnerNobody || !isID(name)) {
@@ -96,7 +96,7 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	for tries := 0; name == "" && errors.Is(err, ErrNameInUse); tries++ {
 		c.state.Name = randomName()
 		if tries >= 5 {
-			c.state.Name += "_" + c.state.ID
+			c.state.Name += "_" + c.state.shortID()
 		}
 		err = c.makeDir(parent)
 	}
@@ -132,8 +132,9 @@ func isID(name string) bool {
 	return ok && len(name) <= unix.NAME_MAX
 }
 
-func randomID() string {
-	id := make([]byte, 6)
+// randomDigits returns n hexadecimal digits; n is even.
+func randomDigits(n int) string {
+	id := make([]byte, n/2)
 	rand.Read(id)
 	return hex.EncodeToString(id)
 }
@@ -170,7 +171,7 @@ func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
 	return c, nil
 }
 
-// ID is 12 hexadecimal digits, which no other container has.
+// ID is 64 hexadecimal digits, the first 12 of which no other container has.
 func (c *Container) ID() string { return c.state.ID }
 
 // Dir returns the container's own directory, in which the caller may keep files for it.

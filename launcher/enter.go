@@ -50,8 +50,11 @@ func (c *Container) Enter(o EnterOptions, sigs *Relay) (status int, err error) {
 		return 0, c.refuse("exec in")
 	}
 	launch, err := c.Launch()
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) {
 		return 0, c.refuse("exec in")
+	}
+	if err != nil {
+		return 0, err
 	}
 	joined, err := c.join(launch)
 	if err != nil {

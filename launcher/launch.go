@@ -8,10 +8,11 @@ import (
 	"slices"
 	"unsafe"
 
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 )
 
 // About is what the launcher is told of a container for others to see.
@@ -20,6 +21,19 @@ type About struct {
 	Network string            `json:"network"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Groups  []string          `json:"groups,omitempty"` // of --group-add
+
+	Flags      config.Flags `json:"flags,omitempty"`      // as they were given, without the environment and labels
+	Entrypoint []string     `json:"entrypoint,omitempty"` // how the command begins
+	User       string       `json:"user,omitempty"`       // the flags' or the image's
+	Volumes    []string     `json:"volumes,omitempty"`    // anonymous ones: paths in the container
+	Seccomp    Profile      `json:"seccomp"`
+}
+
+// Profile names a seccomp profile.
+type Profile struct {
+	Name   string `json:"name"`             // an absolute path, or default or unconfined
+	Edited bool   `json:"edited,omitempty"` // by flags
+	Digest string `json:"digest,omitempty"` // of a file's text, after edits: sha256:...
 }
 
 // Launch is what a container was launched with, as far as others need it. It is written
@@ -31,7 +45,8 @@ type Launch struct {
 	ReadOnly    bool                   `json:"readOnly,omitempty"`
 	Namespaces  []specs.LinuxNamespace `json:"namespaces"`
 	Binds       []specs.Mount          `json:"binds,omitempty"`
-	Ports       []string               `json:"ports,omitempty"`  // as "0.0.0.0:8080->80/tcp"
+	Ports       []string               `json:"ports,omitempty"` // as "0.0.0.0:8080->80/tcp"
+	Device      network.Device         `json:"device,omitzero"`
 	Filter      []byte                 `json:"filter,omitempty"` // the instructions as they are in memory (linux/filter.h)
 	FilterFlags uint32                 `json:"filterFlags,omitempty"`
 	Agent       *Agent                 `json:"agent,omitempty"`
@@ -55,7 +70,7 @@ func (l *launched) describeLaunch() (err error) {
 	if l.launch == nil {
 		l.launch, err = json.Marshal(Launch{
 			About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
-			Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(),
+			Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(), Device: l.network.Device(),
 			Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
 		})
 	}
@@ -105,13 +120,3 @@ func (c *Container) Name() string { return c.state.Name }
 
 // Known returns the state as it was when the container was found.
 func (c *Container) Known() State { return c.state }
-
-// Frozen reports whether the container's processes are paused.
-func (c *Container) Frozen() bool {
-	cm, err := manager.New(c.cgroup())
-	if err != nil {
-		return false
-	}
-	state, err := cm.GetFreezerState()
-	return err == nil && state == cgroups.Frozen
-}

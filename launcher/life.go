@@ -88,7 +88,8 @@ func (c *Container) survey() error {
 			return fmt.Errorf("container %s: %w", c.state.Name, err)
 		}
 		c.state = s
-		if s.Owner != OwnerLauncher || s.Status == StatusRunning || s.Status == StatusCreated || !s.Finished.IsZero() {
+		runs := s.Status == StatusRunning && !c.Frozen() // a frozen one may not have died with its launcher
+		if s.Owner != OwnerLauncher || runs || s.Status == StatusCreated || !s.Finished.IsZero() {
 			return nil
 		}
 		lost, err := c.lost()
@@ -96,7 +97,7 @@ func (c *Container) survey() error {
 			return err
 		}
 		if !s.lasting() {
-			c.state.Lost, c.state.ExitCode = true, statusKilled
+			c.state.Status, c.state.Lost, c.state.ExitCode = StatusStopped, true, statusKilled
 			return nil
 		}
 	}
@@ -230,6 +231,9 @@ func (c *Container) Halt(ctx context.Context, p StopPolicy) error {
 		err := init.signal(step.signal)
 		if errors.Is(err, unix.ESRCH) {
 			return nil
+		}
+		if err == nil {
+			err = c.thaw()
 		}
 		if err != nil {
 			return fmt.Errorf("stop container %s: %w", c.state.Name, err)

@@ -471,6 +471,9 @@ func (c *Container) Kill(sig unix.Signal) error {
 		defer init.pidfd.Close()
 		err = init.signal(sig)
 	}
+	if err == nil && (sig == unix.SIGKILL || sig == s.Stop.Signal) && s.Owner == OwnerLauncher {
+		err = c.thaw() // as dockerd does
+	}
 	switch {
 	case errors.Is(err, unix.ESRCH):
 		return stopped

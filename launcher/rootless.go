@@ -30,7 +30,7 @@ func KillAbandoned(dirs Dirs) {
 			continue // its launcher lives
 		}
 		if state, err := readState(lock.Name()); err == nil && state.Owner == OwnerLauncher {
-			_ = state.kill()
+			_ = state.kill(func() error { return nil }) // with cgroup v2, the only one for users, it needs no thaw
 		}
 		lock.Close()
 	}

@@ -37,7 +37,7 @@ func (c *Container) Spec(flags *config.Config, host spec.Host, root string) (*sp
 		return nil, err
 	}
 	s := spec.New(flags, host, spec.Container{
-		ID: c.state.ID, Root: root, CgroupsPath: c.cgroupsPath(),
+		ID: c.state.shortID(), Root: root, CgroupsPath: c.cgroupsPath(),
 		User: specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid), AdditionalGids: groups}, Home: u.Home,
 	})
 	return s, injectCDI(s, flags.CDIDevices)

@@ -44,7 +44,7 @@ const (
 // container's directory is a symbolic link to it.
 type State struct {
 	Name    string    `json:"name"`
-	ID      string    `json:"id"` // 12 hexadecimal digits
+	ID      string    `json:"id"` // 64 hexadecimal digits
 	Owner   Owner     `json:"owner"`
 	Status  Status    `json:"status"`
 	Created time.Time `json:"created"` // when its init was ready
@@ -103,8 +103,11 @@ func (s *State) path(name, suffix string) string {
 	if s.lasting() {
 		return filepath.Join(s.dir, name)
 	}
-	return filepath.Join(s.RunRoot, "."+s.ID+suffix)
+	return filepath.Join(s.RunRoot, "."+s.shortID()+suffix)
 }
+
+// shortID is the start of the ID that people use.
+func (s *State) shortID() string { return s.ID[:min(len(s.ID), 12)] }
 
 // link makes the state known to whoever finds the container's directory.
 func (s *State) link() error {
@@ -192,8 +195,8 @@ func (s *State) open() (*initProcess, error) {
 	return init, nil
 }
 
-// kill kills PID 1, if it has not ended, and waits for that.
-func (s *State) kill() error {
+// kill kills PID 1, if it has not ended, and waits for that. thaw has it get the signal.
+func (s *State) kill(thaw func() error) error {
 	init, err := s.open()
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -204,6 +207,9 @@ func (s *State) kill() error {
 	defer init.pidfd.Close()
 	if err := init.signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill %d: %w", s.PID, err)
+	}
+	if err := thaw(); err != nil {
+		return err
 	}
 	if !init.endsWithin(10 * time.Second) {
 		return fmt.Errorf("process %d does not die", s.PID)

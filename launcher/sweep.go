@@ -105,7 +105,7 @@ func (c *Container) endProcesses() error {
 	if c.state.engines() {
 		return c.endEngine()
 	}
-	if err := c.state.kill(); err != nil { // it may have no cgroup
+	if err := c.state.kill(c.thaw); err != nil { // it may have no cgroup
 		return err
 	}
 	cm, err := manager.New(c.cgroup())
@@ -141,7 +141,7 @@ const statusKilled = 137
 
 // renameAway gives the directory a name that no container can have.
 func (c *Container) renameAway() error {
-	dir := filepath.Join(filepath.Dir(c.dir), "."+randomID())
+	dir := filepath.Join(filepath.Dir(c.dir), "."+randomDigits(12))
 	if err := os.Rename(c.dir, dir); err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ type Flags map[string][]string
 // Config has the values of the flags of a launch. Flags that were not given leave
 // zero values, except for those that [Parse] fills in.
 type Config struct {
+	Given Flags // what the values are from
+
 	Args       []string  // the command and its arguments, without the entry point; empty is the image's
 	Entrypoint *[]string // replaces the image's entry point and command; nil is the image's
 	Env        []string  // NAME=VALUE, later ones win
@@ -107,7 +109,7 @@ func refuse(flag, value, help, format string, args ...any) error {
 // Parse reads flags. Every error is an [Error], of the first flag in the order
 // of the manual that is wrong. A flag that it does not know is an error too.
 func Parse(flags Flags) (*Config, error) {
-	c := &Config{ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{}}
+	c := &Config{Given: flags, ShmSize: defaultShmSize, Seccomp: "default", Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{}}
 	p := flagParser{flags: flags, seen: map[string]bool{}, c: c}
 	for _, group := range []func(*flagParser) error{
 		(*flagParser).process, (*flagParser).security, (*flagParser).files, (*flagParser).isolation, (*flagParser).ports, (*flagParser).names, (*flagParser).container,

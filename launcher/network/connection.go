@@ -33,6 +33,7 @@ type link struct {
 	address  netip.Addr // the container's, or the zero Addr
 	address6 netip.Addr
 	gateway  netip.Addr // at which it reaches the host, or the zero Addr
+	device   Device     // of a network with a bridge
 	warnings []error
 }
 
@@ -130,6 +131,10 @@ func (c *Connection) plug() error {
 	c.link.address, c.link.gateway = address, b.v4.Addr()
 	if b.v6.IsValid() {
 		c.link.address6 = b.sixth(address)
+	}
+	c.link.device = Device{MAC: hardwareAddressOf(address, c.network.MAC).String(), PrefixLen: b.v4.Bits()}
+	if b.v6.IsValid() {
+		c.link.device.Gateway6, c.link.device.PrefixLen6 = b.v6.Addr(), b.v6.Bits()
 	}
 	return nil
 }
@@ -246,6 +251,29 @@ func (c *Connection) Ports() []string {
 		}
 	}
 	return all
+}
+
+// Device is what others may know of a container's network device. What it does not have, or
+// what only a program beside it knows, is zero.
+type Device struct {
+	Address    netip.Addr `json:"address,omitzero"`
+	Address6   netip.Addr `json:"address6,omitzero"`
+	PrefixLen  int        `json:"prefixLen,omitempty"`
+	PrefixLen6 int        `json:"prefixLen6,omitempty"`
+	Gateway    netip.Addr `json:"gateway,omitzero"`
+	Gateway6   netip.Addr `json:"gateway6,omitzero"`
+	MAC        string     `json:"mac,omitempty"`
+}
+
+// Device describes the container's device, once the connection is attached. A nil
+// connection has none.
+func (c *Connection) Device() Device {
+	if c == nil || !c.link.address.IsValid() {
+		return Device{}
+	}
+	d := c.link.device
+	d.Address, d.Address6, d.Gateway = c.link.address, c.link.address6, c.link.gateway
+	return d
 }
 
 // Close ends the connection. What the container had sent to clients is passed on first,

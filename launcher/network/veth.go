@@ -93,13 +93,9 @@ func (b *bridge) plugAt(ns *os.File, address netip.Addr, mac net.HardwareAddr) e
 
 // tryPlug returns EEXIST if the address is taken.
 func (b *bridge) tryPlug(ns *os.File, address netip.Addr, mac net.HardwareAddr) error {
-	if mac == nil {
-		a := address.As4()
-		mac = append(net.HardwareAddr{2, 0x42}, a[:]...) // Docker's: who asked for the address before need not ask again
-	}
 	veth := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: vethName(address), MasterIndex: b.link.Attrs().Index, MTU: b.mtu, Flags: net.FlagUp},
-		PeerName:  deviceName, PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(ns.Fd()),
+		PeerName:  deviceName, PeerHardwareAddr: hardwareAddressOf(address, mac), PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
 	err := netlink.LinkAdd(veth)
 	if errors.Is(err, unix.EEXIST) {
@@ -109,6 +105,16 @@ func (b *bridge) tryPlug(ns *os.File, address netip.Addr, mac net.HardwareAddr) 
 		return fmt.Errorf("make the container's device: %w", err)
 	}
 	return b.configure(ns, address)
+}
+
+// hardwareAddressOf returns the address that flags ask for, or Docker's: who asked for the
+// IPv4 address before need not ask again.
+func hardwareAddressOf(address netip.Addr, wanted net.HardwareAddr) net.HardwareAddr {
+	if wanted != nil {
+		return wanted
+	}
+	a := address.As4()
+	return append(net.HardwareAddr{2, 0x42}, a[:]...)
 }
 
 // configure sets up the device in the container.

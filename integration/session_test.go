@@ -1,0 +1,171 @@
+package integration
+
+import (
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// session is what people do with containers, in this order. A line is a command of docker's
+// client and of minirun; what both print, to both streams, and the statuses are compared.
+// With ~ in front of a line minirun has its own words, and status 125 for what is wrong about the
+// command line: only failure is compared. A line 'sh: COMMAND' runs COMMAND with $docker being one of the two.
+const session = `
+run -d --name aa -e A=1 -l k=v NET debian sh -c 'trap "exit 7" TERM; echo out; echo out 2; while :; do sleep 0.05; done'
+sh: until test "$($docker logs aa 2>&1 | wc -l)" = 2; do sleep 0.05; done
+ps
+ps --no-trunc
+ps -q --no-trunc
+ps -q -f name=aa
+ps --format '{{.Names}} {{.Image}} {{.State}} {{.Label "k"}} {{.Networks}}'
+rm aa
+~kill -s FOO aa
+exec aa sh -c 'exit 9'
+exec aa sh -c 'kill -9 $$'
+exec -u 1:2 -e A=2 -e B=3 -w /srv aa sh -c 'id; echo $A$B; pwd'
+exec -i aa cat
+exec no-such true
+exec -d aa sleep 0.1
+sh: sleep 0.2
+logs aa
+logs --tail 1 aa
+logs --tail 0 aa
+logs --since 1h aa
+logs --until 1h aa
+logs no-such
+inspect -f '{{.Name}} {{.State.Status}} {{.State.Running}} {{.State.ExitCode}} {{.Path}} {{.Args}} {{len .Id}} {{.RestartCount}}' aa
+inspect -f '{{.Config.Cmd}} {{.Config.Image}} {{.Config.Tty}} {{.Config.OpenStdin}} {{json .Config.Labels}} {{json .Config.Entrypoint}} {{.Config.Hostname}}' aa
+inspect -f '{{.HostConfig.NetworkMode}} {{.HostConfig.AutoRemove}} {{.HostConfig.Privileged}} {{.HostConfig.Memory}} {{json .HostConfig.CapAdd}} {{.HostConfig.ShmSize}} {{json .HostConfig.Binds}} {{.HostConfig.LogConfig.Type}} {{.HostConfig.RestartPolicy.Name}}' aa
+inspect -f '{{json .Mounts}} {{json .NetworkSettings.Ports}} [{{.NetworkSettings.IPAddress}}] {{.NetworkSettings.Networks.none.IPAddress}} {{.ID}}' aa
+inspect -f '{{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{end}}' aa
+~inspect --type image no-such
+inspect no-such
+inspect --type container no-such
+inspect -f '{{.State.Status}}' aa no-such
+container inspect -f '{{.State.StartedAt}} {{.State.FinishedAt}} {{.Created}}' aa
+top aa -o nonsense
+top no-such
+port aa
+port aa 80
+stats --no-stream --format '{{.Name}} {{.Container}} {{.ID}} {{.NetIO}} {{.BlockIO}}' aa
+stats --no-stream no-such
+pause aa
+ps -a --format '{{.Names}} {{.Status}}'
+exec aa true
+pause aa
+inspect -f '{{.State.Status}} {{.State.Paused}} {{.State.Running}}' aa
+unpause aa
+unpause aa
+pause no-such
+kill -s WINCH aa
+stop -t 20 aa
+wait aa
+stop aa
+kill aa
+exec aa true
+pause aa
+unpause aa
+top aa
+stats --no-stream aa
+logs aa
+logs -f aa
+ps -a
+ps -a -q
+ps -q
+ps -a -f exited=7 -q
+ps -a -f exited=8 -q
+inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}} {{.State.Running}}' aa
+~run --name aa NET debian true
+rm aa
+rm aa
+~rm -f aa
+run -d --name bb NET -m 64m --cap-add SYS_ADMIN --cap-drop CHOWN -v /srv:/mnt:ro --mount type=bind,src=/usr,dst=/x --tmpfs /t --read-only --init -w /tmp -u 1:2 debian sleep 1000
+inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CapAdd}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Binds}} {{.HostConfig.Tmpfs}} {{.HostConfig.Init}} {{.Config.WorkingDir}} {{.Config.User}}' bb
+inspect -f '{{range .Mounts}}{{.Type}} {{.Source}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}};{{end}}' bb
+kill bb
+wait bb
+rm bb
+run -d --name cc NET debian sleep 1000
+top cc -o args
+top cc -o pid,args
+pause cc
+rm -f cc
+run -d --name dd NET --entrypoint sh debian -c 'for i in 1 2 3 4 5; do echo line $i; done; printf partial'
+wait dd
+inspect -f '{{json .Config.Entrypoint}} {{json .Config.Cmd}} {{.Path}} {{.Args}}' dd
+logs --tail 2 dd
+rm -v dd
+run -d --rm --name ee NET debian sleep 1000
+inspect -f '{{.HostConfig.AutoRemove}}' ee
+kill ee
+wait ee
+~rm
+~top
+`
+
+// TestSession has a dockerd, which the test starts, as its oracle.
+func TestSession(t *testing.T) {
+	host := startDockerd(t)
+	theirs, ours := "docker -H "+host, testBed.minirun+" --root "+testBed.root
+	t.Cleanup(func() {
+		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee 2>/dev/null").Run()
+	})
+	for line := range strings.Lines(strings.TrimSpace(session)) {
+		line = strings.ReplaceAll(strings.TrimSpace(line), "NET", "--network none")
+		command, own := strings.CutPrefix(line, "~")
+		their, our := perform(theirs, command), perform(ours, command)
+		if own {
+			if ok := slices.Contains(their, "exit status 0"); ok != slices.Contains(our, "exit status 0") {
+				t.Errorf("%s: docker: %q, minirun: %q", line, their, our)
+			}
+		} else if diff := cmp.Diff(their, our); diff != "" {
+			t.Errorf("%s\ndocker -, minirun +:\n%s", line, diff)
+		}
+	}
+}
+
+// perform runs a line of a session, and returns what can be compared of it.
+func perform(docker, line string) []string {
+	script := docker + " " + line
+	if command, ok := strings.CutPrefix(line, "sh: "); ok {
+		script = "docker='" + docker + "'; " + command
+	}
+	cmd := exec.Command("sh", "-c", script+" 2>&1")
+	out, err := cmd.Output()
+	if cmd.ProcessState == nil {
+		return []string{err.Error()}
+	}
+	return append(comparableLines(string(out)), cmd.ProcessState.String())
+}
+
+var sessionNoise = []struct {
+	pattern *regexp.Regexp
+	to      string
+}{
+	{regexp.MustCompile(`\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b`), "ID"},
+	{regexp.MustCompile(`(?:Less than a second|About a second|\d+ seconds?)`), "TIME"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`), "TIME"},
+	{regexp.MustCompile(`^(?:Error response from daemon: |Error: |minirun: |docker: )+`), ""},
+	{regexp.MustCompile(`(?m)^\d+ +(sh|sleep) `), "PID $1 "},
+	{regexp.MustCompile(`\s+`), " "},
+}
+
+// comparableLines returns output without what is another each time, and without hints.
+func comparableLines(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		for _, n := range sessionNoise {
+			line = n.pattern.ReplaceAllString(line, n.to)
+		}
+		if strings.HasPrefix(line, "hint: ") || strings.HasPrefix(line, "See 'docker") || line == "" {
+			continue
+		}
+		lines = append(lines, strings.ToLower(line))
+	}
+	slices.Sort(lines) // the two streams come in any order
+	return lines
+}
