@@ -15,7 +15,7 @@ func TestInspectContainer(t *testing.T) {
 	if err := os.WriteFile(profile, []byte(`{"defaultAction": "SCMP_ACT_ALLOW"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := runs(t, "--seccomp", profile, "--cap-drop", "ALL", "--cap-add", "CHOWN", "-v", "/srv:/srv")
+	c := runs(t, "--rm=false", "--seccomp", profile, "--cap-drop", "ALL", "--cap-add", "CHOWN", "-v", "/srv:/srv")
 	var d []struct {
 		ID, Name     string
 		State        struct{ Pid int }
@@ -48,6 +48,7 @@ func TestInspectContainer(t *testing.T) {
 	says(t, 0, c.name+"\n", launch, "ps", "--format", "{{.Names}}", "-f", "name=^"+c.name+"$")
 	says(t, 1, "", launch, "exec", c.name, "true")
 	says(t, 0, c.name+"\n", "", "kill", c.name)
+	says(t, 0, c.name+"\n", "", "rm", c.name)
 	says(t, 0, other+"\n", "", "rm", "-f", other)
 }
 

@@ -150,7 +150,7 @@ func (c *Container) create(l *launched) (err error) {
 	c.describe(&l.o)
 	if l.waits != nil { // else the launcher in C does, in a moment
 		err = c.announce(l)
-	} else { // the network has no ports to be chosen
+	} else if l.network.Settled() {
 		err = l.describeLaunch()
 	}
 	if err != nil {

@@ -265,6 +265,10 @@ type Device struct {
 	MAC        string     `json:"mac,omitempty"`
 }
 
+// Settled reports whether Ports and Device have nothing to wait for: no device is being
+// connected. A nil connection is settled.
+func (c *Connection) Settled() bool { return c == nil || c.connected == nil }
+
 // Device describes the container's device, once the connection is attached. A nil
 // connection has none.
 func (c *Connection) Device() Device {
