@@ -167,5 +167,5 @@ func memoryTotal() uint64 {
 	if unix.Sysinfo(&info) != nil {
 		return math.MaxUint64
 	}
-	return uint64(info.Totalram) * uint64(info.Unit)
+	return uint64(info.Totalram) * uint64(info.Unit) //nolint:unconvert // Totalram has 32 bits on 32-bit machines
 }
