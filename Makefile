@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation \
+.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-critest \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -54,6 +54,9 @@ deps: ## install what building, testing and linting need (apt)
 
 docker-deps: ## install a dockerd, a registry and skopeo to compare with (apt); where systemd runs, the first two start
 	$(call apt,docker.io docker-registry skopeo)
+
+cri-deps: ## install what test-critest and test-kubernetes need (apt)
+	$(call apt,$(IMAGE_DEPS) containerd runc docker-registry containernetworking-plugins iptables openssl)
 
 build-deps:
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS))
@@ -105,12 +108,16 @@ lint: vuln ## what CI checks in addition to tests
 vagrant-validate: ## check the Vagrantfile
 	vagrant validate
 
-# The vulnerability database is a service of its own. Where it cannot be reached
-# the check has not been made, which is said, and fails with VULN=required.
 validation: build ## the OCI runtime's validation suite, with runc and with minirun; needs root
 	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
 	$(SUDO) env "PATH=$$PATH" tools/validation/compare.sh build/minirun-runtime
 
+test-critest: build ## the conformance tests of Kubernetes' CRI, on containerd, with runc and with minirun; needs root
+	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
+	$(SUDO) env "PATH=$$PATH" tools/critest/compare.sh build/minirun-runtime
+
+# The vulnerability database is a service of its own. Where it cannot be reached
+# the check has not been made, which is said, and fails with VULN=required.
 vuln: ## known vulnerabilities of functions that are called
 	@mkdir -p build; $(TOOL) govulncheck ./... >build/vuln.txt 2>&1 && cat build/vuln.txt && exit; \
 	if grep -q '^govulncheck: fetching vulnerabilities:' build/vuln.txt && [ "$(VULN)" != required ]; then \
