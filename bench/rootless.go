@@ -88,7 +88,7 @@ func asUser(name string) (as func(args ...string) *exec.Cmd, home string, err er
 	return func(args ...string) *exec.Cmd {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = u.HomeDir
-		cmd.Env = []string{"HOME=" + u.HomeDir, "PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + run}
+		cmd.Env = []string{"HOME=" + u.HomeDir, "PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + run, "MINIRUN_NETWORK=" + os.Getenv("MINIRUN_NETWORK")}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 		return cmd
 	}, u.HomeDir, os.Chown(run, int(uid), int(gid))

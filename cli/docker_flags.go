@@ -75,8 +75,8 @@ func dockerLifeFlags() []dockerFlag {
 
 func dockerNetworkFlags() []dockerFlag {
 	const (
-		address = "a container has a loopback device only; --network host gives it this machine's addresses"
-		links   = "a container has no network; with --network host containers find each other at localhost"
+		address = "a container's IPv6 address is made of its IPv4 address; --network host gives it this machine's addresses"
+		links   = "containers have no names for each other; give the other's address: --add-host NAME:ADDRESS, --ip"
 	)
 	return []dockerFlag{
 		dockerValue("ip6", address, ""),

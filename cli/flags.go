@@ -70,7 +70,7 @@ func runFlags() []ucli.Flag {
 		text(topicFiles, "gpus", "", "give access to GPUs by CDI; `GPUS` is all, a number, or device=NAME").with(oneOf("all")),
 		text(topicFiles, "shm-size", "", "limit /dev/shm to `SIZE` instead of 64m"),
 
-		alias(list(topicIsolation, "network", "", "use `NETWORK`: none, which has only a loopback device, host, bridge, slirp4netns, pasta or container:NAME; --net for short (default: none)").with(oneOf(config.Networks()...)), "net"),
+		alias(list(topicIsolation, "network", "", "use `NETWORK`: none, which has only a loopback device, host, bridge, slirp4netns, pasta or container:NAME; --net for short (default: $MINIRUN_NETWORK or bridge)").with(oneOf(config.Networks()...)), "net"),
 		text(topicIsolation, "ip", "", "give the container `ADDRESS` of the bridge's network"),
 		text(topicIsolation, "mac-address", "", "give its device `MAC`"),
 		list(topicIsolation, "publish", "p", "pass port HOST of this machine on to the container, `[IP:]HOST[-END]:CONTAINER[-END][/udp]`"),

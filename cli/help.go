@@ -35,8 +35,8 @@ IMAGE is a name that 'minirun images' lists, a reference to a registry, a root f
 system (dir:PATH, or a tarball), an archive (docker-archive:FILE,
 oci-archive:FILE), an OCI layout (oci:DIR), an image of a running dockerd
 (docker-daemon:NAME), or host: for this machine's own root, copy-on-write. What a
-container writes is gone when it ends. It has no network unless --network host shares
-this machine's.
+container writes is gone when it ends. It can reach the network; run what you do not
+trust with --network none.
 
 Verbs ('minirun help VERB' shows more; 'minirun run pull' runs an image called pull):
 `)

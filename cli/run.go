@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
@@ -49,6 +50,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil || detached.parent() {
 		return err
 	}
+	prepared := network.Prepare(flags)
 	a.warnOneID(d.Root)
 	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil {
 		return err
@@ -117,6 +119,7 @@ func (a *app) runAction(c *ucli.Context) error {
 		return err
 	}
 	o.Signals, o.Network = merged.Signals, network.New(merged)
+	o.Network.Prepared = prepared
 	o.Notice = func(text string) { a.ui.say("%s", text) }
 	describeLaunch(&o.About, c.Args().First(), merged, image.Config.Entrypoint)
 	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
@@ -196,11 +199,32 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 		return nil, err
 	}
 	given["label"] = append(labels, given["label"]...)
+	if err := defaultNetwork(given); err != nil {
+		return nil, err
+	}
 	flags, err := config.Parse(given)
 	if err == nil {
 		flags.Args = c.Args().Tail()
 	}
 	return flags, err
+}
+
+// networkVariable is the environment variable with the network of launches without
+// --network.
+const networkVariable = "MINIRUN_NETWORK"
+
+// defaultNetwork adds the network that the environment names if no flag does.
+func defaultNetwork(given config.Flags) error {
+	value := os.Getenv(networkVariable)
+	if value == "" || given["network"] != nil {
+		return nil
+	}
+	var refused *config.Error
+	if _, err := config.Parse(config.Flags{"network": {value}}); errors.As(err, &refused) {
+		return &usageError{networkVariable + "=" + value + ": " + refused.Err.Error(), hint.Text(err)}
+	}
+	given["network"] = []string{value}
+	return nil
 }
 
 // findImage looks the image up, and pulls it if --pull says so.

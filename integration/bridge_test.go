@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // echoServer answers in upper case at an address in a namespace, until the test ends.
@@ -192,25 +194,88 @@ func TestBridgeDevices(t *testing.T) {
 	}
 }
 
-// A firewall that forwards nothing is named, with what lets the bridge through.
+// A firewall that forwards nothing is named, with what lets the bridge through. dockerd's is
+// asked to let it through.
 func TestBridgeFirewall(t *testing.T) {
+	const dropped = "minirun: warning: the firewall's FORWARD policy is drop: the container cannot reach out\nhint: "
+	const answer = "FROM THE CONTAINER\n"
+	for name, tt := range map[string]struct {
+		family nftables.TableFamily
+		table  string
+		chains []string // the first forwards
+		want   string
+	}{
+		"iptables": {
+			nftables.TableFamilyIPv4, "filter",
+			[]string{"FORWARD"},
+			dropped + "sudo iptables -I FORWARD -i minirun0 -j ACCEPT && sudo iptables -I FORWARD -o minirun0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nno answer\n",
+		},
+		"nftables": {
+			nftables.TableFamilyINet, "own",
+			[]string{"forward"},
+			dropped + "sudo nft insert rule inet own forward iifname minirun0 accept && sudo nft insert rule inet own forward oifname minirun0 ct state related,established accept\nno answer\n",
+		},
+		"docker": {nftables.TableFamilyIPv4, "filter", []string{"FORWARD", "DOCKER-USER"}, answer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetns(t)
+			world(n).echoServer("192.0.2.2:80")
+			table := &nftables.Table{Name: tt.table, Family: tt.family}
+			forwarding := &nftables.Chain{Name: tt.chains[0], Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: new(nftables.ChainPolicyDrop)}
+			rules := func() (count int) {
+				if err := n.in(func() error {
+					c, err := nftables.New()
+					if err != nil {
+						return err
+					}
+					rules, err := c.GetRules(table, forwarding)
+					count = len(rules)
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				return count
+			}
+			if err := n.in(func() error {
+				c, err := nftables.New()
+				if err != nil {
+					return err
+				}
+				c.AddTable(table)
+				c.AddChain(forwarding)
+				for _, name := range tt.chains[1:] {
+					c.AddChain(&nftables.Chain{Name: name, Table: table})
+				}
+				return c.Flush()
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second finds what the first has done
+				if got := n.minirun(client("192.0.2.2", "80")...); got != tt.want {
+					t.Errorf("%q, want %q", got, tt.want)
+				}
+			}
+			if got, want := rules(), 2*(len(tt.chains)-1); got != want {
+				t.Errorf("%d rules, want %d", got, want)
+			}
+		})
+	}
+}
+
+// So is one that iptables made before nftables, of which nftables knows nothing.
+func TestBridgeLegacyFirewall(t *testing.T) {
+	iptables := testenv.Program(t, "iptables-legacy") // dockerd's package needs it
 	n := newNetns(t)
-	drop := nftables.ChainPolicyDrop
-	if err := n.in(func() error {
-		c, err := nftables.New()
-		if err != nil {
-			return err
-		}
-		table := c.AddTable(&nftables.Table{Name: "filter", Family: nftables.TableFamilyIPv4})
-		c.AddChain(&nftables.Chain{Name: "FORWARD", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
-		return c.Flush()
-	}); err != nil {
-		t.Fatal(err)
+	for _, rule := range []string{"-A FORWARD -p tcp -m conntrack --ctstate NEW -j DROP", "-N other"} {
+		n.run(iptables, strings.Fields(rule)...)
 	}
 	const want = "minirun: warning: the firewall's FORWARD policy is drop: the container cannot reach out\n" +
-		"hint: sudo iptables -I FORWARD -i minirun0 -j ACCEPT && sudo iptables -I FORWARD -o minirun0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
-	if got := n.minirun("--network", "bridge", "debian", "true"); got != want {
-		t.Errorf("%q", got)
+		"hint: sudo iptables-legacy -I FORWARD -i minirun0 -j ACCEPT && sudo iptables-legacy -I FORWARD -o minirun0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+	for _, tt := range []struct{ rule, want string }{{"-A FORWARD -j other", ""}, {"-P FORWARD DROP", want}, {"-A FORWARD -i minirun0 -j ACCEPT", ""}} {
+		n.run(iptables, strings.Fields(tt.rule)...)
+		if got := n.minirun("debian", "true"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.rule, got, tt.want)
+		}
 	}
 }
 
@@ -229,5 +294,30 @@ func TestBridgeSubnet(t *testing.T) {
 	n.run("ip", "address", "add", "198.51.100.1/29", "dev", "minirun0")
 	if got := n.minirun("--network", "bridge", "--ip", "198.51.100.6", "debian", "hostname", "-i"); !strings.Contains(got, "198.51.100.6") {
 		t.Errorf("%q", got)
+	}
+}
+
+// A machine that lets nobody make a bridge gets one error, and no other network instead.
+func TestBridgeLacks(t *testing.T) {
+	n := newNetns(t)
+	for name, tt := range map[string]struct {
+		before []string
+		want   string
+	}{
+		"capability": {
+			[]string{"setpriv", "--bounding-set=-net_admin"},
+			"minirun: --network bridge: make a network namespace: bring its loopback device up: ioctl: operation not permitted\nhint: it needs CAP_NET_ADMIN; --network host does without\n",
+		},
+		"sysctls": {
+			[]string{"unshare", "--mount", "sh", "-c", `mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"`, "sh"},
+			"minirun: --network bridge: set net.ipv6.conf.minirun0.accept_dad to 0: open /proc/sys/net/ipv6/conf/minirun0/accept_dad: read-only file system\nhint: it needs a /proc/sys that can be written to; --network none does without\n",
+		},
+	} {
+		args := append(tt.before[:len(tt.before):len(tt.before)], testBed.minirun, "--root", testBed.root, "debian", "echo", "ran")
+		cmd := n.command(args[0], args[1:]...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 125 || string(out) != tt.want {
+			t.Errorf("%s: status %d, %q, want %q", name, cmd.ProcessState.ExitCode(), out, tt.want)
+		}
 	}
 }

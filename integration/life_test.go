@@ -51,7 +51,7 @@ func TestForegroundLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	if row["Names"] != c.name || row["Image"] != "debian" || row["State"] != "running" || !strings.HasPrefix(row["Status"], "Up ") ||
-		row["Command"] != `"sh -c 'trap 'exit 7…"` || row["Networks"] != "none" {
+		row["Command"] != `"sh -c 'trap 'exit 7…"` || row["Networks"] != "bridge" {
 		t.Errorf("ps: %v", row)
 	}
 	id := row["ID"]

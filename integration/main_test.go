@@ -162,6 +162,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("MINIRUN_ROOT", testBed.root)
 			env.Setenv("MINIRUN_RUN_ROOT", filepath.Join(env.WorkDir, "run"))
 			env.Setenv("PROFILES", testBed.profiles)
+			env.Setenv("MINIRUN_NETWORK", os.Getenv("MINIRUN_NETWORK"))
 			forAgents(env)
 			return nil
 		},

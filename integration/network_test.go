@@ -218,7 +218,7 @@ func TestPublish(t *testing.T) {
 func TestPublishUDP(t *testing.T) {
 	n := newNetns(t)
 	w := world(n)
-	r := n.launch(server("udp"), "-p", "8080:80/udp", "-P", "--expose", "80/udp", "--expose", "81")
+	r := n.launch(server("udp"), "--network", "none", "-p", "8080:80/udp", "-P", "--expose", "80/udp", "--expose", "81")
 	for _, address := range []string{"192.0.2.1:8080", "[fd00:2::1]:8080"} {
 		echo(t, w.dial("udp", address), "from outside")
 	}

@@ -94,6 +94,7 @@ func (u *ordinary) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = u.home
 	cmd.Env = []string{"HOME=" + u.home, "USER=" + u.name, "PATH=" + filepath.Dir(u.minirun) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = append(cmd.Env, "MINIRUN_NETWORK=none") // this machine may have no /dev/net/tun for users: see TestNetworkAsUser
 	cmd.Env = append(cmd.Env, u.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}}
 	return cmd

@@ -146,7 +146,7 @@ func TestNetworkAsUser(t *testing.T) {
 	w := world(n)
 	w.echoServer("192.0.2.2:80")
 	const path = "/usr/sbin:/usr/bin:/sbin:/bin"
-	cmd := n.asUser(u, "666", path, append([]string{"--network", "bridge"}, client("192.0.2.2", "80")...)...)
+	cmd := n.asUser(u, "666", path, client("192.0.2.2", "80")...) // it is the default
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "FROM THE CONTAINER\n" {
 		t.Errorf("%v, %q", err, out)
 	}
@@ -163,7 +163,7 @@ func TestNetworkAsUser(t *testing.T) {
 	}
 	for _, tt := range []struct{ mode, path, flag, value, want string }{
 		{"600", path, "--network", "bridge", "--network bridge: slirp4netns: open(\"/dev/net/tun\"): Permission denied\nhint: sudo modprobe tun && sudo chmod 666 /dev/net/tun (as udev does)\n"},
-		{"666", ids, "--network", "bridge", "--network bridge: as a user it needs slirp4netns or pasta, and neither is installed\nhint: sudo apt-get install slirp4netns, or --network none\n"},
+		{"666", ids, "--env", "A=1", "--network bridge: as a user it needs slirp4netns or pasta, and neither is installed\nhint: sudo apt-get install slirp4netns, or --network none\n"},
 		{"666", path, "--publish", "80:80", "--publish 80:80: listen tcp 0.0.0.0:80: permission denied\nhint: choose a port from 1024 on, or sudo sysctl net.ipv4.ip_unprivileged_port_start=80\n"},
 	} {
 		cmd := n.asUser(u, tt.mode, tt.path, tt.flag, tt.value, "debian", "echo", "ran")

@@ -127,6 +127,7 @@ func TestWaitingLauncher(t *testing.T) {
 func TestNeedsGo(t *testing.T) {
 	for flags, want := range map[string]string{
 		"":                               "the launcher replaces itself",
+		"--network none":                 "the launcher replaces itself",
 		"--init -m 64m":                  "the launcher replaces itself",
 		"--init-by libcontainer":         "needs Go: an init without a plan",
 		"--explain":                      "needs Go: an observer",

@@ -28,15 +28,15 @@ func (m machine) networks() Check {
 	case m.user == nil && m.network.forward != nil:
 		c.Status, c.Detail, c.Fix = CheckWarning, m.network.forward.Error(), hint.Text(m.network.forward)
 	case m.user == nil:
-		c.Detail = "none, host, bridge; in user mode " + cmp.Or(programs, "none (apt-get install slirp4netns)")
+		c.Detail = "bridge, none, host; in user mode " + cmp.Or(programs, "none (apt-get install slirp4netns)")
 	case programs == "":
-		c.Status, c.Detail = CheckWarning, "none and host only: neither slirp4netns nor pasta is installed"
+		c.Status, c.Detail = CheckWarning, "launches need --network none or host: neither slirp4netns nor pasta is installed"
 		c.Fix = "sudo apt-get install slirp4netns"
 	case m.network.tun != nil:
-		c.Status, c.Detail = CheckWarning, "none and host only: /dev/net/tun: "+m.network.tun.Error()
+		c.Status, c.Detail = CheckWarning, "launches need --network none or host: /dev/net/tun: "+m.network.tun.Error()
 		c.Fix = "sudo modprobe tun && sudo chmod 666 /dev/net/tun (as udev does)"
 	default:
-		c.Detail = "none, host; in user mode " + programs
+		c.Detail = "bridge by " + programs + ", none, host"
 	}
 	return c
 }

@@ -148,10 +148,10 @@ func TestChecksFind(t *testing.T) {
 		{"newuidmap without its bit", func(m *machine, _ fstest.MapFS) {
 			m.user = &userns.IDs{UIDs: userns.Ranges{Tool: "/dev/null"}, GIDs: userns.Ranges{Tool: "/usr/bin/newgidmap"}}
 		}, "user ids", CheckMissing, "/dev/null has lost its set-uid bit"},
-		{"networks of root", func(*machine, fstest.MapFS) {}, "networks", CheckOK, "none, host, bridge; in user mode slirp4netns or pasta"},
+		{"networks of root", func(*machine, fstest.MapFS) {}, "networks", CheckOK, "bridge, none, host; in user mode slirp4netns or pasta"},
 		{"networks of root alone", func(m *machine, _ fstest.MapFS) { m.network.programs = nil }, "networks", CheckOK, "in user mode none (apt-get install slirp4netns)"},
 		{"a firewall", func(m *machine, _ fstest.MapFS) { m.network.forward = hint.New("drop", "accept") }, "networks", CheckWarning, "drop"},
-		{"networks of a user", func(m *machine, _ fstest.MapFS) { m.user = &userns.IDs{} }, "networks", CheckOK, "none, host; in user mode slirp4netns or pasta"},
+		{"networks of a user", func(m *machine, _ fstest.MapFS) { m.user = &userns.IDs{} }, "networks", CheckOK, "bridge by slirp4netns or pasta, none, host"},
 		{"no program", func(m *machine, _ fstest.MapFS) { m.user, m.network.programs = &userns.IDs{}, nil }, "networks", CheckWarning, "neither slirp4netns nor pasta"},
 		{"no tun", func(m *machine, _ fstest.MapFS) { m.user, m.network.tun = &userns.IDs{}, unix.EACCES }, "networks", CheckWarning, "/dev/net/tun: permission denied"},
 		{"user namespaces closed", write("proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n"), "user namespaces", CheckWarning, "is 1"},

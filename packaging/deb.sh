@@ -32,7 +32,7 @@ Maintainer: The minirun authors <minirun@users.noreply.github.com>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
-Recommends: ca-certificates, uidmap
+Recommends: ca-certificates, uidmap, slirp4netns | passt
 Suggests: mmdebstrap, debian-archive-keyring
 Built-Using: $(dpkg-query -W -f='${source:Package} (= ${source:Version}), ' libseccomp-dev libc6-dev | sed 's/, $//')
 Homepage: https://github.com/minirun/minirun

@@ -19,7 +19,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Capabilities: DefaultCapabilities(), Seccomp: "default", ShmSize: 64 << 20,
-		Network: NetworkNone, IPC: IPCPrivate, CgroupManager: CgroupManagerCgroupfs,
+		Network: NetworkBridge, IPC: IPCPrivate, CgroupManager: CgroupManagerCgroupfs,
 		Labels: map[string]string{}, Annotations: map[string]string{}, Sysctls: map[string]string{},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreFields(Config{}, "Given")); diff != "" {

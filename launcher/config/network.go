@@ -10,9 +10,9 @@ import (
 type Network string
 
 const (
-	NetworkNone   Network = "none"   // a loopback device only; the default
+	NetworkNone   Network = "none"   // a loopback device only
 	NetworkHost   Network = "host"   // the host's network namespace
-	NetworkBridge Network = "bridge" // a device on a bridge that all such containers share; without root, as the next
+	NetworkBridge Network = "bridge" // a device on a bridge that all such containers share; without root, as the next. The default
 
 	NetworkSlirp Network = "slirp4netns" // in user mode, by the program of that name
 	NetworkPasta Network = "pasta"
@@ -44,7 +44,7 @@ func (p *flagParser) network() (err error) {
 	if text := p.value("network"); Network(text).Container() != "" {
 		return p.sharedNetwork(text)
 	}
-	if c.Network, err = choose(p, "network", "network", NetworkNone, Networks()); err != nil {
+	if c.Network, err = choose(p, "network", "network", NetworkBridge, Networks()); err != nil {
 		return err
 	}
 	if all := p.list("network"); len(all) > 1 {

@@ -48,7 +48,7 @@ func TestPublish(t *testing.T) {
 func TestRefusedNetworkFlags(t *testing.T) {
 	for flag, want := range map[string]string{
 		"network=container:a/b":    "invalid container name",
-		"ip=10.96.0.2":             "with --network none the container has no such device",
+		"ip=10.96.0.256":           "not an IPv4 address",
 		"mac-address=x":            "not a MAC address of one device",
 		"publish=":                 "no port specified: <empty>",
 		"publish=80:":              "no port specified: 80:<empty>",
@@ -80,6 +80,7 @@ func TestRefusedNetworkFlags(t *testing.T) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
+	refused(t, Flags{"network": {"none"}, "ip": {"10.96.0.2"}}, "--ip 10.96.0.2: with --network none the container has no such device")
 }
 
 func TestNames(t *testing.T) {

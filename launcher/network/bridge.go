@@ -54,10 +54,7 @@ func openBridge() (*bridge, error) {
 			return nil, err
 		}
 	}
-	if err := forwardPackets(b.v6.IsValid()); err != nil {
-		return nil, err
-	}
-	return b, b.firewall()
+	return b, forwardPackets(b.v6.IsValid())
 }
 
 func (b *bridge) readAddresses() error {

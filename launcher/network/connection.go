@@ -3,9 +3,12 @@ package network
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
@@ -14,7 +17,7 @@ import (
 // Connection is the network of one container. It is for one goroutine.
 type Connection struct {
 	network   *Network
-	namespace *os.File // nil where init makes its own, or is in the host's
+	namespace *namespace // nil where init makes its own, or is in the host's
 	resolv    []byte
 	relayed   []netip.Addr // servers that the container asks by way of the relay
 	published []*published
@@ -58,7 +61,7 @@ func (n *Network) Open(runRoot string) (*Connection, error) {
 func (c *Connection) open(runRoot string) (err error) {
 	n := c.network
 	if n.Shared != nil {
-		c.namespace, c.resolv = n.Shared.Namespace, n.Shared.Resolv
+		c.namespace, c.resolv = &namespace{file: n.Shared.Namespace}, n.Shared.Resolv
 		return nil
 	}
 	if n.Kind == config.NetworkNone {
@@ -82,12 +85,12 @@ func (c *Connection) open(runRoot string) (err error) {
 		return nil
 	case config.NetworkNone:
 		if n.NeedsNamespace() {
-			c.namespace, err = n.newNamespace()
+			c.namespace, err = n.ownNamespace()
 		}
 		return err
 	}
-	if c.namespace, err = n.newNamespace(); err != nil {
-		return err
+	if c.namespace, err = n.ownNamespace(); err != nil {
+		return n.failed(err)
 	}
 	connect := c.plug
 	if n.Kind != config.NetworkBridge || !ownsNetwork() {
@@ -95,7 +98,7 @@ func (c *Connection) open(runRoot string) (err error) {
 		if err != nil {
 			return n.failed(err)
 		}
-		if c.helper, err = startHelper(program, path, c.namespace, runRoot); err != nil {
+		if c.helper, err = startHelper(program, path, c.namespace.file, runRoot); err != nil {
 			return n.failed(err)
 		}
 		connect = c.join
@@ -121,7 +124,11 @@ func (c *Connection) plug() error {
 	if err != nil {
 		return err
 	}
-	if warning := ForwardDropped(); warning != nil {
+	warning, err := b.firewall()
+	if err != nil {
+		return err
+	}
+	if warning != nil {
 		c.link.warnings = append(c.link.warnings, warning)
 	}
 	address, err := b.plug(c.namespace, wanted{c.network.Address, c.network.MAC})
@@ -155,12 +162,34 @@ func (n *Network) failed(err error) error {
 	if err == nil || errors.As(err, &refused) {
 		return err
 	}
-	return hint.With(&config.Error{Op: "--network " + string(n.Kind), Err: err}, hint.Text(err))
+	help := hint.Text(err)
+	if help == "" && n.Kind == config.NetworkBridge && ownsNetwork() {
+		help = lacks(err)
+	}
+	return hint.With(&config.Error{Op: "--network " + string(n.Kind), Err: err}, help)
+}
+
+// lacks returns a hint for what makes no bridge.
+func lacks(err error) string {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return "sudo modprobe bridge veth, or --network none"
+	case errors.Is(err, fs.ErrPermission):
+		return "it needs CAP_NET_ADMIN; --network host does without"
+	case errors.Is(err, unix.EROFS):
+		return "it needs a /proc/sys that can be written to; --network none does without"
+	}
+	return ""
 }
 
 // Namespace returns the network namespace that init has to join, or nil if it makes its
 // own or stays in this process's. It belongs to the connection.
-func (c *Connection) Namespace() *os.File { return c.namespace }
+func (c *Connection) Namespace() *os.File {
+	if c.namespace == nil {
+		return nil
+	}
+	return c.namespace.file
+}
 
 // Files returns the contents with which /etc/hosts and /etc/resolv.conf start.
 func (c *Connection) Files() (hosts, resolv []byte) { return c.network.hosts(), c.resolv }
@@ -177,7 +206,7 @@ func (c *Connection) Attach(hostname, domainname string) (hosts string, warnings
 	}
 	hosts += c.link.hostLines(hostname, domainname)
 	if len(c.relayed) > 0 {
-		if c.relay, err = startRelay(c.namespace, c.relayed); err != nil {
+		if c.relay, err = startRelay(c.namespace.file, c.relayed); err != nil {
 			return "", nil, err
 		}
 	}
@@ -189,7 +218,7 @@ func (c *Connection) forward() (err error) {
 	if len(c.published) == 0 {
 		return nil
 	}
-	if c.sockets, err = socketsIn(c.namespace); err != nil {
+	if c.sockets, err = socketsIn(c.namespace.file); err != nil {
 		return err
 	}
 	to := localhost()
@@ -300,9 +329,7 @@ func (c *Connection) Close() error {
 		c.helper = nil
 	}
 	_ = c.wait()
-	if c.namespace != nil {
-		c.namespace.Close()
-		c.namespace = nil
-	}
+	c.namespace.close()
+	c.namespace = nil
 	return nil
 }

@@ -3,7 +3,6 @@ package network
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,27 +19,40 @@ import (
 // touches no other table.
 const tableName = "minirun"
 
-// firewall makes the table unless it is there: other programs flush all tables.
-func (b *bridge) firewall() error {
-	c, err := nftables.New()
+// firewall makes the table unless it is there: other programs flush all tables. The
+// warning says which other table drops what containers send.
+func (b *bridge) firewall() (warning, err error) {
+	const help = "sudo modprobe nf_tables nft_masq nft_ct, or --network none"
+	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return nil, hint.With(fmt.Errorf("nftables: %w", err), help)
 	}
-	help := "sudo modprobe nf_tables nft_masq nft_ct, or --network slirp4netns, which needs no firewall"
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
+	defer func() { _ = c.CloseLasting() }()
+	chains, err := c.ListChains()
 	if err != nil {
-		return hint.With(fmt.Errorf("list the tables of nftables: %w", err), help)
+		return nil, hint.With(fmt.Errorf("list the chains of nftables: %w", err), help)
 	}
-	for _, t := range tables {
-		if t.Name == tableName {
-			return nil
+	if !slices.ContainsFunc(chains, own) {
+		b.addTable(c)
+		if err := c.Flush(); err != nil {
+			return nil, hint.With(fmt.Errorf("make the table %s of nftables: %w", tableName, err), help)
 		}
 	}
-	b.addTable(c)
-	if err := c.Flush(); err != nil {
-		return hint.With(fmt.Errorf("make the table %s of nftables: %w", tableName, err), help)
+	for _, o := range obstacles(c, chains) {
+		if !o.docker {
+			return o.warning(), nil
+		}
+		o.pass(c)
+		if err := c.Flush(); err != nil {
+			return o.warning(), nil
+		}
 	}
-	return nil
+	return legacyWarning(), nil
+}
+
+// own reports whether a chain is of minirun's table.
+func own(c *nftables.Chain) bool {
+	return c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet
 }
 
 // addTable adds the table, in one transaction: of two that add it at once, the second
@@ -108,59 +120,4 @@ func from(network netip.Prefix) []expr.Any {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: mask, Xor: make([]byte, size)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network.Masked().Addr().AsSlice()},
 	}
-}
-
-// ForwardDropped returns an error, with a hint, if another table, such as Docker's, drops what it does not
-// know of what is forwarded: a table cannot allow what another one drops.
-func ForwardDropped() error {
-	c, err := nftables.New()
-	if err != nil {
-		return nil
-	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
-	if err != nil {
-		return nil
-	}
-	drops, user := false, false
-	for _, chain := range chains {
-		atForward := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookForward
-		drops = drops || atForward && chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop
-		user = user || chain.Name == dockerUser
-	}
-	if !drops || knowsBridge(c, chains) {
-		return nil
-	}
-	chain := "FORWARD"
-	if user {
-		chain = dockerUser
-	}
-	rule := "sudo iptables -I " + chain
-	return hint.With(errors.New("the firewall's FORWARD policy is drop: the container cannot reach out"),
-		rule+" -i "+bridgeName+" -j ACCEPT && "+rule+" -o "+bridgeName+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
-}
-
-// dockerUser is the chain that Docker asks before its own.
-const dockerUser = "DOCKER-USER"
-
-// knowsBridge reports whether a rule of a chain that is asked about forwarded packets
-// names the bridge: then whoever made the firewall has decided.
-func knowsBridge(c *nftables.Conn, chains []*nftables.Chain) bool {
-	for _, chain := range chains {
-		atForward := chain.Hooknum != nil && *chain.Hooknum == *nftables.ChainHookForward
-		if !atForward && chain.Name != dockerUser {
-			continue
-		}
-		rules, err := c.GetRules(chain.Table, chain)
-		if err != nil {
-			continue
-		}
-		for _, r := range rules {
-			for _, e := range r.Exprs {
-				if cmp, ok := e.(*expr.Cmp); ok && bytes.HasPrefix(cmp.Data, []byte(bridgeName)) {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }

@@ -46,7 +46,7 @@ func inside[T any](t *testing.T, c *Connection, f func() (T, error)) T {
 	t.Helper()
 	var value T
 	err := thread.Do(func() (err error) {
-		if err := enter(c.namespace); err != nil {
+		if err := enter(c.namespace.file); err != nil {
 			return err
 		}
 		value, err = f()

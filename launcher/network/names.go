@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/minirun/minirun/launcher/config"
 )
@@ -89,21 +91,21 @@ func (n *Network) resolv() (text []byte, relayed []netip.Addr, err error) {
 		return nil, nil, err
 	}
 	if !n.connected() {
-		text, _ = n.resolvOf(text, nil)
+		text, _ = n.resolvOf(text, nil, localServer)
 		return text, nil, nil
 	}
 	resolved, err := readIfThere(resolvedsServers)
 	if err != nil {
 		return nil, nil, err
 	}
-	text, relayed = n.resolvOf(text, resolved)
+	text, relayed = n.resolvOf(text, resolved, localServer)
 	return text, relayed, nil
 }
 
 // resolvOf makes the container's resolv.conf of the host's and systemd-resolved's. It is
 // the host's, unchanged, if no flag asks for something else and the container reaches the
-// servers.
-func (n *Network) resolvOf(text, resolved []byte) (result []byte, relayed []netip.Addr) {
+// servers. local reports whether a server listens at the loopback device.
+func (n *Network) resolvOf(text, resolved []byte, local func() bool) (result []byte, relayed []netip.Addr) {
 	own := parseResolvConf(string(text))
 	if own.onlyResolved() {
 		if c := parseResolvConf(string(resolved)); len(c.reached()) > 0 {
@@ -115,16 +117,29 @@ func (n *Network) resolvOf(text, resolved []byte) (result []byte, relayed []neti
 		c.servers = own.reached()
 		if len(c.servers) == 0 {
 			relayed = own.servers
-			if len(relayed) == 0 {
+			if len(relayed) == 0 && local() {
 				relayed = []netip.Addr{localhost()} // the resolver's default: resolv.conf(5)
 			}
-			c.servers = []netip.Addr{relayAddress()}
+			if len(relayed) > 0 {
+				c.servers = []netip.Addr{relayAddress()}
+			}
 		}
 	}
 	if n.Names.Search == nil && n.Names.Options == nil && slices.Equal(c.servers, own.servers) {
 		return text, nil
 	}
 	return []byte(c.String()), relayed
+}
+
+// localServer reports whether a name server listens at the loopback device, by TCP too (RFC
+// 7766).
+func localServer() bool {
+	conn, err := net.DialTimeout("tcp4", netip.AddrPortFrom(localhost(), 53).String(), 100*time.Millisecond)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // onlyResolved reports whether the only server is that of systemd-resolved.

@@ -4,42 +4,106 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/thread"
+	"github.com/minirun/minirun/launcher/config"
 )
 
-// newNamespace returns the network's own namespace, whose loopback device is up.
-func (n *Network) newNamespace() (*os.File, error) {
-	if n.Namespace == nil {
-		return newNamespace()
-	}
-	err := thread.Do(func() error {
-		if err := enter(n.Namespace); err != nil {
-			return err
-		}
-		return loopbackUp()
-	})
-	return n.Namespace, err
+// namespace is a network namespace whose loopback device is up. It lives as long as
+// something is in it or has it open.
+type namespace struct {
+	file *os.File
+	link *netlink.Handle // a socket of it
 }
 
-// newNamespace makes a network namespace whose loopback device is up. It lives as long as
-// something is in it or has it open.
-func newNamespace() (ns *os.File, err error) {
-	err = thread.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return os.NewSyscallError("unshare", err)
-		}
-		if err := loopbackUp(); err != nil {
-			return err
-		}
-		ns, err = os.Open("/proc/thread-self/ns/net")
-		return err
-	})
-	if err != nil {
+// newNamespace makes one. To make it takes the kernel longer than all else of a network.
+func newNamespace() (*namespace, error) {
+	ns := &namespace{}
+	if err := thread.Do(ns.make); err != nil {
+		ns.close()
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
 	return ns, nil
+}
+
+// make moves the calling thread to a new namespace.
+func (ns *namespace) make() (err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if ns.file, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+		return err
+	}
+	return ns.begin()
+}
+
+// begin is for a thread in the namespace.
+func (ns *namespace) begin() (err error) {
+	if err := loopbackUp(); err != nil {
+		return fmt.Errorf("bring its loopback device up: %w", err)
+	}
+	ns.link, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+	return err
+}
+
+// ownNamespace returns the network's own namespace: one that it is given, one that has been
+// prepared, or a new one.
+func (n *Network) ownNamespace() (*namespace, error) {
+	if n.Namespace != nil {
+		ns := &namespace{file: n.Namespace}
+		return ns, ns.do(ns.begin)
+	}
+	if n.Prepared == nil {
+		return newNamespace()
+	}
+	<-n.Prepared.done
+	return n.Prepared.ns, n.Prepared.err
+}
+
+// close drops the namespace. It may be nil.
+func (ns *namespace) close() {
+	if ns == nil {
+		return
+	}
+	if ns.link != nil {
+		ns.link.Close()
+	}
+	if ns.file != nil {
+		ns.file.Close()
+	}
+}
+
+// do calls f on a thread in the namespace.
+func (ns *namespace) do(f func() error) error {
+	return thread.Do(func() error {
+		if err := enter(ns.file); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// Prepared is a namespace that is being made. It is for one launch.
+type Prepared struct {
+	done chan struct{}
+	ns   *namespace
+	err  error
+}
+
+// Prepare begins to make the namespace of a launch with these flags, while it is found out
+// what the launch is about. It returns nil if none is needed, or one of other users.
+func Prepare(c *config.Config) *Prepared {
+	if c.OwnIDs != 0 || !New(c).connected() {
+		return nil
+	}
+	p := &Prepared{done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.ns, p.err = newNamespace()
+	}()
+	return p
 }
 
 func loopbackUp() error {

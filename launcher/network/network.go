@@ -24,6 +24,7 @@ type Network struct {
 	MAC       net.HardwareAddr // nil is one made of the address
 	Shared    *Shared          // of another container's; nil is a network of the container's own
 	Namespace *os.File         // one to use where [Network.NeedsNamespace]; nil is to make one
+	Prepared  *Prepared        // nil: the namespace is made when the network is opened
 }
 
 // Shared is the network of another container.

@@ -127,10 +127,11 @@ func TestServers(t *testing.T) {
 		"resolved alone": {config.NetworkSlirp, config.Names{}, "nameserver 127.0.0.53\nsearch b\n", "nameserver 127.0.0.1\n", "nameserver 127.0.0.11\nsearch b\n", addresses("127.0.0.53")},
 		"loopback":       {config.NetworkBridge, config.Names{}, "nameserver 127.0.0.1\nnameserver ::1\n", resolved, "nameserver 127.0.0.11\n", addresses("127.0.0.1", "::1")},
 		"nothing":        {config.NetworkBridge, config.Names{}, "", "", "nameserver 127.0.0.11\n", addresses("127.0.0.1")},
+		"nothing at all": {config.NetworkBridge, config.Names{}, "search b\n", "", "search b\n", nil},
 		"flag":           {config.NetworkBridge, flag, "nameserver 127.0.0.1\nsearch b\n", "", "nameserver 203.0.113.1\nsearch b\n", nil},
 		"flag and none":  {config.NetworkNone, flag, "nameserver 127.0.0.1\n", "", "nameserver 203.0.113.1\n", nil},
 	} {
-		got, relayed := (&Network{Kind: tt.kind, Names: tt.names}).resolvOf([]byte(tt.host), []byte(tt.resolved))
+		got, relayed := (&Network{Kind: tt.kind, Names: tt.names}).resolvOf([]byte(tt.host), []byte(tt.resolved), func() bool { return name != "nothing at all" })
 		if string(got) != tt.want || !reflect.DeepEqual(relayed, tt.relayed) {
 			t.Errorf("%s: %q, %v", name, got, relayed)
 		}

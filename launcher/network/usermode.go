@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -149,7 +148,7 @@ func (h *helper) startPasta(path string, ns *os.File, runRoot string) error {
 }
 
 // wait waits until the helper has connected the namespace, and returns its address there.
-func (h *helper) wait(ns *os.File) (netip.Addr, error) {
+func (h *helper) wait(ns *namespace) (netip.Addr, error) {
 	var err error
 	if h.ready != nil {
 		err = h.waitReady()
@@ -184,14 +183,9 @@ func (h *helper) waitReady() error {
 func (h *helper) late() error { return fmt.Errorf("%s does not get ready", filepath.Base(h.cmd.Path)) }
 
 // waitRoute waits for a default route, the last that pasta makes.
-func (h *helper) waitRoute(ns *os.File) error {
-	handle, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	defer handle.Close()
+func (h *helper) waitRoute(ns *namespace) error {
 	for timeout := time.After(helperTimeout); ; {
-		routes, err := whole(func() ([]netlink.Route, error) { return handle.RouteList(nil, netlink.FAMILY_ALL) })
+		routes, err := whole(func() ([]netlink.Route, error) { return ns.link.RouteList(nil, netlink.FAMILY_ALL) })
 		if err != nil {
 			return err
 		}
@@ -229,17 +223,12 @@ func (h *helper) failed() error {
 }
 
 // addressIn returns the IPv4 address of the device in a namespace, or the zero Addr.
-func addressIn(ns *os.File) (netip.Addr, error) {
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+func addressIn(ns *namespace) (netip.Addr, error) {
+	device, err := ns.link.LinkByName(deviceName)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	defer h.Close()
-	device, err := h.LinkByName(deviceName)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	addresses, err := whole(func() ([]netlink.Addr, error) { return h.AddrList(device, netlink.FAMILY_V4) })
+	addresses, err := whole(func() ([]netlink.Addr, error) { return ns.link.AddrList(device, netlink.FAMILY_V4) })
 	if err != nil || len(addresses) == 0 {
 		return netip.Addr{}, err
 	}

@@ -10,13 +10,12 @@ import (
 	"net/netip"
 	"os"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
-	"github.com/minirun/minirun/internal/thread"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -39,7 +38,7 @@ type wanted struct {
 }
 
 // plug connects a namespace with the bridge, and returns its address.
-func (b *bridge) plug(ns *os.File, w wanted) (netip.Addr, error) {
+func (b *bridge) plug(ns *namespace, w wanted) (netip.Addr, error) {
 	if w.address.IsValid() {
 		return w.address, b.plugAt(ns, w.address, w.mac)
 	}
@@ -71,7 +70,7 @@ func (b *bridge) anyAddress() netip.Addr {
 
 // plugAt is for an address that --ip names. A container that has just ended may still
 // have it: the kernel removes its devices a little later.
-func (b *bridge) plugAt(ns *os.File, address netip.Addr, mac net.HardwareAddr) error {
+func (b *bridge) plugAt(ns *namespace, address netip.Addr, mac net.HardwareAddr) error {
 	refuse := func(why, help string) error {
 		return hint.With(&config.Error{Op: "--ip " + address.String(), Err: errors.New(why)}, help)
 	}
@@ -92,10 +91,10 @@ func (b *bridge) plugAt(ns *os.File, address netip.Addr, mac net.HardwareAddr) e
 }
 
 // tryPlug returns EEXIST if the address is taken.
-func (b *bridge) tryPlug(ns *os.File, address netip.Addr, mac net.HardwareAddr) error {
+func (b *bridge) tryPlug(ns *namespace, address netip.Addr, mac net.HardwareAddr) error {
 	veth := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: vethName(address), MasterIndex: b.link.Attrs().Index, MTU: b.mtu, Flags: net.FlagUp},
-		PeerName:  deviceName, PeerHardwareAddr: hardwareAddressOf(address, mac), PeerNamespace: netlink.NsFd(ns.Fd()),
+		PeerName:  deviceName, PeerHardwareAddr: hardwareAddressOf(address, mac), PeerNamespace: netlink.NsFd(ns.file.Fd()),
 	}
 	err := netlink.LinkAdd(veth)
 	if errors.Is(err, unix.EEXIST) {
@@ -118,23 +117,16 @@ func hardwareAddressOf(address netip.Addr, wanted net.HardwareAddr) net.Hardware
 }
 
 // configure sets up the device in the container.
-func (b *bridge) configure(ns *os.File, v4 netip.Addr) error {
+func (b *bridge) configure(ns *namespace, v4 netip.Addr) error {
 	if b.v6.IsValid() {
 		// Routers are this machine only, whatever other containers advertise.
-		if err := thread.Do(func() error {
-			if err := enter(ns); err != nil {
-				return err
-			}
+		if err := ns.do(func() error {
 			return errors.Join(atOnce(deviceName), setSysctl("ipv6/conf/"+deviceName+"/accept_ra", "0"))
 		}); err != nil {
 			return err
 		}
 	}
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("enter the container's network namespace: %w", err)
-	}
-	defer h.Close()
+	h := ns.link
 	device, err := h.LinkByName(deviceName)
 	if err != nil {
 		return fmt.Errorf("the container's device: %w", err)
@@ -153,10 +145,35 @@ func (b *bridge) configure(ns *os.File, v4 netip.Addr) error {
 			return fmt.Errorf("give the container the address %s: %w", a, err)
 		}
 	}
+	if err := carrierSeen(vethName(v4)); err != nil {
+		return err
+	}
 	for _, g := range gateways {
 		if err := h.RouteAdd(&netlink.Route{LinkIndex: device.Attrs().Index, Gw: g.AsSlice()}); err != nil {
 			return fmt.Errorf("route the container's packets by %s: %w", g, err)
 		}
+	}
+	return nil
+}
+
+// carrierSeen has the kernel see at once that a device has a carrier, which it would in a
+// worker thread of its own, when it has time: until then the bridge drops what the device
+// brings, and a container's first connection waits a second.
+func carrierSeen(name string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	value := struct{ command, data uint32 }{command: unix.ETHTOOL_GLINK}
+	request := struct { // struct ifreq of netdevice(7)
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&value)}
+	copy(request.name[:unix.IFNAMSIZ-1], name)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return os.NewSyscallError("ioctl", errno)
 	}
 	return nil
 }
