@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func TestAptGetUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	mirror := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/Packages" {
+		if path.Clean(r.URL.Path) != "/Packages" {
 			http.NotFound(out, r)
 			return
 		}
