@@ -128,7 +128,7 @@ func (a *app) runAction(c *ucli.Context) error {
 			o.Rest.Files = append(o.Rest.Files, lock)
 		}
 	}
-	return recording.finish(merged.Args, a.launch(d, merged, host, image.Layers, o, detached, keeps(c)))
+	return recording.finish(merged.Args, a.launch(d, merged, host, image.WithFiles(d.Root, launcher.OwnFiles()...), o, detached, keeps(c)))
 }
 
 // describeLaunch says what others are to see of the container.

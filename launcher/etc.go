@@ -89,14 +89,23 @@ func (l *launched) etcFiles() map[string][]byte {
 		l.hostname, _ = os.Hostname()
 	}
 	return map[string][]byte{
-		etcHosts:             hosts,
-		"/etc/hostname":      []byte(l.hostname + "\n"),
-		"/etc/resolv.conf":   resolv,
-		"/run/.containerenv": nil, // containers-common: its presence is what counts
+		etcHosts:     hosts,
+		etcHostname:  []byte(l.hostname + "\n"),
+		etcResolv:    resolv,
+		containerEnv: nil, // containers-common: its presence is what counts
 	}
 }
 
-const etcHosts = "/etc/hosts"
+const (
+	etcHosts     = "/etc/hosts"
+	etcHostname  = "/etc/hostname"
+	etcResolv    = "/etc/resolv.conf"
+	containerEnv = "/run/.containerenv"
+)
+
+// OwnFiles returns the paths of the files that every container has of its own, mounted on
+// what the root has there. Where the root has nothing they are made.
+func OwnFiles() []string { return []string{etcHosts, etcHostname, etcResolv, containerEnv} }
 
 // addHosts adds lines to the container's /etc/hosts, unless a mount of the spec's takes
 // its place.
