@@ -41,7 +41,7 @@ func TestAptGetUpdate(t *testing.T) {
 	got := n.run("unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, conf,
 		testBed.minirun, "--root", testBed.root, "--run-root", filepath.Join(t.TempDir(), "run"), "debian", "sh", "-c",
 		`rm -rf /etc/apt/sources.list.d/*; echo 'deb [trusted=yes] http://mirror.example ./' >/etc/apt/sources.list
-		apt-get update >&2 && apt-cache policy from-the-mirror`)
+		apt-get -o Acquire::Languages=none update >&2 && apt-cache policy from-the-mirror`)
 	if !strings.Contains(got, "http://mirror.example") {
 		t.Errorf("%q", got)
 	}
