@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "wait.h"
 #include "guard.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,6 +69,18 @@ static void poll_wait(struct poll_set *set)
 			set->files[i].revents = 0;
 }
 
+// drop_signals drops the signals that wait: the Go runtime unblocks them, whatever the
+// mask was at its start.
+static void drop_signals(void)
+{
+	for (int sig = 1; sig <= SIGRTMAX; sig++) {
+		if (!signal_passed_on(sig))
+			continue;
+		signal(sig, SIG_IGN); // POSIX: what is ignored is not pending any more
+		signal(sig, SIG_DFL);
+	}
+}
+
 // in_go starts a Go program for a task. It has a session of its own: signals for this
 // process and its group, which mean nothing any more, would end it.
 static pid_t in_go(enum wait_task task)
@@ -79,6 +92,7 @@ static pid_t in_go(enum wait_task task)
 	if (child != 0)
 		return child;
 	setsid();
+	drop_signals(); // that came before it had its session
 	setenv(REST_VARIABLE, number, 1);
 	execve("/proc/thread-self/exe", arguments, environ);
 	dprintf(STDERR_FILENO, "minirun: end the launch: execve: %s\n", strerror(errno));
