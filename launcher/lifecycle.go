@@ -186,7 +186,7 @@ func (c *Container) announce(l *launched) (err error) {
 	if c.state.Owner != OwnerLauncher {
 		return nil
 	}
-	if l.guard, err = startGuard(l.init); err != nil {
+	if l.guard, err = startGuard(l.init.pidfd); err != nil {
 		return &Error{Op: "start the container's guard", Err: err}
 	}
 	return nil
@@ -280,13 +280,21 @@ func (c *Container) openNetwork(l *launched) (err error) {
 	if c.ids != nil {
 		n.Namespace, c.ids.Network = c.ids.Network, nil // which is the connection's now
 	}
-	if l.network, err = n.Open(c.state.RunRoot); err != nil {
+	if l.network, err = n.Open(guardHelper); err != nil {
 		return networkError(err)
 	}
 	if ns := l.network.Namespace(); ns != nil {
 		joinNamespace(l.o.Spec, specs.NetworkNamespace, ns)
 	}
 	return nil
+}
+
+func guardHelper(pidfd *os.File) (stop func(), err error) {
+	g, err := startGuard(pidfd)
+	if err != nil {
+		return nil, err
+	}
+	return g.stop, nil
 }
 
 // networkError is an error of the network's, most of which name the flag.

@@ -43,22 +43,24 @@ type link struct {
 // localhost is an address of every namespace.
 func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
 
+// Guard has a process killed when this one is gone, however it went, until stop is called.
+type Guard func(pidfd *os.File) (stop func(), err error)
+
 // Open makes what the network needs before init is started, and listens at the published
 // ports: one that is taken is found out before anything runs. The namespace is connected
 // meanwhile. The caller closes the connection.
 //
-// The calling thread lives as long as the container, and has mounts of its own. runRoot
-// is a directory for some of them.
-func (n *Network) Open(runRoot string) (*Connection, error) {
+// The calling thread lives as long as the container.
+func (n *Network) Open(guard Guard) (*Connection, error) {
 	c := &Connection{network: n}
-	if err := c.open(runRoot); err != nil {
+	if err := c.open(guard); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Connection) open(runRoot string) (err error) {
+func (c *Connection) open(guard Guard) (err error) {
 	n := c.network
 	if n.Shared != nil {
 		c.namespace, c.resolv = &namespace{file: n.Shared.Namespace}, n.Shared.Resolv
@@ -98,7 +100,7 @@ func (c *Connection) open(runRoot string) (err error) {
 		if err != nil {
 			return n.failed(err)
 		}
-		if c.helper, err = startHelper(program, path, c.namespace.file, runRoot); err != nil {
+		if c.helper, err = startHelper(program, path, c.namespace.file, guard); err != nil {
 			return n.failed(err)
 		}
 		connect = c.join

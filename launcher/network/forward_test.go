@@ -30,7 +30,7 @@ func open(t *testing.T, address, protocol string) *Connection {
 	if address != "" {
 		pub.Address = netip.MustParseAddr(address)
 	}
-	c, err := (&Network{Kind: config.NetworkNone, Published: []config.Publication{pub}}).Open(t.TempDir())
+	c, err := (&Network{Kind: config.NetworkNone, Published: []config.Publication{pub}}).Open(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -18,17 +19,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/internal/thread"
 	"github.com/minirun/minirun/launcher/config"
 )
 
 // helper is a program that connects a namespace in user mode: it turns the packets of a
 // tap device there into sockets here. It needs no privilege over this machine's network.
 type helper struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	ended  chan struct{} // closed when stderr is complete
-	ready  *os.File      // slirp4netns': gets a byte
-	life   *os.File      // slirp4netns': it ends when this is closed
+	cmd     *exec.Cmd
+	stderr  bytes.Buffer
+	pidfd   *os.File
+	ended   chan struct{} // closed when stderr is complete
+	ready   *os.File      // slirp4netns': gets a byte
+	life    *os.File      // slirp4netns': it ends when this is closed
+	unguard func()        // pasta's
 }
 
 // userModePrograms are those that can connect a namespace, the one to prefer first.
@@ -66,23 +70,18 @@ func userMode(kind config.Network) (program string, path string, err error) {
 }
 
 // startHelper starts a helper for a namespace. It is killed when the calling thread ends,
-// in whatever way (PR_SET_PDEATHSIG). runRoot is a directory in which the thread can
-// mount.
-func startHelper(program, path string, ns *os.File, runRoot string) (h *helper, err error) {
+// in whatever way (PR_SET_PDEATHSIG).
+func startHelper(program, path string, ns *os.File, guard Guard) (h *helper, err error) {
 	h = &helper{ended: make(chan struct{})}
 	if program == "pasta" {
-		err = h.startPasta(path, ns, runRoot)
+		err = h.startPasta(path, ns, guard)
 	} else {
 		err = h.startSlirp(path, ns)
 	}
 	if err != nil {
-		h.closeFiles()
+		h.close()
 		return nil, err
 	}
-	go func() {
-		_ = h.cmd.Wait()
-		close(h.ended)
-	}()
 	return h, nil
 }
 
@@ -90,8 +89,17 @@ func (h *helper) start(path string, args []string, files ...*os.File) error {
 	h.cmd = exec.Command(path, args...)
 	h.cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	h.cmd.Stderr, h.cmd.ExtraFiles = &limited{&h.stderr}, files
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true} // ^C is for the container
-	return h.cmd.Start()
+	pidfd := -1
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true, PidFD: &pidfd} // ^C is for the container
+	if err := h.cmd.Start(); err != nil {
+		return err
+	}
+	h.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	go func() {
+		_ = h.cmd.Wait()
+		close(h.ended)
+	}()
+	return nil
 }
 
 // limited keeps the first 4 KiB of what a helper says, and drops the rest.
@@ -122,29 +130,61 @@ func (h *helper) startSlirp(path string, ns *os.File) error {
 	}, ready, life, ns)
 }
 
-// startPasta mounts the namespace on a file first: pasta gives up the capabilities that
-// other ways to name one need, and AppArmor's profile for it names the directory.
-func (h *helper) startPasta(path string, ns *os.File, runRoot string) error {
-	file := filepath.Join(runRoot, ".netns")
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && !ownsNetwork() {
-		file = filepath.Join(dir, "netns", "minirun")
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	// In the mount namespace of the caller's: containers do not see each other's.
-	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()), file, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount the network namespace at %s: %w", file, err)
-	}
-	return h.start(path, []string{
-		"--config-net", "--quiet", "--foreground", "--no-map-gw", "--runas", "0:0",
-		"-t", "none", "-u", "none", "-T", "none", "-U", "none", "--mtu", userModeMTU, "--ns-ifname", deviceName, "--netns", file,
+// pastaNamespace is where pasta finds the network namespace: AppArmor's profile for it
+// lets it read what is in /run/user/UID/netns.
+const pastaNamespace = "/run/user/0/netns/minirun"
+
+// startPasta names the namespace by a file: pasta gives up the capabilities that other
+// ways to name one need. The file is in a mount namespace of pasta's own, so nothing of it
+// is left when pasta has ended. It has a guard: execve(2) into a profile of AppArmor's
+// clears the parent-death signal.
+func (h *helper) startPasta(path string, ns *os.File, guard Guard) error {
+	started := make(chan error, 1)
+	thread.Go(func() {
+		err := mountForPasta(ns)
+		if err == nil {
+			err = h.start(path, []string{
+				"--config-net", "--quiet", "--foreground", "--no-map-gw", "--runas", "0:0",
+				"-t", "none", "-u", "none", "-T", "none", "-U", "none", "--mtu", userModeMTU, "--ns-ifname", deviceName,
+				"--netns", pastaNamespace,
+			})
+		}
+		started <- err
+		if err == nil {
+			<-h.ended // it would be killed at the end of this thread
+		}
 	})
+	err := <-started
+	if err == nil {
+		h.unguard, err = guard(h.pidfd)
+	}
+	return err
+}
+
+// mountForPasta gives the thread a mount namespace in which the network namespace is
+// mounted at [pastaNamespace].
+func mountForPasta(ns *os.File) error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return &os.PathError{Op: "mount as slave", Path: "/", Err: err}
+	}
+	over := "/run/user"
+	if _, err := os.Stat(over); errors.Is(err, fs.ErrNotExist) {
+		over = "/run" // as on a machine without systemd
+	}
+	if err := unix.Mount("tmpfs", over, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0755,size=64k"); err != nil {
+		return &os.PathError{Op: "mount tmpfs", Path: over, Err: err}
+	}
+	if err := os.MkdirAll(filepath.Dir(pastaNamespace), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(pastaNamespace, nil, 0o600); err != nil {
+		return err
+	}
+	source := fmt.Sprintf("/proc/self/fd/%d", ns.Fd())
+	return os.NewSyscallError("mount the network namespace", unix.Mount(source, pastaNamespace, "", unix.MS_BIND, ""))
 }
 
 // wait waits until the helper has connected the namespace, and returns its address there.
@@ -180,7 +220,9 @@ func (h *helper) waitReady() error {
 	return h.failed()
 }
 
-func (h *helper) late() error { return fmt.Errorf("%s does not get ready", filepath.Base(h.cmd.Path)) }
+func (h *helper) late() error {
+	return hint.New(filepath.Base(h.cmd.Path)+" does not get ready", "--network none, if the command needs none")
+}
 
 // waitRoute waits for a default route, the last that pasta makes.
 func (h *helper) waitRoute(ns *namespace) error {
@@ -219,7 +261,7 @@ func (h *helper) failed() error {
 			why = line
 		}
 	}
-	return fmt.Errorf("%s: %s", filepath.Base(h.cmd.Path), why)
+	return hint.New(filepath.Base(h.cmd.Path)+": "+why, "--network none, if the command needs none")
 }
 
 // addressIn returns the IPv4 address of the device in a namespace, or the zero Addr.
@@ -250,13 +292,14 @@ func hostAddressOut() netip.Addr {
 // close kills the helper. It does not wait: to remove the tap device takes the kernel
 // tens of milliseconds.
 func (h *helper) close() {
-	_ = h.cmd.Process.Kill()
-	h.closeFiles()
-}
-
-func (h *helper) closeFiles() {
-	for _, f := range []io.Closer{h.ready, h.life} {
-		_ = f.Close() // nil for pasta
+	if h.pidfd != nil { // it was started
+		_ = h.cmd.Process.Kill()
+	}
+	if h.unguard != nil {
+		h.unguard()
+	}
+	for _, f := range []io.Closer{h.pidfd, h.ready, h.life} {
+		_ = f.Close() // some are nil
 	}
 }
 
