@@ -152,6 +152,7 @@ func TestOCI(t *testing.T) {
 		{"console", ociConsole},
 		{"pidfd", ociPidfd},
 		{"listener", ociListener},
+		{"notify", ociNotify},
 		{"annotations", ociAnnotations},
 		{"supervisor", ociSupervisor},
 	} {

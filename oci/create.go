@@ -45,7 +45,7 @@ func (c *command) createCommand() *ucli.Command {
 func (c *command) startCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "start", Usage: "have a created container's command run", ArgsUsage: "ID",
-		Action: c.onContainer(1, func(_ *ucli.Context, container *launcher.Container) error { return c.start(container) }),
+		Action: c.onContainer(1, func(_ *ucli.Context, container *launcher.Container) error { return c.startAndLeave(container) }),
 	}
 }
 
@@ -105,6 +105,9 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	}
 	err = r.save(container)
 	if err == nil {
+		err = offerNotify(b.spec, container)
+	}
+	if err == nil {
 		err = container.Create(launcher.Options{
 			Spec: b.spec, Engine: engine, Filter: f.instructions, FilterFlags: f.flags,
 			Interactive: true, Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Planned: planned,
@@ -162,6 +165,49 @@ func (c *command) start(container *launcher.Container) error {
 	}
 }
 
+// startAndLeave returns when the command runs, or is ready if a service manager wants to know that.
+func (c *command) startAndLeave(container *launcher.Container) error {
+	n, err := listenNotify(container)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	if err := c.start(container); err != nil || n == nil {
+		return err
+	}
+	state, err := container.State()
+	if err != nil {
+		return err
+	}
+	return n.relay(state.PID, true)
+}
+
+// startAndWait returns the command's exit status.
+func (c *command) startAndWait(container *launcher.Container) (code int, err error) {
+	n, err := listenNotify(container)
+	if err != nil {
+		return 0, err
+	}
+	defer n.close()
+	if err := c.start(container); err != nil {
+		return 0, err
+	}
+	if n == nil {
+		return container.Wait()
+	}
+	state, err := container.State()
+	if err != nil {
+		return 0, err
+	}
+	relayed := make(chan error, 1)
+	go func() { relayed <- n.relay(state.PID, false) }()
+	code, err = container.Wait()
+	if rerr := <-relayed; rerr != nil {
+		c.warn(rerr)
+	}
+	return code, err
+}
+
 // run is create, start, wait and delete.
 func (c *command) run(ctx *ucli.Context) error {
 	detach := ctx.Bool("detach")
@@ -169,14 +215,14 @@ func (c *command) run(ctx *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.start(container); err != nil {
-		return errors.Join(err, container.Delete())
-	}
 	if detach {
+		if err := c.startAndLeave(container); err != nil {
+			return errors.Join(err, container.Delete())
+		}
 		return nil
 	}
-	code, err := container.Wait()
-	if !ctx.Bool("keep") {
+	code, err := c.startAndWait(container)
+	if err != nil || !ctx.Bool("keep") {
 		err = errors.Join(err, container.Delete())
 	}
 	if err == nil && code != 0 {
