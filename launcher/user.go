@@ -6,9 +6,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
@@ -107,7 +107,13 @@ func openInRoot(root, path string) (io.ReadCloser, error) {
 	} else if !info.Mode().IsRegular() {
 		return emptyFile{}, nil
 	}
-	return pathrs.Reopen(handle, unix.O_RDONLY|unix.O_CLOEXEC)
+	// Not by its path, where there may be another file by now. pathrs.Reopen would mount a
+	// procfs of its own, in case that somebody hides parts of /proc, which is the host's here.
+	file, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(handle.Fd())))
+	if err != nil {
+		return nil, fmt.Errorf("open %s in the root file system: %w", path, err)
+	}
+	return file, nil
 }
 
 type emptyFile struct{}
