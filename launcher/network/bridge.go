@@ -23,42 +23,58 @@ const bridgeName = "minirun0"
 
 // bridge is the bridge as the kernel has it.
 type bridge struct {
+	host   *netlink.Handle // one socket of this machine's, for all that is asked for
 	link   netlink.Link
 	v4, v6 netip.Prefix // its own addresses, with the networks' lengths; v6 may be the zero Prefix
 	mtu    int          // of the route to the world
 }
 
 // openBridge finds the bridge, or makes it. Of two that make it at once both do the same,
-// and it does not matter which of them does a step.
+// and it does not matter which of them does a step. The caller closes it.
 func openBridge() (*bridge, error) {
-	b := &bridge{mtu: mtuOfTheWorld()}
-	link, err := netlink.LinkByName(bridgeName)
+	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	b := &bridge{host: host}
+	if err := b.open(); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bridge) close() { b.host.Close() }
+
+func (b *bridge) open() error {
+	b.mtu = b.mtuOfTheWorld()
+	link, err := b.host.LinkByName(bridgeName)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: hardwareAddress()}}); err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, fmt.Errorf("make the bridge %s: %w", bridgeName, err)
+		if err := b.host.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: hardwareAddress()}}); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("make the bridge %s: %w", bridgeName, err)
 		}
-		link, err = netlink.LinkByName(bridgeName)
+		link, err = b.host.LinkByName(bridgeName)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the bridge %s: %w", bridgeName, err)
+		return fmt.Errorf("the bridge %s: %w", bridgeName, err)
 	}
 	b.link = link
 	if link.Type() != "bridge" {
-		return nil, hint.New("the device "+bridgeName+" is no bridge", "remove it: sudo ip link delete "+bridgeName)
+		return hint.New("the device "+bridgeName+" is no bridge", "remove it: sudo ip link delete "+bridgeName)
 	}
 	if err := b.readAddresses(); err != nil {
-		return nil, err
+		return err
 	}
 	if link.Attrs().Flags&net.FlagUp == 0 || !b.v4.IsValid() {
 		if err := b.setUp(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return b, forwardPackets(b.v6.IsValid())
+	return forwardPackets(b.v6.IsValid())
 }
 
 func (b *bridge) readAddresses() error {
-	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(b.link, netlink.FAMILY_ALL) })
+	addresses, err := whole(func() ([]netlink.Addr, error) { return b.host.AddrList(b.link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("addresses of %s: %w", bridgeName, err)
 	}
@@ -89,7 +105,7 @@ func whole[T any](list func() ([]T, error)) (all []T, err error) {
 // setUp gives the bridge its addresses.
 func (b *bridge) setUp() (err error) {
 	if !b.v4.IsValid() {
-		if b.v4, err = freeSubnet(); err != nil {
+		if b.v4, err = b.freeSubnet(); err != nil {
 			return err
 		}
 	}
@@ -102,11 +118,11 @@ func (b *bridge) setUp() (err error) {
 		addresses = append(addresses, b.v6)
 	}
 	for _, a := range addresses {
-		if err := netlink.AddrAdd(b.link, address(a)); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := b.host.AddrAdd(b.link, address(a)); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("give %s the address %s: %w", bridgeName, a, err)
 		}
 	}
-	if err := netlink.LinkSetUp(b.link); err != nil {
+	if err := b.host.LinkSetUp(b.link); err != nil {
 		return fmt.Errorf("bring %s up: %w", bridgeName, err)
 	}
 	return nil
@@ -127,8 +143,8 @@ func address(p netip.Prefix) *netlink.Addr {
 
 // freeSubnet returns the first of 10.96.0.1/16 to 10.111.0.1/16 for which this machine has
 // no route and no address yet.
-func freeSubnet() (netip.Prefix, error) {
-	routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) })
+func (b *bridge) freeSubnet() (netip.Prefix, error) {
+	routes, err := whole(func() ([]netlink.Route, error) { return b.host.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("list the routes: %w", err)
 	}
@@ -173,13 +189,13 @@ func uniqueLocal() netip.Prefix {
 }
 
 // mtuOfTheWorld returns the MTU of the device that the default route goes by, or 1500.
-func mtuOfTheWorld() int {
+func (b *bridge) mtuOfTheWorld() int {
 	const ethernet = 1500
-	routes, err := netlink.RouteGet(net.IPv4(203, 0, 113, 1)) // nobody's (RFC 5737)
+	routes, err := b.host.RouteGet(net.IPv4(203, 0, 113, 1)) // nobody's (RFC 5737)
 	if err != nil || len(routes) == 0 {
 		return ethernet
 	}
-	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	link, err := b.host.LinkByIndex(routes[0].LinkIndex)
 	if err != nil || link.Attrs().Flags&net.FlagLoopback != 0 {
 		return ethernet
 	}

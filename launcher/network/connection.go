@@ -126,6 +126,7 @@ func (c *Connection) plug() error {
 	if err != nil {
 		return err
 	}
+	defer b.close()
 	warning, err := b.firewall()
 	if err != nil {
 		return err

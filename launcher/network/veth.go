@@ -96,7 +96,7 @@ func (b *bridge) tryPlug(ns *namespace, address netip.Addr, mac net.HardwareAddr
 		LinkAttrs: netlink.LinkAttrs{Name: vethName(address), MasterIndex: b.link.Attrs().Index, MTU: b.mtu, Flags: net.FlagUp},
 		PeerName:  deviceName, PeerHardwareAddr: hardwareAddressOf(address, mac), PeerNamespace: netlink.NsFd(ns.file.Fd()),
 	}
-	err := netlink.LinkAdd(veth)
+	err := b.host.LinkAdd(veth)
 	if errors.Is(err, unix.EEXIST) {
 		return unix.EEXIST
 	}
