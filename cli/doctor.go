@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
@@ -36,7 +37,7 @@ func (a *app) doctorAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	checks := append(launcher.Checks(), libseccompCheck(compile.LibraryVersion()), storeCheck(c))
+	checks := append(launcher.Checks(mapsOwners(c)), libseccompCheck(compile.LibraryVersion()), storeCheck(c))
 	if asJSON {
 		err = writeJSON(a.stdout, checks)
 	} else {
@@ -102,6 +103,26 @@ func storeCheck(c *ucli.Context) launcher.Check {
 		check.Status, check.Detail, check.Fix = launcher.CheckMissing, err.Error(), "choose a directory of your own with --root DIR"
 	}
 	return check
+}
+
+// mapsOwners returns what says why the owners of the store's files cannot be mapped.
+func mapsOwners(c *ucli.Context) func(users *os.File) error {
+	return func(users *os.File) error {
+		d, err := dirs(c)
+		if err != nil {
+			return err
+		}
+		dir := d.Root
+		for !exists(dir) && dir != "/" {
+			dir = filepath.Dir(dir)
+		}
+		return rootfs.CheckIDMap(dir, users)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // writableParent returns an error unless the nearest directory above a path

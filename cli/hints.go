@@ -74,6 +74,8 @@ func causeHint(cause launcher.Cause) string {
 		return "leave out -t when input comes from a pipe or file"
 	case launcher.CauseNotRunning:
 		return "'minirun ps' lists those that run"
+	case launcher.CauseOwnIDs:
+		return "give the container more: --userns auto:size=N"
 	case launcher.CauseRunRoot:
 		return "choose another directory with --run-root"
 	case launcher.CauseSysctl:

@@ -144,6 +144,7 @@ func TestOCI(t *testing.T) {
 	}{
 		{"as runc", ociAsRunc},
 		{"init", ociInit},
+		{"mapped mounts", ociMappedMounts},
 		{"lifecycle", ociLifecycle},
 		{"failures", ociFailures},
 		{"leaked descriptors", ociLeakedDescriptors},
@@ -233,6 +234,37 @@ func ociAsRunc(t *testing.T, root string) {
 				t.Errorf("runc -, minirun +:\n%s", diff)
 			}
 		})
+	}
+}
+
+// ociMappedMounts: a mount of a bundle has the owners that its mappings say, beside a user
+// namespace or without (runtime-spec, config.md, "Mounts").
+func ociMappedMounts(t *testing.T, root string) {
+	for _, users := range []bool{false, true} {
+		dir := t.TempDir()
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "theirs"), nil, 0o600), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
+			t.Fatal(err)
+		}
+		b := newBundle(t, root, func(s *specs.Spec) {
+			mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000000, Size: 2000}}
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/mnt", Source: dir, Type: "bind", Options: []string{"bind"}, UIDMappings: mapping, GIDMappings: mapping})
+			s.Process.Args = []string{"sh", "-c", "stat -c %u:%g /mnt/theirs; touch /mnt/own"}
+			s.Process.User.UID, s.Process.User.GID = 1000000, 1000000
+			s.Process.Capabilities = &specs.LinuxCapabilities{}
+			if users {
+				s.Process.User.UID, s.Process.User.GID = 0, 0
+				s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+				s.Linux.UIDMappings, s.Linux.GIDMappings = mapping, mapping
+			}
+		})
+		run(t, exec.Command("chmod", "711", filepath.Dir(root)))
+		want := map[bool]string{false: "1000000:1000000\n", true: "0:0\n"}[users]
+		if got := b.must("run", "mapped"); got != want {
+			t.Errorf("with a user namespace %v: the host's root is %q, want %q", users, got, want)
+		}
+		if uid, gid := owner(t, filepath.Join(dir, "own")); uid != 0 || gid != 0 {
+			t.Errorf("with a user namespace %v: what the container made is %d:%d's on the host", users, uid, gid)
+		}
 	}
 }
 

@@ -25,50 +25,51 @@ type oracleCase struct {
 	// notExpressible is why no plan expresses it. Then there is nothing to compare, but
 	// it runs.
 	notExpressible string
+	user           bool // it is also launched by an ordinary user (TestRootless)
 }
 
 // oracleCases have every flag of a launch (TestOracleIsComplete).
 var oracleCases = []oracleCase{
 	{flags: ""},
-	{flags: "-h box --domainname dom --name NAME -e A=1 -e B --env-file DIR/env -w /srv"},
-	{flags: "-w /a/b/c -u 1000:1000 --group-add 44 --group-add audio"},
-	{flags: "-u nobody --read-only --tmpfs /t --tmpfs /u:ro,size=1m,exec,noatime --shm-size 1m"},
+	{flags: "-h box --domainname dom --name NAME -e A=1 -e B --env-file DIR/env -w /srv", user: true},
+	{flags: "-w /a/b/c -u 1000:1000 --group-add 44 --group-add audio", user: true},
+	{flags: "-u nobody --read-only --tmpfs /t --tmpfs /u:ro,size=1m,exec,noatime --shm-size 1m", user: true},
 	{flags: "-w DIR/private -v DIR:DIR -u 1000"}, // which only the container's user may enter
-	{flags: "--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-drop CHOWN --cap-drop MKNOD"},
+	{flags: "--cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-drop CHOWN --cap-drop MKNOD", user: true},
 	{flags: "--cap-drop ALL -u 1000"},
 	{flags: "--cap-add ALL --seccomp unconfined"},
 	{flags: "--security-opt no-new-privileges -u 1000"},
 	{flags: "--security-opt systempaths=unconfined --security-opt apparmor=unconfined --security-opt label=disable"},
 	{flags: "--privileged"},
-	{flags: "--privileged -u 1000 --init"},
+	{flags: "--privileged -u 1000 --init", user: true},
 	{flags: "--seccomp-deny mkdir --seccomp-allow keyctl --seccomp-gate CAP_SYS_ADMIN=swapon"},
 	{flags: "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=50 --ulimit stack=1000000:2000000 --oom-score-adj 500"},
-	{flags: "--network host --ipc host --pid host --uts host --cgroupns host"},
+	{flags: "--network host --ipc host --pid host --uts host --cgroupns host", user: true},
 	{flags: "--net none --ipc none --cgroupns private"},
-	{flags: "--publish 127.0.0.1::80 --publish [::1]::53/udp --expose 81 --publish-all --privileged"},
+	{flags: "--publish 127.0.0.1::80 --publish [::1]::53/udp --expose 81 --publish-all --privileged", user: true},
 	{flags: "--network bridge --ip 10.96.0.5 --mac-address 02:00:00:00:00:05 -h box --domainname example.com"},
 	{flags: "--network slirp4netns"},
 	{flags: "-p 127.0.0.1::80 -t --dns 192.0.2.1 --dns-search a.example --dns-option ndots:2 --add-host a:192.0.2.2"},
 	{flags: "--ipc private --cgroupns host"},
-	{flags: "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ping_group_range=1~0"},
+	{flags: "--sysctl net.ipv4.ip_forward=1 --sysctl kernel.shmmax=12345 --sysctl net.ipv4.ping_group_range=1~0", user: true},
 	{flags: "-v DIR:/x -v DIR/file:/etc/passwd:ro -v DIR/file:/new/file -v /usr/share:/x/sub:ro -v /srv/volume"},
-	{flags: "-v DIR:/x:rslave -v DIR:/y:private -v DIR:/z:private,ro -v /dev:/host:ro -v /usr/share:/new:slave,ro"},
+	{flags: "-v DIR:/x:rslave -v DIR:/y:private -v DIR:/z:private,ro -v /dev:/host:ro -v /usr/share:/new:slave,ro", user: true},
 	{flags: "--mount type=bind,src=DIR,dst=/x,ro,bind-recursive=disabled --mount type=bind,src=/sys,dst=/y,ro,bind-recursive=writable --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777"},
 	{flags: "--mount type=bind,src=/sys,dst=/y,ro --tmpfs /run --tmpfs /usr/share:rw,nosuid,mode=711"},
 	{flags: "-v DIR:/x --tmpfs /x/closed"}, // has the mode of the directory, 0
 	{flags: "-v /dev:/dev"},
-	{flags: "-v /proc:/proc -v DIR/file:/proc/uptime -v /sys:/sys:ro"},
-	{flags: "-v DIR:/etc -v DIR/file:/dev/new -v DIR:/dev/shm"},
+	{flags: "-v /proc:/proc -v DIR/file:/proc/uptime -v /sys:/sys:ro", user: true},
+	{flags: "-v DIR:/etc -v DIR/file:/dev/new -v DIR:/dev/shm", user: true},
 	{flags: "-v DIR:/var/run/x -v DIR/file:/bin/x --tmpfs /lib/x"},                                 // by way of links
 	{flags: "-v DIR/links:/x -v DIR/file:/x/a/d -v /usr/share:/x/b/e -v DIR:/x/up/f -v /srv:/x/a"}, // links that lead to nowhere
-	{flags: "--device /dev/null:/dev/nothing:r --device /dev/zero:/dev/a/b/zero --device-cgroup-rule c~10:*~rw"},
+	{flags: "--device /dev/null:/dev/nothing:r --device /dev/zero:/dev/a/b/zero --device-cgroup-rule c~10:*~rw", user: true},
 	{flags: "--read-only -v DIR:/x -w /x -v /volume"},
-	{flags: "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99"},
+	{flags: "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99", user: true},
 	{flags: "-m 64m --memory-swap -1 --cpu-quota 5000 --cpu-period 20000 --cgroup-parent /minirun-oracle"},
 	{flags: "--init --stop-signal INT --stop-timeout 3 --sig-proxy=false --label a=1 --label-file DIR/env --annotation b=2 --rm --quiet --pull never"},
 	{flags: "-i -a stdin -a stdout -a stderr"},
 	{flags: "-t"},
-	{flags: "-t -u 1000 --read-only --init"},
+	{flags: "-t -u 1000 --read-only --init", user: true},
 	{flags: "-t --privileged"},
 	{flags: "--userns auto -v DIR:/x -v DIR/file:/new/file:ro -v /srv/volume -w /a/b/c --ulimit nofile=100:200 --oom-score-adj 500 -u 1000:1000 --device /dev/null:/dev/nothing"},
 	{flags: "--userns auto -t --privileged --init --network bridge --ip 10.96.0.6 -p 127.0.0.1::80 -m 64m"},
@@ -108,13 +109,13 @@ var oracleCases = []oracleCase{
 	{flags: "-v DIR:/etc/passwd"},
 	{flags: "-v DIR/file:/etc"},
 	{flags: "-v DIR:/etc/passwd/x"},
-	{flags: "-v DIR:/sys/x"},
+	{flags: "-v DIR:/sys/x", user: true},
 	{flags: "--tmpfs /etc/passwd"},
 	{flags: "--tmpfs /x:mpol=bogus"},
 	{flags: "-v /tmp:/proc"},
 	{flags: "--device /dev/null:/etc/passwd/x"},
 	{flags: "--device /dev/null:/etc/passwd"},
-	{flags: "--ulimit nofile=99999999:99999999"},
+	{flags: "--ulimit nofile=99999999:99999999", user: true},
 	{flags: "--sysctl net.ipv4.ip_forward=bogus"},
 	{flags: "--sysctl kernel.shmmax=bogus"},
 
@@ -162,8 +163,8 @@ func TestOracle(t *testing.T) {
 	})
 	for _, c := range oracleCases {
 		t.Run(strings.TrimSpace(c.flags+" "+strings.Join(c.command, " ")), func(t *testing.T) {
-			want, _ := oracleRun(t, c, dir, "libcontainer")
-			got, plan := oracleRun(t, c, dir, "plan")
+			want, _ := oracleRun(t, c, dir, "libcontainer", nil)
+			got, plan := oracleRun(t, c, dir, "plan", nil)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("libcontainer -, plan +:\n%s", diff)
 			}
@@ -174,6 +175,25 @@ func TestOracle(t *testing.T) {
 				t.Errorf("no plan: %s", plan)
 			}
 		})
+	}
+}
+
+// oracle is TestOracle for launches of an ordinary user's: for some of the cases, or for all
+// with MINIRUN_TEST_ORACLE=all. What a user cannot have is refused in the same words.
+func (u *ordinary) oracle(t *testing.T) {
+	dir := oracleDir(t)
+	for _, c := range oracleCases {
+		if !c.user && os.Getenv("MINIRUN_TEST_ORACLE") != "all" {
+			continue
+		}
+		want, _ := oracleRun(t, c, dir, "libcontainer", u)
+		got, plan := oracleRun(t, c, dir, "plan", u)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s %s: libcontainer -, plan +:\n%s", c.flags, c.command, diff)
+		}
+		if refused := got[len(got)-1] == "status 125"; !strings.HasPrefix(plan, "clone ") && c.notExpressible == "" && !refused {
+			t.Errorf("%s %s: no plan: %s", c.flags, c.command, plan)
+		}
 	}
 }
 
@@ -210,9 +230,9 @@ func oracleDir(t *testing.T) string {
 	return dir
 }
 
-// oracleRun launches a case, and returns all that it says, and what --debug says of the
+// oracleRun launches a case, as root or as u if that is not nil, and returns all that it says, and what --debug says of the
 // plan.
-func oracleRun(t *testing.T, c oracleCase, dir, by string) (report []string, plan string) {
+func oracleRun(t *testing.T, c oracleCase, dir, by string, u *ordinary) (report []string, plan string) {
 	t.Helper()
 	flags := strings.NewReplacer("DIR", dir, "NAME", fmt.Sprintf("oracle-%d", os.Getpid())).Replace(c.flags)
 	args := []string{"--init-by", by, "--debug"}
@@ -223,7 +243,13 @@ func oracleRun(t *testing.T, c oracleCase, dir, by string) (report []string, pla
 	if command == nil {
 		command = []string{"sh", "-c", picture}
 	}
-	cmd := minirun(t, slices.Concat(args, []string{"debian"}, command)...)
+	args = slices.Concat(args, []string{"debian"}, command)
+	cmd := minirun(t, args...)
+	if u != nil {
+		cmd = u.run(args...)
+		cmd.SysProcAttr = nil // what is before needs root
+		cmd.Args = append([]string{"setpriv", fmt.Sprint("--reuid=", u.uid), fmt.Sprint("--regid=", u.gid), "--clear-groups", u.minirun}, args...)
+	}
 	// With the mounts of a machine with systemd, which are shared with all namespaces. A
 	// shell stays in that namespace: the launcher leaves it. The network is not this machine's.
 	cmd.Args = append([]string{"unshare", "--net", "--mount", "--propagation", "shared", "sh", "-c", `ip link set lo up; "$@"; exit $?`, "sh"}, cmd.Args...)

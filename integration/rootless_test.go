@@ -8,10 +8,13 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/minirun/minirun/internal/testenv"
 )
@@ -208,6 +211,8 @@ func TestRootless(t *testing.T) {
 		{"debian -- touch /x; chown 70000 /x", 1, "", "Invalid argument"},
 		{"--ulimit nofile=64:99999999999 debian true", 125, "", "is more than your own hard limit"},
 		{"--oom-score-adj -500 debian true", 125, "", "without root it can only be raised"},
+		{"--userns host debian id -u", 0, "0", ""},
+		{"--userns auto debian true", 125, "", "minirun: --userns auto: a container of a user's has the user's subordinate ids, not others\nhint: "},
 		{"host: true", 125, "", "minirun: host:: as a user the host's root cannot be a layer\nhint: run it with sudo, or bind what you need: -v /usr:/usr:ro\n"},
 		{"--explain debian -- unshare -m true", 1, "", "CAP_SYS_ADMIN"},
 	} {
@@ -216,6 +221,8 @@ func TestRootless(t *testing.T) {
 	t.Run("files", func(t *testing.T) { u.files(t) })
 	t.Run("borders", func(t *testing.T) { u.borders(t) })
 	t.Run("kill", func(t *testing.T) { u.kill(t) })
+	t.Run("starts", func(t *testing.T) { u.starts(t) })
+	t.Run("oracle", func(t *testing.T) { u.oracle(t) })
 	t.Run("limits", func(t *testing.T) { u.limits(t) })
 	layers, err := filepath.Glob(u.home + "/.local/share/minirun/layers/sha256/*") // those of debian
 	if err != nil || len(layers) == 0 {
@@ -326,17 +333,62 @@ func (u *ordinary) kill(t *testing.T) {
 		}
 		u.check(t, asUser{"debian true", 0, "", ""})
 		eventually(t, "PID 1 has ended", func() bool { return gone(init) })
-		for _, dir := range []string{u.home + "/.local/share/minirun/containers", fmt.Sprintf("/tmp/minirun-%d", u.uid)} {
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range entries {
-				if e.Name() != ".files" {
-					t.Errorf("left: %s/%s", dir, e.Name())
-				}
+		u.wantNothing(t)
+	}
+}
+
+// wantNothing checks that nothing is left of the user's containers.
+func (u *ordinary) wantNothing(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{u.home + "/.local/share/minirun/containers", fmt.Sprintf("/tmp/minirun-%d", u.uid)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Name() != ".files" {
+				t.Errorf("left: %s/%s", dir, e.Name())
 			}
 		}
+	}
+}
+
+// starts checks that many starts, one after another and eight at a time, all succeed and
+// leave nothing behind.
+func (u *ordinary) starts(t *testing.T) {
+	count := 16
+	if text := os.Getenv("MINIRUN_TEST_STARTS"); text != "" {
+		var err error
+		if count, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, atOnce := range []int{1, 8} {
+		var workers errgroup.Group
+		workers.SetLimit(atOnce)
+		for range count / 2 {
+			workers.Go(func() error {
+				if out, err := u.run("debian", "true").CombinedOutput(); err != nil || len(out) > 0 {
+					return fmt.Errorf("a start of %d at once: %w: %s", atOnce, err, out)
+				}
+				return nil
+			})
+		}
+		if err := workers.Wait(); err != nil {
+			t.Error(err)
+		}
+		u.wantNothing(t)
+	}
+	eventually(t, "no process of the user's is left", func() bool { return exec.Command("pgrep", "-U", u.name).Run() != nil })
+}
+
+// doctorSays checks what a check of doctor's says to the user.
+func (u *ordinary) doctorSays(t *testing.T, check, status, text string) {
+	t.Helper()
+	out, _ := u.run("doctor").Output() // something else may be missing
+	line := regexp.MustCompile("(?m)^" + status + " +" + check + " +" + regexp.QuoteMeta(text))
+	if !line.Match(out) {
+		t.Errorf("doctor says no %q:\n%s", line, out)
 	}
 }
 
@@ -345,15 +397,18 @@ func (u *ordinary) kill(t *testing.T) {
 func (u *ordinary) limits(t *testing.T) {
 	if !exists("/sys/fs/cgroup/cgroup.controllers") {
 		u.check(t, asUser{"--memory 64m debian true", 125, "", "minirun: --memory 64m: without root there are no limits on cgroup v1\nhint: boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo\n"})
+		u.doctorSays(t, "limits", "warning", "none: without root there are no limits on cgroup v1")
 		return
 	}
 	u.check(t, asUser{"--pids-limit 20 debian true", 125, "", "minirun: --pids-limit 20: no systemd of yours runs (XDG_RUNTIME_DIR is not set)\nhint: log in anew (ssh, machinectl shell " + u.name + "@)"})
+	u.doctorSays(t, "limits", "warning", "none: no systemd of yours runs (XDG_RUNTIME_DIR is not set)")
 	testenv.Need(t, "systemd", exists("/run/systemd/system"))
 	manager := fmt.Sprintf("user@%d.service", u.uid)
 	run(t, exec.Command("systemctl", "start", manager))
 	t.Cleanup(func() { run(t, exec.Command("systemctl", "stop", manager)) })
 	u.env = []string{fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", u.uid)}
 	defer func() { u.env = nil }()
+	u.doctorSays(t, "limits", "ok", "")
 	scopes := func() []string {
 		found, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%d.slice/%s/*/minirun-*", u.uid, manager))
 		if err != nil {

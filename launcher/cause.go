@@ -20,6 +20,7 @@ const (
 	CauseMemory             // the memory limit does not suffice for init
 	CauseNoTerminal         // standard input is no terminal, but the container has one
 	CauseNotRunning         // no such container runs
+	CauseOwnIDs             // --userns auto gives the container too few IDs
 	CauseRunRoot            // the directory for the state of containers cannot be used
 	CauseSysctl             // a kernel parameter was refused
 	CauseSystemd            // systemd refused the container's scope

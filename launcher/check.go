@@ -41,13 +41,16 @@ type Check struct {
 }
 
 // Checks looks at what a launch asks of this machine's kernel and of the
-// caller. It changes nothing and starts nothing.
-func Checks() []Check {
+// caller. It changes nothing. mapped says why the owners of the store's files cannot be
+// those of a user namespace, or nil.
+func Checks(mapped func(users *os.File) error) []Check {
 	release, _ := kernel.Release() // an error leaves it empty
 	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release, network: inspectNetworks()}
 	if os.Geteuid() != 0 {
 		ids := userns.Find()
-		m.user = &ids
+		m.user, m.scope = &ids, checkScope(limitControllers[:]...)
+	} else {
+		m.ownIDs = probeOwnIDs(mapped)
 	}
 	return m.checks()
 }
@@ -60,6 +63,8 @@ type machine struct {
 	trace   func() (string, error)
 	caps    func(capability.Cap) bool
 	user    *userns.IDs // of the user who calls; nil is root
+	scope   error       // why that user has no cgroup for limits
+	ownIDs  error       // why root's containers can have no users of their own
 	network networkFacts
 }
 
@@ -75,6 +80,7 @@ func (m machine) checks() []Check {
 		m.namespaces(),
 		m.overlay(),
 		m.cgroups(),
+		m.limits(),
 		m.mounts(),
 		m.systemd(),
 		m.userNamespaces(),
@@ -200,17 +206,15 @@ func (m machine) cgroups() Check {
 		return c
 	}
 	c.Detail = version + ": " + strings.Join(controllers, " ")
-	var lacking []string
-	for _, name := range limitControllers {
-		if !slices.Contains(controllers, name) {
-			lacking = append(lacking, name)
-		}
-	}
-	if len(lacking) > 0 {
+	if lacking := lackingControllers(controllers); len(lacking) > 0 {
 		c.Status, c.Detail = CheckWarning, c.Detail+"; without "+strings.Join(lacking, ", ")+" there are no such limits"
 		c.Fix = "boot with cgroup_enable=" + lacking[0] + ", or let the one who delegated this cgroup tree delegate it"
 	}
 	return c
+}
+
+func lackingControllers(controllers []string) []string {
+	return slices.DeleteFunc(slices.Clone(limitControllers[:]), func(name string) bool { return slices.Contains(controllers, name) })
 }
 
 // controllers gives the version of the cgroups and the controllers that can be

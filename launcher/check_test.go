@@ -148,6 +148,14 @@ func TestChecksFind(t *testing.T) {
 		{"newuidmap without its bit", func(m *machine, _ fstest.MapFS) {
 			m.user = &userns.IDs{UIDs: userns.Ranges{Tool: "/dev/null"}, GIDs: userns.Ranges{Tool: "/usr/bin/newgidmap"}}
 		}, "user ids", CheckMissing, "/dev/null has lost its set-uid bit"},
+		{"users of a container's own", func(*machine, fstest.MapFS) {}, "user ids", CheckOK, "65536 of its own"},
+		{"no users of its own", func(m *machine, _ fstest.MapFS) { m.ownIDs = unix.EINVAL }, "user ids", CheckWarning, "(--userns auto): invalid argument"},
+		{"limits of root", func(*machine, fstest.MapFS) {}, "limits", CheckOK, "memory, processor time and processes"},
+		{"fewer limits", write("sys/fs/cgroup/cgroup.controllers", "memory"), "limits", CheckWarning, "none of cpu, pids"},
+		{"limits of a user", func(m *machine, _ fstest.MapFS) { m.user = &userns.IDs{} }, "limits", CheckOK, "your systemd"},
+		{"no limits of a user", func(m *machine, _ fstest.MapFS) {
+			m.user, m.scope = &userns.IDs{}, hint.New("without root there are no limits on cgroup v1", "sudo")
+		}, "limits", CheckWarning, "none: without root there are no limits on cgroup v1"},
 		{"networks of root", func(*machine, fstest.MapFS) {}, "networks", CheckOK, "bridge, none, host; in user mode slirp4netns or pasta"},
 		{"networks of root alone", func(m *machine, _ fstest.MapFS) { m.network.programs = nil }, "networks", CheckOK, "in user mode none (apt-get install slirp4netns)"},
 		{"a firewall", func(m *machine, _ fstest.MapFS) { m.network.forward = hint.New("drop", "accept") }, "networks", CheckWarning, "drop"},

@@ -1,11 +1,17 @@
 package launcher
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
+	mobyuserns "github.com/moby/sys/userns"
+
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // userNamespaces are for launches of users, and missing only to them.
@@ -47,7 +53,10 @@ func (m machine) text(file string) string {
 func (m machine) userIDs() Check {
 	c := Check{Name: "user ids", Status: CheckOK, Detail: "all"}
 	switch ids := m.user; {
+	case ids == nil && m.ownIDs != nil:
+		c.Status, c.Detail, c.Fix = CheckWarning, "all; none of its own for a container (--userns auto): "+m.ownIDs.Error(), cmp.Or(hint.Text(m.ownIDs), "run minirun as root of the host")
 	case ids == nil:
+		c.Detail += "; 65536 of its own for a container with --userns auto"
 	case ids.Missing != nil:
 		c.Status, c.Detail, c.Fix = CheckWarning, ids.Missing.Error()+": the container has one user, 0", hint.Text(ids.Missing)
 	default:
@@ -55,6 +64,41 @@ func (m machine) userIDs() Check {
 		if lost := ids.Untrusted(); lost != "" {
 			c.Status, c.Detail, c.Fix = CheckMissing, lost+" has lost its set-uid bit", "sudo apt-get install --reinstall uidmap"
 		}
+	}
+	return c
+}
+
+// probeOwnIDs returns why a container can have no users of its own, or nil: it makes a user
+// namespace for them, which ends.
+func probeOwnIDs(mapped func(users *os.File) error) error {
+	if mobyuserns.RunningInUserNS() {
+		return errors.New("minirun itself is in a user namespace")
+	}
+	ids, err := userns.Choose(65536, nil)
+	if err != nil {
+		return err
+	}
+	ns, err := userns.Make(ids, false)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return mapped(ns.User)
+}
+
+// limits says whether --memory, --cpus and --pids-limit work for the caller.
+func (m machine) limits() Check {
+	c := Check{Name: "limits", Status: CheckOK, Detail: "memory, processor time and processes, in a cgroup that your systemd gives"}
+	if m.user != nil {
+		if m.scope != nil {
+			c.Status, c.Detail, c.Fix = CheckWarning, "none: "+m.scope.Error(), cmp.Or(hint.Text(m.scope), "run it with sudo")
+		}
+		return c
+	}
+	c.Detail = "memory, processor time and processes"
+	_, controllers := m.controllers()
+	if lacking := lackingControllers(controllers); len(lacking) > 0 {
+		c.Status, c.Detail, c.Fix = CheckWarning, "none of "+strings.Join(lacking, ", "), "see cgroups"
 	}
 	return c
 }

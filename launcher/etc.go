@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -33,7 +34,8 @@ func (c *Container) mountEtc(l *launched) error {
 	if err != nil {
 		return &Error{Op: "mount the container's files", Err: err}
 	}
-	for target, data := range files {
+	for _, target := range slices.Sorted(maps.Keys(files)) { // so that an error is of the same one each time
+		data := files[target]
 		if isMount(spec, target) {
 			continue
 		}

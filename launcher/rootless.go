@@ -66,7 +66,11 @@ func checkMapped(ids *spec.IDs, c *config.Config, u *user.ExecUser) error {
 		return nil
 	}
 	refuse := func(op, kind string, count int64) error {
-		return &Error{Op: op, Err: fewIDs(kind, count), Cause: CauseUserIDs}
+		cause := CauseUserIDs
+		if c.OwnIDs > 0 {
+			cause = CauseOwnIDs
+		}
+		return &Error{Op: op, Err: fewIDs(kind, count), Cause: cause}
 	}
 	if int64(u.Uid) >= ids.UIDs {
 		return refuse(fmt.Sprintf("user %q", c.User), "user", ids.UIDs)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,22 +28,47 @@ import (
 // systemd sees the user's own process. Afterwards the process is in SCOPE/launcher, and
 // [ScopeParent] is where its container's cgroup is made. The scope ends with them.
 func EnterScope(controllers ...string) error {
-	if !cgroups.IsCgroup2UnifiedMode() {
-		return hint.With(errors.New("without root there are no limits on cgroup v1"), "boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo")
+	socket, err := scopeSocket()
+	if err != nil {
+		return err
 	}
-	runtime := os.Getenv("XDG_RUNTIME_DIR")
-	if !filepath.IsAbs(runtime) {
-		return hint.With(errors.New("no systemd of yours runs (XDG_RUNTIME_DIR is not set)"), fmt.Sprintf(
-			"log in anew (ssh, machinectl shell %[1]s@), or sudo loginctl enable-linger %[1]s and export XDG_RUNTIME_DIR=/run/user/%[2]d", userns.Name(), userns.UID()))
-	}
-	if err := startScope(filepath.Join(runtime, "systemd", "private"), fmt.Sprintf("minirun-%d.scope", os.Getpid())); err != nil {
-		return fmt.Errorf("ask your systemd for a scope: %w", err)
+	if err := startScope(socket, fmt.Sprintf("minirun-%d.scope", os.Getpid())); err != nil {
+		return scopeError(err)
 	}
 	scope, err := ownCgroup2()
 	if err != nil {
 		return err
 	}
 	return settleIn(filepath.Join(cgroupRoot, scope), controllers)
+}
+
+// scopeSocket returns the socket of the user's systemd, or why there can be no scope.
+func scopeSocket() (string, error) {
+	if !cgroups.IsCgroup2UnifiedMode() {
+		return "", hint.With(errors.New("without root there are no limits on cgroup v1"), "boot with systemd.unified_cgroup_hierarchy=1, or run it with sudo")
+	}
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(runtime) {
+		return "", hint.With(errors.New("no systemd of yours runs (XDG_RUNTIME_DIR is not set)"), fmt.Sprintf(
+			"log in anew (ssh, machinectl shell %[1]s@), or sudo loginctl enable-linger %[1]s and export XDG_RUNTIME_DIR=/run/user/%[2]d", userns.Name(), userns.UID()))
+	}
+	return filepath.Join(runtime, "systemd", "private"), nil
+}
+
+func scopeError(err error) error { return fmt.Errorf("ask your systemd for a scope: %w", err) }
+
+// checkScope returns why [EnterScope] would fail, or nil. It asks systemd for nothing.
+func checkScope(controllers ...string) error {
+	socket, err := scopeSocket()
+	if err != nil {
+		return err
+	}
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return hint.With(scopeError(err), "log in anew, or run it with sudo")
+	}
+	conn.Close()
+	return delegated(fmt.Sprintf("%s/user.slice/user-%[2]d.slice/user@%[2]d.service", cgroupRoot, userns.UID()), controllers)
 }
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -98,7 +124,12 @@ func settleIn(scope string, controllers []string) error {
 	if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return err
 	}
-	available, err := os.ReadFile(filepath.Join(scope, "cgroup.controllers"))
+	return delegated(scope, controllers)
+}
+
+// delegated returns an error if a cgroup lacks a controller.
+func delegated(cgroup string, controllers []string) error {
+	available, err := os.ReadFile(filepath.Join(cgroup, "cgroup.controllers"))
 	if err != nil {
 		return err
 	}
