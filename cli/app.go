@@ -105,6 +105,7 @@ func (a *app) newApp() *ucli.App {
 			a.topCommand(),
 			a.statsCommand(),
 			a.portCommand(),
+			a.cpCommand(),
 			a.rmCommand(),
 			a.pullCommand(),
 			a.imagesCommand(),

@@ -250,6 +250,9 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.containers(true)
 		k.images()
 	case verb.Name == "top" && len(k.words) > 0:
+	case verb.Name == "cp":
+		k.containerPaths()
+		k.files("")
 	case slices.Contains(ofContainers[:], verb.Name):
 		k.containers(verb.Name == "logs" || verb.Name == "rm" || verb.Name == "wait")
 	case slices.Contains(ofImages[:], verb.Name):

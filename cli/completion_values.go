@@ -184,6 +184,20 @@ func (k *completer) containers(all bool) {
 	}
 }
 
+// containerPaths offers the names of all containers, with the colon that a path follows.
+func (k *completer) containerPaths() {
+	if k.root == "" {
+		k.root, _ = defaultRoot()
+	}
+	found, err := launcher.List(launcher.Dirs{Root: k.root, RunRoot: defaultRunRoot()}, func(error) {})
+	if err != nil {
+		return
+	}
+	for _, c := range found {
+		k.candidate("", c.Name()+":", "container of "+printable(c.Known().Image))
+	}
+}
+
 // platforms are those that images are most often made for.
 func platforms(k *completer, before, value string) {
 	oneOf("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x")(k, before, value)

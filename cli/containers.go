@@ -67,6 +67,8 @@ func (a *app) eachContainer(c *ucli.Context, do func(name string, container *lau
 		text := ""
 		if err == nil {
 			text, err = do(name, container)
+		} else if c.Command.Name == "rm" && c.Bool("force") && errors.As(err, new(*launcher.DamagedError)) {
+			text, err = printable(name), removeDamaged(c, err)
 		}
 		if err == nil && text != "" {
 			_, err = fmt.Fprintln(a.stdout, text)

@@ -42,7 +42,7 @@ func dockerVerb(word string) string {
 		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
 	case "create", "start", "restart", "rename", "update":
 		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
-	case "cp", "volume":
+	case "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "diff", "commit", "export":
 		return "what a container writes is gone when it ends; -v HOST:CONTAINER keeps files"
@@ -85,7 +85,7 @@ func ungrouped(words []string) []string {
 	case "image inspect", "container inspect":
 		return append([]string{"inspect", "--type=" + words[0]}, words[2:]...)
 	case "image history", "image import", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container exec", "container kill", "container logs", "container pause", "container port", "container rm", "container stats",
+		"container cp", "container exec", "container kill", "container logs", "container pause", "container port", "container rm", "container stats",
 		"container stop", "container top", "container unpause", "container wait":
 		verb = words[1]
 	default:
@@ -100,7 +100,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"exec", "inspect", "kill", "logs", "ls", "pause", "port", "rm", "stats", "stop", "top", "unpause", "wait"}
+		return []string{"cp", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rm", "stats", "stop", "top", "unpause", "wait"}
 	case "system":
 		return []string{"df"}
 	}

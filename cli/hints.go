@@ -37,9 +37,12 @@ func hintOf(err error) string {
 func launchHint(err error) string {
 	var failed *launcher.Error
 	var volume *launcher.VolumeError
+	var damaged *launcher.DamagedError
 	switch {
 	case errors.As(err, &failed) && failed.Cause != 0:
 		return causeHint(failed.Cause)
+	case errors.As(err, &damaged):
+		return "'minirun rm -f " + printable(damaged.Name) + "' removes the container"
 	case errors.As(err, &volume):
 		return "a mount of your own takes its place: -v HOST:" + volume.Path + " or --tmpfs " + volume.Path
 	}

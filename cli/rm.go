@@ -48,6 +48,19 @@ func (a *app) rmAction(c *ucli.Context) error {
 	})
 }
 
+// removeDamaged removes a container that err says is damaged.
+func removeDamaged(c *ucli.Context, err error) error {
+	d, failed := dirs(c)
+	var damaged *launcher.DamagedError
+	if failed == nil && errors.As(err, &damaged) {
+		failed = launcher.DeleteDamaged(d, damaged.Name)
+	}
+	if failed != nil {
+		return &containerError{err: failed}
+	}
+	return nil
+}
+
 // removed removes a container that has ended, unless its launcher has done it.
 func (a *app) removed(ctx context.Context, container *launcher.Container) error {
 	if err := a.released(ctx, container); err != nil {

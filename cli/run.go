@@ -121,7 +121,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Network.Prepared = prepared
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	describeLaunch(&o.About, c.Args().First(), merged, image.Config.Entrypoint)
+	describeLaunch(&o.About, c.Args().First(), merged, image)
 	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
 		o.Rest = &launcher.Rest{}
 		if lock := image.Lock(); lock != nil {
@@ -132,9 +132,9 @@ func (a *app) runAction(c *ucli.Context) error {
 }
 
 // describeLaunch says what others are to see of the container.
-func describeLaunch(about *launcher.About, image string, flags *config.Config, entrypoint []string) {
+func describeLaunch(about *launcher.About, image string, flags *config.Config, from *rootfs.Image) {
 	about.Image, about.Network, about.Labels, about.Groups = image, string(flags.Network), flags.Labels, flags.Groups
-	about.User, about.Volumes, about.Entrypoint = flags.User, flags.Volumes, entrypoint
+	about.User, about.Volumes, about.Layers, about.Entrypoint = flags.User, flags.Volumes, from.Layers, from.Config.Entrypoint
 	if flags.Entrypoint != nil {
 		about.Entrypoint = *flags.Entrypoint
 	}

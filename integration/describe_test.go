@@ -48,7 +48,16 @@ func TestInspectContainer(t *testing.T) {
 	says(t, 0, c.name+"\n", launch, "ps", "--format", "{{.Names}}", "-f", "name=^"+c.name+"$")
 	says(t, 1, "", launch, "exec", c.name, "true")
 	says(t, 0, c.name+"\n", "", "kill", c.name)
-	says(t, 0, c.name+"\n", "", "rm", c.name)
+	state := filepath.Join(filepath.Dir(launch), "state.json")
+	if err := os.WriteFile(state, []byte(`{"name": "another"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says(t, 0, other+"\n", state+`: it is of a container "another"`, "ps", "--format", "{{.Names}}", "-f", "name=^"+other+"$")
+	for _, verb := range []string{"inspect", "stop", "rm", "logs", "top", "wait"} {
+		says(t, 1, map[string]string{"inspect": "[]"}[verb], state+": it is of a container \"another\"\nhint: 'minirun rm -f "+c.name+"' removes", verb, c.name)
+	}
+	says(t, 0, "", state, "debian", "true") // which removes nothing that it cannot read
+	says(t, 0, c.name+"\n", "", "rm", "-f", c.name)
 	says(t, 0, other+"\n", "", "rm", "-f", other)
 }
 
@@ -72,5 +81,39 @@ func TestPausedLifeOfKilledLauncher(t *testing.T) {
 			eventually(t, "PID 1 dies", func() bool { return gone(c.pid1) })
 			wantNothing(t, c)
 		})
+	}
+}
+
+// A container that changes its links all the time leads cp nowhere outside of its root, and
+// links of /proc to what others have open are not followed.
+func TestHostileCopy(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.Mkdir(outside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(outside, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := launch(t, []string{"--pid", "host"}, "sh", "-c", `mkdir -p /a/b`+outside+`; ln -s /proc/1/root /a/host; ln -s ../../../../../../../.. /a/up; echo ready
+while :; do mv /a/b /a/c; ln -s /proc/1/root /a/b; rm /a/b; ln -s / /a/b; rm /a/b; mv /a/c /a/b; done`)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("evil"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := t.TempDir()
+	for range 30 {
+		for _, link := range []string{"/a/host", "/a/up", "/a/b", "/proc/1/root", "/proc/self/root"} {
+			_ = minirun(t, "cp", c.name+":"+link+secret, got).Run()
+			_ = minirun(t, "cp", file, c.name+":"+link+secret).Run()
+			_ = minirun(t, "cp", file, c.name+":"+link+outside).Run()
+		}
+	}
+	if text, _ := os.ReadFile(filepath.Join(got, "secret")); string(text) == "secret" { // it may be the container's own
+		t.Error("a file of the host was read")
+	}
+	text, err := os.ReadFile(secret)
+	if names, _ := os.ReadDir(outside); err != nil || string(text) != "secret" || len(names) != 1 {
+		t.Errorf("the host has %q, %v, %d files", text, err, len(names))
 	}
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -112,7 +113,7 @@ func TestSession(t *testing.T) {
 	host := startDockerd(t)
 	theirs, ours := "docker -H "+host, testBed.minirun+" --root "+testBed.root
 	t.Cleanup(func() {
-		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee 2>/dev/null").Run()
+		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee copies 2>/dev/null").Run()
 	})
 	for line := range strings.Lines(strings.TrimSpace(session)) {
 		line = strings.ReplaceAll(strings.TrimSpace(line), "NET", "--network none")
@@ -126,6 +127,25 @@ func TestSession(t *testing.T) {
 			t.Errorf("%s\ndocker -, minirun +:\n%s", line, diff)
 		}
 	}
+	copies, err := os.ReadFile("testdata/copies.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(performCopies(t, theirs, copies), performCopies(t, ours, copies)); diff != "" {
+		t.Errorf("cp: docker -, minirun +:\n%s", diff)
+	}
+}
+
+func performCopies(t *testing.T, docker string, script []byte) []string {
+	t.Helper()
+	cmd := exec.Command("sh")
+	cmd.Stdin = strings.NewReader("docker='" + docker + "'\n" + string(script))
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v", docker, err)
+	}
+	return strings.Split(string(out), "\n")
 }
 
 // perform runs a line of a session, and returns what can be compared of it.

@@ -34,6 +34,30 @@ func (c *Container) Delete() error {
 	return c.removeDir()
 }
 
+// DeleteDamaged removes a container whose state cannot be read, and what is in the cgroup
+// that it has unless flags said otherwise. The error is [ErrOwned] if its launcher is alive.
+func DeleteDamaged(dirs Dirs, name string) error {
+	parent := filepath.Join(dirs.Root, "containers")
+	guard, err := flock.Open(parent, unix.LOCK_EX) // see New
+	if err != nil {
+		return err
+	}
+	defer guard.Close()
+	lock, err := flock.Open(filepath.Join(parent, name), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("delete container %s: %w", name, ErrOwned)
+	}
+	if err != nil {
+		return err
+	}
+	c := &Container{dir: lock.Name(), lock: lock, warn: func(error) {}, state: State{Name: name, RunRoot: dirs.RunRoot, dir: lock.Name()}}
+	if err := c.end(); err != nil {
+		c.unlock()
+		return err
+	}
+	return c.removeDir()
+}
+
 // Finish is what the launcher of a container that is to stay (--rm=false) does instead of
 // Delete: only the directory is left, and says how the container has ended.
 func (c *Container) Finish() error {

@@ -3,7 +3,6 @@ package launcher
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"unsafe"
@@ -25,6 +24,7 @@ type About struct {
 	Flags      config.Flags `json:"flags,omitempty"`      // as they were given, without the environment and labels
 	Entrypoint []string     `json:"entrypoint,omitempty"` // how the command begins
 	User       string       `json:"user,omitempty"`       // the flags' or the image's
+	Layers     []string     `json:"layers,omitempty"`     // of the image: directories, the lowest first
 	Volumes    []string     `json:"volumes,omitempty"`    // anonymous ones: paths in the container
 	Seccomp    Profile      `json:"seccomp"`
 }
@@ -87,10 +87,10 @@ func (c *Container) Launch() (*Launch, error) {
 	}
 	l := &Launch{}
 	if err := json.Unmarshal(data, l); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, &DamagedError{c.state.Name, file, err}
 	}
 	if l.Process == nil {
-		return nil, fmt.Errorf("%s: %w", file, errors.New("it names no process"))
+		return nil, &DamagedError{c.state.Name, file, errors.New("it names no process")}
 	}
 	return l, nil
 }

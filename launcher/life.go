@@ -57,8 +57,12 @@ func List(dirs Dirs, warn func(error)) ([]*Container, error) {
 // several IDs start so.
 func Find(dirs Dirs, name string, warn func(error)) (*Container, error) {
 	name = strings.TrimPrefix(name, "/") // as 'docker inspect' prints names
-	if c, err := Open(dirs, name, warn); err == nil && !c.state.engines() {
+	c, err := Open(dirs, name, warn)
+	if err == nil && !c.state.engines() {
 		return c, c.survey()
+	}
+	if errors.As(err, new(*DamagedError)) {
+		return nil, err
 	}
 	all, err := List(dirs, warn)
 	if err != nil {

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -145,13 +146,41 @@ func readState(dir string) (State, error) {
 	if err != nil {
 		return s, err
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
+	err = json.Unmarshal(data, &s)
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		return s, &DamagedError{filepath.Base(dir), filepath.Join(dir, stateFile), err}
 	}
 	if s.PID != 0 && !s.alive() {
 		s.Status = StatusStopped
 	}
 	return s, nil
+}
+
+// DamagedError says that a file of a container's cannot be read as what the launcher wrote.
+type DamagedError struct {
+	Name string // the container's
+	File string
+	Err  error
+}
+
+func (e *DamagedError) Error() string { return e.File + ": " + e.Err.Error() }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// check returns an error for a state that is another container's, or names files that no
+// container has.
+func (s *State) check() error {
+	switch id, err := hex.DecodeString(s.ID); {
+	case s.Name != filepath.Base(s.dir):
+		return fmt.Errorf("it is of a container %q", s.Name)
+	case err != nil || len(id) < 6:
+		return fmt.Errorf("%q is no ID of a container", s.ID)
+	case !filepath.IsAbs(s.RunRoot):
+		return fmt.Errorf("the run root %q is no absolute path", s.RunRoot)
+	}
+	return nil
 }
 
 // identify notes which process PID 1 is.

@@ -81,7 +81,11 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, _ := readState(dir) // a launcher killed while it made the directory has written none
+	state, err := readState(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a launcher killed while it made the directory has written none
+		lock.Close()
+		return nil, err
+	}
 	if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() {
 		lock.Close()
 		return nil, nil

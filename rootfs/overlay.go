@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // maxLayers is how many lower layers overlayfs takes (OVL_MAX_STACK in
@@ -61,6 +62,17 @@ func (o Overlay) Mount() (root string, err error) {
 		return "", o.mountError(err)
 	}
 	return root, nil
+}
+
+// MountAgain is Mount for a container that has been mounted before, and is not now: a
+// volatile mount has left a mark that says what is in the upper directory might not be on
+// the disk (Linux, Documentation/filesystems/overlayfs.rst). Since the machine has not
+// crashed meanwhile, or the caller puts up with it, that does not matter.
+func (o Overlay) MountAgain() (root string, err error) {
+	if err := removeall.Remove(filepath.Join(o.Dir, "work")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	return o.Mount()
 }
 
 // Unmount unmounts what Mount mounted. It does so at once, even while files in the
