@@ -91,15 +91,15 @@ func (p side) destination(name string, s *source) (dir *os.File, as string, err 
 		return nil, "", fmt.Errorf("cannot copy a directory to the file %s", printable(name))
 	case err == nil:
 		f.Close()
-		if name, err = p.followed(name); err != nil {
-			return nil, "", p.error(name, err)
-		}
 	case !errors.Is(err, unix.ENOENT):
 		return nil, "", p.error(name, err)
 	case !s.isDir && (strings.HasSuffix(name, "/") || strings.HasSuffix(name, "/.")):
 		return nil, "", fmt.Errorf("the directory %s does not exist", printable(name))
 	}
 	name = strings.TrimRight(strings.TrimSuffix(name, "/."), "/")
+	if name, err = p.followed(name); err != nil {
+		return nil, "", p.error(name, err)
+	}
 	above, as := path.Split(name)
 	if above == "" {
 		above = "."
@@ -114,11 +114,14 @@ func (p side) destination(name string, s *source) (dir *os.File, as string, err 
 	return dir, as, nil
 }
 
-// followed returns the name of the file that a link leads to, so that the file is replaced
-// and not the link.
+// followed returns the name of the file that a link leads to, which need not exist, so that
+// the file is replaced or made and the link stays.
 func (p side) followed(name string) (string, error) {
 	for range 40 { // as many as the kernel follows (path_resolution(7))
 		f, err := p.open(name, false)
+		if errors.Is(err, unix.ENOENT) { // it is to be made
+			return name, nil
+		}
 		if err != nil {
 			return name, err
 		}

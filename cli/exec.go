@@ -97,6 +97,8 @@ func execOutcome(container *launcher.Container, code int, err error) error {
 	switch {
 	case errors.As(err, &state):
 		return notRunning(container)
+	case errors.As(err, new(*launcher.DamagedError)):
+		return &containerError{err: err}
 	case errors.As(err, &failed) && failed.Code == 0:
 		failed.Code = launcher.StatusNotExecutable
 	case err == nil && code != 0:

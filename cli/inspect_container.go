@@ -21,7 +21,7 @@ func describeContainer(container *launcher.Container) (*containerDescription, er
 		launch, err = &launcher.Launch{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, &containerError{err: err}
 	}
 	flags, err := config.Parse(launch.Flags)
 	if err != nil {

@@ -44,7 +44,7 @@ func TestInspectContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, 1, "[]", launch+": unexpected end of JSON input", "inspect", c.name)
-	says(t, 0, other+"\n", "", "ps", "--format", "{{.Names}}", "-f", "name=^"+other+"$")
+	says(t, 0, other+"\n", launch, "ps", "--format", "{{.Names}}", "-f", "name=^"+other+"$")
 	says(t, 0, c.name+"\n", launch, "ps", "--format", "{{.Names}}", "-f", "name=^"+c.name+"$")
 	says(t, 1, "", launch, "exec", c.name, "true")
 	says(t, 0, c.name+"\n", "", "kill", c.name)
@@ -95,8 +95,11 @@ func TestHostileCopy(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := launch(t, []string{"--pid", "host"}, "sh", "-c", `mkdir -p /a/b`+outside+`; ln -s /proc/1/root /a/host; ln -s ../../../../../../../.. /a/up; echo ready
+	name := containerName(t)
+	t.Cleanup(func() { _ = minirun(t, "rm", "-f", name).Run() })
+	says(t, 0, "\n", "", "-d", "--pid", "host", "--name", name, "debian", "sh", "-c", `mkdir -p /a/b`+outside+`; ln -s /proc/1/root /a/host; ln -s ../../../../../../../.. /a/up; >/ready
 while :; do mv /a/b /a/c; ln -s /proc/1/root /a/b; rm /a/b; ln -s / /a/b; rm /a/b; mv /a/c /a/b; done`)
+	eventually(t, "the container is ready", func() bool { return minirun(t, "exec", name, "test", "-e", "/ready").Run() == nil })
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("evil"), 0o600); err != nil {
 		t.Fatal(err)
@@ -104,9 +107,9 @@ while :; do mv /a/b /a/c; ln -s /proc/1/root /a/b; rm /a/b; ln -s / /a/b; rm /a/
 	got := t.TempDir()
 	for range 30 {
 		for _, link := range []string{"/a/host", "/a/up", "/a/b", "/proc/1/root", "/proc/self/root"} {
-			_ = minirun(t, "cp", c.name+":"+link+secret, got).Run()
-			_ = minirun(t, "cp", file, c.name+":"+link+secret).Run()
-			_ = minirun(t, "cp", file, c.name+":"+link+outside).Run()
+			_ = minirun(t, "cp", name+":"+link+secret, got).Run()
+			_ = minirun(t, "cp", file, name+":"+link+secret).Run()
+			_ = minirun(t, "cp", file, name+":"+link+outside).Run()
 		}
 	}
 	if text, _ := os.ReadFile(filepath.Join(got, "secret")); string(text) == "secret" { // it may be the container's own

@@ -17,7 +17,8 @@ cp_ src/. copies:/d/e; inside /d/e
 cp_ src/ copies:/tmp/; inside /tmp
 cp_ file copies:/tmp/file2; cp_ file copies:/nosuch/; cp_ file copies:/nosuch/x; cp_ nosuch copies:/tmp; cp_ src copies:/d/x
 cp_ flink copies:/tmp/; cp_ -L flink copies:/tmp/fl; cp_ file copies:/d/lx; cp_ file copies:/ld/; inside /tmp; inside /d
-cp_ file copies:/dang; cp_ src copies:/ld/; cp_ file copies:rel; cp_ file copies:/bound/f; cp_ src copies:/bound/f; inside /
+cp_ file copies:/dang; cp_ src copies:/ld/; cp_ file copies:rel; cp_ file copies:/bound/f; cp_ src copies:/bound/f; inside /bound
+$docker exec copies sh -c 'ls -d /[a-z]*; cat /nowhere /rel; readlink /dang'
 cp_ file copies:/etc; cp_ -a file copies:/arch; cp_ file copies:; cp_ file copies; cp_ copies:/a copies:/b; cp_ nosuch:/x .
 $docker exec copies stat -c '%Y %n' /new/f
 

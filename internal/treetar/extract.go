@@ -199,12 +199,10 @@ func (x *extractor) dress(parent int, base string, h *tar.Header) error {
 	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFLNK { // a link has no mode
-		if err := unix.Chmod(descriptor(fd), uint32(h.Mode&0o7777)); err != nil {
-			return err
-		}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK { // it has no mode
+		return nil
 	}
-	return nil
+	return errors.Join(unix.Chmod(descriptor(fd), uint32(h.Mode&0o7777)), setTime(fd, h))
 }
 
 // setTime sets the time of modification of an open file.
