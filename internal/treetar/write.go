@@ -46,7 +46,7 @@ func (t *writer) write(fd int, name string) error {
 		}
 		return t.below(fd, name)
 	}
-	if id := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 {
+	if id := (inode{uint64(st.Dev), st.Ino}); st.Nlink > 1 { //nolint:unconvert // 32 bits on mips
 		if first, ok := t.seen[id]; ok {
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 			return t.tar.WriteHeader(h)
@@ -86,7 +86,7 @@ func header(fd int, name string, st *unix.Stat_t) (*tar.Header, error) {
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			h.Typeflag = tar.TypeBlock
 		}
-		h.Devmajor, h.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+		h.Devmajor, h.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev))) //nolint:unconvert // 32 bits on mips
 	case unix.S_IFIFO:
 		h.Typeflag = tar.TypeFifo
 	default:
