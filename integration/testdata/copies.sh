@@ -1,5 +1,7 @@
+#!/bin/sh
 # What cp copies where, by the rules of docker cp: $docker is docker or minirun. Errors are
 # worded differently, so only whether there is one is printed.
+: "${docker:?}"
 cd "$(mktemp -d)" || exit 1
 mkdir -p src/sub; echo f >src/f; echo s >src/sub/s; ln -s f src/link; ln -s /etc/hostname src/abs; ln src/f src/hard
 chmod 4755 src/sub/s; mkfifo src/fifo; echo one >file; ln -s file flink; touch -d 2001-02-03T04:05:06 src/f
