@@ -82,7 +82,7 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		return nil, err
 	}
 	state, err := readState(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // a launcher killed while it made the directory has written none
+	if errors.As(err, new(*DamagedError)) { // a launcher killed while it made the directory has written none
 		lock.Close()
 		return nil, err
 	}
