@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-critest \
+.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-critest test-kubernetes \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -115,6 +115,10 @@ validation: build ## the OCI runtime's validation suite, with runc and with mini
 test-critest: build ## the conformance tests of Kubernetes' CRI, on containerd, with runc and with minirun; needs root
 	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
 	$(SUDO) env "PATH=$$PATH" tools/critest/compare.sh build/minirun-runtime
+
+test-kubernetes: build ## a control plane and a node of Kubernetes, built here, with Pods on minirun; needs root
+	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
+	$(SUDO) env "PATH=$$PATH" tools/kubernetes/test.sh build/minirun-runtime
 
 # The vulnerability database is a service of its own. Where it cannot be reached
 # the check has not been made, which is said, and fails with VULN=required.
