@@ -248,8 +248,12 @@ func importImage(engine, root string) error {
 	if _, err := exec.LookPath(engine); err != nil {
 		return err
 	}
+	return importTo(root, engine)
+}
+
+func importTo(root string, engine ...string) error {
 	tar := exec.Command("tar", "-C", root, "-cf", "-", ".")
-	load := exec.Command(engine, "import", "-", benchImage)
+	load := exec.Command(engine[0], append(engine[1:], "import", "-", benchImage)...)
 	var err error
 	if load.Stdin, err = tar.StdoutPipe(); err != nil {
 		return err

@@ -4,7 +4,7 @@
 // seven others. Quote the ratios: absolute times depend on the machine and its load.
 //
 // Everything is measured once with the cgroups of v1 and once with those of v2, each
-// mounted in a private mount namespace; so is what an engine calls, create, start and delete.
+// mounted in a private mount namespace; so is what an engine calls, create, start and delete, and what its users call, docker run and ctr run.
 // Then come starts by an ordinary user, starts while other containers run
 // and on images of many layers, pulls of images, what a denied call costs with --explain, what runs take with --record, and, of minirun alone, the memory that it needs to
 // pull some tarballs, two of which are made to need much, and the times of analyses.
@@ -76,7 +76,7 @@ func bench(l *lab, rounds int, full bool, only string) (err error) {
 		measure func() error
 	}{
 		{"starts", func() error { return l.starts(rounds, full, interrupted) }},
-		{"engines", func() error { return l.engines(rounds) }},
+		{"engines", func() error { return errors.Join(l.engines(rounds), l.underDaemons(rounds)) }},
 		{"rootless", func() error { return l.rootless(rounds, interrupted) }},
 		{"running", func() error { return l.running(rounds, full) }},
 		{"layers", func() error { return l.layers(rounds) }},
