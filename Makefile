@@ -74,7 +74,7 @@ test-integration: # what integration/vm/payload.sh made
 	$(SUDO) $(MINIRUN_PAYLOAD)/run
 else
 test-integration: build ## real containers; needs root
-	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration/...
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 -timeout 30m ./integration/...
 endif
 
 test-robust: build ## 200 killed pulls and removals, a full disk, damage; needs root
@@ -94,7 +94,7 @@ cover: ## coverage of unit and integration tests together
 	go test -cover -coverpkg=./... $$(go list ./... | grep -v /integration) -args -test.gocoverdir=$(CURDIR)/build/cover/unit \
 	  >build/cover/unit.log || { cat build/cover/unit.log; exit 1; }
 	-$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" GOCOVERDIR=$(CURDIR)/build/cover/integration \
-	  MINIRUN_TEST_BINARY=$(CURDIR)/build/cover/minirun go test -count=1 ./integration >build/cover/integration.log
+	  MINIRUN_TEST_BINARY=$(CURDIR)/build/cover/minirun go test -count=1 -timeout 30m ./integration >build/cover/integration.log
 	go tool covdata percent -i=build/cover/unit,build/cover/integration
 
 include integration/vm/vm.mk

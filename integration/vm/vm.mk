@@ -26,7 +26,7 @@ test-vagrant: build ## the same by vagrant up, with a box made here
 test-all: build test-unit ## all tests on all machines, and a table of what ran where
 	rm -rf build/results && mkdir -p build/results
 	@status=0; \
-	$(AS_ROOT) go test -count=1 -v ./integration/... >build/results/host.log || { cat build/results/host.log; status=1; }; \
+	$(AS_ROOT) go test -count=1 -timeout 30m -v ./integration/... >build/results/host.log || { cat build/results/host.log; status=1; }; \
 	$(MAKE) test-vm SUITE=bookworm || status=1; \
 	$(MAKE) test-vm SUITE=bookworm CGROUP=1 || status=1; \
 	$(MAKE) test-vm SUITE=trixie || status=1; \
