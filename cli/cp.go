@@ -127,12 +127,12 @@ func (a *app) rootOf(c *ucli.Context, container *launcher.Container) (root *os.F
 	if err != nil {
 		return nil, nil, err
 	}
-	root, close, err = mountStopped(container)
+	root, unmount, err := mountStopped(container)
 	if err != nil {
 		release()
 		return nil, nil, &containerError{err: err}
 	}
-	return root, func() { close(); release() }, nil
+	return root, func() { unmount(); release() }, nil
 }
 
 func mountStopped(container *launcher.Container) (root *os.File, close func(), err error) {

@@ -6,7 +6,7 @@ cd "$(mktemp -d)" || exit 1
 mkdir -p src/sub; echo f >src/f; echo s >src/sub/s; ln -s f src/link; ln -s /etc/hostname src/abs; ln src/f src/hard
 chmod 4755 src/sub/s; mkfifo src/fifo; echo one >file; ln -s file flink; touch -d 2001-02-03T04:05:06 src/f
 $docker run -d --name copies --network none -v "$PWD/src:/bound" debian sh -c 'mkdir -p /d/e; echo x >/d/x; ln -s /d /ld
-  ln -s x /d/lx; ln -s /nowhere /dang; ln -s /etc/passwd /d/pw; ln -s ../../../../../etc/passwd /d/up; touch /ready; sleep 1000' >/dev/null
+  ln -s x /d/lx; ln -s /nowhere /dang; ln -s /etc/passwd /d/pw; ln -s ../../../../../etc/passwd /up; touch /ready; sleep 1000' >/dev/null
 until $docker exec copies test -e /ready; do sleep 0.05; done
 
 cp_() { printf '%s: ' "cp $*"; if $docker cp "$@" 2>/dev/null; then echo ok; else echo failed; fi; }
@@ -27,7 +27,7 @@ $docker exec copies stat -c '%Y %n' /new/f
 cp_ copies:/d out1; here out1; mkdir out2; cp_ copies:/d out2; here out2; mkdir out3; cp_ copies:/d/. out3; here out3
 cp_ copies:/d/x out3/y; cp_ copies:/nosuch out3; cp_ copies:/d/x nosuch/; cp_ copies:/d file; cp_ copies:/ld ldcopy; here ldcopy/
 cp_ -L copies:/ld ldcopy2; here ldcopy2; cp_ copies:/ld/ out4; here out4; cp_ copies:/d/pw pw; readlink pw
-cp_ -L copies:/d/pw pw2; head -n 1 pw2; cp_ -L copies:/d/up pw3; head -n 1 pw3; cp_ copies:/etc/hostname name; cp_ copies:/dev/null null
+cp_ -L copies:/d/pw pw2; head -n 1 pw2; cp_ -L copies:/up pw3; head -n 1 pw3; cp_ copies:/etc/hostname name
 
 $docker cp copies:/d - | tar t | sort; $docker cp copies:/d/. - | tar t | sort; $docker cp copies:/d/x - | tar t
 tar c src | cp_ - copies:/srv; inside /srv; tar c src | cp_ - copies:/d/x; tar c src | cp_ - copies:/nosuch
