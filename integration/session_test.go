@@ -86,7 +86,7 @@ rm aa
 ~rm -f aa
 run -d --name bb NET -m 64m --cap-add SYS_ADMIN --cap-drop CHOWN -v /srv:/mnt:ro --mount type=bind,src=/usr,dst=/x --tmpfs /t --read-only --init -w /tmp -u 1:2 debian sleep 1000
 inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CapAdd}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Binds}} {{.HostConfig.Tmpfs}} {{.HostConfig.Init}} {{.Config.WorkingDir}} {{.Config.User}}' bb
-inspect -f '{{range .Mounts}}{{.Type}} {{.Source}} {{.Destination}} {{.Mode}} {{.RW}} {{.Propagation}};{{end}}' bb
+inspect -f '{{range .Mounts}}{{println .Type .Source .Destination .Mode .RW .Propagation}}{{end}}' bb
 kill bb
 wait bb
 rm bb
