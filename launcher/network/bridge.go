@@ -142,7 +142,8 @@ func address(p netip.Prefix) *netlink.Addr {
 }
 
 // freeSubnet returns the first of 10.96.0.1/16 to 10.111.0.1/16 for which this machine has
-// no route and no address yet.
+// no route. A route to the bridge is not counted: it is of another launcher that sets the
+// bridge up at the same time, and to both the same subnet has to be free.
 func (b *bridge) freeSubnet() (netip.Prefix, error) {
 	routes, err := whole(func() ([]netlink.Route, error) { return b.host.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
@@ -151,7 +152,7 @@ func (b *bridge) freeSubnet() (netip.Prefix, error) {
 	for n := byte(96); n < 112; n++ {
 		subnet, taken := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, n, 0, 1}), 16), false
 		for _, r := range routes {
-			if r.Dst == nil {
+			if r.Dst == nil || r.LinkIndex == b.link.Attrs().Index {
 				continue
 			}
 			to, ok := netip.AddrFromSlice(r.Dst.IP)

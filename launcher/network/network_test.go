@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -8,7 +9,10 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/testenv"
+	"github.com/minirun/minirun/internal/thread"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -172,5 +176,26 @@ func TestWhole(t *testing.T) {
 		if asked != want || (err == nil) != (want > interrupted) {
 			t.Errorf("interrupted %d times: asked %d times, %v", interrupted, asked, err)
 		}
+	}
+}
+
+// Launchers that set the bridge up at the same time choose the same subnet.
+func TestFreeSubnet(t *testing.T) {
+	testenv.Root(t)
+	if err := thread.Do(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		b, err := openBridge()
+		if err != nil {
+			return err
+		}
+		defer b.close()
+		if again, err := b.freeSubnet(); err != nil || again != b.v4 {
+			return fmt.Errorf("%v, %v; the bridge has %v", again, err, b.v4)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
