@@ -116,7 +116,8 @@ func TestWatchLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost, err := maps.lost.Count(make([]byte, 4))
-	if room := os.Getpagesize() / (eventSize + 8); err != nil || got != room || int(lost) != 5-room {
+	// The runtime of the child's may make more calls that are refused.
+	if room := os.Getpagesize() / (eventSize + 8); err != nil || got != room || int(lost) < 5-room {
 		t.Errorf("%d reports and %d lost, %v; there is room for %d", got, lost, err, room)
 	}
 }
