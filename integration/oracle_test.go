@@ -64,8 +64,8 @@ var oracleCases = []oracleCase{
 	{flags: "-v DIR/links:/x -v DIR/file:/x/a/d -v /usr/share:/x/b/e -v DIR:/x/up/f -v /srv:/x/a"}, // links that lead to nowhere
 	{flags: "--device /dev/null:/dev/nothing:r --device /dev/zero:/dev/a/b/zero --device-cgroup-rule c~10:*~rw", user: true},
 	{flags: "--read-only -v DIR:/x -w /x -v /volume"},
-	{flags: "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99", user: true},
-	{flags: "-m 64m --memory-swap -1 --cpu-quota 5000 --cpu-period 20000 --cgroup-parent /minirun-oracle"},
+	{flags: "-m 64m --memory-reservation 32m --cpus 0.9 --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 99", user: true},
+	{flags: "-m 64m --memory-swap -1 --cpu-quota 18000 --cpu-period 20000 --cgroup-parent /minirun-oracle"},
 	{flags: "--init --stop-signal INT --stop-timeout 3 --sig-proxy=false --label a=1 --label-file DIR/env --annotation b=2 --rm --quiet --pull never"},
 	{flags: "-i -a stdin -a stdout -a stderr"},
 	{flags: "-t"},
