@@ -1,7 +1,6 @@
 package network
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -192,7 +191,7 @@ func TestFreeSubnet(t *testing.T) {
 		}
 		defer b.close()
 		if again, err := b.freeSubnet(); err != nil || again != b.v4 {
-			return fmt.Errorf("%v, %v; the bridge has %v", again, err, b.v4)
+			t.Errorf("%v, %v; the bridge has %v", again, err, b.v4)
 		}
 		return nil
 	}); err != nil {
