@@ -97,8 +97,10 @@ func asUser(name string) (as func(args ...string) *exec.Cmd, home string, err er
 // usersPeers are minirun as root and as the user, and the user's peers, with the same
 // image. The first is the base of the ratios.
 func (l *lab) usersPeers(as func(args ...string) *exec.Cmd, home string) ([]*peer, error) {
-	program, archive, root := filepath.Join(home, "minirun"), filepath.Join(home, "image.tar"), filepath.Join(home, "root")
+	// The program is in a directory of its own: overlayfs, which seals it, takes no layer that is below another.
+	program, archive, root := filepath.Join(home, "bin", "minirun"), filepath.Join(home, "image.tar"), filepath.Join(home, "root")
 	for _, args := range [][]string{
+		{"mkdir", filepath.Dir(program)},
 		{"cp", l.minirun, program},
 		{l.minirun, "save", "--output", archive, l.image},
 		{"cp", "-a", l.path("rootfs"), root},
