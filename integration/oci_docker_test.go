@@ -37,8 +37,8 @@ run --rm --security-opt seccomp=p.json debian mkdir /x`},
 	{"mounts", `mkdir -p d; echo data >d/f; run --rm -v $PWD/d:/m:ro -v $PWD/d/f:/f debian sh -c 'cat /m/f /f; touch /m/x'`},
 	{"shared mount", `mkdir -p s; mount --bind s s; mount --make-shared s; run --rm --cap-add SYS_ADMIN --security-opt apparmor=unconfined -v $PWD/s:/s:shared debian sh -c 'mkdir /s/t; mount -t tmpfs t /s/t; touch /s/t/seen'; ls s/t; umount s/t; umount s`},
 	{"limits", `run --rm -m 64m --pids-limit 99 --cpus 0.5 --ulimit nofile=100:200 debian sh -c 'cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes pids.max pids/pids.max cpu/cpu.cfs_quota_us 2>/dev/null; ulimit -n'`},
-	{"out of memory", `run -d --name NAME -m 32m --memory-swap 32m debian sh -c 'until [ -e /go ]; do sleep 0.05; done; x=$(head -c 200m /dev/zero | tr "\\0" x)' >/dev/null
-exec_ NAME touch /go; wait_ NAME; inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' NAME; rm NAME`},
+	// Not OOMKilled: containerd may hear of it after the end, and forgets it then, with each runtime.
+	{"out of memory", `run --name NAME -m 32m --memory-swap 32m debian sh -c 'x=$(head -c 200m /dev/zero | tr "\\0" x)'; inspect -f '{{.State.ExitCode}}' NAME; rm NAME`},
 	{"devices", `run --rm --device /dev/null:/dev/nothing:r debian sh -c 'ls -l /dev/nothing | cut -c 1-10; head -c 1 /dev/nothing; mknod /x c 1 5 && head -c 1 /x | wc -c'`},
 	{"create, start, wait", `create --name NAME debian sh -c 'echo started; exit 9' >/dev/null; inspect -f '{{.State.Status}}' NAME; start -a NAME; wait_ NAME; start NAME; wait_ NAME; logs NAME; rm NAME`},
 	{"exec", `run -d --name NAME --env A=1 debian sleep 1000 >/dev/null
