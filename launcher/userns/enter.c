@@ -26,7 +26,7 @@ static int fail(enum enter_step step, int error)
 	return -1;
 }
 
-static int write_file(const char *path, const char *text)
+int userns_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -159,10 +159,10 @@ static int with_one(uid_t uid, gid_t gid)
 	if (make_namespace() < 0)
 		return -1;
 	snprintf(map, sizeof map, "0 %u 1", uid);
-	if (write_file("/proc/self/uid_map", map) < 0)
+	if (userns_write("/proc/self/uid_map", map) < 0)
 		return fail(ENTER_MAP_UIDS, errno);
 	snprintf(map, sizeof map, "0 %u 1", gid);
-	if (write_file("/proc/self/setgroups", "deny") < 0 || write_file("/proc/self/gid_map", map) < 0)
+	if (userns_write("/proc/self/setgroups", "deny") < 0 || userns_write("/proc/self/gid_map", map) < 0)
 		return fail(ENTER_MAP_GIDS, errno);
 	return 0;
 }

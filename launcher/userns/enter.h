@@ -31,3 +31,6 @@ struct entered {
 };
 
 extern struct entered entered;
+
+// userns_write writes a text to a file of /proc. It returns -1, with errno, if it cannot.
+int userns_write(const char *path, const char *text);

@@ -2,13 +2,13 @@
 // opened it, and ends.
 #define _GNU_SOURCE
 #include "make.h"
+#include "enter.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,14 +30,7 @@ static int write_map(pid_t pid, const char *file, const char *text)
 {
 	char path[64];
 	snprintf(path, sizeof path, "/proc/%d/%s", pid, file);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	ssize_t n = write(fd, text, strlen(text));
-	int error = errno;
-	close(fd);
-	errno = error;
-	return n < 0 ? -1 : 0;
+	return userns_write(path, text);
 }
 
 static int open_namespace(pid_t pid, const char *kind)
