@@ -40,14 +40,18 @@ func dockerVerb(word string) string {
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
 	case "attach":
 		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
-	case "create", "start", "restart", "rename", "update":
+	case "create", "start", "restart":
 		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
+	case "rename":
+		return "a container has the name that --name gives at its launch"
+	case "update":
+		return "limits are given at the launch: -m, --cpus, --pids-limit"
 	case "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "diff", "commit", "export":
-		return "what a container writes is gone when it ends; -v HOST:CONTAINER keeps files"
+		return "'minirun cp' copies files out of a container; -v HOST:CONTAINER keeps what it writes"
 	case "network":
-		return "networks are made for containers: --network none, host, bridge or container:NAME"
+		return "networks are made for containers: --network bridge, none, host or container:NAME"
 	case "build", "builder", "buildx", "compose", "bake":
 		return "'minirun bootstrap' builds a Debian image; pull images that another tool has built"
 	case "image":
