@@ -79,7 +79,7 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
 	parent := filepath.Join(dirs.Root, "containers")
-	if err := os.MkdirAll(parent, 0o711); err != nil {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err
 	}
 	// Held while directories come and go, so that no sweep meets one without its lock.
@@ -143,7 +143,7 @@ func randomDigits(n int) string {
 func (c *Container) makeDir(parent string) (err error) {
 	c.dir = filepath.Join(parent, c.state.Name)
 	c.state.dir = c.dir
-	if err := os.Mkdir(c.dir, 0o711); errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(c.dir, 0o700); errors.Is(err, os.ErrExist) {
 		return hint.With(&Error{Op: "--name " + c.state.Name, Err: ErrNameInUse}, "choose another name, or end that container")
 	} else if err != nil {
 		return err

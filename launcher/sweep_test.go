@@ -81,6 +81,28 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A container's directory is closed to other users also where the store's is open to
+// them: its programs with set-user-ID bits are in it.
+func TestNewIsClosed(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	if err := os.Chmod(dirs.Root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(dirs, "closed", OwnerLauncher, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Dir(c.dir), c.dir} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v, want mode 0700", path, info.Mode(), err)
+		}
+	}
+	if err := c.Delete(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A running container keeps its name.
 func TestNewTwice(t *testing.T) {
 	testenv.Root(t)
