@@ -17,8 +17,8 @@
 //	waiter     the launcher itself, by execve(2), while its container runs: launcher/wait.c
 //	plan init  a container's init that carries out a plan: launcher/arm/plan.c
 //
-// A user's process begins twice: the second time a constructor makes it root of a user
-// namespace first (launcher/userns/enter.c).
+// A constructor makes a user's process root of a user namespace (launcher/userns/enter.c):
+// where the launch is a plain one at once, else when the program begins a second time.
 //
 // main has the others: a container's init by libcontainer, and the command line. When
 // this init gets to main, C constructors have joined the cgroups (launcher/arm/join.c)

@@ -39,6 +39,7 @@ type app struct {
 // returns the exit status: the container's own, or that of the error as
 // `docker run` gives it (125 where the error does not say otherwise).
 func Main(args []string, stdin, stdout, stderr *os.File) int {
+	userns.Settle()
 	if rest, ok := oci.Called(args); ok {
 		return oci.Main(rest, versionText(), observeForEngine, stdin, stdout, stderr)
 	}

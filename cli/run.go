@@ -19,6 +19,7 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/launcher/spec"
+	"github.com/minirun/minirun/launcher/userns"
 	"github.com/minirun/minirun/rootfs"
 )
 
@@ -45,6 +46,9 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	if err := enter(c); err != nil {
 		return err
+	}
+	if userns.Rootless() {
+		logrus.Debugf("user namespace: entered before Go started: %v", userns.Early())
 	}
 	detached, err := a.detached(c)
 	if err != nil || detached.parent() {

@@ -215,6 +215,10 @@ func TestRootless(t *testing.T) {
 		{"--userns auto debian true", 125, "", "minirun: --userns auto: a container of a user's has the user's subordinate ids, not others\nhint: "},
 		{"host: true", 125, "", "minirun: host:: as a user the host's root cannot be a layer\nhint: run it with sudo, or bind what you need: -v /usr:/usr:ro\n"},
 		{"--explain debian -- unshare -m true", 1, "", "CAP_SYS_ADMIN"},
+		{"--debug debian true", 0, "", "entered before Go started: true"},
+		{"--debug --name minirun-kept --rm=false debian true", 0, "", "entered before Go started: true"},
+		{"--debug debian true", 0, "", "entered before Go started: true"}, // what is kept has ended
+		{"rm minirun-kept", 0, "minirun-kept", ""},
 	} {
 		u.check(t, tt)
 	}
@@ -331,7 +335,7 @@ func (u *ordinary) kill(t *testing.T) {
 		} else if gone(init) {
 			t.Error("ping has ended with its launcher; this test does not test the next start")
 		}
-		u.check(t, asUser{"debian true", 0, "", ""})
+		u.check(t, asUser{"--debug debian true", 0, "", "entered before Go started: false"})
 		eventually(t, "PID 1 has ended", func() bool { return gone(init) })
 		u.wantNothing(t)
 	}

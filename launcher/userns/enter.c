@@ -38,13 +38,17 @@ int userns_write(const char *path, const char *text)
 	return n < 0 ? -1 : 0;
 }
 
-// start_tool starts newuidmap or newgidmap for a process.
-static pid_t start_tool(char *lines, const char *process)
+// start_tool starts newuidmap or newgidmap for a process. It stays behind, where it may do
+// what it does, and waits until the process is in its namespace.
+static pid_t start_tool(char *lines, const char *process, const int begin[2], int said)
 {
 	pid_t pid = fork();
 	if (pid != 0)
 		return pid;
-	char *argv[MOST_ARGUMENTS + 1], *rest = lines;
+	char byte, *argv[MOST_ARGUMENTS + 1], *rest = lines;
+	close(begin[1]); // or it would wait for itself
+	if (read(begin[0], &byte, 1) != 1)
+		_exit(0);
 	int n = 0;
 	for (char *line; n < MOST_ARGUMENTS && (line = strsep(&rest, "\n"));) {
 		argv[n++] = line;
@@ -52,6 +56,7 @@ static pid_t start_tool(char *lines, const char *process)
 			argv[n++] = (char *)process;
 	}
 	argv[n] = NULL;
+	dup2(said, STDERR_FILENO);
 	execv(argv[0], argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
@@ -64,22 +69,6 @@ static bool succeeds(pid_t pid)
 		if (errno != EINTR)
 			return false;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-// help is a process that stays behind, where newuidmap and newgidmap may do what they do.
-// It waits until the process is in its namespace, and its status is the step that failed,
-// or 0.
-static void help(pid_t process, int begin, int said, char *uids, char *gids)
-{
-	char byte, number[16];
-	if (read(begin, &byte, 1) != 1)
-		_exit(0);
-	snprintf(number, sizeof number, "%d", process);
-	dup2(said, STDERR_FILENO);
-	close(said);
-	pid_t first = start_tool(uids, number), second = start_tool(gids, number);
-	bool uids_mapped = first > 0 && succeeds(first), gids_mapped = second > 0 && succeeds(second);
-	_exit(!uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : 0);
 }
 
 // listen_to keeps what the tools say, until both have ended.
@@ -120,35 +109,46 @@ static int make_namespace(void)
 	return confined() ? fail(ENTER_CONFINED, 0) : 0;
 }
 
-// with_ranges maps the user to 0, and subordinate IDs from 1 on.
-static int with_ranges(char *uids, char *gids)
+// tools are newuidmap and newgidmap at work.
+static struct {
+	pid_t uids, gids;
+	int said; // what they say
+} tools;
+
+void userns_begin(char *uids, char *gids)
 {
-	int begin[2], said[2], status;
-	if (pipe2(begin, O_CLOEXEC) < 0 || pipe2(said, O_CLOEXEC) < 0)
-		return fail(ENTER_PREPARE, errno);
-	pid_t process = getpid(), helper = fork();
-	if (helper < 0)
-		return fail(ENTER_PREPARE, errno);
-	if (helper == 0) {
-		close(begin[1]); // or it would wait for itself
-		help(process, begin[0], said[1], uids, gids);
+	int begin[2], said[2];
+	char process[16];
+	entered.uid = geteuid();
+	signal(SIGCHLD, SIG_DFL); // or there would be nobody to wait for; Go has a handler of its own
+	if (pipe2(begin, O_CLOEXEC) < 0 || pipe2(said, O_CLOEXEC) < 0) {
+		fail(ENTER_PREPARE, errno);
+		return;
 	}
+	snprintf(process, sizeof process, "%d", getpid());
+	tools.uids = start_tool(uids, process, begin, said[1]);
+	tools.gids = start_tool(gids, process, begin, said[1]);
+	tools.said = said[0];
 	close(begin[0]);
 	close(said[1]);
-	int result = make_namespace();
-	if (result == 0 && write(begin[1], "", 1) != 1)
-		result = fail(ENTER_PREPARE, errno);
+	if (tools.uids < 0 || tools.gids < 0)
+		fail(ENTER_PREPARE, errno);
+	else if (make_namespace() == 0 && write(begin[1], "12", 2) != 2)
+		fail(ENTER_PREPARE, errno);
 	close(begin[1]);
-	listen_to(said[0]);
-	close(said[0]);
-	while (waitpid(helper, &status, 0) < 0)
-		if (errno != EINTR)
-			return fail(ENTER_PREPARE, errno);
-	if (result < 0)
-		return -1;
-	if (!WIFEXITED(status))
-		return fail(ENTER_MAP_UIDS, EINTR);
-	return WEXITSTATUS(status) ? fail(WEXITSTATUS(status), 0) : 0;
+}
+
+void userns_settle(void)
+{
+	if (tools.uids == 0)
+		return;
+	listen_to(tools.said);
+	close(tools.said);
+	bool uids_mapped = tools.uids > 0 && succeeds(tools.uids), gids_mapped = tools.gids > 0 && succeeds(tools.gids);
+	tools.uids = tools.gids = 0;
+	if (entered.step != ENTER_NOT_TRIED)
+		return;
+	entered.step = !uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : ENTER_DONE;
 }
 
 // with_one maps the user to 0, and nothing else. Then groups stay what they are
@@ -182,19 +182,21 @@ static int join_process(const char *process)
 
 // After the constructors of reaper.c and join.c, whose processes never ask for it, and
 // before libcontainer's.
-__attribute__((constructor(102))) static void enter(void)
+__attribute__((constructor(102))) static void enter(int argc, char **argv)
 {
-	const char *where = getenv(ENTER_VARIABLE);
-	if (where == NULL || geteuid() == 0)
+	if (geteuid() == 0)
 		return;
+	const char *where = getenv(ENTER_VARIABLE);
+	if (where == NULL) {
+		userns_enter_early(argc, argv);
+		return;
+	}
 	char *uids = getenv(UIDS_VARIABLE), *gids = getenv(GIDS_VARIABLE);
-	void (*before)(int) = signal(SIGCHLD, SIG_DFL); // or there would be nobody to wait for
 	entered.uid = geteuid();
-	int result = strcmp(where, "new") != 0 ? join_process(where) :
-		     uids && gids ? with_ranges(uids, gids) : with_one(geteuid(), getegid());
-	if (result == 0)
+	if (strcmp(where, "new") == 0 && uids && gids)
+		userns_begin(uids, gids);
+	else if ((strcmp(where, "new") == 0 ? with_one(geteuid(), getegid()) : join_process(where)) == 0)
 		entered.step = ENTER_DONE;
-	signal(SIGCHLD, before);
 	unsetenv(ENTER_VARIABLE);
 	unsetenv(UIDS_VARIABLE);
 	unsetenv(GIDS_VARIABLE);

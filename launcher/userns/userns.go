@@ -21,6 +21,10 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
+// Settle waits until a process that has entered a user namespace has its IDs there, which
+// are mapped while the Go runtime starts. It comes before all else.
+func Settle() { C.userns_settle() }
+
 // Rootless reports whether this process is a user's, and has become root of a user
 // namespace ([Enter]).
 func Rootless() bool { return C.entered.step == C.ENTER_DONE }
@@ -35,12 +39,12 @@ func UID() int {
 
 // Enter makes the process of a user root of a new user namespace. In it the user is 0,
 // and so are the user's files; subordinate IDs ([Find]) follow from 1 on, if the user has
-// them. Root stays what it is, as does a process that has entered one already.
+// them. Root stays what it is, as does a process that is in one already: if the command
+// line says plainly that it is a launch, it is so from the beginning (early.c).
 //
 // Enter starts the process's program again with the same arguments, and does not return
-// unless it fails or there is nothing to do. So it is for the beginning, when nothing has
-// been done or written yet. The new program's error, where it cannot enter, is what Enter
-// returns there.
+// unless it fails or there is nothing to do. So it is called before anything has been done
+// or written. The new program's error, where it cannot enter, is what Enter returns there.
 func Enter(ids IDs) error {
 	if os.Geteuid() == 0 {
 		return nil
