@@ -92,7 +92,7 @@ func owners(container *launcher.Container, keep, toContainer bool) (treetar.Owne
 	uid, gid := os.Geteuid(), os.Getegid()
 	if toContainer {
 		uid, gid = 0, 0
-		if container.Known().Status == launcher.StatusRunning {
+		if container.Known().Status == launcher.StatusRunning && !userns.Rootless() { // else this process is in its namespace
 			var err error
 			if uid, gid, err = container.RootIDs(); err != nil {
 				return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/minirun/minirun/internal/jsonlog"
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/userns"
 )
 
 // supervisor is a launch in the background: the same program with the same arguments, in a
@@ -111,7 +112,7 @@ func (a *app) startSupervisor() error {
 	defer r.Close()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), supervisorVariable+"=3")
+	cmd.Env = append(append(os.Environ(), supervisorVariable+"=3"), userns.Environ()...)
 	cmd.Stderr, cmd.ExtraFiles = a.stderr, []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	signals := make(chan os.Signal, 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // guideStep is a command of the guide and its output. The guide shows a status other
@@ -23,15 +26,20 @@ import (
 type guideStep struct {
 	file    string
 	line    int
+	user    bool // alice types it
 	command string
 	session []guideStep // the commands that are typed into the command, a shell
 	want    []string
 }
 
+// userPrompt is that of an ordinary user; root's is #, or $ where it does not matter.
+const userPrompt = "alice$ "
+
 var containerPrompt = regexp.MustCompile(`^\S+@\S+:\S*[#$] `)
 
 // TestGuide runs every command of the guide and of the README's sessions, each in one
-// shell and one directory, and compares the output with the text.
+// shell and one directory, and compares the output with the text. Those of an ordinary user
+// have another shell.
 func TestGuide(t *testing.T) {
 	for file, atLeast := range map[string]int{"docs/guide.md": 40, "README.md": 6} {
 		t.Run(file, func(t *testing.T) {
@@ -42,7 +50,11 @@ func TestGuide(t *testing.T) {
 			if len(steps) < atLeast {
 				t.Fatalf("%d commands: it was not read to its end", len(steps))
 			}
-			checkGuide(t, steps, runGuide(t, steps))
+			outputs := runGuide(t, steps)
+			if slices.ContainsFunc(steps, func(s guideStep) bool { return s.user }) {
+				maps.Copy(outputs, runUsersGuide(t, steps))
+			}
+			checkGuide(t, steps, outputs)
 		})
 	}
 }
@@ -131,6 +143,8 @@ func addGuideLine(steps []guideStep, file string, n int, line string) []guideSte
 	last := &steps[len(steps)-1]
 	prompt := containerPrompt.FindString(line)
 	switch {
+	case strings.HasPrefix(line, userPrompt):
+		return append(steps, guideStep{file: file, line: n, user: true, command: strings.TrimPrefix(line, userPrompt)})
 	case strings.HasPrefix(line, "$ "), strings.HasPrefix(line, "# "):
 		return append(steps, guideStep{file: file, line: n, command: line[2:]})
 	case last.line == 0:
@@ -159,17 +173,13 @@ const guideMark = "=guide-step="
 
 var guideEnd = regexp.MustCompile(`(?m)^` + guideMark + ` (\d+) (\d+)\n`)
 
-// runGuide runs all steps in one bash, so that files, jobs and $? carry over. $REGISTRY is a
-// registry of the test's own.
+// runGuide runs root's steps in one bash, so that files, jobs and $? carry over. $REGISTRY is
+// a registry of the test's own.
 func runGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
 	t.Helper()
-	var script strings.Builder
-	for _, step := range steps {
-		fmt.Fprintf(&script, "{ %s\n} %s\n%s", guideCommand(step), guideInput(step), markEnd(step.line))
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
+	cmd := exec.CommandContext(ctx, "bash", "-c", guideScript(steps, false))
 	cmd.Dir = t.TempDir()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
@@ -183,6 +193,32 @@ func runGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
 		t.Errorf("takes more than three minutes: %v", err)
 	}
 	return splitGuide(t, string(text))
+}
+
+// runUsersGuide runs the steps of an ordinary user, who has the image debian, and may open
+// /dev/net/tun as udev lets users.
+func runUsersGuide(t *testing.T, steps []guideStep) map[int]guideOutput {
+	t.Helper()
+	testenv.Program(t, "slirp4netns")
+	u := ordinaryUser(t, "minirun-guide", true)
+	u.load(t)
+	n := newNetns(t)
+	text, err := n.asUser(u, "666", filepath.Dir(u.minirun)+":"+os.Getenv("PATH"), "bash", "-c", "cd && "+guideScript(steps, true)).CombinedOutput()
+	if err != nil {
+		t.Errorf("the user's shell: %v", err)
+	}
+	return splitGuide(t, string(text))
+}
+
+// guideScript is the steps of root or of the user.
+func guideScript(steps []guideStep, users bool) string {
+	var script strings.Builder
+	for _, step := range steps {
+		if step.user == users {
+			fmt.Fprintf(&script, "{ %s\n} %s\n%s", guideCommand(step), guideInput(step), markEnd(step.line))
+		}
+	}
+	return script.String()
 }
 
 func markEnd(line int) string {

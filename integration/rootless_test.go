@@ -227,6 +227,7 @@ func TestRootless(t *testing.T) {
 	t.Run("kill", func(t *testing.T) { u.kill(t) })
 	t.Run("starts", func(t *testing.T) { u.starts(t) })
 	t.Run("oracle", func(t *testing.T) { u.oracle(t) })
+	t.Run("verbs", func(t *testing.T) { u.verbs(t) })
 	t.Run("limits", func(t *testing.T) { u.limits(t) })
 	layers, err := filepath.Glob(u.home + "/.local/share/minirun/layers/sha256/*") // those of debian
 	if err != nil || len(layers) == 0 {
@@ -339,6 +340,40 @@ func (u *ordinary) kill(t *testing.T) {
 		eventually(t, "PID 1 has ended", func() bool { return gone(init) })
 		u.wantNothing(t)
 	}
+}
+
+// verbs checks that a user can do with a container in the background what root can, while
+// it runs and when it has ended.
+func (u *ordinary) verbs(t *testing.T) {
+	const name = "minirun-verbs"
+	for _, tt := range []asUser{
+		{"-d --name " + name + " debian -- echo said; echo text > /f; chown 33 /f; chmod 600 /f; touch /ready; exec sleep 1000", 0, "*", ""},
+		{"exec " + name + " -- until test -e /ready; do sleep 0.01; done; id -u", 0, "0", ""},
+		{"ps --format {{.Names}}", 0, name, ""},
+		{"logs " + name, 0, "said", ""},
+		{"top " + name, 0, "*", ""},
+		{"inspect --format {{.State.Status}} " + name, 0, "running", ""},
+		{"pause " + name, 1, "", "has no cgroup, without which it cannot be paused"},
+		{"cp .profile " + name + ":/g", 0, "*", "*"},
+		{"cp " + name + ":/f f", 0, "*", "*"},
+		{"exec " + name + " stat -c %u:%g:%a /f /g", 0, "33:0:600 0:0:644", ""},
+		{"stop -t 0 " + name, 0, name, ""},
+		{"wait " + name, 0, "137", ""},
+		{"ps -a --format {{.Names}}:{{.State}}", 0, name + ":exited", ""},
+		{"cp " + name + ":/f f2", 0, "*", "*"},
+		{"logs " + name, 0, "said", ""},
+		{"rm " + name, 0, name, ""},
+		{"ps -aq", 0, "", ""},
+	} {
+		u.check(t, tt)
+	}
+	for _, file := range []string{"f", "f2"} {
+		info, err := os.Stat(filepath.Join(u.home, file))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != u.uid {
+			t.Errorf("the copy %s: %v, %v", file, info, err)
+		}
+	}
+	u.wantNothing(t)
 }
 
 // wantNothing checks that nothing is left of the user's containers.

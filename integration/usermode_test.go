@@ -128,13 +128,13 @@ func TestUserModeLacks(t *testing.T) {
 	}
 }
 
-// asUser is a launch of a user's in the namespace, where /dev/net/tun has a mode.
+// asUser is a program that a user runs in the namespace, where /dev/net/tun has a mode.
 func (n *netns) asUser(u *ordinary, mode, path string, args ...string) *exec.Cmd {
 	script := `mount -t tmpfs none /dev/net && mknod /dev/net/tun c 10 200 && chmod ` + mode + ` /dev/net/tun && exec "$@"`
 	id := func(flag string, id uint32) string { return fmt.Sprintf("--%s=%d", flag, id) }
 	return n.command("unshare", append([]string{
 		"--mount", "sh", "-c", script, "sh", "setpriv", id("reuid", u.uid), id("regid", u.gid), "--clear-groups",
-		"env", "-i", "HOME=" + u.home, "PATH=" + path, u.minirun,
+		"env", "-i", "HOME=" + u.home, "PATH=" + path,
 	}, args...)...)
 }
 
@@ -147,7 +147,7 @@ func TestNetworkAsUser(t *testing.T) {
 	w := world(n)
 	w.echoServer("192.0.2.2:80")
 	const path = "/usr/sbin:/usr/bin:/sbin:/bin"
-	cmd := n.asUser(u, "666", path, client("192.0.2.2", "80")...) // it is the default
+	cmd := n.asUser(u, "666", path, append([]string{u.minirun}, client("192.0.2.2", "80")...)...) // it is the default
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "FROM THE CONTAINER\n" {
 		t.Errorf("%v, %q", err, out)
 	}
@@ -167,13 +167,13 @@ func TestNetworkAsUser(t *testing.T) {
 		{"666", ids, "--env", "A=1", "--network bridge: as a user it needs slirp4netns or pasta, and neither is installed\nhint: sudo apt-get install slirp4netns, or --network none\n"},
 		{"666", path, "--publish", "80:80", "--publish 80:80: listen tcp 0.0.0.0:80: permission denied\nhint: choose a port from 1024 on, or sudo sysctl net.ipv4.ip_unprivileged_port_start=80\n"},
 	} {
-		cmd := n.asUser(u, tt.mode, tt.path, tt.flag, tt.value, "debian", "echo", "ran")
+		cmd := n.asUser(u, tt.mode, tt.path, u.minirun, tt.flag, tt.value, "debian", "echo", "ran")
 		out, _ := cmd.CombinedOutput()
 		if want := "minirun: " + tt.want; cmd.ProcessState.ExitCode() != 125 || string(out) != want {
 			t.Errorf("status %d, %q, want %q", cmd.ProcessState.ExitCode(), out, want)
 		}
 	}
-	cmd = n.asUser(u, "666", path, "--init", "--network", "none", "-p", "8080:80", "debian", "sh", "-c", server("tcp"))
+	cmd = n.asUser(u, "666", path, u.minirun, "--init", "--network", "none", "-p", "8080:80", "debian", "sh", "-c", server("tcp"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

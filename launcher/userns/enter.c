@@ -180,13 +180,31 @@ static int join_process(const char *process)
 	return 0;
 }
 
+// stay notes that this process is where a user's has started it: in the user's namespace.
+// The environment alone does not say so, nor is it passed on.
+static void stay(void)
+{
+	unsigned inside, outside;
+	FILE *map = fopen("/proc/self/uid_map", "re");
+	if (map && fscanf(map, "%u %u", &inside, &outside) == 2 && inside == 0 && outside != 0) {
+		entered.step = ENTER_DONE;
+		entered.uid = outside;
+	}
+	if (map)
+		fclose(map);
+	unsetenv(ENTER_VARIABLE);
+}
+
 // After the constructors of reaper.c and join.c, whose processes never ask for it, and
 // before libcontainer's.
 __attribute__((constructor(102))) static void enter(int argc, char **argv)
 {
-	if (geteuid() == 0)
-		return;
 	const char *where = getenv(ENTER_VARIABLE);
+	if (geteuid() == 0) {
+		if (where && strcmp(where, "same") == 0)
+			stay();
+		return;
+	}
 	if (where == NULL) {
 		userns_enter_early(argc, argv);
 		return;

@@ -11,7 +11,8 @@
 #define GIDS_VARIABLE "_MINIRUN_NEWGIDMAP"
 
 // ENTER_VARIABLE is set where this process is to enter a user namespace: "new", or that of
-// a process, by its ID.
+// a process, by its ID; or where it is in one already that a user's process has entered:
+// "same".
 #define ENTER_VARIABLE "_MINIRUN_USERNS"
 
 enum enter_step {

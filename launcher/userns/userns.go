@@ -29,6 +29,15 @@ func Settle() { C.userns_settle() }
 // namespace ([Enter]).
 func Rootless() bool { return C.entered.step == C.ENTER_DONE }
 
+// Environ returns what a process of the same program has to have in its environment, beside
+// all else, to be a user's in the same namespace as this one.
+func Environ() []string {
+	if !Rootless() {
+		return nil
+	}
+	return []string{C.ENTER_VARIABLE + "=same"}
+}
+
 // UID returns the ID of the user whose process this is, as the host numbers it.
 func UID() int {
 	if C.entered.step == C.ENTER_NOT_TRIED {
