@@ -80,6 +80,7 @@ func (a *app) main(args []string) error {
 // name and images here.
 func (a *app) newApp() *ucli.App {
 	ucli.HelpFlag = nil
+	run := a.runCommand()
 	app := &ucli.App{
 		Name:                      "minirun",
 		Usage:                     "run a command in a container, without a daemon",
@@ -93,7 +94,7 @@ func (a *app) newApp() *ucli.App {
 		ExitErrHandler:            func(*ucli.Context, error) {}, // or cli v2 would call os.Exit
 		OnUsageError:              onUsageError,
 		Commands: []*ucli.Command{
-			a.runCommand(),
+			run,
 			a.psCommand(),
 			a.execCommand(),
 			a.inspectCommand(),
@@ -107,6 +108,9 @@ func (a *app) newApp() *ucli.App {
 			a.statsCommand(),
 			a.portCommand(),
 			a.cpCommand(),
+			a.containerDiffCommand(),
+			a.updateCommand(run.Flags),
+			a.renameCommand(),
 			a.rmCommand(),
 			a.pullCommand(),
 			a.imagesCommand(),

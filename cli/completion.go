@@ -19,7 +19,10 @@ var completions embed.FS
 var ofImages = [...]string{"rmi", "images", "tag", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port"}
+var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename"}
+
+// ofEnded are those of them that are also for containers that have ended.
+var ofEnded = [...]string{"logs", "rm", "wait", "diff", "update", "rename"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -253,8 +256,9 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 	case verb.Name == "cp":
 		k.containerPaths()
 		k.files("")
-	case slices.Contains(ofContainers[:], verb.Name):
-		k.containers(verb.Name == "logs" || verb.Name == "rm" || verb.Name == "wait")
+	case verb.Name == "rename" && len(k.words) > 0:
+	case slices.Contains(ofContainers[:], verb.Name) && verb == k.app.Command(verb.Name): // seccomp diff is not diff
+		k.containers(slices.Contains(ofEnded[:], verb.Name))
 	case slices.Contains(ofImages[:], verb.Name):
 		k.images()
 	case verb.Name == "explain":

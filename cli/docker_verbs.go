@@ -42,13 +42,9 @@ func dockerVerb(word string) string {
 		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
 	case "create", "start", "restart":
 		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
-	case "rename":
-		return "a container has the name that --name gives at its launch"
-	case "update":
-		return "limits are given at the launch: -m, --cpus, --pids-limit"
 	case "volume":
 		return "share files with a container: -v HOST:CONTAINER"
-	case "diff", "commit", "export":
+	case "commit", "export":
 		return "'minirun cp' copies files out of a container; -v HOST:CONTAINER keeps what it writes"
 	case "network":
 		return "networks are made for containers: --network bridge, none, host or container:NAME"
@@ -89,8 +85,8 @@ func ungrouped(words []string) []string {
 	case "image inspect", "container inspect":
 		return append([]string{"inspect", "--type=" + words[0]}, words[2:]...)
 	case "image history", "image import", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container cp", "container exec", "container kill", "container logs", "container pause", "container port", "container rm", "container stats",
-		"container stop", "container top", "container unpause", "container wait":
+		"container cp", "container diff", "container exec", "container kill", "container logs", "container pause", "container port",
+		"container rename", "container rm", "container stats", "container stop", "container top", "container unpause", "container update", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -104,7 +100,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"cp", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rm", "stats", "stop", "top", "unpause", "wait"}
+		return []string{"cp", "diff", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rename", "rm", "stats", "stop", "top", "unpause", "update", "wait"}
 	case "system":
 		return []string{"df"}
 	}

@@ -133,7 +133,9 @@ func executeDescription(w io.Writer, format string, d any) error {
 	if err = t.Execute(&out, d); err != nil {
 		var fields map[string]any
 		data, failed := json.Marshal(d)
-		if failed = cmp.Or(failed, json.Unmarshal(data, &fields)); failed != nil {
+		numbers := json.NewDecoder(bytes.NewReader(data))
+		numbers.UseNumber() // or large ones have an exponent
+		if failed = cmp.Or(failed, numbers.Decode(&fields)); failed != nil {
 			return failed
 		}
 		out.Reset()

@@ -104,6 +104,38 @@ run -d --rm --name ee NET debian sleep 1000
 inspect -f '{{.HostConfig.AutoRemove}}' ee
 kill ee
 wait ee
+run -d --name ff NET debian sh -c 'echo a >/a; rm /etc/passwd /etc/localtime; mkdir -p /q/w; rm -r /srv; chmod 700 /opt; touch /etc/issue; chown 1:2 /etc/hostname /etc/fstab; cd /usr/share/doc; rm -r bash; mkdir bash; touch bash/n; rm -r tar; echo >tar; rm -rf /media; ln -s /y /media; mv /mnt /mnt2; : >>/etc/shadow; echo x >/dev/shm/x; touch /done; exec sleep 1000'
+sh: until $docker exec ff test -e /done; do sleep 0.05; done
+diff ff
+diff no-such
+~diff
+~update ff
+update -m 64m --memory-swap 128m ff
+update --pids-limit 50 ff no-such
+update --cpus 0.5 --cpu-shares 512 ff
+update --cpuset-cpus 0 ff
+sh: $docker stats --no-stream --format '{{.MemUsage}}' ff | sed 's,.*/,,'
+inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}} {{.HostConfig.CpuShares}} {{.HostConfig.CpusetCpus}}' ff
+~update -m 1m ff
+~update --cpuset-cpus 99 ff
+~update --cpu-quota 20000 ff
+~update -m 256m ff
+~rename no-such gg
+kill ff
+sh: $docker wait ff >/dev/null
+rename ff gg
+~rename ff gg
+~rename gg gg
+~rename gg 'x y'
+~rename gg
+diff gg
+update -m 32m --memory-swap 32m gg
+inspect -f '{{.Name}} {{.HostConfig.Memory}}' gg
+ps -a --format '{{.Names}} {{.State}}'
+run -d --name ff NET debian sleep 1000
+~rename gg ff
+rm -f ff
+rm gg
 ~rm
 ~top
 `
@@ -113,7 +145,7 @@ func TestSession(t *testing.T) {
 	host := startDockerd(t)
 	theirs, ours := "docker -H "+host, testBed.minirun+" --root "+testBed.root
 	t.Cleanup(func() {
-		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee copies 2>/dev/null").Run()
+		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee ff gg copies 2>/dev/null").Run()
 	})
 	for line := range strings.Lines(strings.TrimSpace(session)) {
 		line = strings.ReplaceAll(strings.TrimSpace(line), "NET", "--network none")

@@ -63,6 +63,8 @@ type State struct {
 
 	dir string // the container's directory
 
+	NextName string `json:"nextName,omitempty"` // the directory may have it already: see Rename
+
 	Keep     bool `json:"keep,omitempty"`     // --rm=false: it stays until Remove
 	Detached bool `json:"detached,omitempty"` // its launcher is in the background
 
@@ -150,6 +152,7 @@ func readState(dir string) (State, error) {
 	if err == nil {
 		err = s.check()
 	}
+	s.Name, s.NextName = filepath.Base(dir), ""
 	if err != nil {
 		return s, &DamagedError{filepath.Base(dir), filepath.Join(dir, stateFile), err}
 	}
@@ -173,7 +176,7 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // container has.
 func (s *State) check() error {
 	switch id, err := hex.DecodeString(s.ID); {
-	case s.Name != filepath.Base(s.dir):
+	case filepath.Base(s.dir) != s.Name && filepath.Base(s.dir) != s.NextName:
 		return fmt.Errorf("it is of a container %q", s.Name)
 	case err != nil || len(id) < 6:
 		return fmt.Errorf("%q is no ID of a container", s.ID)

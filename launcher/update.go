@@ -1,10 +1,19 @@
 package launcher
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
+	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/spec"
 )
 
 // Update changes the limits of an engine's container. Limits that r leaves out do not
@@ -28,6 +37,69 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	cgroup.Resources, config.Cgroups = &now, &cgroup
 	now.SkipDevices = true // an engine's plug-in may have changed them
 	return engine.Set(config)
+}
+
+// SetLimits gives a launcher's container the limits that flags now ask for: those that it was
+// launched with, changed. They also become those of its next start. The error is
+// [ErrNoCgroup] where nothing can limit it.
+func (c *Container) SetLimits(flags *config.Config) error {
+	guard, err := flock.Open(filepath.Dir(c.dir), unix.LOCK_EX) // two at a time would undo each other's work
+	if err != nil {
+		return err
+	}
+	defer guard.Close()
+	if err := checkProcessors(flags); err != nil {
+		return err
+	}
+	if c.state.Status == StatusRunning {
+		cm, err := c.manager()
+		if err == nil {
+			err = cm.Set(resourcesOf(flags))
+		}
+		if err != nil {
+			return c.failed("update", err)
+		}
+	}
+	return c.noteFlags(flags.Given)
+}
+
+// resourcesOf returns the limits as cgroups has them. One that has been given as no limit
+// is set, too: it takes an earlier one away.
+func resourcesOf(flags *config.Config) *cgroups.Resources {
+	limits := spec.Limits(flags.Limits, swapCounts())
+	now := &cgroups.Resources{SkipDevices: true}
+	updateMemory(now, limits.Memory)
+	updateCPU(now, limits.CPU)
+	if flags.Given["cpu-quota"] != nil && flags.Limits.CPUQuota == 0 {
+		now.CpuQuota = -1
+	}
+	if flags.Given["pids-limit"] != nil {
+		pids := flags.Limits.Pids
+		if pids <= 0 {
+			pids = -1
+		}
+		now.PidsLimit = &pids
+	}
+	return now
+}
+
+// noteFlags writes down the flags that a container has now been launched with.
+func (c *Container) noteFlags(flags config.Flags) error {
+	l, err := c.Launch()
+	if err != nil {
+		return err
+	}
+	l.Flags = flags
+	data, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	file := c.state.launchFile()
+	err = atomicfile.Write(file, data, 0o600)
+	if _, gone := os.Lstat(c.dir); gone != nil { // it has ended, and been removed, meanwhile
+		_ = os.Remove(file)
+	}
+	return err
 }
 
 // set sets a field to a value, unless the value is nil.

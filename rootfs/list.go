@@ -138,7 +138,7 @@ func (d layerDir) opaque() bool {
 	}
 	defer f.Close()
 	var value [1]byte
-	n, err := unix.Fgetxattr(int(f.Fd()), "trusted.overlay.opaque", value[:])
+	n, err := unix.Fgetxattr(int(f.Fd()), overlayPrefix()+"opaque", value[:])
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
@@ -146,6 +146,8 @@ func (d layerDir) opaque() bool {
 // directories of the layers that are merged into it.
 type treeNode struct {
 	mode fs.FileMode
+	info fs.FileInfo // of the highest layer; nil for the root
+	at   layerDir    // there
 	in   []layerDir
 	link string // of a symbolic link
 }
@@ -206,12 +208,12 @@ func lookup(dir treeNode, name string) (treeNode, error) {
 			return n.orMissing(name)
 		case info.Mode()&fs.ModeSymlink != 0:
 			link, err := at.root.Readlink(at.path)
-			return treeNode{mode: info.Mode(), link: link}, err
+			return treeNode{mode: info.Mode(), info: info, at: at, link: link}, err
 		case !info.IsDir():
-			return treeNode{mode: info.Mode()}, nil
+			return treeNode{mode: info.Mode(), info: info, at: at}, nil
 		}
 		if len(n.in) == 0 {
-			n.mode = info.Mode()
+			n.mode, n.info, n.at = info.Mode(), info, at
 		}
 		if n.in = append(n.in, at); at.opaque() {
 			break

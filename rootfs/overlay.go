@@ -95,6 +95,7 @@ func (o Overlay) Unmount() error {
 func (o Overlay) Mounts() []string { return []string{o.root(), o.memory()} }
 
 func (o Overlay) root() string   { return cmp.Or(o.Root, filepath.Join(o.Dir, "root")) }
+func (o Overlay) upper() string  { return filepath.Join(o.Dir, "upper") }
 func (o Overlay) memory() string { return filepath.Join(o.Dir, "memory") }
 
 func (o Overlay) mountOnTmpfs() error {

@@ -95,11 +95,15 @@ const cpuPeriod = 100_000
 // resources returns the limits of the cgroup. The first device rule is about all
 // devices: it denies them, or allows them with --privileged.
 func resources(c *config.Config, host Host) *specs.LinuxResources {
-	r := &specs.LinuxResources{
-		Devices: []specs.LinuxDeviceCgroup{{Allow: c.Privileged, Access: "rwm"}},
-	}
-	l := c.Limits
-	r.Memory = memory(l, host)
+	r := Limits(c.Limits, host.SwapLimit)
+	r.Devices = []specs.LinuxDeviceCgroup{{Allow: c.Privileged, Access: "rwm"}}
+	return r
+}
+
+// Limits returns limits as the runtime spec has them, without device rules. swap says whether
+// the kernel counts swap.
+func Limits(l config.Limits, swap bool) *specs.LinuxResources {
+	r := &specs.LinuxResources{Memory: memory(l, swap)}
 	if l.CPUs != 0 {
 		l.CPUQuota, l.CPUPeriod = l.CPUs*cpuPeriod/1e9, cpuPeriod
 	}
@@ -126,7 +130,7 @@ func resources(c *config.Config, host Host) *specs.LinuxResources {
 
 // memory returns the limits of memory, or nil if there are none. Docker's default is
 // that as much swap can be used as memory.
-func memory(l config.Limits, host Host) *specs.LinuxMemory {
+func memory(l config.Limits, swap bool) *specs.LinuxMemory {
 	var m specs.LinuxMemory
 	if l.Memory != 0 {
 		m.Limit = &l.Memory
@@ -134,7 +138,7 @@ func memory(l config.Limits, host Host) *specs.LinuxMemory {
 	if l.MemorySwap == 0 {
 		l.MemorySwap = 2 * l.Memory
 	}
-	if l.MemorySwap != 0 && host.SwapLimit {
+	if l.MemorySwap != 0 && swap {
 		m.Swap = &l.MemorySwap
 	}
 	if l.MemoryReservation != 0 {

@@ -19,9 +19,10 @@
 
 // OTHER_VERBS are all but run: they stay outside, or find out by themselves.
 static const char *const OTHER_VERBS[] = {
-	"__complete", "bootstrap", "completion", "cp", "doctor", "du", "exec", "help", "history", "images", "import",
-	"inspect", "kill", "load", "logs", "oci", "pause", "port", "prune", "ps", "pull", "push", "rm", "rmi", "save",
-	"seccomp", "stats", "stop", "tag", "top", "unpause", "verify", "version", "wait", NULL,
+	"__complete", "attach", "bootstrap", "completion", "cp", "create", "diff", "doctor", "du", "exec", "help",
+	"history", "images", "import", "inspect", "kill", "load", "logs", "oci", "pause", "port", "prune", "ps",
+	"pull", "push", "rename", "restart", "rm", "rmi", "save", "seccomp", "start", "stats", "stop", "tag", "top",
+	"unpause", "update", "verify", "version", "wait", NULL,
 };
 
 // OTHER_FLAGS are flags with which a launch has something to do outside: to ask for a

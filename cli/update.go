@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"errors"
+	"maps"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
+)
+
+// updateCommand takes the flags of a launch, of which those of limits are its own.
+func (a *app) updateCommand(launch []ucli.Flag) *ucli.Command {
+	return &ucli.Command{
+		Name:      "update",
+		Usage:     "change the limits of containers",
+		ArgsUsage: "CONTAINER...",
+		Description: `The flags are those of a launch. Limits of a container that runs change at once, and stay
+when it is started again. Prints the containers as they were named.`,
+		Flags:  limitFlags(launch),
+		Action: a.updateAction,
+	}
+}
+
+func limitFlags(launch []ucli.Flag) []ucli.Flag {
+	var limits []ucli.Flag
+	for _, f := range launch {
+		switch f.Names()[0] {
+		case "memory", "memory-swap", "memory-reservation", "cpus", "cpu-quota", "cpu-period", "cpu-shares", "cpuset-cpus", "cpuset-mems", "pids-limit":
+			limits = append(limits, f)
+		}
+	}
+	return limits
+}
+
+func (a *app) updateAction(c *ucli.Context) error {
+	given := config.Flags{}
+	for _, f := range c.Command.Flags {
+		if name := f.Names()[0]; c.IsSet(name) {
+			given[name] = []string{c.String(name)}
+		}
+	}
+	if len(given) == 0 {
+		return &containerError{&usageError{"update: you must provide one or more flags when using this command", "'minirun update --help' lists them"}, ""}
+	}
+	if _, err := config.Parse(withoutSwap(given)); err != nil { // of itself it must mean something
+		return err
+	}
+	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
+		return printable(name), updateLimits(container, given)
+	})
+}
+
+// withoutSwap leaves out what has a meaning only together with what a container has.
+func withoutSwap(given config.Flags) config.Flags {
+	given = maps.Clone(given)
+	delete(given, "memory-swap")
+	return given
+}
+
+// updateLimits gives a container the limits that it was launched with, changed.
+func updateLimits(container *launcher.Container, changes config.Flags) error {
+	launch, err := container.Launch()
+	if err != nil {
+		return &containerError{err: err}
+	}
+	all := maps.Clone(launch.Flags)
+	if all == nil {
+		all = config.Flags{}
+	}
+	maps.Copy(all, changes)
+	flags, err := config.Parse(all)
+	if err == nil {
+		err = container.SetLimits(flags)
+	}
+	if errors.Is(err, launcher.ErrNoCgroup) {
+		return refused("give it a limit at its launch", "container %s has no cgroup, without which it has no limits", container.Name())
+	}
+	if err != nil {
+		return &containerError{err: err}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package rootfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Change is a path in which a container's root differs from its layers, as `docker diff`
+// lists it. A directory in which something has changed has changed too.
+type Change struct {
+	Kind ChangeKind
+	Path string // absolute
+}
+
+// ChangeKind is the letter that stands for a change.
+type ChangeKind string
+
+// The kinds of changes.
+const (
+	Added   ChangeKind = "A"
+	Changed ChangeKind = "C"
+	Deleted ChangeKind = "D"
+)
+
+// Diff returns what the container that the overlay is of has changed, sorted by path. What
+// is below the directories of aside is left out, and so are these themselves if they are
+// new. The overlay need not be mounted; while it is, a change that is being made may be
+// missed. The error is [ErrInMemory] if the changes are not on disk.
+func (o Overlay) Diff(aside []string) ([]Change, error) {
+	if _, err := os.Lstat(o.memory()); err == nil {
+		return nil, ErrInMemory
+	}
+	upper, err := os.OpenRoot(o.upper())
+	if errors.Is(err, os.ErrNotExist) { // it has never been mounted
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer upper.Close()
+	lower, err := openView(o.Layers)
+	if err != nil {
+		return nil, err
+	}
+	defer lower.close()
+	root, err := lower.walk("/")
+	if err != nil {
+		return nil, err
+	}
+	d := differ{aside: aside}
+	if err := d.shiftBetween(lower[0], upper); err != nil {
+		return nil, err
+	}
+	if err := d.directory(layerDir{upper, "."}, root); err != nil {
+		return nil, fmt.Errorf("compare with the layers: %w", err)
+	}
+	slices.SortFunc(d.changes, func(a, b Change) int { return cmp.Compare(a.Path, b.Path) })
+	return d.changes, nil
+}
+
+// ErrInMemory says that what a container has written is in memory that only it can reach:
+// its layer is the host's root, which has minirun's own directories in it.
+var ErrInMemory = errors.New("what the container has written is in memory")
+
+type differ struct {
+	aside      []string
+	uids, gids int // of upper are those of the layers and this: the container has users of its own
+	changes    []Change
+}
+
+// shiftBetween finds out how the owners of upper differ from those of the layers: the root
+// directory has got its owner from them.
+func (d *differ) shiftBetween(highest, upper *os.Root) error {
+	from, err := highest.Stat(".")
+	if err != nil {
+		return err
+	}
+	to, err := upper.Stat(".")
+	if err != nil {
+		return err
+	}
+	f, t := from.Sys().(*syscall.Stat_t), to.Sys().(*syscall.Stat_t)
+	if t.Uid >= firstOwnID && f.Uid < firstOwnID {
+		d.uids, d.gids = int(t.Uid)-int(f.Uid), int(t.Gid)-int(f.Gid)
+	}
+	return nil
+}
+
+// firstOwnID is less than all users that a container has of its own, and more than those
+// of images.
+const firstOwnID = 1 << 16
+
+// directory adds what is in a directory of upper. lower is what the layers have there, or
+// has no directories.
+func (d *differ) directory(dir layerDir, lower treeNode) error {
+	entries, err := dir.readDir()
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, entry := range entries {
+		names[entry.Name()] = true
+		if err := d.entry(dir, entry, lower); errors.Is(err, fs.ErrNotExist) {
+			continue // it has been removed meanwhile
+		} else if err != nil {
+			return err
+		}
+	}
+	if !dir.opaque() {
+		return nil
+	}
+	hidden, err := lower.names("")
+	for name := range hidden {
+		if !names[name] {
+			d.add(Deleted, path.Join(dir.path, name))
+		}
+	}
+	return err
+}
+
+// entry adds what a file of upper, and what is below it, changes.
+func (d *differ) entry(dir layerDir, entry fs.FileInfo, parent treeNode) error {
+	at := layerDir{dir.root, path.Join(dir.path, entry.Name())}
+	old, err := lookup(parent, entry.Name())
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return err
+	}
+	aside := slices.Contains(d.aside, path.Join("/", at.path))
+	kind := ChangeKind("")
+	switch {
+	case isWhiteout(entry) && missing, aside && missing:
+		return nil
+	case isWhiteout(entry):
+		kind = Deleted
+	case missing:
+		kind = Added
+	default:
+		different, err := d.differs(at, entry, old)
+		if err != nil {
+			return err
+		}
+		if different {
+			kind = Changed
+		}
+	}
+	before := len(d.changes)
+	if entry.IsDir() && !aside {
+		if err := d.directory(at, old); err != nil {
+			return err
+		}
+	}
+	if kind == "" && len(d.changes) > before {
+		kind = Changed
+	}
+	if kind != "" {
+		d.add(kind, at.path)
+	}
+	return nil
+}
+
+func (d *differ) add(kind ChangeKind, name string) {
+	d.changes = append(d.changes, Change{kind, path.Join("/", name)})
+}
+
+// differs reports whether a file of upper differs from that of the layers in what Docker
+// compares: the type, mode, owner, device number and capabilities, and except for
+// directories the size and the time of the last change.
+func (d *differ) differs(at layerDir, now fs.FileInfo, old treeNode) (bool, error) {
+	a, b := now.Sys().(*syscall.Stat_t), old.info.Sys().(*syscall.Stat_t)
+	if a.Mode != b.Mode || a.Rdev != b.Rdev || int(a.Uid) != int(b.Uid)+d.uids || int(a.Gid) != int(b.Gid)+d.gids {
+		return true, nil
+	}
+	if !now.IsDir() && (now.Size() != old.info.Size() || !now.ModTime().Equal(old.info.ModTime())) {
+		return true, nil
+	}
+	if !now.Mode().IsRegular() {
+		return false, nil
+	}
+	mine, err := at.capability()
+	if err != nil {
+		return false, err
+	}
+	theirs, err := old.at.capability()
+	return mine != theirs, err
+}
+
+// capability returns the capabilities of an executable, as they are in its attribute
+// (capabilities(7)).
+func (d layerDir) capability() (string, error) {
+	f, err := d.root.OpenFile(d.path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	value := make([]byte, 64)
+	n, err := unix.Fgetxattr(int(f.Fd()), "security.capability", value)
+	if err != nil {
+		return "", nil // it has none
+	}
+	return string(value[:n]), nil
+}
