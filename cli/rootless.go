@@ -34,6 +34,32 @@ func enter(c *ucli.Context) error {
 	return userns.Enter(userns.Find())
 }
 
+// enterForLaunch is enter before a launch. One that shares another container's network has
+// that one's host name, as with Docker. A user's is in that one's user namespace too, to
+// which the network belongs.
+func enterForLaunch(c *ucli.Context, flags *config.Config) error {
+	name := flags.Network.Container()
+	if name == "" {
+		return enter(c)
+	}
+	d, err := dirs(c)
+	if err != nil {
+		return err
+	}
+	other, err := launcher.Find(d, name, func(error) {})
+	if err != nil || other.Known().Status != launcher.StatusRunning {
+		return enter(c) // the launcher says so, when it opens the network
+	}
+	if launch, err := other.Launch(); err == nil {
+		flags.Hostname = launch.Hostname
+	}
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	launcher.KillAbandoned(d)
+	return userns.Join(other.Known().PID)
+}
+
 // enterToRemove is enter before containers are removed, whose files need not be the user's
 // own. Those that run are killed before, if they are to be: once inside, this process
 // cannot signal those of another namespace.

@@ -44,7 +44,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err := enterScope(c, flags); err != nil {
 		return err
 	}
-	if err := enter(c); err != nil {
+	if err := enterForLaunch(c, flags); err != nil {
 		return err
 	}
 	if userns.Rootless() {

@@ -240,9 +240,10 @@ func TestSharedNetwork(t *testing.T) {
 			t.Errorf("%s: %q", by, got)
 		}
 	}
-	got := n.run(testBed.minirun, "--root", testBed.root, "--run-root", run, "--network", "container:"+name, "debian", "tail", "-n", "1", "/etc/hosts")
-	if got != "192.0.2.9\tother\n" {
-		t.Errorf("hosts: %q", got)
+	id := strings.TrimSpace(n.run(testBed.minirun, "--root", testBed.root, "ps", "-q", "--filter", "name="+name))
+	got := n.run(testBed.minirun, "--root", testBed.root, "--run-root", run, "--network", "container:"+id, "debian", "sh", "-c", "echo $HOSTNAME; hostname; tail -n 1 /etc/hosts")
+	if got != id+"\n"+id+"\n192.0.2.9\tother\n" {
+		t.Errorf("its names, by its ID: %q", got)
 	}
 	for kind, want := range map[string]string{
 		"container:" + name + "x": "no container of that name runs\nhint: 'minirun ps' lists those that run\n",

@@ -347,12 +347,16 @@ func (u *ordinary) kill(t *testing.T) {
 func (u *ordinary) verbs(t *testing.T) {
 	const name = "minirun-verbs"
 	for _, tt := range []asUser{
-		{"-d --name " + name + " debian -- echo said; echo text > /f; chown 33 /f; chmod 600 /f; touch /ready; exec sleep 1000", 0, "*", ""},
+		{"-d --name " + name + " --hostname minirun-host debian -- echo said; echo text > /f; chown 33 /f; chmod 600 /f; touch /ready; exec sleep 1000", 0, "*", ""},
 		{"exec " + name + " -- until test -e /ready; do sleep 0.01; done; id -u", 0, "0", ""},
 		{"ps --format {{.Names}}", 0, name, ""},
 		{"logs " + name, 0, "said", ""},
 		{"top " + name, 0, "*", ""},
 		{"inspect --format {{.State.Status}} " + name, 0, "running", ""},
+		{"--network container:" + name + " debian -- hostname; ls /sys/class/net", 0, "minirun-host lo", ""},
+		{"-d --rm --name " + name + "2 --network container:" + name + " debian sleep 1000", 0, "*", ""},
+		{"exec " + name + "2 hostname", 0, "minirun-host", ""},
+		{"rm -f " + name + "2", 0, name + "2", ""},
 		{"pause " + name, 1, "", "has no cgroup, without which it cannot be paused"},
 		{"cp .profile " + name + ":/g", 0, "*", "*"},
 		{"cp " + name + ":/f f", 0, "*", "*"},

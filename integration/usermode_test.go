@@ -41,6 +41,9 @@ func TestUserMode(t *testing.T) {
 			if got != answer+answer {
 				t.Errorf("the world: %q", got)
 			}
+			if got := n.minirun(append([]string{"--userns", "auto", "--network", kind}, client("192.0.2.2", "80")...)...); got != answer {
+				t.Errorf("the world, with users of its own: %q", got)
+			}
 			got = n.minirun(append([]string{"--network", kind},
 				client("127.0.0.1", "81", "::1", "81", "10.0.2.2", "81", "192.0.2.1", "81", "192.0.2.2", "81", "fd00::2", "81")...)...)
 			if strings.Contains(got, "CONTAINER") {

@@ -22,7 +22,7 @@ func (c *Container) openNetwork(l *launched) (err error) {
 		n = network.Of(l.o.Spec)
 	}
 	if name := n.Kind.Container(); name != "" {
-		if n.Shared, err = shareNetwork(filepath.Join(filepath.Dir(c.dir), name), string(n.Kind)); err != nil {
+		if n.Shared, err = shareNetwork(Dirs{filepath.Dir(filepath.Dir(c.dir)), c.state.RunRoot}, name, string(n.Kind)); err != nil {
 			return err
 		}
 	}

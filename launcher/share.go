@@ -9,24 +9,20 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
 
-	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/network"
-	"github.com/minirun/minirun/launcher/userns"
 )
 
-// shareNetwork opens the network of the container in a directory, for --network kind.
-func shareNetwork(dir, kind string) (*network.Shared, error) {
+// shareNetwork opens the network of a container, for --network kind. A user's process has
+// joined that one's user namespace.
+func shareNetwork(dirs Dirs, name, kind string) (*network.Shared, error) {
 	refuse := func(why string) error {
 		return &Error{Op: "--network " + kind, Err: errors.New(why), Cause: CauseNotRunning}
 	}
-	if userns.Rootless() {
-		return nil, hint.With(&Error{Op: "--network " + kind, Err: errors.New("a user's containers share no network: each is in a user namespace of its own")},
-			"run both with sudo, or what is to share it in one container")
-	}
-	s, err := readState(dir)
-	if err != nil || s.Status != StatusRunning {
+	other, err := Find(dirs, name, func(error) {})
+	if err != nil || other.state.Status != StatusRunning {
 		return nil, refuse("no container of that name runs")
 	}
+	s := &other.state
 	n, err := openShared(s.PID)
 	if err == nil && !s.alive() { // or what was opened is another process's
 		n.Namespace.Close()

@@ -75,6 +75,9 @@ func (p *flagParser) sharedNetwork(text string) error {
 	if !isName(p.c.Network.Container()) {
 		return refuse("network", text, "write container:NAME", "invalid container name")
 	}
+	if users := p.value("userns"); users != "" && users != "host" {
+		return refuse("network", text, "leave out one of the two", "with --userns %s a container has a network of its own", users)
+	}
 	for _, flag := range []string{"hostname", "publish", "publish-all", "expose", "dns", "dns-search", "dns-option", "add-host", "ip", "mac-address"} {
 		if value := p.value(flag); value != "" && value != "false" {
 			return refuse("network", text, "leave out one of the two", "--%s is the other container's", flag)

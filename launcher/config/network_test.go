@@ -113,4 +113,11 @@ func TestSharedNetwork(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
+	_, err = Parse(Flags{"network": {"container:box"}, "userns": {"auto"}})
+	if want := "--network container:box: with --userns auto a container has a network of its own"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err = Parse(Flags{"network": {"container:box"}, "userns": {"host"}}); err != nil {
+		t.Error(err)
+	}
 }
