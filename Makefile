@@ -40,7 +40,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-critest test-kubernetes \
+.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-podman test-critest test-kubernetes \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -52,8 +52,8 @@ build: ## build ./minirun
 deps: ## install what building, testing and linting need (apt)
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
 
-docker-deps: ## install a dockerd, a registry and skopeo to compare with (apt); where systemd runs, the first two start
-	$(call apt,docker.io docker-registry skopeo)
+docker-deps: ## install a dockerd, Podman, a registry and skopeo to compare with (apt); where systemd runs, dockerd and the registry start
+	$(call apt,docker.io podman crun catatonit docker-registry skopeo)
 
 cri-deps: ## install what test-critest and test-kubernetes need (apt)
 	$(call apt,$(IMAGE_DEPS) containerd runc docker-registry containernetworking-plugins iptables openssl)
@@ -111,6 +111,9 @@ vagrant-validate: ## check the Vagrantfile
 validation: build ## the OCI runtime's validation suite, with runc and with minirun; needs root
 	@mkdir -p build; ln -sf ../minirun build/minirun-runtime
 	$(SUDO) env "PATH=$$PATH" tools/validation/compare.sh build/minirun-runtime
+
+test-podman: build ## Podman with crun and with minirun, as users call it; needs root
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration -run '^TestUnderPodman$$'
 
 test-critest: build ## the conformance tests of Kubernetes' CRI, on containerd, with runc and with minirun; needs root
 	@mkdir -p build; ln -sf ../minirun build/minirun-runtime

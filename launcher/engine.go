@@ -34,6 +34,7 @@ type Engine struct {
 	NoPivot    bool       // leave the old root by chroot(2) and MS_MOVE, for one on a ramdisk
 	NoKeyring  bool       // keep the caller's session keyring
 	Systemd    bool       // systemd makes the cgroup; linux.cgroupsPath is SLICE:PREFIX:NAME
+	NoCgroup   bool       // there is none of the container's own, and so no limits; not with Systemd
 	Foreground bool       // the caller waits for the end, and serves a terminal that has no Console
 }
 
@@ -84,10 +85,15 @@ func (c *Container) handOver(l *launched) error {
 		state.Config.Hooks = configs.Hooks{}
 	}
 	maps.Copy(state.Config.Hooks, l.kept.hooks)
-	if l.cgroup != nil {
+	switch {
+	case l.cgroup != nil:
 		state.Config.Cgroups, state.CgroupPaths = l.cgroup.config, l.cgroup.GetPaths()
+		c.state.Cgroups = state.CgroupPaths
+	case c.state.Systemd:
+		c.state.Cgroups = state.CgroupPaths
+	default:
+		state.CgroupPaths, state.Config.RootlessCgroups = map[string]string{"": noCgroup}, true
 	}
-	c.state.Cgroups = state.CgroupPaths
 	data, err := json.Marshal(state)
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (c *Container) create(l *launched) (err error) {
 		if l.cgroup, err = takeCgroup(cfg); err != nil {
 			return &Error{Op: "create container", Err: err}
 		}
-		if mobyuserns.RunningInUserNS() && l.o.Engine == nil && c.state.CgroupParent == "" { // a user may make none
+		if e := l.o.Engine; e != nil && e.NoCgroup || e == nil && mobyuserns.RunningInUserNS() && c.state.CgroupParent == "" { // a user may make none
 			l.cgroup = nil
 		}
 	}

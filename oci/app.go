@@ -47,6 +47,7 @@ type command struct {
 
 	dirs     launcher.Dirs
 	systemd  bool
+	noCgroup bool
 	logged   bool     // errors go to a log file, and so have to be printed as well
 	logFlags []string // the flags that say so, for another process
 }
@@ -91,6 +92,7 @@ func (c *command) app() *ucli.App {
 			&ucli.StringFlag{Name: "log-format", Value: "text", Usage: "of the log: text or json"},
 			&ucli.BoolFlag{Name: "debug", Usage: "log more"},
 			&ucli.BoolFlag{Name: "systemd-cgroup", Usage: "systemd makes the cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME"},
+			&ucli.StringFlag{Name: "cgroup-manager", Value: "cgroupfs", Usage: "cgroupfs, systemd as --systemd-cgroup, or disabled, as crun has it"},
 			&ucli.StringFlag{Name: "rootless", Usage: "accepted for runc's sake"},
 			&ucli.StringFlag{Name: "criu", Usage: "accepted for runc's sake"},
 			&ucli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
@@ -171,7 +173,21 @@ func (c *command) before(ctx *ucli.Context) error {
 		return fmt.Errorf("--root: %w", err)
 	}
 	c.dirs = launcher.Dirs{Root: root, RunRoot: filepath.Join(root, "libcontainer")}
+	return c.setCgroups(ctx)
+}
+
+// setCgroups reads who makes cgroups. Podman asks crun for none by --cgroup-manager.
+func (c *command) setCgroups(ctx *ucli.Context) error {
 	c.systemd = ctx.Bool("systemd-cgroup")
+	switch name := ctx.String("cgroup-manager"); name {
+	case "cgroupfs":
+	case "systemd":
+		c.systemd = true
+	case "disabled":
+		c.systemd, c.noCgroup = false, true
+	default:
+		return fmt.Errorf("--cgroup-manager %s: use cgroupfs, systemd or disabled", name)
+	}
 	return nil
 }
 

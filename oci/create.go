@@ -233,7 +233,7 @@ func (c *command) run(ctx *ucli.Context) error {
 
 // engine reads processFlags. The files are the process's for the rest of its life.
 func (c *command) engine(ctx *ucli.Context) (*launcher.Engine, error) {
-	e := &launcher.Engine{Systemd: c.systemd}
+	e := &launcher.Engine{Systemd: c.systemd, NoCgroup: c.noCgroup}
 	var err error
 	if e.Console, err = dial("console-socket", ctx.String("console-socket")); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
@@ -184,4 +185,27 @@ func text(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+func TestCgroupManager(t *testing.T) {
+	for _, test := range []struct {
+		args            []string
+		systemd, nobody bool
+		err             string
+	}{
+		{nil, false, false, ""},
+		{[]string{"--systemd-cgroup"}, true, false, ""},
+		{[]string{"--cgroup-manager", "systemd"}, true, false, ""},
+		{[]string{"--cgroup-manager", "disabled"}, false, true, ""},
+		{[]string{"--systemd-cgroup", "--cgroup-manager", "disabled"}, false, true, ""},
+		{[]string{"--cgroup-manager", "runc"}, false, false, "--cgroup-manager runc: use cgroupfs, systemd or disabled"},
+	} {
+		c := &command{stdout: os.Stdout, stderr: os.Stderr}
+		app := c.app()
+		app.Action = func(*ucli.Context) error { return nil }
+		err := app.Run(append([]string{BinaryName}, test.args...))
+		if text(err) != test.err || c.systemd != test.systemd || c.noCgroup != test.nobody {
+			t.Errorf("%q: %v, systemd %v, none %v", test.args, err, c.systemd, c.noCgroup)
+		}
+	}
 }
