@@ -78,6 +78,9 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	} else if !isName(name) && (owner != OwnerNobody || !isID(name)) {
 		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
+	if err := makeRunRoot(dirs.RunRoot); err != nil {
+		return nil, &Error{Op: "create container", Err: err, Cause: CauseRunRoot}
+	}
 	parent := filepath.Join(dirs.Root, "containers")
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, err

@@ -112,11 +112,28 @@ func (s *State) path(name, suffix string) string {
 // shortID is the start of the ID that people use.
 func (s *State) shortID() string { return s.ID[:min(len(s.ID), 12)] }
 
-// link makes the state known to whoever finds the container's directory.
-func (s *State) link() error {
-	if err := os.MkdirAll(s.RunRoot, 0o700); err != nil {
+// makeRunRoot makes the directory for the state of containers, which has to be its owner's
+// or root's: a user's may be in /tmp, where another can have made it before. Who can write
+// there says which process a container is, and so which is killed.
+func makeRunRoot(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	switch {
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to another user", dir)
+	case st.Mode&0o002 != 0:
+		return fmt.Errorf("%s can be written to by everybody", dir)
+	}
+	return nil
+}
+
+// link makes the state known to whoever finds the container's directory.
+func (s *State) link() error {
 	return os.Symlink(s.file(), filepath.Join(s.dir, stateFile))
 }
 

@@ -81,6 +81,39 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 	}
 }
 
+// The state of containers is kept where no other user can change it.
+func TestNewInOwnRunRoot(t *testing.T) {
+	testenv.Root(t)
+	for _, c := range []struct {
+		mode  os.FileMode
+		owner int
+		want  string
+	}{
+		{0o700, 0, ""},
+		{0o775, 0, ""},
+		{0o700, 1000, "belongs to another user"},
+		{0o777, 0, "can be written to by everybody"},
+		{0o777 | os.ModeSticky, 0, "can be written to by everybody"},
+	} {
+		dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+		if err := errors.Join(os.Chmod(dirs.RunRoot, c.mode), os.Chown(dirs.RunRoot, c.owner, -1)); err != nil {
+			t.Fatal(err)
+		}
+		container, err := New(dirs, "box", OwnerLauncher, func(err error) { t.Error(err) })
+		var refused *Error
+		if c.want == "" && err != nil || c.want != "" && (!errors.As(err, &refused) || refused.Cause != CauseRunRoot || !strings.HasSuffix(err.Error(), c.want)) {
+			t.Errorf("%v of user %d: %v, want %q", c.mode, c.owner, err, c.want)
+		}
+		if err == nil {
+			if err := container.Delete(); err != nil {
+				t.Error(err)
+			}
+		} else if left, err := os.ReadDir(dirs.Root); err != nil || len(left) > 0 {
+			t.Errorf("%v of user %d: left: %v, %v", c.mode, c.owner, left, err)
+		}
+	}
+}
+
 // A container's directory is closed to other users also where the store's is open to
 // them: its programs with set-user-ID bits are in it.
 func TestNewIsClosed(t *testing.T) {
