@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"text/tabwriter"
+
+	"golang.org/x/sys/unix"
 )
 
 // benchUser is the ordinary user who starts containers, made for that.
@@ -31,33 +33,20 @@ func (l *lab) rootless(rounds int, interrupted <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	peers, err := l.usersPeers(as, home)
-	if err != nil {
-		return err
-	}
 	var working []*peer
-	for _, p := range peers {
-		if err := p.start(); errors.Is(err, errLeftOut) {
-			fmt.Printf("%s: %v\n", p.name, err)
-			continue
-		} else if err != nil {
+	// What Podman's starts leave to be written slows others: minirun's come first.
+	for _, group := range []func(as func(args ...string) *exec.Cmd, home string) ([]*peer, error){l.usersPeers, l.podmans} {
+		peers, err := group(as, home)
+		if err != nil {
 			return err
 		}
-		working = append(working, p)
-	}
-	for round := range rounds {
-		for i := range working {
-			p := working[(i+round)%len(working)]
-			if p.slow && round%seldom != 0 {
-				continue
-			}
-			if err := p.measure(); err != nil {
-				return err
-			}
-			if stopped(interrupted) {
-				return errInterrupted
-			}
+		if peers, err = able(peers); err != nil {
+			return err
 		}
+		if err := inTurn(peers, rounds, interrupted, (*peer).measure); err != nil {
+			return err
+		}
+		working = append(working, peers...)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "as a user\twall ms\tcpu ms\twall/minirun as root\t\n")
@@ -94,11 +83,28 @@ func asUser(name string) (as func(args ...string) *exec.Cmd, home string, err er
 	}, u.HomeDir, os.Chown(run, int(uid), int(gid))
 }
 
-// usersPeers are minirun as root and as the user, and the user's peers, with the same
-// image. The first is the base of the ratios.
+// able returns the peers that start containers.
+func able(peers []*peer) (able []*peer, err error) {
+	for _, p := range peers {
+		if err := p.start(); errors.Is(err, errLeftOut) {
+			fmt.Printf("%s: %v\n", p.name, err)
+		} else if err != nil {
+			return nil, err
+		} else {
+			able = append(able, p)
+		}
+	}
+	return able, nil
+}
+
+// usersArchive is the image in a user's directory.
+func usersArchive(home string) string { return filepath.Join(home, "image.tar") }
+
+// usersPeers are minirun as root and as the user, and bwrap, with the same image. The first
+// is the base of the ratios.
 func (l *lab) usersPeers(as func(args ...string) *exec.Cmd, home string) ([]*peer, error) {
 	// The program is in a directory of its own: overlayfs, which seals it, takes no layer that is below another.
-	program, archive, root := filepath.Join(home, "bin", "minirun"), filepath.Join(home, "image.tar"), filepath.Join(home, "root")
+	program, archive, root := filepath.Join(home, "bin", "minirun"), usersArchive(home), filepath.Join(home, "root")
 	for _, args := range [][]string{
 		{"mkdir", filepath.Dir(program)},
 		{"cp", l.minirun, program},
@@ -113,24 +119,30 @@ func (l *lab) usersPeers(as func(args ...string) *exec.Cmd, home string) ([]*pee
 	if out, err := as(program, "load", "--quiet", "--input", archive).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("minirun load: %w: %s", err, bytes.TrimSpace(out))
 	}
-	starts := func(front ...string) func(args ...string) *exec.Cmd {
-		return func(args ...string) *exec.Cmd { return as(append(front[:len(front):len(front)], args...)...) }
-	}
-	_ = as("podman", "load", "--quiet", "--input", archive).Run() // where that fails, so does its first start
-	podman := func(runtime string) *peer {
-		return &peer{
-			name:    "podman" + version("podman") + " with " + filepath.Base(runtime),
-			slow:    true,
-			command: starts("podman", "--cgroup-manager", "cgroupfs", "--runtime", runtime, "run", "--rm", "-i", "--network", "none", l.image),
-		}
-	}
+	unix.Sync() // or the kernel writes all that while starts are measured
 	return []*peer{
 		{name: "minirun as root", command: func(args ...string) *exec.Cmd {
 			return exec.Command(l.minirun, append([]string{l.image}, args...)...)
 		}},
-		{name: "minirun", command: starts(program, l.image)},
-		podman(l.crun),
-		podman("runc"),
-		{name: "bwrap" + version("bwrap"), command: starts("bwrap", "--unshare-all", "--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev")},
+		{name: "minirun", command: behind(as, program, l.image)},
+		{name: "bwrap" + version("bwrap"), command: behind(as, "bwrap", "--unshare-all", "--ro-bind", root, "/", "--proc", "/proc", "--dev", "/dev")},
 	}, nil
+}
+
+// podmans are the user's Podman with each runtime.
+func (l *lab) podmans(as func(args ...string) *exec.Cmd, home string) (peers []*peer, err error) {
+	_ = as("podman", "load", "--quiet", "--input", usersArchive(home)).Run() // where that fails, so does its first start
+	for _, runtime := range []string{l.crun, "runc"} {
+		peers = append(peers, &peer{
+			name:    "podman" + version("podman") + " with " + filepath.Base(runtime),
+			slow:    true,
+			command: behind(as, "podman", "--cgroup-manager", "cgroupfs", "--runtime", runtime, "run", "--rm", "-i", "--network", "none", l.image),
+		})
+	}
+	return peers, nil
+}
+
+// behind puts the words of a launch in front of a command.
+func behind(as func(args ...string) *exec.Cmd, front ...string) func(args ...string) *exec.Cmd {
+	return func(args ...string) *exec.Cmd { return as(append(front[:len(front):len(front)], args...)...) }
 }

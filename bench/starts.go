@@ -23,19 +23,10 @@ func (l *lab) starts(rounds int, full bool, interrupted <-chan os.Signal) error 
 		if err != nil {
 			return err
 		}
-		for round := range rounds {
-			for i := range peers { // each round starts with another one
-				p := peers[(i+round)%len(peers)]
-				if p.slow && round%seldom != 0 {
-					continue
-				}
-				if err := layout.do(p.measure); err != nil {
-					return err
-				}
-				if stopped(interrupted) {
-					return errInterrupted
-				}
-			}
+		if err := inTurn(peers, rounds, interrupted, func(p *peer) error {
+			return layout.do(p.measure)
+		}); err != nil {
+			return err
 		}
 		if err := together(layout, peers); err != nil {
 			return err
@@ -43,6 +34,25 @@ func (l *lab) starts(rounds int, full bool, interrupted <-chan os.Signal) error 
 		table(w, layout, peers)
 	}
 	return w.Flush()
+}
+
+// inTurn measures each peer once in each round. Each round starts with another one.
+func inTurn(peers []*peer, rounds int, interrupted <-chan os.Signal, measure func(*peer) error) error {
+	for round := range rounds {
+		for i := range peers {
+			p := peers[(i+round)%len(peers)]
+			if p.slow && round%seldom != 0 {
+				continue
+			}
+			if err := measure(p); err != nil {
+				return err
+			}
+			if stopped(interrupted) {
+				return errInterrupted
+			}
+		}
+	}
+	return nil
 }
 
 // working returns those that start containers in a layout.
