@@ -4,6 +4,8 @@
 //	MINIRUN_TEST_BINARY  the program, linked as it ships; built when unset
 //	MINIRUN_TEST_ARCHIVE an oci-archive that holds the image debian, for a
 //	                     machine without a package mirror; bootstrapped when unset
+//	MINIRUN_TEST_PROGRAMS a directory with the C programs of testdata, and agents, for a
+//	                     machine without compilers; built when unset
 //	MINIRUN_REQUIRE      "cgroup v2" or "cgroup v1": a test that this machine, which
 //	                     has that and all else, cannot run fails
 package integration

@@ -10,9 +10,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../build/vm
 
 # apparmor has the parser for docker-default; dbus is how the systemd cgroup driver asks; iproute2, procps and tmux are
-# what the suite asks for, jq what the guide does; openssh-server, sudo, rsync and make are for Vagrant.
+# what the suite asks for, jq what the guide does; runc and strace are what it compares with; openssh-server, sudo, rsync
+# and make are for Vagrant.
 packages=systemd-sysv,udev,dbus,libpam-systemd,uidmap,kmod,linux-image-cloud-amd64,tiny-initramfs
-packages+=,apparmor,iproute2,procps,jq,tmux,openssh-server,sudo,rsync,make,slirp4netns,passt
+packages+=,apparmor,iproute2,procps,jq,tmux,openssh-server,sudo,rsync,make,slirp4netns,passt,runc,strace
 
 hash=$(cd "$here" && cat image.sh guest/* | sha256sum | cut -c1-12)
 image=$cache/$suite-$hash

@@ -1,6 +1,7 @@
 #!/bin/bash
 # payload.sh: gathers in build/vm/payload all that the suite needs on a machine without Go and without a network:
-# the tree, the program, the compiled suite and a store with the image debian. payload/run runs it there.
+# the tree, the program, the compiled suite with the programs that it runs, and a store with the image debian. payload/run
+# runs it there.
 set -euo pipefail
 
 tree=$(cd "$(dirname "$0")/../.." && pwd)
@@ -16,6 +17,16 @@ tar -C "$tree" --exclude=./build --exclude=./.git --exclude=./.vagrant -cf - . |
 # Static, as the program is: both must have the same libseccomp, whatever the guest has.
 go test -C "$tree" -c -ldflags '-linkmode external -extldflags -static' \
   -o "$payload/integration/integration.test" ./integration
+# So are the programs that tests run: a guest has no compiler.
+mkdir "$payload/programs"
+for source in "$tree"/integration/testdata/observe/*.c; do
+  gcc -O1 -Wall -static -o "$payload/programs/$(basename "$source" .c)" "$source"
+done
+(
+  export GOFLAGS=
+  cd "$tree/tools/seccompagent"
+  go list tool | xargs go build -tags=seccomp,netgo,osusergo -ldflags '-linkmode external -extldflags -static -s' -o "$payload/programs/"
+)
 # Links to the store's files, which nobody writes to; with them go their extended attributes.
 cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
 
@@ -27,6 +38,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cgroup='cgroup v2'
 grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline && cgroup='cgroup v1'
 export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE="$cgroup"
+export MINIRUN_TEST_PROGRAMS="$here/programs"
 cd "$here/integration" && exec ./integration.test -test.v -test.timeout=45m "$@"
 RUN
 chmod 755 "$payload/run"
