@@ -74,8 +74,8 @@ type sightings struct {
 	report *liveReport // that of the last look, or nil
 }
 
-// liveReport is a line of --explain-to. Calls with the same arguments by programs of the
-// same name are one.
+// liveReport is a line of --explain-to. Calls with the same arguments, whatever their
+// addresses, by programs of the same name are one.
 type liveReport struct {
 	Time    time.Time `json:"time"`
 	Call    string    `json:"call"`
@@ -286,7 +286,7 @@ func (r *liveReports) whenDenied(d launcher.Denied) {
 // add counts a report and prints the first of its kind. It returns that, or nil if there
 // are too many.
 func (r *liveReports) add(now *liveReport) *liveReport {
-	key := strings.Join([]string{now.Arch, now.text(), now.Comm, now.Verdict, now.Errno, now.Because}, " ")
+	key := strings.Join([]string{now.Arch, now.pattern(), now.Comm, now.Verdict, now.Errno, now.Because}, " ")
 	one := r.reports[key]
 	switch {
 	case one != nil:

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,6 +135,18 @@ func (r *liveReport) text() string {
 		return r.Call + "(...)"
 	}
 	return r.Call + "(" + strings.Join(r.Args, ", ") + ")"
+}
+
+// pattern is the text without addresses, which differ from process to process.
+func (r *liveReport) pattern() string {
+	args := slices.Clone(r.Args)
+	kinds, _ := syscalls.ArgumentKinds(r.Call)
+	for i, kind := range kinds {
+		if (kind == syscalls.Pointer || kind == syscalls.Text || kind == syscalls.TextSize) && i < len(args) && strings.HasPrefix(args[i], "0x") {
+			args[i] = "0x"
+		}
+	}
+	return r.Call + "(" + strings.Join(args, ", ") + ")"
 }
 
 // by says who made the call.

@@ -20,12 +20,20 @@ const remedyFlags analyze.RemedyKind = "flags"
 // kernelErrnos returns the errnos with which the kernel itself refuses a call.
 func kernelErrnos() []unix.Errno { return []unix.Errno{unix.EPERM, unix.EACCES, unix.EROFS} }
 
+// overLimit reports whether a call was refused for a limit that a capability would lift:
+// what mlock(2) and fork(2) return then says nothing of it.
+func overLimit(refused launcher.Refused) bool {
+	const lifts = 1<<unix.CAP_IPC_LOCK | 1<<unix.CAP_SYS_RESOURCE
+	return (refused.Errno == unix.ENOMEM || refused.Errno == unix.EAGAIN) && refused.Asked&lifts != 0
+}
+
 // watch has the kernel's own refusals reported, too: what a filter lets through.
 func (r *liveReports) watch(o *launcher.Options) {
 	r.refusals = map[launcher.Sighting]*liveReport{}
 	o.Watch = &launcher.Watch{
-		Errnos: kernelErrnos(),
-		Texts:  func(arch, nr uint32) uint8 { return texts(launcher.Notification{Arch: arch, Nr: nr}) },
+		Errnos:   kernelErrnos(),
+		Texts:    func(arch, nr uint32) uint8 { return texts(launcher.Notification{Arch: arch, Nr: nr}) },
+		Executes: executes,
 		Warn: func(err error) {
 			r.app.ui.warn("--explain: what the kernel refuses is not all reported: %v", err)
 		},
@@ -73,7 +81,7 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 		if !r.asked && fails(verdict) && verdict != noSuchCall {
 			one = r.describe(refused.Denied)
 		}
-	case killed || slices.Contains(kernelErrnos(), refused.Errno):
+	case killed || slices.Contains(kernelErrnos(), refused.Errno) || overLimit(refused):
 		one = r.describeRefused(refused, verdict)
 	}
 	same := &r.ignored
@@ -168,18 +176,62 @@ func (r *liveReports) blame(one *liveReport, refused launcher.Refused, verdict b
 		}
 	default:
 		what += ", which the container does not have"
+		if limit := limitFlag(one, refused); limit != "" {
+			one.Changes = []change{{Kind: remedyFlags, How: limit}}
+		}
 		if name := least(asked); slices.Contains(capname.All(), name) {
 			how := "--cap-add " + name
 			if refused.User != 0 {
 				how += ", and run it as root"
 			}
-			one.Changes = []change{{Kind: analyze.RemedyCapability, How: how}}
+			one.Changes = append(one.Changes, change{Kind: analyze.RemedyCapability, How: how})
 		}
+	}
+	if refused.Answered {
+		what += "; its answer to the message says so (netlink(7))"
 	}
 	if refused.NoNewPrivs {
 		what += "; no_new_privs is set, so that set-user-ID programs gain nothing"
 	}
 	one.Because = allows + what
+}
+
+// limitFlag is the flag for the limit of setrlimit(2) that a call would exceed, or "".
+func limitFlag(one *liveReport, refused launcher.Refused) string {
+	asked := func(capability int) bool { return refused.Asked>>capability&1 != 0 }
+	switch {
+	case one.Call == "setrlimit" && len(one.Args) > 0 && asked(unix.CAP_SYS_RESOURCE):
+		return ulimitFlag(one.Args[0])
+	case one.Call == "prlimit64" && len(one.Args) > 1 && asked(unix.CAP_SYS_RESOURCE):
+		return ulimitFlag(one.Args[1])
+	case overLimit(refused) && asked(unix.CAP_IPC_LOCK):
+		return ulimitFlag("RLIMIT_MEMLOCK")
+	case overLimit(refused) && slices.Contains([]string{"fork", "vfork", "clone", "clone3"}, one.Call):
+		return ulimitFlag("RLIMIT_NPROC")
+	}
+	return ""
+}
+
+// ulimitFlag is the flag for a resource, as setrlimit(2) names it.
+func ulimitFlag(resource string) string {
+	name, ok := strings.CutPrefix(resource, "RLIMIT_")
+	if !ok {
+		return ""
+	}
+	return "--ulimit " + strings.ToLower(name) + "=N, with N as large as it asks for"
+}
+
+// executes reports whether a call executes a file, or asks whether it can.
+func executes(n launcher.Notification) bool {
+	switch name, _ := callName(n); name {
+	case "execve", "execveat":
+		return true
+	case "access":
+		return n.Args[1]&unix.X_OK != 0
+	case "faccessat", "faccessat2":
+		return n.Args[2]&unix.X_OK != 0
+	}
+	return false
 }
 
 // askedNames names the capabilities that a call asked for in vain.
@@ -223,12 +275,26 @@ func withoutCapability(call string, refused launcher.Refused) string {
 		return "the root is read-only"
 	case launcher.DeviceNode:
 		return o.Path + " is a device, which the container's device cgroup does not allow"
+	case launcher.NoDevices:
+		return o.Path + " is a device, and its file system is mounted nodev"
+	case launcher.NoExecutables:
+		return "the file system of " + o.Path + " is mounted noexec"
+	case launcher.NotExecutable:
+		return o.Path + " has no execute bit"
 	}
 	if refused.Errno == unix.EROFS {
 		return "the file system is mounted read-only"
 	}
 	if call == "mknod" || call == "mknodat" {
 		return "the kernel asked for no capability that the process lacks; the device cgroup forbids to make devices that are not listed"
+	}
+	switch {
+	case call == "setpgid" && refused.Errno == unix.EACCES:
+		return "a process has a program of its own already (setpgid(2)); no capability helps"
+	case call == "setpgid":
+		return "a process that leads a session keeps its group, and others may only join groups of their session (setpgid(2)); no capability helps"
+	case call == "setsid":
+		return "a process that leads a group makes no session (setsid(2)); no capability helps"
 	}
 	known := []string{"the kernel asked for no capability that the process lacks"}
 	if refused.NoNewPrivs {
@@ -253,6 +319,12 @@ func obstacleChange(o launcher.Obstacle) string {
 		}
 	case launcher.DeviceNode:
 		return "--device-cgroup-rule '" + o.Device + " rwm'"
+	case launcher.NotExecutable:
+		return "chmod +x " + shellWord(o.Path)
+	case launcher.NoExecutables:
+		if o.Mount != "" {
+			return "mount " + o.Mount + " with exec"
+		}
 	}
 	return ""
 }

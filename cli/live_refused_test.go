@@ -41,6 +41,13 @@ func TestBlame(t *testing.T) {
 		"read-only root":           {"open", at(launcher.Obstacle{Kind: launcher.ReadOnlyRoot, Path: "/"}), "the root is read-only", "leave out --read-only"},
 		"read-only sysfs":          {"open", at(launcher.Obstacle{Kind: launcher.ReadOnlyMount, Path: "/sys"}), "the mount on /sys is read-only", ""},
 		"device":                   {"open", at(launcher.Obstacle{Kind: launcher.DeviceNode, Path: "/d", Device: "c 1:2"}), "/d is a device, which the container's device cgroup does not allow", "--device-cgroup-rule 'c 1:2 rwm'"},
+		"a device on nodev":        {"open", at(launcher.Obstacle{Kind: launcher.NoDevices, Path: "/d", Mount: "/"}), "/d is a device, and its file system is mounted nodev", ""},
+		"noexec":                   {"execve", at(launcher.Obstacle{Kind: launcher.NoExecutables, Path: "/t/x", Mount: "/t"}), "the file system of /t/x is mounted noexec", "mount /t with exec"},
+		"no execute bit":           {"access", at(launcher.Obstacle{Kind: launcher.NotExecutable, Path: "/t/x y"}), "/t/x y has no execute bit", "chmod +x '/t/x y'"},
+		"an answer":                {"sendto", launcher.Refused{Sighting: asked(unix.CAP_NET_ADMIN), Answered: true}, "the kernel asked for CAP_NET_ADMIN, which the container does not have; its answer to the message says so (netlink(7))", "--cap-add CAP_NET_ADMIN"},
+		"a session":                {"setsid", launcher.Refused{Errno: unix.EPERM}, "a process that leads a group makes no session (setsid(2)); no capability helps", ""},
+		"locked memory":            {"mlockall", launcher.Refused{Sighting: asked(unix.CAP_IPC_LOCK), Errno: unix.ENOMEM}, "the kernel asked for CAP_IPC_LOCK, which the container does not have", "--ulimit memlock=N, with N as large as it asks for--cap-add CAP_IPC_LOCK"},
+		"too many processes":       {"clone", launcher.Refused{Sighting: asked(unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN), Errno: unix.EAGAIN}, "the kernel asked for CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which the container does not have", "--ulimit nproc=N, with N as large as it asks for--cap-add CAP_SYS_RESOURCE"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &liveReports{program: &bpf.Program{}, capabilities: has}
@@ -55,9 +62,31 @@ func TestBlame(t *testing.T) {
 			}
 		})
 	}
+	limit := &liveReport{Call: "prlimit64", Args: []string{"0", "RLIMIT_NOFILE", "0x1", "NULL"}}
+	(&liveReports{}).blame(limit, launcher.Refused{Sighting: asked(unix.CAP_SYS_RESOURCE), Errno: unix.EPERM}, 0)
+	if len(limit.Changes) != 2 || limit.Changes[0].How != "--ulimit nofile=N, with N as large as it asks for" {
+		t.Errorf("%+v", limit.Changes)
+	}
 	one := &liveReport{Call: "mount"}
 	(&liveReports{}).blame(one, launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN)}, 0)
 	if strings.Contains(one.Because, "filter") {
 		t.Errorf("unconfined: %q", one.Because)
+	}
+}
+
+// Calls that differ in addresses alone are one report.
+func TestPattern(t *testing.T) {
+	for _, test := range []struct {
+		one, other []string
+		same       bool
+	}{
+		{[]string{"0x7ffe1", "0x55d2", "1025", "0", "0"}, []string{"0x7ffe2", "0x55d3", "1025", "0", "0"}, true},
+		{[]string{"0x7ffe1", "0x55d2", "1025", "0", "0"}, []string{"0x7ffe1", "0x55d2", "1024", "0", "0"}, false},
+		{[]string{"0x7ffe1", "NULL", "1025", "0", "0"}, []string{"0x7ffe1", "0x55d2", "1025", "0", "0"}, false},
+	} {
+		a, b := &liveReport{Call: "get_mempolicy", Args: test.one}, &liveReport{Call: "get_mempolicy", Args: test.other}
+		if same := a.pattern() == b.pattern(); same != test.same {
+			t.Errorf("%s, %s: %v", a.text(), b.text(), same)
+		}
 	}
 }

@@ -165,7 +165,7 @@ func writeExplanation(w io.Writer, x explanation) {
 // writeReasons prints what decided on the call, and what would let it through.
 func writeReasons(w io.Writer, x explanation) {
 	if len(x.Cases) == 0 {
-		fmt.Fprintf(w, "  %s%s\n", x.Because, at(x.Rule))
+		fmt.Fprintf(w, "  %s%s\n", printable(x.Because), at(x.Rule))
 	}
 	if x.Comment != "" {
 		fmt.Fprintf(w, "  comment: %s\n", printable(x.Comment))

@@ -91,6 +91,9 @@ func ofKernel() []refusal {
 		{"openat", "touch", "EACCES", "CAP_DAC_OVERRIDE"},
 		{"openat", "cat", "EPERM", ""},
 		{"syslog", "dmesg", "EPERM", syslog},
+		{"sendto", "perl", "EPERM", "CAP_NET_ADMIN"}, // the answer to it
+		{"mlockall", "perl", "ENOMEM", "CAP_IPC_LOCK"},
+		{"execve", "sh", "EACCES", ""},
 	}
 }
 
@@ -127,6 +130,9 @@ func TestExplainKernel(t *testing.T) {
 		}
 	}
 	wantOnce(t, lines)
+	if i := slices.IndexFunc(lines, func(r reportLine) bool { return r.Call == "sendto" }); slices.ContainsFunc(lines[i+1:], func(r reportLine) bool { return r.Call == "sendto" }) {
+		t.Error("a request that the kernel did is reported")
+	}
 
 	lines, _, _ = reported(t, withDenials(t)...)
 	wantOnce(t, lines)
@@ -248,6 +254,26 @@ func TestExplainKernelWords(t *testing.T) {
 		"device": {
 			[]string{"debian", "sh", "-c", "mknod /tmp/z b 8 0; cat /tmp/z"},
 			"  the filter allows it; /tmp/z is a device, which the container's device cgroup does not allow\n  to allow it  --device-cgroup-rule 'b 8:0 rwm'\n", "CAP_",
+		},
+		"device of a container that has ended": {
+			[]string{"debian", "sh", "-c", "mknod /dev/z b 8 0; exec cat /dev/z"},
+			"  the filter allows it; /dev/z is a device, which the container's device cgroup does not allow\n  to allow it  --device-cgroup-rule 'b 8:0 rwm'\n", "CAP_",
+		},
+		"device with a hostile name": {
+			[]string{"debian", "sh", "-c", `x=$(printf '/tmp/\033]0;x\007'); mknod "$x" b 8 0; cat "$x"`},
+			`  the filter allows it; /tmp/\x1b]0;x\a is a device, which`, "\x1b",
+		},
+		"noexec": {
+			[]string{"--tmpfs", "/t", "debian", "sh", "-c", "cp /bin/true /t; /t/true"},
+			"  the filter allows it; the file system of /t/true is mounted noexec\n  to allow it  mount /t with exec\n", "CAP_",
+		},
+		"limit": {
+			[]string{"--ulimit", "nofile=99:99", "debian", "perl", "-e", `my $p = pack("QQ", 100, 100); syscall(160, 7, $p); exit 1`},
+			`: EPERM
+  the filter allows it; the kernel asked for CAP_SYS_RESOURCE, which the container does not have
+  to allow it  --ulimit nofile=N, with N as large as it asks for
+               --cap-add CAP_SYS_RESOURCE
+`, "",
 		},
 		"no_new_privs": {
 			[]string{"--user", "nobody", "--security-opt", "no-new-privileges", "debian", "cat", "/etc/shadow"},

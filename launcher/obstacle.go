@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -25,19 +26,23 @@ const (
 	ReadOnlyMount              // what is mounted on Path is read-only
 	ReadOnlyRoot               // --read-only
 	DeviceNode                 // Path is a device, and the cgroup does not allow it
+	NoDevices                  // Path is a device, and its file system is mounted nodev
+	NoExecutables              // the file system of Path is mounted noexec
+	NotExecutable              // Path is a file that nobody may execute
 )
 
 // Obstacle is what is known of the path that a refused call named.
 type Obstacle struct {
 	Kind   ObstacleKind
 	Path   string // in the container
+	Mount  string // of NoDevices and NoExecutables: where a mount that a flag may have asked for is, or ""
 	Volume bool   // of a ReadOnlyMount: a flag asked for it
 	Device string // of a DeviceNode its type and numbers, as --device-cgroup-rule takes them
 }
 
 // obstacle finds what the container's description says of a path. It follows no links.
 func obstacle(s *specs.Spec, file string, errno unix.Errno) Obstacle {
-	under := func(dir string) bool { return file == dir || strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/") }
+	under := func(dir string) bool { return isUnder(file, dir) }
 	if s.Linux != nil {
 		if i := slices.IndexFunc(s.Linux.MaskedPaths, under); i >= 0 {
 			return Obstacle{Kind: MaskedPath, Path: s.Linux.MaskedPaths[i]}
@@ -51,12 +56,7 @@ func obstacle(s *specs.Spec, file string, errno unix.Errno) Obstacle {
 			return Obstacle{Kind: ReadOnlyPath, Path: s.Linux.ReadonlyPaths[i]}
 		}
 	}
-	var nearest *specs.Mount
-	for i, m := range s.Mounts { // a later one covers an earlier one
-		if under(m.Destination) && (nearest == nil || len(path.Clean(m.Destination)) >= len(path.Clean(nearest.Destination))) {
-			nearest = &s.Mounts[i]
-		}
-	}
+	nearest := nearestMount(s, file)
 	switch {
 	case nearest != nil && (slices.Contains(nearest.Options, "ro") || slices.Contains(nearest.Options, "rro")):
 		return Obstacle{Kind: ReadOnlyMount, Path: nearest.Destination, Volume: nearest.Type == "bind"}
@@ -64,6 +64,20 @@ func obstacle(s *specs.Spec, file string, errno unix.Errno) Obstacle {
 		return Obstacle{Kind: ReadOnlyRoot, Path: "/"}
 	}
 	return Obstacle{}
+}
+
+// nearestMount returns the mount that a path is on, or nil.
+func nearestMount(s *specs.Spec, file string) (nearest *specs.Mount) {
+	for i, m := range s.Mounts { // a later one covers an earlier one
+		if isUnder(file, m.Destination) && (nearest == nil || len(path.Clean(m.Destination)) >= len(path.Clean(nearest.Destination))) {
+			nearest = &s.Mounts[i]
+		}
+	}
+	return nearest
+}
+
+func isUnder(file, dir string) bool {
+	return file == dir || strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/")
 }
 
 // obstacle adds to r what is known of the paths that the call named.
@@ -84,45 +98,51 @@ func (l *watcher) obstacle(r *Refused) {
 		if r.Obstacle = obstacle(l.spec, file, r.Errno); r.Obstacle.Kind != NoObstacle {
 			return
 		}
-		if r.Errno != unix.EPERM || r.Asked != 0 {
+		if r.Asked != 0 || r.Errno == unix.EROFS {
 			continue
 		}
-		if device := l.device(file); device != "" {
-			r.Obstacle = Obstacle{Kind: DeviceNode, Path: file, Device: device}
-			return
+		if r.Obstacle = l.look(file, r.Errno, l.Executes(r.Notification)); r.Obstacle.Kind == NoObstacle {
+			continue
 		}
+		if m := nearestMount(l.spec, file); m != nil {
+			r.Obstacle.Mount = m.Destination
+		}
+		return
 	}
 }
 
-// device returns the type and numbers of the device that a path in the container is, or
-// "". A look-up can take as long as a file system of the container likes (FUSE), so it has
-// a time limit.
-func (l *watcher) device(file string) (found string) {
+// look looks for an obstacle at a path in the container. A look-up can take as long as a file
+// system of the container likes (FUSE), so it has a time limit.
+func (l *watcher) look(file string, errno unix.Errno, executes bool) (found Obstacle) {
 	l.reader.limited(time.Second, func() func() { // the caller does not wait
-		device := deviceAt(l.root, file)
-		return func() { found = device }
+		o := obstacleAt(l.root, file, errno, executes)
+		return func() { found = o }
 	})
 	return found
 }
 
-func deviceAt(root *os.File, file string) string {
+func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obstacle {
 	f, err := pathrs.OpenatInRoot(root, file) // with O_PATH: no device is opened
 	if err != nil {
-		return ""
+		return Obstacle{}
 	}
 	defer f.Close()
 	var s unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
-		return ""
+	var fs unix.Statfs_t
+	if errors.Join(unix.Fstat(int(f.Fd()), &s), unix.Fstatfs(int(f.Fd()), &fs)) != nil {
+		return Obstacle{}
 	}
-	kind := ""
-	switch s.Mode & unix.S_IFMT {
-	case unix.S_IFBLK:
-		kind = "b"
-	case unix.S_IFCHR:
-		kind = "c"
-	default:
-		return ""
+	device := map[uint32]string{unix.S_IFBLK: "b", unix.S_IFCHR: "c"}[s.Mode&unix.S_IFMT]
+	regular := s.Mode&unix.S_IFMT == unix.S_IFREG
+	switch {
+	case device != "" && errno == unix.EPERM:
+		return Obstacle{Kind: DeviceNode, Path: file, Device: fmt.Sprintf("%s %d:%d", device, unix.Major(s.Rdev), unix.Minor(s.Rdev))}
+	case device != "" && errno == unix.EACCES && fs.Flags&unix.ST_NODEV != 0:
+		return Obstacle{Kind: NoDevices, Path: file}
+	case regular && errno == unix.EACCES && executes && fs.Flags&unix.ST_NOEXEC != 0:
+		return Obstacle{Kind: NoExecutables, Path: file}
+	case regular && errno == unix.EACCES && executes && s.Mode&0o111 == 0:
+		return Obstacle{Kind: NotExecutable, Path: file}
 	}
-	return fmt.Sprintf("%s %d:%d", kind, unix.Major(s.Rdev), unix.Minor(s.Rdev))
+	return Obstacle{}
 }

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,12 +50,25 @@ func TestObstacle(t *testing.T) {
 	}
 }
 
-// A device is found by its path in the container, also through a link that leads out of it.
-func TestDeviceAt(t *testing.T) {
+// What is at a path in the container is found, also through a link that leads out of it.
+func TestObstacleAt(t *testing.T) {
 	testenv.Root(t)
 	dir := t.TempDir()
-	if err := unix.Mknod(filepath.Join(dir, "disk"), unix.S_IFBLK|0o600, int(unix.Mkdev(8, 300))); err != nil {
-		t.Fatal(err)
+	for _, at := range []string{"nodev", "noexec"} {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, at), 0o755), unix.Mount("none", filepath.Join(dir, at), "tmpfs", map[string]uintptr{"nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC}[at], "")); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Unmount(filepath.Join(dir, at), 0) }()
+	}
+	for _, device := range []string{"disk", "nodev/disk"} {
+		if err := unix.Mknod(filepath.Join(dir, device), unix.S_IFBLK|0o600, int(unix.Mkdev(8, 300))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, mode := range map[string]os.FileMode{"text": 0o644, "program": 0o700, "noexec/program": 0o700} {
+		if err := os.WriteFile(filepath.Join(dir, file), nil, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for link, to := range map[string]string{"inside": "/disk", "outside": "../../../../dev/null"} {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
@@ -66,9 +80,27 @@ func TestDeviceAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	for path, want := range map[string]string{"/disk": "b 8:300", "/inside": "b 8:300", "/outside": "", "/": "", "/none": ""} {
-		if got := deviceAt(root, path); got != want {
-			t.Errorf("%s: %q, want %q", path, got, want)
+	disk := func(path string) Obstacle { return Obstacle{Kind: DeviceNode, Path: path, Device: "b 8:300"} }
+	for _, test := range []struct {
+		path     string
+		errno    unix.Errno
+		executes bool
+		want     Obstacle
+	}{
+		{"/disk", unix.EPERM, false, disk("/disk")},
+		{"/inside", unix.EPERM, false, disk("/inside")},
+		{"/disk", unix.EACCES, false, Obstacle{}},
+		{"/nodev/disk", unix.EACCES, false, Obstacle{Kind: NoDevices, Path: "/nodev/disk"}},
+		{"/outside", unix.EPERM, false, Obstacle{}},
+		{"/", unix.EPERM, true, Obstacle{}},
+		{"/none", unix.EACCES, true, Obstacle{}},
+		{"/text", unix.EACCES, true, Obstacle{Kind: NotExecutable, Path: "/text"}},
+		{"/text", unix.EACCES, false, Obstacle{}},
+		{"/program", unix.EACCES, true, Obstacle{}},
+		{"/noexec/program", unix.EACCES, true, Obstacle{Kind: NoExecutables, Path: "/noexec/program"}},
+	} {
+		if got := obstacleAt(root, test.path, test.errno, test.executes); got != test.want {
+			t.Errorf("%s, %v: %+v, want %+v", test.path, test.errno, got, test.want)
 		}
 	}
 }

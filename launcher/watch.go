@@ -20,8 +20,9 @@ import (
 // Of a thread's calls from one place three are reported and the others counted. Both
 // functions are called by one goroutine of the launcher's, while callers go on.
 type Watch struct {
-	Errnos      []unix.Errno                // that count as refused; not 0
+	Errnos      []unix.Errno                // that count as refused; not 0. ENOMEM and EAGAIN do where CAP_IPC_LOCK or CAP_SYS_RESOURCE was asked for
 	Texts       func(arch, nr uint32) uint8 // a bit for each argument of a call that points to a text
+	Executes    func(Notification) bool     // whether a call executes a file, or asks whether it can
 	WhenRefused func(Refused)
 	Warn        func(error)                    // called once if nothing, or not all, can be watched
 	AtEnd       func(more []More, lost uint64) // lost is how many reports found no room
@@ -41,6 +42,7 @@ type Refused struct {
 	OwnUsers   bool       // the caller is in a user namespace inside of the container's
 	NoNewPrivs bool       // prctl(2), PR_SET_NO_NEW_PRIVS
 	AppArmor   string     // the profile that confines the container, or ""
+	Answered   bool       // by a message that the call's process received later: the call itself succeeded (netlink(7))
 	Obstacle   Obstacle
 }
 
@@ -66,6 +68,7 @@ type watcher struct {
 	spec   *specs.Spec
 	init   int
 	root   *os.File // of the container, with O_PATH
+	mounts *os.File // its mount namespace, which keeps what is mounted in root
 	reader callerReader
 	maps   watchMaps
 	scope  *trace.Scope
@@ -119,6 +122,9 @@ func (l *watcher) begin() (err error) {
 		return fmt.Errorf("open the container's root: %w", err)
 	}
 	l.root = os.NewFile(uintptr(root), "root")
+	if l.mounts, err = os.Open("/proc/" + strconv.Itoa(l.init) + "/ns/mnt"); err != nil {
+		return err
+	}
 	if l.reader.level, err = pidLevel(l.init); err != nil {
 		return err
 	}
@@ -184,8 +190,10 @@ const x32Bit = 0x40000000 // __X32_SYSCALL_BIT
 func (l *watcher) close() error {
 	err := errors.Join(closeLinks(l.links), l.maps.close())
 	l.links, l.maps = nil, watchMaps{}
-	if l.root != nil {
-		l.root.Close()
+	for _, f := range []*os.File{l.root, l.mounts} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	if l.scope != nil {
 		err = errors.Join(err, l.scope.Close())
@@ -241,7 +249,7 @@ func (l *watcher) event(data []byte) {
 	word := func(at int) uint32 { return order.Uint32(data[at:]) }
 	long := func(at int) uint64 { return order.Uint64(data[at:]) }
 	call := trace.ReadCall(data[eventRegs:eventSizes], word(eventCompat) != 0)
-	r := Refused{User: word(eventUser)}
+	r := Refused{User: word(eventUser), Answered: word(eventKind) == eventAnswered}
 	r.Notification = Notification{TID: int(word(eventPID)), Nr: call.Nr, Arch: unix.AUDIT_ARCH_X86_64, IP: call.IP}
 	comm, _, _ := bytes.Cut(data[eventComm:eventComm+commSize], []byte{0})
 	r.Caller = Caller{Comm: string(comm), Host: int(word(eventPID + 4)), PID: int(word(eventInside + 4))}

@@ -13,7 +13,7 @@ import (
 // What programs send: the registers of a caller and what is known of it. Texts are those
 // that three arguments at most point to.
 const (
-	eventKind   = 0  // 32 bits: eventRefused or eventSignal
+	eventKind   = 0  // 32 bits: eventRefused and its like
 	eventCompat = 4  // 32 bits: not 0 for a call of i386
 	eventPID    = 8  // thread and process, 32 bits each
 	eventResult = 16 // of the call; of a signal the architecture, AUDIT_ARCH_*
@@ -26,8 +26,9 @@ const (
 	eventTexts  = eventSizes + maxEventTexts*8
 	eventSize   = eventTexts + maxEventTexts*maxCallerText
 
-	eventRefused = 0
-	eventSignal  = 1
+	eventRefused  = 0
+	eventSignal   = 1
+	eventAnswered = 2 // refused by a message that the caller has received; else as eventRefused
 
 	maxEventTexts = 3
 	commSize      = 16 // TASK_COMM_LEN
@@ -39,7 +40,8 @@ const (
 // watchMaps are what the programs of a watch share.
 type watchMaps struct {
 	asked *trace.Map // thread → capabilities that its current call asked for in vain
-	count *trace.Map // how many threads asked has
+	sent  *trace.Map // process → a message that asked for capabilities in vain, and was sent
+	count *trace.Map // how many threads asked has, and processes sent
 	texts *trace.Map // call → which registers point to texts
 	seen  *trace.Map // key → number of events
 	lost  *trace.Map // number of events that found no room
@@ -52,6 +54,7 @@ func newWatchMaps() (m watchMaps, err error) {
 		options trace.MapOptions
 	}{
 		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 14}},
+		{&m.sent, trace.MapOptions{Name: "minirun_sent", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: sentSize, Entries: 1 << 10}},
 		{&m.count, trace.MapOptions{Name: "minirun_count", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
 		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4, Entries: 2 * textNumbers}},
 		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 14}},
@@ -68,7 +71,7 @@ func newWatchMaps() (m watchMaps, err error) {
 }
 
 func (m watchMaps) close() (err error) {
-	for _, one := range []*trace.Map{m.asked, m.count, m.texts, m.seen, m.lost} {
+	for _, one := range []*trace.Map{m.asked, m.sent, m.count, m.texts, m.seen, m.lost} {
 		if one != nil {
 			err = errors.Join(err, one.Close())
 		}
@@ -155,6 +158,8 @@ const (
 	stackKey    = -24 - seenSize
 	stackNumber = -24 - seenSize - 8
 	stackRegs   = stackNumber - trace.RegsSize
+	stackSent   = stackRegs - 8 // a value of sent: capabilities, and the registers
+	stackAnswer = stackSent - 8 // the event's kind
 )
 
 func watchProgram(parts ...asm.Instructions) (all asm.Instructions) {
@@ -217,62 +222,6 @@ func loadCount(m watchMaps) asm.Instructions {
 
 func addCount(m watchMaps, n int32) asm.Instructions {
 	return append(loadCount(m), asm.Mov.Imm(asm.R1, n), asm.StoreXAdd(asm.R0, asm.R1, asm.DWord))
-}
-
-// refusedProgram runs when a call returns, and sends those that were refused. A capability
-// that a call asked for in vain and did without is forgotten. All calls of the machine come
-// here: one that succeeds while no thread has asked is let go at once.
-func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) asm.Instructions {
-	choose := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord)} // the result
-	for _, errno := range errnos {
-		choose = append(choose, asm.JEq.Imm(asm.R7, -int32(errno), "enter"))
-	}
-	choose = append(choose, loadCount(m)...)
-	choose = append(choose,
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-		asm.JEq.Imm(asm.R1, 0, "out"),
-		asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("enter"))
-	refused := asm.Instructions{asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord).WithSymbol("none")}
-	for _, errno := range errnos {
-		refused = append(refused, asm.JEq.Imm(asm.R7, -int32(errno), "refused"))
-	}
-	return watchProgram(choose, s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
-		call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
-			asm.JEq.Imm(asm.R0, 0, "none"),
-			asm.LoadMem(asm.R9, asm.R0, 0, asm.DWord),
-		}, call(asm.FnMapDeleteElem, m.asked, stackThread, 0), addCount(m, -1), refused, asm.Instructions{
-			asm.Ja.Label("out"),
-			asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord).WithSymbol("refused"),
-		}, trace.LoadRegs(stackRegs, asm.R8), asm.Instructions{
-			asm.LoadMem(asm.R1, asm.RFP, stackThread, asm.Word),
-			asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word),
-			asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsNr, asm.Word),
-			asm.StoreMem(asm.RFP, stackKey+4, asm.R1, asm.Word),
-			asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsIP, asm.DWord),
-			asm.StoreMem(asm.RFP, stackKey+8, asm.R1, asm.DWord),
-			asm.StoreMem(asm.RFP, stackKey+16, asm.R9, asm.DWord),
-		}, call(asm.FnMapLookupElem, m.seen, stackKey, 0), asm.Instructions{
-			asm.JEq.Imm(asm.R0, 0, "new"),
-			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-			asm.Add.Imm(asm.R1, 1),
-			asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord), // it is this thread's alone
-			asm.JGT.Imm(asm.R1, seenMost, "out"),
-			asm.Ja.Label("send"),
-			asm.StoreImm(asm.RFP, stackMask, 1, asm.DWord).WithSymbol("new"),
-		}, call(asm.FnMapUpdateElem, m.seen, stackKey, stackMask), asm.Instructions{
-			asm.Mov.Imm(asm.R0, 0).WithSymbol("send"),
-		}, trace.LoadCompat(stackMask), asm.Instructions{asm.Mov.Reg(asm.R8, asm.R0)},
-		sendProgram(m, pids, eventRefused, asm.Instructions{
-			asm.StoreMem(asm.R6, eventCompat, asm.R8, asm.Word),
-			asm.StoreMem(asm.R6, eventResult, asm.R7, asm.DWord),
-			asm.StoreMem(asm.R6, eventAsked, asm.R9, asm.DWord),
-			asm.Mov.Reg(asm.R1, asm.R6),
-			asm.Add.Imm(asm.R1, eventRegs),
-			asm.Mov.Imm(asm.R2, trace.RegsSize),
-			asm.Mov.Reg(asm.R3, asm.RFP),
-			asm.Add.Imm(asm.R3, stackRegs),
-			asm.FnProbeReadKernel.Call(),
-		}, textsProgram(m)))
 }
 
 // sendProgram sends an event, which R6 points to: kind, caller, and what others add.

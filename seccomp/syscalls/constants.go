@@ -17,7 +17,7 @@ type constant struct {
 }
 
 // deviations are the values of architectures whose uapi/asm/ headers (fcntl.h,
-// ioctls.h, mman.h, signal.h, socket.h) differ from asm-generic's.
+// ioctls.h, mman.h, resource.h, signal.h, socket.h) differ from asm-generic's.
 var deviations = [...]struct {
 	arches []Arch
 	values []constant
@@ -49,6 +49,11 @@ var deviations = [...]struct {
 		{"TCGETS", 0x540d},
 		{"TCSETS", 0x540e},
 		{"FIONREAD", 0x467f},
+		{"RLIMIT_NOFILE", 5},
+		{"RLIMIT_AS", 6},
+		{"RLIMIT_RSS", 7},
+		{"RLIMIT_NPROC", 8},
+		{"RLIMIT_MEMLOCK", 9},
 	}},
 }
 
@@ -304,10 +309,66 @@ var seccompOperations = [...]constant{
 var bpfCommands = [...]constant{
 	{"BPF_MAP_CREATE", unix.BPF_MAP_CREATE},
 	{"BPF_MAP_LOOKUP_ELEM", unix.BPF_MAP_LOOKUP_ELEM},
+	{"BPF_MAP_UPDATE_ELEM", unix.BPF_MAP_UPDATE_ELEM},
 	{"BPF_PROG_LOAD", unix.BPF_PROG_LOAD},
+	{"BPF_OBJ_PIN", unix.BPF_OBJ_PIN},
 	{"BPF_OBJ_GET", unix.BPF_OBJ_GET},
 	{"BPF_PROG_ATTACH", unix.BPF_PROG_ATTACH},
+	{"BPF_PROG_GET_NEXT_ID", unix.BPF_PROG_GET_NEXT_ID},
+	{"BPF_MAP_GET_NEXT_ID", unix.BPF_MAP_GET_NEXT_ID},
+	{"BPF_RAW_TRACEPOINT_OPEN", unix.BPF_RAW_TRACEPOINT_OPEN},
 	{"BPF_BTF_LOAD", unix.BPF_BTF_LOAD},
+	{"BPF_LINK_CREATE", unix.BPF_LINK_CREATE},
+}
+
+var accessModes = [...]constant{
+	{"F_OK", 0},
+	{"R_OK", unix.R_OK},
+	{"W_OK", unix.W_OK},
+	{"X_OK", unix.X_OK},
+}
+
+// asm-generic/resource.h
+var resources = [...]constant{
+	{"RLIMIT_CPU", unix.RLIMIT_CPU},
+	{"RLIMIT_FSIZE", unix.RLIMIT_FSIZE},
+	{"RLIMIT_DATA", unix.RLIMIT_DATA},
+	{"RLIMIT_STACK", unix.RLIMIT_STACK},
+	{"RLIMIT_CORE", unix.RLIMIT_CORE},
+	{"RLIMIT_RSS", 5},
+	{"RLIMIT_NPROC", 6},
+	{"RLIMIT_NOFILE", 7},
+	{"RLIMIT_MEMLOCK", 8},
+	{"RLIMIT_AS", 9},
+	{"RLIMIT_LOCKS", unix.RLIMIT_LOCKS},
+	{"RLIMIT_SIGPENDING", unix.RLIMIT_SIGPENDING},
+	{"RLIMIT_MSGQUEUE", unix.RLIMIT_MSGQUEUE},
+	{"RLIMIT_NICE", unix.RLIMIT_NICE},
+	{"RLIMIT_RTPRIO", unix.RLIMIT_RTPRIO},
+	{"RLIMIT_RTTIME", unix.RLIMIT_RTTIME},
+}
+
+var schedulers = [...]constant{
+	{"SCHED_OTHER", unix.SCHED_NORMAL},
+	{"SCHED_FIFO", unix.SCHED_FIFO},
+	{"SCHED_RR", unix.SCHED_RR},
+	{"SCHED_BATCH", unix.SCHED_BATCH},
+	{"SCHED_IDLE", unix.SCHED_IDLE},
+}
+
+var priorities = [...]constant{
+	{"PRIO_PROCESS", unix.PRIO_PROCESS},
+	{"PRIO_PGRP", unix.PRIO_PGRP},
+	{"PRIO_USER", unix.PRIO_USER},
+}
+
+var clocks = [...]constant{
+	{"CLOCK_REALTIME", unix.CLOCK_REALTIME},
+	{"CLOCK_MONOTONIC", unix.CLOCK_MONOTONIC},
+	{"CLOCK_BOOTTIME", unix.CLOCK_BOOTTIME},
+	{"CLOCK_REALTIME_ALARM", unix.CLOCK_REALTIME_ALARM},
+	{"CLOCK_BOOTTIME_ALARM", unix.CLOCK_BOOTTIME_ALARM},
+	{"CLOCK_TAI", unix.CLOCK_TAI},
 }
 
 // constants returns the names that go with an argument; flags says whether they
@@ -352,6 +413,16 @@ func constants(a Arch, call string, index int) (set []constant, flags bool) {
 		return seccompOperations[:], false
 	case "bpf/0":
 		return bpfCommands[:], false
+	case "access/1", "faccessat/2", "faccessat2/2":
+		return accessModes[:], true
+	case "prlimit64/1", "setrlimit/0", "getrlimit/0":
+		return resources[:], false
+	case "sched_setscheduler/1":
+		return schedulers[:], false
+	case "setpriority/0", "getpriority/0":
+		return priorities[:], false
+	case "clock_settime/0", "clock_settime64/0", "clock_adjtime/0", "clock_adjtime64/0", "timerfd_create/0", "timer_create/0":
+		return clocks[:], false
 	}
 	return nil, false
 }
@@ -403,6 +474,8 @@ func ChoiceNoun(call string, index int) string {
 		return "request"
 	case "fcntl/1", "fcntl64/1", "bpf/0":
 		return "command"
+	case "prlimit64/1", "setrlimit/0", "getrlimit/0":
+		return "resource"
 	}
 	return "operation"
 }

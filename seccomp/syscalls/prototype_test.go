@@ -13,7 +13,7 @@ func TestPrototypes(t *testing.T) {
 	for call, want := range map[string]string{
 		"mount": "sssxp", "openat": "fsdm", "sethostname": "nd", "clone": "xxpxp", "fchownat": "fsddd",
 		"write": "fpx", "getcwd": "px", "add_key": "sspxd", "unshare": "x", "mq_timedsend": "dpxup",
-		"setxattrat": "fsuspx", "file_getattr": "fspxu", "listns": "ppxu", "rseq_slice_yield": "",
+		"setxattrat": "fsuspx", "file_getattr": "fspxu", "listns": "ppxu", "setsockopt": "fddpd", "shmat": "dpd", "rseq_slice_yield": "",
 	} {
 		kinds, ok := ArgumentKinds(call)
 		if got := string(kinds); !ok || got != want {
@@ -64,6 +64,11 @@ func TestFormatTyped(t *testing.T) {
 		{AMD64, "socket", 0, Int, 40, "AF_VSOCK"},
 		{AMD64, "brk", 0, Word, 0x5678000, "0x5678000"},
 		{AMD64, "read", 2, Word, 4096, "4096"},
+		{AMD64, "access", 1, Int, 5, "R_OK|X_OK"},
+		{AMD64, "access", 1, Int, 0, "F_OK"},
+		{AMD64, "prlimit64", 1, Uint, 7, "RLIMIT_NOFILE"},
+		{MIPS64, "prlimit64", 1, Uint, 7, "RLIMIT_RSS"},
+		{AMD64, "clock_settime", 0, Int, 0, "CLOCK_REALTIME"},
 	} {
 		if got := FormatTyped(test.arch, test.call, test.index, test.kind, test.value); got != test.want {
 			t.Errorf("%s %s/%d %#x: %s, want %s", test.arch, test.call, test.index, test.value, got, test.want)

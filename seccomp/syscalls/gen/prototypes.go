@@ -75,7 +75,7 @@ var (
 	comment   = regexp.MustCompile(`(?s)/\*.*?\*/`)
 	textType  = regexp.MustCompile(`^(const )?char __user \*( ?const)?$`)
 	// buffer is a char * that points to bytes, or to where the kernel writes.
-	buffer     = regexp.MustCompile(`buf|list|msg|ptr`)
+	buffer     = regexp.MustCompile(`buf|list|msg|ptr|optval|shmaddr`)
 	descriptor = regexp.MustCompile(`^(dfd|dirfd|olddfd|newdfd|fd|from_dfd|to_dfd|at_fd)$`)
 	signed     = regexp.MustCompile(`^(int|__s32|pid_t|key_serial_t|clockid_t|long|off_t|loff_t|mqd_t|timer_t|uid_t|gid_t|qid_t)$`)
 )

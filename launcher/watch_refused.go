@@ -1,0 +1,90 @@
+package launcher
+
+import (
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/launcher/trace"
+)
+
+// refusedProgram runs when a call returns, and sends those that were refused. A capability
+// that a call asked for in vain and did without is forgotten. All calls of the machine come
+// here: one that succeeds while no thread has asked is let go at once.
+func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) asm.Instructions {
+	choose := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord)} // the result
+	for _, errno := range errnos {
+		choose = append(choose, asm.JEq.Imm(asm.R7, -int32(errno), "enter"))
+	}
+	choose = append(choose, loadCount(m)...)
+	choose = append(choose,
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.JEq.Imm(asm.R1, 0, "out"),
+		asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("enter"))
+	return watchProgram(choose, s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
+		call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
+			asm.JEq.Imm(asm.R0, 0, "none"),
+			asm.LoadMem(asm.R9, asm.R0, 0, asm.DWord),
+		}, call(asm.FnMapDeleteElem, m.asked, stackThread, 0), addCount(m, -1), asm.Instructions{
+			asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord).WithSymbol("none"),
+			asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord),
+		}, trace.LoadRegs(stackRegs, asm.R8), refusals(errnos), answerProgram(m), countSeen(m),
+		trace.LoadCompat(stackMask), asm.Instructions{asm.Mov.Reg(asm.R8, asm.R0)},
+		sendProgram(m, pids, eventRefused, asm.Instructions{
+			asm.LoadMem(asm.R1, asm.RFP, stackAnswer, asm.Word),
+			asm.StoreMem(asm.R6, eventKind, asm.R1, asm.Word),
+			asm.StoreMem(asm.R6, eventCompat, asm.R8, asm.Word),
+			asm.StoreMem(asm.R6, eventResult, asm.R7, asm.DWord),
+			asm.StoreMem(asm.R6, eventAsked, asm.R9, asm.DWord),
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.Add.Imm(asm.R1, eventRegs),
+			asm.Mov.Imm(asm.R2, trace.RegsSize),
+			asm.Mov.Reg(asm.R3, asm.RFP),
+			asm.Add.Imm(asm.R3, stackRegs),
+			asm.FnProbeReadKernel.Call(),
+		}, textsProgram(m)))
+}
+
+// refusals goes to "refused" if the result in R7 says that a call was refused. A limit that
+// the capabilities in R9 would lift has errnos of its own.
+func refusals(errnos []unix.Errno) asm.Instructions {
+	code := asm.Instructions{asm.StoreImm(asm.RFP, stackAnswer, eventRefused, asm.Word)}
+	for _, errno := range errnos {
+		code = append(code, asm.JEq.Imm(asm.R7, -int32(errno), "refused"))
+	}
+	code = append(code,
+		asm.Mov.Reg(asm.R1, asm.R9),
+		asm.And.Imm(asm.R1, 1<<unix.CAP_IPC_LOCK|1<<unix.CAP_SYS_RESOURCE),
+		asm.JEq.Imm(asm.R1, 0, "passed"))
+	for _, errno := range limitErrnos() {
+		code = append(code, asm.JEq.Imm(asm.R7, -int32(errno), "refused"))
+	}
+	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("passed"))
+}
+
+// limitErrnos returns those of mlock(2) and fork(2) beyond a limit of setrlimit(2).
+func limitErrnos() []unix.Errno { return []unix.Errno{unix.ENOMEM, unix.EAGAIN} }
+
+// countSeen counts an event of the registers on the stack, and goes out if there were enough
+// of them.
+func countSeen(m watchMaps) asm.Instructions {
+	code := asm.Instructions{
+		asm.LoadMem(asm.R1, asm.RFP, stackThread, asm.Word).WithSymbol("refused"),
+		asm.StoreMem(asm.RFP, stackKey, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsNr, asm.Word),
+		asm.StoreMem(asm.RFP, stackKey+4, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsIP, asm.DWord),
+		asm.StoreMem(asm.RFP, stackKey+8, asm.R1, asm.DWord),
+		asm.StoreMem(asm.RFP, stackKey+16, asm.R9, asm.DWord),
+	}
+	code = append(code, call(asm.FnMapLookupElem, m.seen, stackKey, 0)...)
+	code = append(code,
+		asm.JEq.Imm(asm.R0, 0, "new"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.Add.Imm(asm.R1, 1),
+		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord), // it is this thread's alone
+		asm.JGT.Imm(asm.R1, seenMost, "out"),
+		asm.Ja.Label("send"),
+		asm.StoreImm(asm.RFP, stackMask, 1, asm.DWord).WithSymbol("new"))
+	code = append(code, call(asm.FnMapUpdateElem, m.seen, stackKey, stackMask)...)
+	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("send"))
+}
