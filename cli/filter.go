@@ -34,8 +34,10 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		if len(changes) > 0 {
 			return nil, &usageError{"--seccomp unconfined: there is no profile to edit", "leave out --seccomp-allow, --seccomp-deny and --seccomp-gate, or name a profile"}
 		}
-		if c.Bool("complain") {
-			return nil, &usageError{"--complain: the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --complain"}
+		for _, flag := range [...]string{"complain", "explain-filter"} {
+			if c.Bool(flag) {
+				return nil, &usageError{"--" + flag + ": the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --" + flag}
+			}
 		}
 		return a.observed(c, o, nil, nil, flags.Terminal, capabilities)
 	}

@@ -53,6 +53,7 @@ func runFlags() []ucli.Flag {
 		list(topicSecurity, "seccomp-gate", "", "change the profile to allow names only with a capability, `CAP=NAMES`").with(gates),
 		orFromEnv(toggle(topicSecurity, "explain", "", "report each refused call: who made it, which rule or capability is why, what would allow it"), "MINIRUN_EXPLAIN"),
 		text(topicSecurity, "explain-to", "", "append these reports to `FILE` at once, one JSON object a line").with(files()),
+		toggle(topicSecurity, "explain-filter", "", "report only what the filter denies: calls that it allows take no longer"),
 		toggle(topicSecurity, "complain", "", "let calls through that the filter denies, and report them"),
 		text(topicSecurity, "record", "", "write a profile of the calls that the run makes to `FILE`, which grows with each run").with(files()),
 		text(topicSecurity, "record-for", "", "record what container runtime `RUNTIME` needs to start with the profile, too: docker").with(oneOf("docker")),

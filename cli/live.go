@@ -38,6 +38,7 @@ type liveReports struct {
 	policy   *seccomp.Policy
 	program  *bpf.Program // the one that decides; the kernel has it with NOTIFY in it
 	complain bool
+	only     bool     // what the filter denies is reported, and nothing else
 	late     bool     // nothing is printed before finish: the terminal is raw
 	path     string   // of --explain-to, or ""
 	file     *os.File // nil without a path
@@ -106,7 +107,7 @@ type liveReport struct {
 
 // observes reports whether a launch is to report or pass what is denied.
 func observes(c *ucli.Context) bool {
-	return c.Bool("explain") || c.Bool("complain") || c.String("explain-to") != ""
+	return c.Bool("explain") || c.Bool("explain-filter") || c.Bool("complain") || c.String("explain-to") != ""
 }
 
 // errNoStream says that a flag takes a file: both streams are the container's. A file of
@@ -124,13 +125,13 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 	if c.String("explain-to") == "-" {
 		return nil, errNoStream("--explain-to")
 	}
-	r := &liveReports{app: a, policy: policy, program: program, complain: c.Bool("complain"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
+	r := &liveReports{app: a, policy: policy, program: program, complain: c.Bool("complain"), only: c.Bool("explain-filter"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
 	err := r.setUp(o)
 	if errors.As(err, new(*launcher.Error)) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, hint.With(fmt.Errorf("--explain: %w", err), "leave out --explain, --explain-to and --complain, and unset MINIRUN_EXPLAIN")
+		return nil, hint.With(fmt.Errorf("--explain: %w", err), "leave out --explain and its like, and unset MINIRUN_EXPLAIN")
 	}
 	if r.complain && program != nil {
 		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", policy.Profile.File)
@@ -141,7 +142,9 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 // setUp has a launch report to r.
 func (r *liveReports) setUp(o *launcher.Options) error {
 	r.reports, r.detours = map[string]*liveReport{}, map[string]bool{}
-	r.watch(o)
+	if !r.only {
+		r.watch(o)
+	}
 	if r.program == nil {
 		return nil
 	}
@@ -157,7 +160,7 @@ func (r *liveReports) setUp(o *launcher.Options) error {
 		return err
 	}
 	o.Observe = &launcher.Observation{Judge: r.judge, WhenDenied: r.whenDenied}
-	if !r.complain && r.watchDenied(o.Watch) {
+	if !r.complain && !r.only && r.watchDenied(o.Watch) {
 		o.Observe.Spare, o.Observe.SpareFlags = observed.Instructions, observed.Flags|flags
 		return nil
 	}

@@ -188,7 +188,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "record", "record-for", "init-by"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"} {
 		delete(given, name) // they are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -35,6 +36,18 @@ func startForeignAgent(t *testing.T, socket, source string, flags ...string) {
 	eventually(t, "the agent's socket", func() bool { return exists(socket) })
 }
 
+// debianLayer returns the store's copy of the image debian, which nobody may change.
+func debianLayer(t *testing.T) string {
+	t.Helper()
+	const layers = `{{range $name, $dirs := .GraphDriver.Data}}{{$name}} {{$dirs}}{{end}}`
+	said := outputOf(t, exec.Command(testBed.minirun, "inspect", "--type", "image", "-f", layers, "debian"))
+	dir, ok := strings.CutPrefix(strings.TrimSpace(said), "UpperDir ")
+	if !ok { // there are more
+		return debianRoot(t)
+	}
+	return dir
+}
+
 // Agents of others decide for containers of runc, of an engine's minirun, and of minirun's as
 // they are meant to: runc's own has mkdir make another directory, and chmod fail in an odd
 // way; bypass4netns puts a socket of this network in the place of one of the container's.
@@ -56,7 +69,7 @@ func TestForeignAgents(t *testing.T) {
 		}
 	}()
 	connect := fmt.Sprintf(`socket(S, AF_INET, SOCK_STREAM, 0); connect(S, sockaddr_in(%d, INADDR_LOOPBACK)) or die "$!"; print <S>`, server.Addr().(*net.TCPAddr).Port)
-	root, dir := debianRoot(t), t.TempDir()
+	root, dir := debianLayer(t), t.TempDir()
 	for name, test := range map[string]struct {
 		source  string
 		flags   []string
@@ -67,15 +80,18 @@ func TestForeignAgents(t *testing.T) {
 		status  int
 	}{
 		"runc": {
-			"github.com/opencontainers/runc/contrib/cmd/seccompagent", []string{"-socketfile", filepath.Join(dir, "runc")},
+			"github.com/opencontainers/runc/contrib/cmd/seccompagent",
+			[]string{"-socketfile", filepath.Join(dir, "runc")},
 			[]string{"mkdir", "mkdirat", "chmod", "fchmod", "fchmodat"},
 			[]string{"sh", "-c", "mkdir /dev/shm/foo && ls /dev/shm && chmod 700 /dev/shm/foo-bar"},
 			"foo-bar\n", "chmod: changing permissions of '/dev/shm/foo-bar': No medium found\n", 1,
 		},
 		"bypass4netns": {
-			"github.com/rootless-containers/bypass4netns/cmd/bypass4netns", []string{"--ignore=10.0.0.0/8", "--socket", filepath.Join(dir, "bypass4netns")},
+			"github.com/rootless-containers/bypass4netns/cmd/bypass4netns",
+			[]string{"--ignore=10.0.0.0/8", "--socket", filepath.Join(dir, "bypass4netns")},
 			[]string{"bind", "close", "connect", "setsockopt", "fcntl", "_exit", "exit_group", "getpeername"},
-			[]string{"perl", "-MSocket", "-e", connect}, "outside\n", "", 0,
+			[]string{"perl", "-MSocket", "-e", connect},
+			"outside\n", "", 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,6 +104,7 @@ func TestForeignAgents(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "p.json")
 			writeJSON(t, file, profile)
 			b := newBundle(t, root, func(s *specs.Spec) {
+				s.Root.Readonly = true
 				s.Process.Args, s.Linux.Seccomp = test.command, profile
 			})
 			const id = "minirun-foreign-agent"

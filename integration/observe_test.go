@@ -116,6 +116,21 @@ func TestExplainLive(t *testing.T) {
 	}
 }
 
+// With --explain-filter nothing is attached, what the filter denies is reported, and what the
+// kernel refuses is not.
+func TestExplainFilter(t *testing.T) {
+	l := launch(t, []string{"--explain-filter"}, "sh", "-c", "hostname x; chown 1 /proc/1/maps; echo ready; exec sleep 1000")
+	if links := attachedBy(l.Process.Pid); len(links) > 0 {
+		t.Errorf("programs are attached: %v", links)
+	}
+	_ = unix.Kill(l.pid1, unix.SIGKILL)
+	_ = l.Wait()
+	_, stderr, _ := explained(t, "--explain-filter", "debian", "sh", "-c", "hostname x; chown 1 /proc/1/maps")
+	if strings.Count(stderr, "minirun: denied: ") != 1 || !strings.Contains(stderr, "minirun: denied: sethostname(") {
+		t.Errorf("%s", stderr)
+	}
+}
+
 // numbers lists calls that the profile denies, and the verdicts on them.
 func deniedNumbers(t *testing.T, program *bpf.Program) (list string, verdicts map[string]bpf.Verdict) {
 	t.Helper()
@@ -365,6 +380,7 @@ func TestExplainRefused(t *testing.T) {
 		want   string
 	}{
 		{[]string{"--complain", "--seccomp", "unconfined"}, 125, "--complain: the container has no filter"},
+		{[]string{"--explain-filter", "--seccomp", "unconfined"}, 125, "--explain-filter: the container has no filter"},
 		{[]string{"--explain-to", file, "--complain", "--seccomp", "unconfined"}, 125, "--complain: the container has no filter"},
 		{[]string{"--explain-to", filepath.Join(file, "x")}, 125, "--explain-to " + filepath.Join(file, "x") + ": no such file"},
 	} {
