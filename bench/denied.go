@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -24,19 +27,21 @@ const (
 	maxReport     = 1024
 )
 
-// denied measures what a call costs with and without --explain, and under strace -f.
+// denied measures what a call costs in the ways to explain it, and under strace -f, and a
+// start with nothing to explain.
 func (l *lab) denied(rounds int) error {
+	ways := [][]string{{l.minirun}, {l.minirun, "--explain"}, {l.minirun, "--explain-filter"}, {"strace", "-f", "-o", os.DevNull, l.minirun}}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "\nus a call\tplain\t--explain\tstrace -f\n")
+	fmt.Fprintf(out, "\nus a call\tplain\t--explain\t--explain-filter\tstrace -f\n")
 	for _, row := range []struct {
 		name, call string
-		calls      [3]int
+		calls      [4]int
 	}{
-		{"allowed", allowedCall, [3]int{1000000, 1000000, 10000}},
-		{"denied", deniedCall, [3]int{1000000, manyDenials, 10000}},
+		{"allowed", allowedCall, [4]int{1000000, 1000000, 1000000, 10000}},
+		{"denied", deniedCall, [4]int{1000000, manyDenials, manyDenials, 10000}},
 	} {
 		fmt.Fprintf(out, "%s", row.name)
-		for i, command := range [3][]string{{l.minirun}, {l.minirun, "--explain"}, {"strace", "-f", "-o", os.DevNull, l.minirun}} {
+		for i, command := range ways {
 			each, err := l.perCall(command, row.call, row.calls[i], rounds)
 			if err != nil {
 				return err
@@ -45,10 +50,38 @@ func (l *lab) denied(rounds int) error {
 		}
 		fmt.Fprintln(out)
 	}
+	if err := l.explainedStarts(out, ways[:3], rounds); err != nil {
+		return err
+	}
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	return l.manyDenied()
+	for _, way := range ways[1:3] {
+		if err := errors.Join(l.manyDenied(way), l.manyCallers(way)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explainedStarts measures the start of a command that nothing is denied to.
+func (l *lab) explainedStarts(out io.Writer, ways [][]string, rounds int) error {
+	times := make([][]time.Duration, len(ways))
+	for range 5 * rounds {
+		for i, way := range ways {
+			cmd := exec.Command(way[0], slices.Concat(way[1:], []string{l.image, "true"})...)
+			if err := cmd.Run(); err != nil {
+				return fmt.Errorf("%v: %w", way, err)
+			}
+			times[i] = append(times[i], cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		}
+	}
+	fmt.Fprintf(out, "a start, ms of processor time")
+	for _, all := range times {
+		fmt.Fprintf(out, "\t%s", ms(median(all)))
+	}
+	fmt.Fprintln(out)
+	return nil
 }
 
 // perCall returns the median time of a call, of which what a run without calls takes has
@@ -89,15 +122,38 @@ func (l *lab) loop(command []string, call string, calls int) (time.Duration, []b
 }
 
 // manyDenied checks the report of many equal denials.
-func (l *lab) manyDenied() error {
-	took, report, err := l.loop([]string{l.minirun, "--explain"}, deniedCall, manyDenials)
+func (l *lab) manyDenied(way []string) error {
+	took, report, err := l.loop(way, deniedCall, manyDenials)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d equal denials with --explain: %.1f s (limit %.0f), %d bytes of report (limit %d)\n",
-		manyDenials, took.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
+	fmt.Printf("%d equal denials with %s: %.1f s (limit %.0f), %d bytes of report (limit %d)\n",
+		manyDenials, way[1], took.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
 	if took > maxDenialTime || len(report) > maxReport {
 		return fmt.Errorf("more than the limit")
+	}
+	return nil
+}
+
+// manyCallers checks the report of many short processes, each with a denied call: it names
+// them, and no other.
+func (l *lab) manyCallers(way []string) error {
+	const callers = 10000
+	script := fmt.Sprintf(`for (1 .. %d) {
+		my $p = fork // die;
+		if (!$p) { $0 = "caller"; %s; exit 0 }
+		waitpid $p, 0 if $_ %% 8 == 0;
+	} 1 while wait > 0`, callers, deniedCall)
+	begin := time.Now()
+	report, err := exec.Command(way[0], slices.Concat(way[1:], []string{l.image, "perl", "-e", script})...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%v: %w: %s", way, err, report)
+	}
+	fmt.Printf("%d processes with a denied call each, with %s: %.1f s\n", callers, way[1], time.Since(begin).Seconds())
+	reports := regexp.MustCompile(`(?m)^minirun: denied: .*$`).FindAll(report, -1)
+	total := fmt.Sprintf("minirun: %d times in all: acct by caller\n", callers)
+	if len(reports) != 1 || !bytes.Contains(reports[0], []byte(" by caller (PID ")) || !bytes.Contains(report, []byte(total)) {
+		return fmt.Errorf("the report is another: %s", report)
 	}
 	return nil
 }

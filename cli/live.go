@@ -209,6 +209,25 @@ func (r *liveReports) verdict(n launcher.Notification) (bpf.Verdict, error) {
 
 const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 
+// isDetour reports whether a verdict makes programs fall back to older calls. They take
+// the calls of Linux 3.2 for granted: glibc is built for that kernel and later ones, and a filter
+// that knows few calls returns ENOSYS for openat(2), too.
+func isDetour(v bpf.Verdict, n launcher.Notification) bool {
+	if v != noSuchCall {
+		return false
+	}
+	name, _ := callName(n)
+	for _, last := range [...]struct {
+		arch syscalls.Arch
+		call uint32 // process_vm_writev(2)
+	}{{syscalls.AMD64, 311}, {syscalls.X86, 348}} {
+		if number, ok := syscalls.Number(last.arch, name); ok && number <= last.call {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -222,7 +241,7 @@ func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
 	}
 	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
 	switch {
-	case v == noSuchCall: // with --complain too: the run would be another program's
+	case isDetour(v, n): // with --complain too: the run would be another program's
 		r.detour(n)
 		return launcher.Answer{Errno: unix.ENOSYS}
 	case !r.asks(v):

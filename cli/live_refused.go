@@ -75,10 +75,11 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 	var one *liveReport
 	switch {
 	case !killed && !r.complain && !verdict.Passes():
-		if !r.asked && verdict == noSuchCall {
+		switch {
+		case r.asked: // it is reported as one that the filter denies
+		case isDetour(verdict, refused.Notification):
 			r.detour(refused.Notification)
-		}
-		if !r.asked && fails(verdict) && verdict != noSuchCall {
+		case fails(verdict):
 			one = r.describe(refused.Denied)
 		}
 	case killed || slices.Contains(kernelErrnos(), refused.Errno) || overLimit(refused):

@@ -240,7 +240,7 @@ func wantLines(t *testing.T, file string, policy *seccomp.Policy, verdicts map[s
 	}
 	reported := 0
 	for key, v := range verdicts {
-		if v.Data() == uint32(unix.ENOSYS) {
+		if v.Data() == uint32(unix.ENOSYS) && !strings.HasSuffix(key, " 22") && !strings.HasSuffix(key, " 25") { // stime and umount are as old as Linux
 			continue
 		}
 		if !seen[key] && len(verdicts) < 100 { // there is a limit
@@ -268,6 +268,26 @@ func TestExplainENOSYS(t *testing.T) {
 	if stderr != "Function not implemented\nminirun: got ENOSYS, so that programs fall back to older calls: call 999999 clone3\n" {
 		t.Errorf("%q", stderr)
 	}
+}
+
+// A filter that knows few calls returns ENOSYS for some that programs have no other for: that
+// is a denial, which --complain lets through.
+func TestExplainFewCalls(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "p.json")
+	if err := os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["execve","exit_group","write","brk","mmap"],"action":"SCMP_ACT_ALLOW"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	withAndWithoutBPF(t, func(t *testing.T, _ bool, run func(*testing.T, ...string) *exec.Cmd) {
+		command := []string{"--seccomp", profile, "debian", "ls", "/"}
+		_, stderr, status := output(run(t, append([]string{"--explain"}, command...)...))
+		if !strings.Contains(stderr, `minirun: denied: openat(AT_FDCWD, "/etc/ld.so.cache", `) || !strings.Contains(stderr, "by ls (PID 1): ERRNO(ENOSYS)\n") || strings.Contains(stderr, "fall back to older calls: openat") || status != 127 {
+			t.Errorf("status %d: %s", status, stderr)
+		}
+		want, _, _ := explained(t, "--seccomp", "unconfined", "debian", "ls", "/")
+		if stdout, stderr, status := output(run(t, append([]string{"--complain"}, command...)...)); stdout != want || status != 0 {
+			t.Errorf("status %d: %s%s", status, stdout, stderr)
+		}
+	})
 }
 
 // No program can answer for minirun by a listener of its own, also when minirun is
@@ -314,10 +334,10 @@ func unreadable(t *testing.T, cmd *exec.Cmd) {
 	if status != 0 || calls == nil || !strings.Contains(stderr, "denied: acct(0x") {
 		t.Fatalf("status %d: %s%s", status, stdout, stderr)
 	}
-	for i, limit := range []int{300, 90} { // the second is not read while the first is stuck
-		if ms, _ := strconv.Atoi(calls[i+1]); ms > limit {
-			t.Errorf("call %d took %d ms", i, ms)
-		}
+	first, _ := strconv.Atoi(calls[1])
+	second, _ := strconv.Atoi(calls[2])
+	if first > 300 || second > max(first-50, 90) { // the second is not read while the first is stuck
+		t.Errorf("the calls took %d and %d ms", first, second)
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		t.Errorf("the container ended after %v", took)

@@ -10,7 +10,7 @@ su nobody -s /bin/sh -c 'cat /etc/shadow; kill -0 1; chown nobody /etc/passwd; n
 mknod /tmp/z b 8 0 && cat /tmp/z
 dmesg | head -1
 perl /p/netlink.pl
-(ulimit -l 64; exec perl -e 'syscall(151, 1)') # mlockall
+prlimit --memlock=65536:65536 perl -e 'syscall(151, 1)' # mlockall
 cp /bin/true /tmp/t && chmod 644 /tmp/t && /tmp/t
 unshare -U perl -e 'syscall(166, "/proc", 0); sleep 1' # umount2; it can be looked at for a while
 true
