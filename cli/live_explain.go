@@ -80,7 +80,19 @@ func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanatio
 			c.How = "--seccomp-allow " + one.Call // there is no file to edit
 		}
 	}
+	slices.SortStableFunc(worded.Changes, func(a, b change) int { return changeRank(a) - changeRank(b) })
 	return worded, nil
+}
+
+// changeRank puts a capability that allows much else after others.
+func changeRank(c change) int {
+	switch {
+	case c.Kind != analyze.RemedyCapability:
+		return 2
+	case strings.Contains(c.How, "CAP_SYS_ADMIN"):
+		return 1
+	}
+	return 0
 }
 
 // block is a report as standard error has it.
@@ -155,8 +167,11 @@ func (r *liveReport) by() string {
 	if host, ok := syscalls.Host(); ok && r.arch != host {
 		who = " (" + r.Arch + ")"
 	}
+	if r.Comm != "" {
+		who += " by " + printable(r.Comm)
+	}
 	if r.PID != 0 {
-		who += fmt.Sprintf(" by %s (PID %d)", printable(r.Comm), r.PID)
+		who += fmt.Sprintf(" (PID %d)", r.PID)
 	}
 	return who
 }

@@ -294,6 +294,8 @@ func withoutCapability(call string, refused launcher.Refused) string {
 		return "a process has a program of its own already (setpgid(2)); no capability helps"
 	case call == "setpgid":
 		return "a process that leads a session keeps its group, and others may only join groups of their session (setpgid(2)); no capability helps"
+	case call == "setrlimit" || call == "prlimit64":
+		return "no limit of open files is above the kernel's (sysctl fs.nr_open); no capability helps"
 	case call == "setsid":
 		return "a process that leads a group makes no session (setsid(2)); no capability helps"
 	}

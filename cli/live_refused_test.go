@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/bpf"
 )
 
@@ -45,6 +47,7 @@ func TestBlame(t *testing.T) {
 		"noexec":                   {"execve", at(launcher.Obstacle{Kind: launcher.NoExecutables, Path: "/t/x", Mount: "/t"}), "the file system of /t/x is mounted noexec", "mount /t with exec"},
 		"no execute bit":           {"access", at(launcher.Obstacle{Kind: launcher.NotExecutable, Path: "/t/x y"}), "/t/x y has no execute bit", "chmod +x '/t/x y'"},
 		"an answer":                {"sendto", launcher.Refused{Sighting: asked(unix.CAP_NET_ADMIN), Answered: true}, "the kernel asked for CAP_NET_ADMIN, which the container does not have; its answer to the message says so (netlink(7))", "--cap-add CAP_NET_ADMIN"},
+		"open files":               {"prlimit64", launcher.Refused{Errno: unix.EPERM}, "no limit of open files is above the kernel's (sysctl fs.nr_open); no capability helps", ""},
 		"a session":                {"setsid", launcher.Refused{Errno: unix.EPERM}, "a process that leads a group makes no session (setsid(2)); no capability helps", ""},
 		"locked memory":            {"mlockall", launcher.Refused{Sighting: asked(unix.CAP_IPC_LOCK), Errno: unix.ENOMEM}, "the kernel asked for CAP_IPC_LOCK, which the container does not have", "--ulimit memlock=N, with N as large as it asks for--cap-add CAP_IPC_LOCK"},
 		"too many processes":       {"clone", launcher.Refused{Sighting: asked(unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN), Errno: unix.EAGAIN}, "the kernel asked for CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which the container does not have", "--ulimit nproc=N, with N as large as it asks for--cap-add CAP_SYS_RESOURCE"},
@@ -88,5 +91,14 @@ func TestPattern(t *testing.T) {
 		if same := a.pattern() == b.pattern(); same != test.same {
 			t.Errorf("%s, %s: %v", a.text(), b.text(), same)
 		}
+	}
+}
+
+// The capability that allows least comes first.
+func TestChangeRank(t *testing.T) {
+	changes := []change{{Kind: analyze.RemedyCapability, How: "--cap-add CAP_SYS_ADMIN"}, {Kind: analyze.RemedyCapability, How: "--cap-add CAP_SYSLOG"}, {Kind: analyze.RemedyEdit, How: "edit"}}
+	slices.SortStableFunc(changes, func(a, b change) int { return changeRank(a) - changeRank(b) })
+	if changes[0].How != "--cap-add CAP_SYSLOG" || changes[1].How != "--cap-add CAP_SYS_ADMIN" || changes[2].How != "edit" {
+		t.Errorf("%+v", changes)
 	}
 }

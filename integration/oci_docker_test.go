@@ -31,6 +31,8 @@ run --rm --privileged --cap-drop SYS_RESOURCE debian true; run --rm --cap-add AL
 	{"default filter", `run --rm debian sh -c 'grep Seccomp /proc/self/status; unshare -U true; mount -t tmpfs x /mnt; chroot / true && echo chroot'`},
 	{"own filter", `echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}' >p.json
 run --rm --security-opt seccomp=p.json debian mkdir /x`},
+	{"recorded filter", `minirun --network none --record p.json --record-for docker debian sh -c 'id; ls / | sort' >/dev/null 2>&1
+for more in label=disable no-new-privileges; do run --rm --security-opt $more --security-opt seccomp=p.json debian sh -c 'id; ls / | sort'; done`},
 	{"not found", `run --rm debian /no/such; run --rm debian nosuch; run --rm debian /etc/passwd; run --rm debian /etc`},
 	{"working directory", `run --rm -w /new/dir debian pwd; run --rm -w /etc/passwd debian pwd`},
 	{"read-only and tmpfs", `run --rm --read-only --tmpfs /t:size=1m debian sh -c 'touch /x; touch /t/x && df -k /t | tail -n 1'`},
