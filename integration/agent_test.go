@@ -267,7 +267,10 @@ func TestAgentMessage(t *testing.T) {
 	spec := specs.Spec{
 		Version: "1.0.2", Root: &specs.Root{Path: "rootfs"}, Annotations: map[string]string{"z": "last", "a.b/c": "\"first\""},
 		Process: &specs.Process{Args: []string{"/bin/true"}, Cwd: "/"},
-		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"}, // where t.TempDir is nodev, no device could be opened
+		},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}, Seccomp: list,
 		},

@@ -318,7 +318,10 @@ func runcUnder(t *testing.T, p *seccomp.Profile, dir string, noNewPrivileges boo
 	writeJSON(t, filepath.Join(bundle, "config.json"), specs.Spec{
 		Version: "1.0.2", Root: &specs.Root{Path: dir},
 		Process: &specs.Process{Args: []string{"/thread"}, Cwd: "/", NoNewPrivileges: noNewPrivileges},
-		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"}, // where t.TempDir is nodev, no device could be opened
+		},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}}, Seccomp: policy.Seccomp,
 		},

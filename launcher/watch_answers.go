@@ -1,6 +1,8 @@
 package launcher
 
 import (
+	"time"
+
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
@@ -10,6 +12,10 @@ import (
 // sentSize is the size of what is kept of a message that was sent: the capabilities that it
 // asked for in vain, and the caller's registers.
 const sentSize = 8 + trace.RegsSize
+
+// answerPatience is how long after a message its answer is looked for. It waits for the
+// sender already when the message has been sent.
+const answerPatience = 2 * time.Second
 
 // answerProgram finds what netlink(7) refuses. The call that sends a request succeeds, though
 // the kernel asked for a capability in vain: the refusal is a message, which another call
@@ -78,25 +84,30 @@ func answered(m watchMaps) asm.Instructions {
 		asm.FnProbeReadKernel.Call(),
 		asm.StoreImm(asm.RFP, stackAnswer, eventAnswered, asm.Word))
 	code = append(code, call(asm.FnMapDeleteElem, m.sent, stackNumber, 0)...)
-	code = append(code, addCount(m, -1)...)
 	return append(code,
 		asm.JEq.Imm(asm.R7, -int32(unix.EPERM), "refused"),
 		asm.JEq.Imm(asm.R7, -int32(unix.EACCES), "refused"),
 		asm.Ja.Label("out"))
 }
 
-// sends keeps what was sent, if it asked for a capability, in the place of what R8 points to.
+// sends keeps what was sent, if it asked for a capability, in the place of what R8 points to,
+// and has results looked at for a while.
 func sends(m watchMaps) asm.Instructions {
 	code := asm.Instructions{
 		asm.JEq.Imm(asm.R9, 0, "harmless").WithSymbol("sends"),
 		asm.StoreMem(asm.RFP, stackSent, asm.R9, asm.DWord),
-		asm.JNE.Imm(asm.R8, 0, "again"),
 	}
-	code = append(code, addCount(m, 1)...)
-	code = append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("again"))
 	code = append(code, call(asm.FnMapUpdateElem, m.sent, stackNumber, stackSent)...)
-	code = append(code, asm.Ja.Label("out"), asm.JEq.Imm(asm.R8, 0, "out").WithSymbol("harmless"))
+	code = append(code,
+		asm.FnKtimeGetNs.Call(),
+		asm.Mov.Reg(asm.R9, asm.R0),
+		asm.LoadImm(asm.R1, answerPatience.Nanoseconds(), asm.DWord),
+		asm.Add.Reg(asm.R9, asm.R1))
+	code = append(code, loadCount(m)...)
+	code = append(code,
+		asm.StoreMem(asm.R0, countUntil, asm.R9, asm.DWord),
+		asm.Ja.Label("out"),
+		asm.JEq.Imm(asm.R8, 0, "out").WithSymbol("harmless"))
 	code = append(code, call(asm.FnMapDeleteElem, m.sent, stackNumber, 0)...)
-	code = append(code, addCount(m, -1)...)
 	return append(code, asm.Ja.Label("out"))
 }

@@ -41,7 +41,7 @@ const (
 type watchMaps struct {
 	asked *trace.Map // thread → capabilities that its current call asked for in vain
 	sent  *trace.Map // process → a message that asked for capabilities in vain, and was sent
-	count *trace.Map // how many threads asked has, and processes sent
+	count *trace.Map // how many threads asked has; and until when, in ns, answers are awaited
 	texts *trace.Map // call → which registers point to texts
 	seen  *trace.Map // key → number of events
 	lost  *trace.Map // number of events that found no room
@@ -55,7 +55,7 @@ func newWatchMaps() (m watchMaps, err error) {
 	}{
 		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 14}},
 		{&m.sent, trace.MapOptions{Name: "minirun_sent", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: sentSize, Entries: 1 << 10}},
-		{&m.count, trace.MapOptions{Name: "minirun_count", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
+		{&m.count, trace.MapOptions{Name: "minirun_count", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 16, Entries: 1}},
 		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4, Entries: 2 * textNumbers}},
 		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 14}},
 		{&m.lost, trace.MapOptions{Name: "minirun_lost", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
@@ -213,6 +213,9 @@ func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
 		asm.StoreMem(asm.RFP, stackMask, asm.R7, asm.DWord).WithSymbol("first"),
 	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask), addCount(m, 1))
 }
+
+// countUntil is where a value of count has the time.
+const countUntil = 8
 
 // loadCount loads a pointer to the number of threads that have asked into R0, or goes out.
 func loadCount(m watchMaps) asm.Instructions {

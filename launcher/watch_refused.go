@@ -9,7 +9,8 @@ import (
 
 // refusedProgram runs when a call returns, and sends those that were refused. A capability
 // that a call asked for in vain and did without is forgotten. All calls of the machine come
-// here: one that succeeds while no thread has asked is let go at once.
+// here: one that succeeds while no thread has asked, and no answer is awaited, is let go at
+// once.
 func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) asm.Instructions {
 	choose := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord)} // the result
 	for _, errno := range errnos {
@@ -18,7 +19,14 @@ func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []
 	choose = append(choose, loadCount(m)...)
 	choose = append(choose,
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-		asm.JEq.Imm(asm.R1, 0, "out"),
+		asm.JNE.Imm(asm.R1, 0, "enter"),
+		asm.LoadMem(asm.R8, asm.R0, countUntil, asm.DWord),
+		asm.JEq.Imm(asm.R8, 0, "out"),
+		asm.Mov.Reg(asm.R9, asm.R0),
+		asm.FnKtimeGetNs.Call(),
+		asm.JLE.Reg(asm.R0, asm.R8, "enter"),
+		asm.StoreImm(asm.R9, countUntil, 0, asm.DWord),
+		asm.Ja.Label("out"),
 		asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("enter"))
 	return watchProgram(choose, s.Enter("out"), asm.Instructions{asm.Mov.Imm(asm.R9, 0)}, thread(),
 		call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
