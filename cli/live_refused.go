@@ -159,8 +159,12 @@ func (r *liveReports) blame(one *liveReport, refused launcher.Refused, verdict b
 		allows = "the filter would deny it, too; "
 	}
 	if len(asked) == 0 {
-		one.Because = allows + withoutCapability(one.Call, refused)
-		if how := obstacleChange(refused.Obstacle); how != "" {
+		var o launcher.Obstacle
+		if refused.FindObstacle != nil {
+			o = refused.FindObstacle()
+		}
+		one.Because = allows + withoutCapability(one.Call, refused, o)
+		if how := obstacleChange(o); how != "" {
 			one.Changes = []change{{Kind: remedyFlags, How: how}}
 		}
 		return
@@ -264,8 +268,8 @@ func least(names []string) string {
 
 // withoutCapability says what is known of a call that was refused though the kernel
 // asked for no capability. It does not say that a security module did it.
-func withoutCapability(call string, refused launcher.Refused) string {
-	switch o := refused.Obstacle; o.Kind {
+func withoutCapability(call string, refused launcher.Refused, o launcher.Obstacle) string {
+	switch o.Kind {
 	case launcher.MaskedPath:
 		return o.Path + " is masked in the container"
 	case launcher.ReadOnlyPath:

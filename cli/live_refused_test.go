@@ -21,7 +21,9 @@ func TestBlame(t *testing.T) {
 		return bits
 	}
 	asked := func(caps ...int) launcher.Sighting { return launcher.Sighting{Asked: mask(caps...)} }
-	at := func(o launcher.Obstacle) launcher.Refused { return launcher.Refused{Errno: unix.EROFS, Obstacle: o} }
+	at := func(o launcher.Obstacle) launcher.Refused {
+		return launcher.Refused{Errno: unix.EROFS, FindObstacle: func() launcher.Obstacle { return o }}
+	}
 	for name, test := range map[string]struct {
 		call    string
 		refused launcher.Refused

@@ -80,8 +80,8 @@ func isUnder(file, dir string) bool {
 	return file == dir || strings.HasPrefix(file, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// obstacle adds to r what is known of the paths that the call named.
-func (l *watcher) obstacle(r *Refused) {
+// obstacle finds what is known of the paths that a call named.
+func (l *watcher) obstacle(r *Refused) Obstacle {
 	for _, text := range r.Texts {
 		if text == nil || text.Cut || text.Text == "" {
 			continue
@@ -95,20 +95,22 @@ func (l *watcher) obstacle(r *Refused) {
 			file = path.Join(dir, file)
 		}
 		file = path.Clean(file)
-		if r.Obstacle = obstacle(l.spec, file, r.Errno); r.Obstacle.Kind != NoObstacle {
-			return
+		if o := obstacle(l.spec, file, r.Errno); o.Kind != NoObstacle {
+			return o
 		}
 		if r.Asked != 0 || r.Errno == unix.EROFS {
 			continue
 		}
-		if r.Obstacle = l.look(file, r.Errno, l.Executes(r.Notification)); r.Obstacle.Kind == NoObstacle {
+		o := l.look(file, r.Errno, l.Executes(r.Notification))
+		if o.Kind == NoObstacle {
 			continue
 		}
 		if m := nearestMount(l.spec, file); m != nil {
-			r.Obstacle.Mount = m.Destination
+			o.Mount = m.Destination
 		}
-		return
+		return o
 	}
+	return Obstacle{}
 }
 
 // look looks for an obstacle at a path in the container. A look-up can take as long as a file

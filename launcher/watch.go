@@ -43,7 +43,10 @@ type Refused struct {
 	NoNewPrivs bool       // prctl(2), PR_SET_NO_NEW_PRIVS
 	AppArmor   string     // the profile that confines the container, or ""
 	Answered   bool       // by a message that the call's process received later: the call itself succeeded (netlink(7))
-	Obstacle   Obstacle
+
+	// FindObstacle looks for what else stood in the way, which takes a while. It is for
+	// [Watch.WhenRefused] only, and nil if there is nothing to look at.
+	FindObstacle func() Obstacle
 }
 
 // Sighting is what one report stands for: calls of a thread from one place. Asked has a
@@ -69,6 +72,7 @@ type watcher struct {
 	init   int
 	root   *os.File // of the container, with O_PATH
 	mounts *os.File // its mount namespace, which keeps what is mounted in root
+	users  string   // its user namespace, or ""
 	reader callerReader
 	maps   watchMaps
 	scope  *trace.Scope
@@ -125,6 +129,7 @@ func (l *watcher) begin() (err error) {
 	if l.mounts, err = os.Open("/proc/" + strconv.Itoa(l.init) + "/ns/mnt"); err != nil {
 		return err
 	}
+	l.users, _ = os.Readlink("/proc/" + strconv.Itoa(l.init) + "/ns/user")
 	if l.reader.level, err = pidLevel(l.init); err != nil {
 		return err
 	}
@@ -265,7 +270,7 @@ func (l *watcher) event(data []byte) {
 	r.Sighting = Sighting{r.Denied.TID, call.Nr, call.IP, r.Asked}
 	r.NoNewPrivs, r.AppArmor = l.spec.Process.NoNewPrivileges, l.spec.Process.ApparmorProfile
 	l.lookUp(&r)
-	l.obstacle(&r)
+	r.FindObstacle = func() Obstacle { return l.obstacle(&r) }
 	l.WhenRefused(r)
 }
 
@@ -299,7 +304,6 @@ func (l *watcher) lookUp(r *Refused) {
 	r.NoNewPrivs = r.NoNewPrivs || statusLine(status, "NoNewPrivs") == "1"
 	r.Caller.Exe, _ = os.Readlink(proc + "/exe")
 	r.Caller.Lib = libraryAt(proc, r.Denied.IP)
-	own, err1 := os.Readlink(proc + "/ns/user")
-	its, err2 := os.Readlink("/proc/" + strconv.Itoa(l.init) + "/ns/user")
-	r.OwnUsers = err1 == nil && err2 == nil && own != its
+	users, err := os.Readlink(proc + "/ns/user")
+	r.OwnUsers = err == nil && l.users != "" && users != l.users
 }
