@@ -25,7 +25,7 @@ func (a *app) rmCommand() *ucli.Command {
 }
 
 func (a *app) rmAction(c *ucli.Context) error {
-	if err := a.enterToRemove(c); err != nil {
+	if done, err := a.enterToRemove(c); done || err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)

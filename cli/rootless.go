@@ -3,9 +3,11 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -62,23 +64,51 @@ func enterForLaunch(c *ucli.Context, flags *config.Config) error {
 
 // enterToRemove is enter before containers are removed, whose files need not be the user's
 // own. Those that run are killed before, if they are to be: once inside, this process
-// cannot signal those of another namespace.
-func (a *app) enterToRemove(c *ucli.Context) error {
+// cannot signal those of another namespace. One that goes when it has ended is removed by
+// its launcher then, and none of what is left to do inside. done says that nothing is.
+func (a *app) enterToRemove(c *ucli.Context) (done bool, err error) {
 	if os.Geteuid() == 0 {
-		return nil
+		return false, nil
+	}
+	if !c.Bool("force") {
+		return false, enter(c)
 	}
 	d, err := dirs(c)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if c.Bool("force") {
-		for _, name := range c.Args().Slice() {
-			if container, err := launcher.Find(d, name, func(error) {}); err == nil { // else it is said inside
-				_ = container.Halt(c.Context, launcher.StopPolicy{Signal: unix.SIGKILL})
+	left := c.NArg()
+	for _, name := range c.Args().Slice() {
+		container, err := launcher.Find(d, name, func(error) {})
+		if err != nil || container.Halt(c.Context, launcher.StopPolicy{Signal: unix.SIGKILL}) != nil || container.Known().Keep {
+			continue // it is removed inside, or said there
+		}
+		if err := a.released(c.Context, container); err != nil {
+			return false, err
+		}
+		if _, err := os.Stat(container.Dir()); errors.Is(err, fs.ErrNotExist) {
+			if _, err := fmt.Fprintln(a.stdout, printable(name)); err != nil {
+				return false, err
 			}
+			forget(name)
+			left--
 		}
 	}
-	return enter(c)
+	if left == 0 && c.NArg() > 0 {
+		return true, nil
+	}
+	return false, enter(c)
+}
+
+// forget takes the last of the words that are name off the command line with which the
+// program starts again.
+func forget(name string) {
+	for i := len(os.Args) - 1; i > 0; i-- {
+		if os.Args[i] == name {
+			os.Args = slices.Delete(os.Args, i, i+1)
+			return
+		}
+	}
 }
 
 // oneIDStore is where the images of a user without subordinate IDs are, below the root:

@@ -227,6 +227,8 @@ func TestRootless(t *testing.T) {
 	t.Run("kill", func(t *testing.T) { u.kill(t) })
 	t.Run("starts", func(t *testing.T) { u.starts(t) })
 	t.Run("oracle", func(t *testing.T) { u.oracle(t) })
+	t.Run("lacks", func(t *testing.T) { u.lacks(t) })
+	t.Run("layers", func(t *testing.T) { u.layers(t) })
 	t.Run("verbs", func(t *testing.T) { u.verbs(t) })
 	t.Run("limits", func(t *testing.T) { u.limits(t) })
 	layers, err := filepath.Glob(u.home + "/.local/share/minirun/layers/sha256/*") // those of debian

@@ -84,7 +84,7 @@ func Join(pid int) error {
 
 // failure returns why this process is not in a user namespace.
 func failure(ids IDs) error {
-	errno, said := syscall.Errno(C.entered.error), said()
+	errno := syscall.Errno(C.entered.error)
 	switch C.entered.step {
 	case C.ENTER_UNSHARE:
 		return unshareError(errno)
@@ -92,9 +92,9 @@ func failure(ids IDs) error {
 		const text = "make a user namespace: AppArmor gives no capabilities in it to a program without a profile"
 		return hint.With(errors.New(text), "sudo install -m 644 /usr/share/minirun/minirun.apparmor /etc/apparmor.d/minirun && sudo apparmor_parser -r /etc/apparmor.d/minirun")
 	case C.ENTER_MAP_UIDS:
-		return mapError("map user ids", ids.UIDs, errno, said)
+		return mapError("map user ids", ids.UIDs, errno)
 	case C.ENTER_MAP_GIDS:
-		return mapError("map group ids", ids.GIDs, errno, said)
+		return mapError("map group ids", ids.GIDs, errno)
 	}
 	return fmt.Errorf("make a user namespace: %w", errno)
 }
@@ -119,10 +119,11 @@ func parameter(name string) string {
 
 // mapError says why IDs were not mapped: in the words of the tool, or by the error of the
 // kernel where there is none.
-func mapError(op string, r Ranges, errno syscall.Errno, said string) error {
+func mapError(op string, r Ranges, errno syscall.Errno) error {
 	if errno != 0 {
 		return fmt.Errorf("%s: %w", op, errno)
 	}
+	said := said(r.tool())
 	if said == "" {
 		said = r.tool() + " says no more"
 	}
@@ -133,11 +134,16 @@ func mapError(op string, r Ranges, errno syscall.Errno, said string) error {
 	return hint.With(err, "see what /etc/subuid and /etc/subgid give you")
 }
 
-// said returns what the tools wrote, as one line.
-func said() string {
-	text := strings.TrimSpace(C.GoString(&C.entered.said[0]))
-	line, _, _ := strings.Cut(text, "\n")
-	return line
+// said returns the first line that a tool wrote, or, if none is known to be its own, that
+// either wrote.
+func said(tool string) string {
+	lines := strings.Split(strings.TrimSpace(C.GoString(&C.entered.said[0])), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, tool+":") {
+			return line
+		}
+	}
+	return lines[0]
 }
 
 // command returns the program that maps the ranges, and its arguments, a line each: own is
