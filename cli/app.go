@@ -33,6 +33,8 @@ type app struct {
 	stdin  *os.File
 	stdout *os.File
 	stderr *os.File
+
+	again *again // the container that is launched another time, or nil
 }
 
 // Main runs the command line args, args[0] being the program's name, and
@@ -96,6 +98,9 @@ func (a *app) newApp() *ucli.App {
 		Commands: []*ucli.Command{
 			run,
 			a.psCommand(),
+			a.createCommand(run.Flags),
+			a.startCommand(),
+			a.restartCommand(),
 			a.execCommand(),
 			a.inspectCommand(),
 			a.logsCommand(),

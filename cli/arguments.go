@@ -139,8 +139,11 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 // runsCommand reports whether a verb's arguments are a command's, or options of ps(1): its flags end at the
 // first of them.
 func runsCommand(verb *ucli.Command) bool {
-	return verb.Name == "run" || verb.Name == "exec" || verb.Name == "top"
+	return launches(verb) || verb.Name == "exec" || verb.Name == "top"
 }
+
+// launches reports whether a verb takes the flags of a launch and an image.
+func launches(verb *ucli.Command) bool { return verb.Name == "run" || verb.Name == "create" }
 
 // flagsUntilWord reads the flags that args start with. It returns the rest, and
 // whether a `--` ended the flags.
@@ -229,7 +232,7 @@ func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 			}
 		}
 	}
-	if verb.Name == "run" {
+	if launches(verb) {
 		if f := dockerFlagNamed(name); f != nil {
 			return f
 		}

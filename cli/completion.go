@@ -19,10 +19,10 @@ var completions embed.FS
 var ofImages = [...]string{"rmi", "images", "tag", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename"}
+var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename", "start", "restart"}
 
 // ofEnded are those of them that are also for containers that have ended.
-var ofEnded = [...]string{"logs", "rm", "wait", "diff", "update", "rename"}
+var ofEnded = [...]string{"logs", "rm", "wait", "diff", "update", "rename", "start", "restart"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
 
@@ -186,7 +186,7 @@ func (k *completer) flag(name string) ucli.Flag {
 			return f
 		}
 	}
-	if k.verb == nil || k.verb.Name == "run" {
+	if k.verb == nil || launches(k.verb) {
 		if f := dockerFlagNamed(name); f != nil {
 			return f
 		}
@@ -243,9 +243,9 @@ func (k *completer) wordsOf(verb *ucli.Command) {
 		k.commands(verb.Subcommands)
 	case verb.Name == "help":
 		k.help()
-	case verb.Name == "run" && len(k.words) > 0:
+	case launches(verb) && len(k.words) > 0:
 		k.commandArgument()
-	case verb.Name == "run" || verb.Name == "pull":
+	case launches(verb) || verb.Name == "pull":
 		k.imageArgument()
 	case verb.Name == "exec" && len(k.words) > 0:
 		k.files("")

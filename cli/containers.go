@@ -83,6 +83,9 @@ func (a *app) eachContainer(c *ucli.Context, do func(name string, container *lau
 		if failed = 1; errors.As(err, new(interrupted)) {
 			return err
 		}
+		if errors.As(err, new(status)) { // another process has said why
+			continue
+		}
 		a.ui.error(err)
 	}
 	if failed != 0 {

@@ -43,6 +43,8 @@ func (a *app) detached(c *ucli.Context) (*supervisor, error) {
 	number := os.Getenv(supervisorVariable)
 	os.Unsetenv(supervisorVariable) // no -e NAME passes it on
 	switch {
+	case c.Command.Name == "create":
+		return nil, nil
 	case !c.Bool("detach"):
 		for _, name := range []string{"log-driver", "log-opt"} {
 			if c.IsSet(name) && c.String(name) != "none" {
@@ -63,7 +65,11 @@ func (a *app) detached(c *ucli.Context) (*supervisor, error) {
 		s.started = os.NewFile(uintptr(fd), "started")
 		return s, nil
 	}
-	return s, a.startSupervisor()
+	id, err := a.startSupervisor(os.Args[1:])
+	if err == nil {
+		_, err = fmt.Fprintln(a.stdout, id)
+	}
+	return s, err
 }
 
 func logLimits(c *ucli.Context) (*jsonlog.Limits, error) {
@@ -102,15 +108,16 @@ func keeps(c *ucli.Context) bool {
 	return !c.Bool("rm") || c.Bool("detach") && !c.IsSet("rm")
 }
 
-// startSupervisor starts it, and returns when its container runs. Signals that ask for
-// the end are passed on to it until then.
-func (a *app) startSupervisor() error {
+// startSupervisor starts it with arguments, and returns the container's ID when that runs.
+// Signals that ask for the end are passed on to it until then. The error is a [status] if it
+// has said itself what is wrong.
+func (a *app) startSupervisor(args []string) (id string, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer r.Close()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(append(os.Environ(), supervisorVariable+"=3"), userns.Environ()...)
 	cmd.Stderr, cmd.ExtraFiles = a.stderr, []*os.File{w}
@@ -121,27 +128,26 @@ func (a *app) startSupervisor() error {
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return fmt.Errorf("start the supervisor: %w", err)
+		return "", fmt.Errorf("start the supervisor: %w", err)
 	}
 	go func() {
 		for sig := range signals {
 			_ = cmd.Process.Signal(sig) // it may have ended
 		}
 	}()
-	id, err := io.ReadAll(io.LimitReader(r, 64))
-	if err == nil && len(id) > 0 {
-		_, err := fmt.Fprintln(a.stdout, string(id))
-		return errors.Join(err, cmd.Process.Release())
+	text, err := io.ReadAll(io.LimitReader(r, 64))
+	if err == nil && len(text) > 0 {
+		return string(text), cmd.Process.Release()
 	}
 	err = cmd.Wait()
 	var exited *exec.ExitError
 	if errors.As(err, &exited) {
 		if ws, ok := exited.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return fmt.Errorf("the supervisor was killed by %v before the container ran", unix.SignalName(ws.Signal()))
+			return "", fmt.Errorf("the supervisor was killed by %v before the container ran", unix.SignalName(ws.Signal()))
 		}
-		return status(exited.ExitCode()) // it has said why
+		return "", status(exited.ExitCode())
 	}
-	return err
+	return "", err
 }
 
 // logFile is the log in the container's directory.
@@ -155,7 +161,7 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 		return func() {}, nil
 	}
 	if s.log != nil {
-		if o.Log, err = jsonlog.Create(filepath.Join(container.Dir(), logFile), *s.log); err != nil {
+		if o.Log, err = jsonlog.Append(filepath.Join(container.Dir(), logFile), *s.log); err != nil {
 			return nil, err
 		}
 	}

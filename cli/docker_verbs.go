@@ -40,8 +40,6 @@ func dockerVerb(word string) string {
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
 	case "attach":
 		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
-	case "create", "start", "restart":
-		return "one command makes a container and runs it: minirun [FLAGS] IMAGE"
 	case "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "commit", "export":
@@ -85,8 +83,8 @@ func ungrouped(words []string) []string {
 	case "image inspect", "container inspect":
 		return append([]string{"inspect", "--type=" + words[0]}, words[2:]...)
 	case "image history", "image import", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container cp", "container diff", "container exec", "container kill", "container logs", "container pause", "container port",
-		"container rename", "container rm", "container stats", "container stop", "container top", "container unpause", "container update", "container wait":
+		"container cp", "container create", "container diff", "container exec", "container kill", "container logs", "container pause", "container port",
+		"container rename", "container restart", "container rm", "container start", "container stats", "container stop", "container top", "container unpause", "container update", "container wait":
 		verb = words[1]
 	default:
 		return words
@@ -100,7 +98,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"cp", "diff", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rename", "rm", "stats", "stop", "top", "unpause", "update", "wait"}
+		return []string{"cp", "create", "diff", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rename", "restart", "rm", "start", "stats", "stop", "top", "unpause", "update", "wait"}
 	case "system":
 		return []string{"df"}
 	}

@@ -24,6 +24,11 @@ const edited = " (edited)"
 // compiled for the capabilities, or to the program of an earlier start. With --explain and
 // its like it returns what reports the denied calls, else nil.
 func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Config, capabilities []string, root string) (*liveReports, error) {
+	if a.again != nil && !observes(c) && c.String("record") == "" {
+		a.again.launch.LaunchedFilter(o)
+		o.About.Seccomp = a.again.launch.Seccomp
+		return nil, launcher.CheckFilters()
+	}
 	name := flags.Seccomp
 	o.About.Seccomp = launcher.Profile{Name: name}
 	changes, err := edits(c, "seccomp-")
@@ -69,6 +74,9 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	}
 	if len(changes) > 0 {
 		o.About.Seccomp.Edited, o.About.Seccomp.Digest = true, digestOf(edited)
+	}
+	if err := a.again.sameProfile(o.About.Seccomp); err != nil {
+		return nil, err
 	}
 	policy, err := profile.Resolve(target)
 	if err != nil {

@@ -73,13 +73,21 @@ func (v containerView) logPath() string {
 	return log
 }
 
+// attached reports whether the container was made to run in the foreground.
+func (v containerView) attached() bool {
+	if r := v.launch.Again; r != nil {
+		return r.Attached
+	}
+	return !v.Detached
+}
+
 // describeConfig returns what the image and the flags say of the command. Env is all of
 // its environment.
 func (v containerView) describeConfig(flags *config.Config) describedConfig {
 	c := describedConfig{
 		Hostname: v.launch.Hostname, Domainname: flags.Domainname, User: v.launch.User, Image: v.Image, Labels: v.launch.Labels,
-		AttachStdin: flags.Interactive && !v.Detached, AttachStdout: !flags.DropStdout && !v.Detached, AttachStderr: !flags.DropStderr && !v.Detached,
-		Tty: flags.Terminal, OpenStdin: flags.Interactive, StdinOnce: flags.Interactive && !v.Detached,
+		AttachStdin: flags.Interactive && v.attached(), AttachStdout: !flags.DropStdout && v.attached(), AttachStderr: !flags.DropStderr && v.attached(),
+		Tty: flags.Terminal, OpenStdin: flags.Interactive, StdinOnce: flags.Interactive && v.attached(),
 		Entrypoint: v.launch.Entrypoint, StopSignal: flags.StopSignal, StopTimeout: flags.Signals.StopSeconds,
 	}
 	if c.Labels == nil {

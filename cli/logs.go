@@ -55,7 +55,11 @@ func (a *app) logsAction(c *ucli.Context) error {
 		return err
 	}
 	log := filepath.Join(container.Dir(), logFile)
-	if _, err := os.Stat(log); errors.Is(err, os.ErrNotExist) {
+	_, err = os.Stat(log)
+	if errors.Is(err, os.ErrNotExist) && container.Known().Unstarted() {
+		return nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
 		return refused("its output is its minirun's own; with -d there is a log, unless --log-driver none", "container %s has no log", printable(c.Args().First()))
 	}
 	ctx, stop := interruptible(c.Context)

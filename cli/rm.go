@@ -32,7 +32,7 @@ func (a *app) rmAction(c *ucli.Context) error {
 	defer stop()
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
 		state := container.Known()
-		if state.Status == launcher.StatusCreated || state.Status == launcher.StatusRunning {
+		if state.Status == launcher.StatusCreated && !state.Unstarted() || state.Status == launcher.StatusRunning {
 			if !c.Bool("force") {
 				return "", refused("'minirun stop' ends it, and rm -f kills it",
 					"you cannot remove a running container %s. Stop the container before attempting removal or force remove", state.ID)

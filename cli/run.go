@@ -56,7 +56,8 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	prepared := network.Prepare(flags)
 	a.warnOneID(d.Root)
-	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil {
+	creates := c.Command.Name == "create"
+	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil && !creates {
 		return err
 	}
 	host, warnings, err := launcher.Inspect(flags)
@@ -101,7 +102,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err := recording.observe(&o, reports); err != nil {
 		return err
 	}
-	image, err := a.findImage(c, d.Root)
+	image, err := a.openImage(c, d.Root)
 	if err != nil {
 		return err
 	}
@@ -112,6 +113,16 @@ func (a *app) runAction(c *ucli.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	describeLaunch(&o.About, c.Args().First(), merged, image)
+	if creates || keeps(c) || a.again != nil {
+		if o.About.Again, err = a.againOf(c, &o.About, flags, image.Digest); err != nil {
+			return err
+		}
+	}
+	layers := image.WithFiles(d.Root, launcher.OwnFiles()...)
+	if creates {
+		return a.create(d, merged, host, image, layers, o)
 	}
 	if o.Agent != nil {
 		if err := o.Agent.Connect(); err != nil {
@@ -125,14 +136,13 @@ func (a *app) runAction(c *ucli.Context) error {
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Network.Prepared = prepared
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	describeLaunch(&o.About, c.Args().First(), merged, image)
 	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
 		o.Rest = &launcher.Rest{}
 		if lock := image.Lock(); lock != nil {
 			o.Rest.Files = append(o.Rest.Files, lock)
 		}
 	}
-	return recording.finish(merged.Args, a.launch(d, merged, host, image.WithFiles(d.Root, launcher.OwnFiles()...), o, detached, keeps(c)))
+	return recording.finish(merged.Args, a.launch(d, merged, host, image, layers, o, detached, keeps(c)))
 }
 
 // describeLaunch says what others are to see of the container.
@@ -256,7 +266,7 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 // launch mounts the image's layers in a mount namespace of this thread and runs the
 // container on them. When it returns nothing is left of the container, or a warning
 // says what is. With keep its directory stays once the command has run.
-func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, layers []string, o launcher.Options, detached *supervisor, keep bool) error {
+func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options, detached *supervisor, keep bool) error {
 	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
@@ -271,14 +281,17 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 			relay.Stop()
 		}
 	}()
-	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
+	container, err := a.takeContainer(d, flags.Name)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		end := container.Delete
-		if ran && keep {
+		switch {
+		case ran && keep:
 			end = container.Finish
+		case !ran && a.again != nil:
+			end = container.GiveUp
 		}
 		if err := end(); err != nil {
 			a.ui.warning(err)
@@ -286,6 +299,11 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	}()
 	if err := container.Outlast(detached != nil, keep); err != nil {
 		return err
+	}
+	if keep {
+		if err := image.Pin(container.Dir()); err != nil {
+			return err
+		}
 	}
 	end, err := a.attachLog(detached, container, &o)
 	if err != nil {
@@ -300,7 +318,11 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, laye
 	if ids != nil {
 		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
 	}
-	root, err := overlay.Mount()
+	mount := overlay.Mount
+	if a.again != nil {
+		mount = overlay.MountAgain
+	}
+	root, err := mount()
 	if err != nil {
 		return err
 	}

@@ -471,21 +471,9 @@ func TestSupervisors(t *testing.T) {
 // supervisorOf finds the process that holds the lock of a container.
 func supervisorOf(t *testing.T, name string) int {
 	t.Helper()
-	var stat syscall.Stat_t
-	if err := syscall.Stat(filepath.Join(testBed.root, "containers", name), &stat); err != nil {
-		t.Fatal(err)
+	pid := lockHolder(filepath.Join(testBed.root, "containers", name))
+	if pid == 0 {
+		t.Fatalf("nobody holds the lock of %s", name)
 	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(locks)) {
-		fields := strings.Fields(line)
-		if len(fields) > 5 && fields[1] == "FLOCK" && strings.HasSuffix(fields[5], fmt.Sprint(":", stat.Ino)) {
-			pid, _ := strconv.Atoi(fields[4])
-			return pid
-		}
-	}
-	t.Fatalf("nobody holds the lock of %s", name)
-	return 0
+	return pid
 }

@@ -136,6 +136,58 @@ run -d --name ff NET debian sleep 1000
 ~rename gg ff
 rm -f ff
 rm gg
+create --name hh -e A=1 NET debian sh -c 'echo hello $A; echo x >>/n; cat /n; exit 3'
+ps
+ps -a --format '{{.Names}}|{{.Status}}|{{.State}}|{{.Command}}'
+inspect -f '{{.State.Status}} {{.State.Running}} {{.State.ExitCode}} {{.State.Pid}} {{.State.StartedAt}} {{.State.FinishedAt}} {{.Path}} {{.Args}} {{.Config.AttachStdout}}' hh
+logs hh
+exec hh true
+stop hh
+kill hh
+wait hh
+top hh
+pause hh
+diff hh
+port hh
+stats --no-stream --format '{{.Name}} {{.PIDs}}' hh
+start hh
+wait hh
+logs hh
+start hh
+wait hh
+restart hh
+wait hh
+logs hh
+logs --tail 2 hh
+diff hh
+ps -a --format '{{.Names}}|{{.Status}}'
+inspect -f '{{.State.Status}} {{.State.Running}} {{.State.ExitCode}} {{.Config.AttachStdout}} {{.HostConfig.AutoRemove}}' hh
+~start no-such
+restart no-such
+~create
+~create --name hh NET debian true
+create --name ii NET debian nosuch
+~start ii
+ps -a --format '{{.Names}}|{{.Status}}'
+rm ii
+run -d --name ii -m 64m --memory-swap 64m NET debian sh -c 'trap "exit 7" TERM; echo up; while :; do sleep 0.05; done'
+start ii
+sh: until test "$($docker logs ii)" = up; do sleep 0.05; done
+restart -t 20 ii
+sh: until test "$($docker logs ii | wc -l)" = 2; do sleep 0.05; done
+inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.HostConfig.Memory}}' ii
+pause ii
+~start ii
+restart -t 0 ii
+ps --format '{{.Names}} {{.Status}}'
+rm ii
+rm -f ii
+create --rm --name ii NET debian sleep 1000
+start ii
+inspect -f '{{.HostConfig.AutoRemove}} {{.State.Status}}' ii
+kill ii
+wait ii
+rm hh
 ~rm
 ~top
 `
@@ -145,7 +197,7 @@ func TestSession(t *testing.T) {
 	host := startDockerd(t)
 	theirs, ours := "docker -H "+host, testBed.minirun+" --root "+testBed.root
 	t.Cleanup(func() {
-		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee ff gg copies 2>/dev/null").Run()
+		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee ff gg hh ii copies 2>/dev/null").Run()
 	})
 	for line := range strings.Lines(strings.TrimSpace(session)) {
 		line = strings.ReplaceAll(strings.TrimSpace(line), "NET", "--network none")

@@ -44,6 +44,7 @@ type Container struct {
 	ids   *userns.Namespace // its own users and groups; nil are those of this process's namespace
 
 	launched *launched // what the process that created it holds
+	before   *State    // of a container that is launched another time: how it had ended
 }
 
 // PrivateMounts gives the calling thread a mount namespace of its own. Its mounts are

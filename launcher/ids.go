@@ -82,6 +82,11 @@ func (c *Container) claimIDs(count int64) (userns.Range, error) {
 	if err != nil {
 		return userns.Range{}, err
 	}
+	if c.before != nil {
+		if ids, err := c.earlierIDs(count, taken); ids.Count != 0 || err != nil {
+			return ids, err
+		}
+	}
 	ids, err := userns.Choose(count, taken)
 	if errors.Is(err, userns.ErrNoneLeft) {
 		for _, dead := range sweep(parent, owners, c.state.RunRoot, c.warn) {
@@ -100,7 +105,27 @@ func (c *Container) claimIDs(count int64) (userns.Range, error) {
 	if err != nil {
 		return ids, err
 	}
-	return ids, os.Symlink(fmt.Sprintf("%d:%d", ids.First, ids.Count), filepath.Join(c.dir, idsLink))
+	return ids, c.noteIDs(ids)
+}
+
+func (c *Container) noteIDs(ids userns.Range) error {
+	return os.Symlink(fmt.Sprintf("%d:%d", ids.First, ids.Count), filepath.Join(c.dir, idsLink))
+}
+
+// earlierIDs takes the range that a container had when it ran before: its files belong to
+// them. Without files it has had none.
+func (c *Container) earlierIDs(count int64, taken []userns.Range) (userns.Range, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(c.dir, "upper"), &st); err != nil || st.Uid == 0 {
+		return userns.Range{}, nil
+	}
+	ids := userns.Range{First: int64(st.Uid), Count: count}
+	for _, other := range taken {
+		if ids.First < other.First+other.Count && other.First < ids.First+ids.Count {
+			return userns.Range{}, hint.New("another container has got its users meanwhile", "stop the other containers with --userns auto first")
+		}
+	}
+	return ids, c.noteIDs(ids)
 }
 
 // takenIDs returns the ranges that containers have, and the names of these.

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/network"
 )
@@ -27,6 +28,8 @@ type About struct {
 	Layers     []string     `json:"layers,omitempty"`     // of the image: directories, the lowest first
 	Volumes    []string     `json:"volumes,omitempty"`    // anonymous ones: paths in the container
 	Seccomp    Profile      `json:"seccomp"`
+
+	Again *Again `json:"again,omitempty"` // nil for a container that does not stay
 }
 
 // Profile names a seccomp profile.
@@ -37,7 +40,7 @@ type Profile struct {
 }
 
 // Launch is what a container was launched with, as far as others need it. It is written
-// once, when the command begins.
+// when the command begins, and when it is changed ([Container.SetLimits]).
 type Launch struct {
 	About
 	Process     *specs.Process         `json:"process"`
@@ -60,6 +63,9 @@ func (c *Container) writeLaunch() error {
 	}
 	if err := l.describeLaunch(); err != nil {
 		return err
+	}
+	if c.state.lasting() { // one that is killed meanwhile still has the old one
+		return atomicfile.Write(c.state.launchFile(), l.launch, 0o600)
 	}
 	return os.WriteFile(c.state.launchFile(), l.launch, 0o600)
 }

@@ -136,6 +136,9 @@ func (c *Container) lost() (bool, error) {
 func (c *Container) Outlast(detached, keep bool) error {
 	inMemory := c.state.file()
 	c.state.Detached, c.state.Keep = detached, keep
+	if c.before != nil { // it does already, and is as it was until it runs
+		return nil
+	}
 	if !c.state.lasting() {
 		return nil
 	}
@@ -204,6 +207,9 @@ func (c *Container) WaitEnd(ctx context.Context) (status int, err error) {
 	}
 	if status, ok := notedEnd(dir); ok {
 		return status, nil
+	}
+	if s, err := readState(c.dir); err == nil && s.ID == c.state.ID && (!s.Finished.IsZero() && !s.Lost || s.unstarted()) {
+		return s.ExitCode, nil
 	}
 	return statusKilled, ErrLost
 }

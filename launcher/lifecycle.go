@@ -143,7 +143,8 @@ func (c *Container) create(l *launched) (err error) {
 	if l.o.Watch != nil {
 		l.watcher = startWatch(l.init.pid, l.o.Spec, *l.o.Watch)
 	}
-	c.state.Status, c.state.Created, c.state.Root = StatusCreated, time.Now(), l.o.Spec.Root.Path
+	c.begins()
+	c.state.Status, c.state.Root = StatusCreated, l.o.Spec.Root.Path
 	c.describe(&l.o)
 	if l.waits != nil { // else the launcher in C does, in a moment
 		err = c.announce(l)

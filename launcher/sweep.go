@@ -86,7 +86,7 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		lock.Close()
 		return nil, err
 	}
-	if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() {
+	if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() || state.unstarted() {
 		lock.Close()
 		return nil, nil
 	}

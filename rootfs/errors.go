@@ -12,8 +12,9 @@ import (
 // for.
 var ErrNotFound = errors.New("no such image")
 
-// ErrInUse reports an image that cannot be removed because a container runs on it.
-var ErrInUse = errors.New("image is being used by a running container")
+// ErrInUse reports an image that cannot be removed because a container runs on it, or one
+// that has ended stays.
+var ErrInUse = errors.New("image is being used by a container")
 
 // ErrDamaged reports parts of an image that the store has lost or that have changed.
 var ErrDamaged = errors.New("the store is damaged")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -53,8 +54,37 @@ func lockIfFree(path string) (*os.File, error) {
 	return flock.Open(path, unix.LOCK_EX|unix.LOCK_NB)
 }
 
-// inUse reports whether a container runs on the image of this manifest.
+// pin is a symbolic link in the directory of a container that stays. Its text is the digest
+// of the manifest of the image that it is of.
+const pin = "image"
+
+// Pin keeps an image of the store from being removed as long as a directory exists: that
+// of a container, in ROOT/containers.
+func (i *Image) Pin(dir string) error {
+	if i.Digest == "" {
+		return nil
+	}
+	if err := os.Symlink(i.Digest, filepath.Join(dir, pin)); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// pinned reports whether a container that stays is of the image of this manifest.
+func (s *Store) pinned(digest string) bool {
+	containers, _ := os.ReadDir(s.path("containers"))
+	return slices.ContainsFunc(containers, func(c os.DirEntry) bool {
+		of, err := os.Readlink(s.path("containers", c.Name(), pin))
+		return err == nil && of == digest
+	})
+}
+
+// inUse reports whether a container is of the image of this manifest: one that runs, or one
+// that stays.
 func (s *Store) inUse(digest string) (bool, error) {
+	if s.pinned(digest) {
+		return true, nil
+	}
 	f, err := lockIfFree(s.blob(digest))
 	switch {
 	case err == nil:

@@ -58,7 +58,7 @@ func (s *Store) Remove(name string, force bool) (*Removal, error) {
 		}
 		used, err := s.inUse(digest)
 		if used {
-			err = hint.With(ErrInUse, "stop the container first")
+			err = hint.With(ErrInUse, "stop the container, and remove it if it stays, first")
 		}
 		if err != nil {
 			return nil, &Error{Op: "remove " + name, Err: err}

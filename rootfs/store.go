@@ -197,6 +197,20 @@ func (s *Store) open(d *descriptor) (*Image, error) {
 	return image, nil
 }
 
+// Reopen opens the image of a manifest again, whatever its names are now.
+func (s *Store) Reopen(digest string) (*Image, error) {
+	x, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range x.Manifests {
+		if d.Digest.String() == digest {
+			return s.open(&d)
+		}
+	}
+	return nil, &Error{Op: "open image " + digest, Err: ErrNotFound, Cause: CauseNoImage}
+}
+
 // readError returns the error of an image that cannot be read.
 func readError(d *descriptor, err error) error {
 	e := &Error{Op: "read image " + d.name(), Err: err}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"sync"
@@ -50,6 +51,47 @@ func Create(path string, l Limits) (*Writer, error) {
 		return nil, err
 	}
 	return &Writer{path: path, limits: l, file: f, rest: map[string][]byte{}}, nil
+}
+
+// Append goes on with a log, or makes it if there is none. A line that is not whole, since its
+// writer was killed, is removed.
+func Append(path string, l Limits) (*Writer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	size, err := wholeLines(f)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		_, err = f.Seek(size, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Writer{path: path, limits: l, file: f, size: size, rest: map[string][]byte{}}, nil
+}
+
+// wholeLines returns where the last whole line of a file ends.
+func wholeLines(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	block := make([]byte, 4<<10)
+	for end := info.Size(); end > 0; {
+		start := max(end-int64(len(block)), 0)
+		n, err := f.ReadAt(block[:end-start], start)
+		if err != nil {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(block[:n], '\n'); i >= 0 {
+			return start + int64(i) + 1, nil
+		}
+		end = start
+	}
+	return 0, nil
 }
 
 // Write adds what was written to a stream. A line that is not complete waits for its

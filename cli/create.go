@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/spec"
+	"github.com/minirun/minirun/rootfs"
+)
+
+// createCommand takes the flags of a launch.
+func (a *app) createCommand(launch []ucli.Flag) *ucli.Command {
+	var flags []ucli.Flag
+	for _, f := range launch {
+		if name := f.Names()[0]; name != "detach" && name != "sig-proxy" {
+			flags = append(flags, f)
+		}
+	}
+	return &ucli.Command{
+		Name:        "create",
+		Usage:       "make a container that 'start' runs",
+		ArgsUsage:   "IMAGE [COMMAND [ARG...]]",
+		Description: `The flags are those of run. Prints the container's ID.`,
+		Flags:       flags,
+		Action: func(c *ucli.Context) error {
+			if err := checkArgs(c, 1, -1); err != nil {
+				return err
+			}
+			return misplacedFlag(c.Args().Slice(), a.runAction(c))
+		},
+	}
+}
+
+// create makes a container, and does not launch it. After an error nothing is left of it.
+func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options) (err error) {
+	runtime.LockOSThread() // and never unlocked: the mounts go with the thread
+	if err := launcher.PrivateMounts(); err != nil {
+		return err
+	}
+	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if err := container.Delete(); err != nil {
+			a.ui.warning(err)
+		}
+	}()
+	if err := container.Outlast(true, o.About.Again.Flags["rm"][0] == "false"); err != nil {
+		return err
+	}
+	if err := image.Pin(container.Dir()); err != nil {
+		return err
+	}
+	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
+	ids, err := container.TakeIDs(flags)
+	if err != nil {
+		return err
+	}
+	if ids != nil {
+		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
+	}
+	root, err := overlay.Mount()
+	if err != nil {
+		return err
+	}
+	o.Spec, err = container.Spec(flags, host, root)
+	if uerr := overlay.Unmount(); err == nil {
+		err = uerr
+	}
+	if err != nil {
+		return err
+	}
+	idFile, err := writeID(flags.IDFile, container.ID())
+	if err != nil {
+		return err
+	}
+	if err := container.Keep(o); err != nil {
+		return errors.Join(err, removeID(idFile))
+	}
+	_, err = fmt.Fprintln(a.stdout, container.ID())
+	return err
+}

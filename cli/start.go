@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"os"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+)
+
+func (a *app) startCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "start",
+		Usage:     "run containers that were created, or have ended, in the background",
+		ArgsUsage: "CONTAINER...",
+		Description: `A container runs with the flags, the image and the filter that it was made with, on the
+root that it has left. Its output is appended to its log. Prints the containers as they
+were named; one that runs already is no error.`,
+		Action: a.startAction,
+	}
+}
+
+func (a *app) startAction(c *ucli.Context) error {
+	if os.Getenv(supervisorVariable) != "" {
+		return a.launchAgain(c)
+	}
+	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
+		return printable(name), a.start(c, container)
+	})
+}
+
+// start starts a container unless it runs.
+func (a *app) start(c *ucli.Context, container *launcher.Container) error {
+	switch state := container.Known(); {
+	case container.Frozen():
+		return refused("'minirun unpause' has it go on", "cannot start a paused container, try unpause instead")
+	case state.Status == launcher.StatusRunning, state.Status == launcher.StatusCreated && !state.Unstarted():
+		return nil
+	}
+	return a.superviseAgain(c, container)
+}
+
+func (a *app) restartCommand() *ucli.Command {
+	return &ucli.Command{
+		Name:      "restart",
+		Usage:     "stop containers, and start them again",
+		ArgsUsage: "CONTAINER...",
+		Description: `They are stopped as 'minirun stop' does it, and started as by 'minirun start'. One that
+does not run is only started.`,
+		Flags: []ucli.Flag{
+			text("", "signal", "s", "send `SIGNAL` instead of the stop signal").with(signals),
+			orCalled(text("", "timeout", "t", "send SIGKILL after `SECONDS`; -1 is never"), "time"),
+		},
+		Action: a.restartAction,
+	}
+}
+
+func (a *app) restartAction(c *ucli.Context) error {
+	policy, err := stopPolicy(c)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
+		if container.Known().Status == launcher.StatusRunning {
+			if err := a.stopToStart(ctx, container, policy); err != nil {
+				return "", err
+			}
+		}
+		stopped, err := a.findContainer(c, container.ID())
+		if err != nil {
+			return "", err
+		}
+		return printable(name), a.start(c, stopped)
+	})
+}
+
+// stopToStart stops a container that is to be started again.
+func (a *app) stopToStart(ctx context.Context, container *launcher.Container, policy launcher.StopPolicy) error {
+	if !container.Known().Keep {
+		return refused("with --rm=false it stays", "container %s is removed when it ends, and cannot be started again", container.Name())
+	}
+	if err := container.Halt(ctx, policy); err != nil {
+		return causeOf(ctx, err)
+	}
+	return a.released(ctx, container)
+}
