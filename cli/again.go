@@ -151,9 +151,10 @@ func (a *app) takeContainer(d launcher.Dirs, name string) (*launcher.Container, 
 	return a.again.container, a.again.container.Reopen(context.Background())
 }
 
-// superviseAgain launches a container another time, in the background.
-func (a *app) superviseAgain(c *ucli.Context, container *launcher.Container) error {
-	_, err := a.startSupervisor(append(globalArgs(c), "start", "--", container.ID()))
+// superviseAgain launches a container another time, in the background. Whoever has the other
+// end of the socket is attached to it, unless that is nil.
+func (a *app) superviseAgain(c *ucli.Context, container *launcher.Container, socket *os.File) error {
+	_, err := a.startSupervisor(append(globalArgs(c), "start", "--", container.ID()), socket)
 	if err != nil && !strings.HasPrefix(err.Error(), "exit status ") {
 		return fmt.Errorf("start container %s: %w", container.Name(), err)
 	}

@@ -101,6 +101,7 @@ func (a *app) newApp() *ucli.App {
 			a.createCommand(run.Flags),
 			a.startCommand(),
 			a.restartCommand(),
+			a.attachCommand(),
 			a.execCommand(),
 			a.inspectCommand(),
 			a.logsCommand(),

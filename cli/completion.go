@@ -19,7 +19,7 @@ var completions embed.FS
 var ofImages = [...]string{"rmi", "images", "tag", "history", "verify", "save", "push"}
 
 // ofContainers are the verbs whose arguments are containers.
-var ofContainers = [...]string{"exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename", "start", "restart"}
+var ofContainers = [...]string{"attach", "exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename", "start", "restart"}
 
 // ofEnded are those of them that are also for containers that have ended.
 var ofEnded = [...]string{"logs", "rm", "wait", "diff", "update", "rename", "start", "restart"}

@@ -28,10 +28,12 @@ import (
 // ID to a pipe, or has ended: until then it reports errors as it does in the foreground.
 type supervisor struct {
 	started *os.File        // where the ID is written to; nil in the user's process
+	first   *os.File        // the socket of one who is attached from the beginning, or nil
 	log     *jsonlog.Limits // nil keeps no log
 }
 
-// supervisorVariable is in the environment of a supervisor, with the pipe's number.
+// supervisorVariable is in the environment of a supervisor, with the pipe's number, and after
+// a comma that of the socket, if there is one.
 const supervisorVariable = "_MINIRUN_SUPERVISOR"
 
 // parent reports whether this is the process that the user started: the launch is done.
@@ -40,7 +42,7 @@ func (s *supervisor) parent() bool { return s != nil && s.started == nil }
 // detached returns nil unless -d is given. In the user's process it starts the
 // supervisor, and returns once the container runs.
 func (a *app) detached(c *ucli.Context) (*supervisor, error) {
-	number := os.Getenv(supervisorVariable)
+	number, socket, _ := strings.Cut(os.Getenv(supervisorVariable), ",")
 	os.Unsetenv(supervisorVariable) // no -e NAME passes it on
 	switch {
 	case c.Command.Name == "create":
@@ -63,9 +65,13 @@ func (a *app) detached(c *ucli.Context) (*supervisor, error) {
 	if fd, err := strconv.Atoi(number); err == nil {
 		unix.CloseOnExec(fd)
 		s.started = os.NewFile(uintptr(fd), "started")
+		if fd, err := strconv.Atoi(socket); err == nil {
+			unix.CloseOnExec(fd)
+			s.first = os.NewFile(uintptr(fd), "attached")
+		}
 		return s, nil
 	}
-	id, err := a.startSupervisor(os.Args[1:])
+	id, err := a.startSupervisor(os.Args[1:], nil)
 	if err == nil {
 		_, err = fmt.Fprintln(a.stdout, id)
 	}
@@ -108,10 +114,10 @@ func keeps(c *ucli.Context) bool {
 	return !c.Bool("rm") || c.Bool("detach") && !c.IsSet("rm")
 }
 
-// startSupervisor starts it with arguments, and returns the container's ID when that runs.
+// startSupervisor starts it with arguments, and a socket unless that is nil, and returns the container's ID when that runs.
 // Signals that ask for the end are passed on to it until then. The error is a [status] if it
 // has said itself what is wrong.
-func (a *app) startSupervisor(args []string) (id string, err error) {
+func (a *app) startSupervisor(args []string, socket *os.File) (id string, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return "", err
@@ -119,8 +125,12 @@ func (a *app) startSupervisor(args []string) (id string, err error) {
 	defer r.Close()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(append(os.Environ(), supervisorVariable+"=3"), userns.Environ()...)
 	cmd.Stderr, cmd.ExtraFiles = a.stderr, []*os.File{w}
+	numbers := "3"
+	if socket != nil {
+		cmd.ExtraFiles, numbers = append(cmd.ExtraFiles, socket), "3,4"
+	}
+	cmd.Env = append(append(os.Environ(), supervisorVariable+"="+numbers), userns.Environ()...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
@@ -165,6 +175,9 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 			return nil, err
 		}
 	}
+	if o.Attach, err = container.Attachable(s.first, o.About.Again != nil && o.About.Again.Attached); err != nil {
+		return nil, err
+	}
 	own, to, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -187,6 +200,7 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 		if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil && ready {
 			_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
 		}
+		o.Attach.Close()
 		to.Close()
 		<-said
 		own.Close()

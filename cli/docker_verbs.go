@@ -16,7 +16,7 @@ func notAnImage(app *ucli.App, word string) error {
 	if instead := dockerVerb(word); instead != "" {
 		return &usageError{"minirun has no verb " + word, instead + "  (" + run + ")"}
 	}
-	if word == "docker" { // a well-known image, though its name is near doctor
+	if word == "docker" || word == "crate" { // well-known images, though their names are near doctor and create
 		return nil
 	}
 	var verbs []string
@@ -38,8 +38,6 @@ func dockerVerb(word string) string {
 	switch word {
 	case "container":
 		return "'minirun container ls', stop, rm and others are the verbs ps, stop, rm, ..."
-	case "attach":
-		return "'minirun logs -f' follows the output of a container; 'minirun exec -it' runs a shell in it"
 	case "volume":
 		return "share files with a container: -v HOST:CONTAINER"
 	case "commit", "export":
@@ -83,7 +81,7 @@ func ungrouped(words []string) []string {
 	case "image inspect", "container inspect":
 		return append([]string{"inspect", "--type=" + words[0]}, words[2:]...)
 	case "image history", "image import", "image load", "image prune", "image pull", "image push", "image save", "image tag",
-		"container cp", "container create", "container diff", "container exec", "container kill", "container logs", "container pause", "container port",
+		"container attach", "container cp", "container create", "container diff", "container exec", "container kill", "container logs", "container pause", "container port",
 		"container rename", "container restart", "container rm", "container start", "container stats", "container stop", "container top", "container unpause", "container update", "container wait":
 		verb = words[1]
 	default:
@@ -98,7 +96,7 @@ func groupVerbs(group string) []string {
 	case "image":
 		return []string{"history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm", "save", "tag"}
 	case "container":
-		return []string{"cp", "create", "diff", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rename", "restart", "rm", "start", "stats", "stop", "top", "unpause", "update", "wait"}
+		return []string{"attach", "cp", "create", "diff", "exec", "inspect", "kill", "logs", "ls", "pause", "port", "rename", "restart", "rm", "start", "stats", "stop", "top", "unpause", "update", "wait"}
 	case "system":
 		return []string{"df"}
 	}

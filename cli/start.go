@@ -17,6 +17,11 @@ func (a *app) startCommand() *ucli.Command {
 		Description: `A container runs with the flags, the image and the filter that it was made with, on the
 root that it has left. Its output is appended to its log. Prints the containers as they
 were named; one that runs already is no error.`,
+		Flags: []ucli.Flag{
+			toggle("", "attach", "a", "show the output, and end with the container's status"),
+			toggle("", "interactive", "i", "pass on standard input"),
+			text("", "detach-keys", "", "leave the container by `KEYS` instead of ctrl-p,ctrl-q"),
+		},
 		Action: a.startAction,
 	}
 }
@@ -25,6 +30,9 @@ func (a *app) startAction(c *ucli.Context) error {
 	if os.Getenv(supervisorVariable) != "" {
 		return a.launchAgain(c)
 	}
+	if c.Bool("attach") || c.Bool("interactive") {
+		return a.startAttached(c)
+	}
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
 		return printable(name), a.start(c, container)
 	})
@@ -32,13 +40,20 @@ func (a *app) startAction(c *ucli.Context) error {
 
 // start starts a container unless it runs.
 func (a *app) start(c *ucli.Context, container *launcher.Container) error {
-	switch state := container.Known(); {
-	case container.Frozen():
-		return refused("'minirun unpause' has it go on", "cannot start a paused container, try unpause instead")
-	case state.Status == launcher.StatusRunning, state.Status == launcher.StatusCreated && !state.Unstarted():
-		return nil
+	runs, err := alreadyRuns(container)
+	if runs || err != nil {
+		return err
 	}
-	return a.superviseAgain(c, container)
+	return a.superviseAgain(c, container, nil)
+}
+
+// alreadyRuns reports whether a container runs that is to be started.
+func alreadyRuns(container *launcher.Container) (bool, error) {
+	if container.Frozen() {
+		return true, refused("'minirun unpause' has it go on", "cannot start a paused container, try unpause instead")
+	}
+	state := container.Known()
+	return state.Status == launcher.StatusRunning || state.Status == launcher.StatusCreated && !state.Unstarted(), nil
 }
 
 func (a *app) restartCommand() *ucli.Command {

@@ -188,6 +188,29 @@ inspect -f '{{.HostConfig.AutoRemove}} {{.State.Status}}' ii
 kill ii
 wait ii
 rm hh
+run -d -i --name jj NET debian sh -c 'read l; echo got $l; echo err >&2; exit 4'
+sh: echo hello | $docker attach jj
+wait jj
+attach jj
+attach no-such
+~attach
+~attach --detach-keys foo jj
+~start -a jj hh
+start -a no-such
+sh: echo again | $docker start -i jj
+sh: echo more | $docker start -ai jj
+logs jj
+rm jj
+create -i --name jj NET debian sh -c 'cat; echo end; exit 3'
+sh: echo input | $docker start -ai jj
+inspect -f '{{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdin}} {{.State.ExitCode}}' jj
+rm jj
+run -dit --name jj NET debian sh
+attach jj
+start -ai jj
+pause jj
+attach jj
+rm -f jj
 ~rm
 ~top
 `
@@ -197,7 +220,7 @@ func TestSession(t *testing.T) {
 	host := startDockerd(t)
 	theirs, ours := "docker -H "+host, testBed.minirun+" --root "+testBed.root
 	t.Cleanup(func() {
-		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee ff gg hh ii copies 2>/dev/null").Run()
+		_ = exec.Command("sh", "-c", ours+" rm -f aa bb cc dd ee ff gg hh ii jj copies 2>/dev/null").Run()
 	})
 	for line := range strings.Lines(strings.TrimSpace(session)) {
 		line = strings.ReplaceAll(strings.TrimSpace(line), "NET", "--network none")

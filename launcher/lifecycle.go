@@ -386,6 +386,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 	lost := l.streams.drain(stop)
 	l.streams.close()
 	status := exitStatus(l.ended)
+	l.o.Attach.finish(status)
 	if lost != nil && status != 0 {
 		c.warn(lost) // the command's own status says more
 		return status, nil

@@ -46,7 +46,8 @@ type Options struct {
 	Stdin          *os.File
 	Stdout, Stderr *os.File
 
-	Log *jsonlog.Writer // gets the output instead of Stdout and Stderr, if not nil
+	Log    *jsonlog.Writer // gets the output instead of Stdout and Stderr, if not nil
+	Attach *Attachments    // get it, too, and may write the input; may be nil
 
 	Ready func() // is called once the command runs; may be nil
 

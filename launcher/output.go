@@ -15,6 +15,7 @@ type output struct {
 	from *os.File // nonblocking
 	to   *os.File
 	log  func(data []byte) // takes the data instead, if not nil
+	show func(data []byte) // takes it too, if not nil
 	err  error             // why to could not be written; valid when run has returned
 }
 
@@ -73,6 +74,9 @@ const maxPipe = 4 << 20
 // It does not use os.File.Write, which ends the process on EPIPE (os/signal), and
 // fails on EAGAIN if another process makes the file nonblocking later.
 func (p *output) write(data []byte) bool {
+	if p.show != nil {
+		p.show(data)
+	}
 	if p.log != nil {
 		p.log(data)
 		return true

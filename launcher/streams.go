@@ -80,8 +80,9 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		field  *io.Writer
 		name   string
 		stream string
+		frame  byte
 		to     *os.File
-	}{{&process.Stdout, standardOutput, "stdout", s.o.Stdout}, {&process.Stderr, standardError, "stderr", s.o.Stderr}} {
+	}{{&process.Stdout, standardOutput, "stdout", frameStdout, s.o.Stdout}, {&process.Stderr, standardError, "stderr", frameStderr, s.o.Stderr}} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
@@ -89,7 +90,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		*out.field = w
 		s.inherited = append(s.inherited, w)
 		s.ours = append(s.ours, r)
-		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to, log: s.logged(out.stream)})
+		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to, log: s.logged(out.stream), show: s.o.Attach.shown(out.frame)})
 	}
 	if !s.o.Interactive {
 		return nil // libcontainer opens /dev/null
@@ -135,12 +136,16 @@ func (s *streams) taken() error {
 	return nil
 }
 
-// started is taken, and begins to serve the terminal.
+// started is taken, and begins to serve the terminal and those who are attached.
 func (s *streams) started() error {
-	if err := s.taken(); err != nil || s.socket == nil {
-		return err
+	err := s.taken()
+	if err == nil && s.socket != nil {
+		err = s.serveTerminal()
 	}
-	return s.serveTerminal()
+	if err == nil {
+		s.o.Attach.begin(s)
+	}
+	return err
 }
 
 // lastOutput is how long output is still passed on after a signal, which may have been

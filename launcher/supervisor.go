@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -68,7 +67,7 @@ func (c *Container) startSupervisor(cmd *exec.Cmd) error {
 // listenForFilters makes the socket. It is bound by way of the directory's descriptor: the
 // path that an engine chooses may be longer than a socket's may be (unix(7)).
 func (c *Container) listenForFilters() (*os.File, error) {
-	dir, path, err := c.socketPath()
+	dir, path, err := c.inDirectory(supervisorSocket)
 	if err != nil {
 		return nil, err
 	}
@@ -80,14 +79,6 @@ func (c *Container) listenForFilters() (*os.File, error) {
 	defer l.Close()
 	l.SetUnlinkOnClose(false)
 	return l.File()
-}
-
-func (c *Container) socketPath() (dir *os.File, path string, err error) {
-	fd, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, "", &os.PathError{Op: "open", Path: c.dir, Err: err}
-	}
-	return os.NewFile(uintptr(fd), c.dir), filepath.Join("/proc/self/fd", strconv.Itoa(fd), supervisorSocket), nil
 }
 
 // supervisor returns the process, or nil if there is none (any more).
@@ -123,7 +114,7 @@ func (c *Container) Supervised() (bool, error) {
 // Observe passes the listener of a process's filter to the container's supervisor. The
 // listener stays the caller's.
 func (c *Container) Observe(listener *os.File) error {
-	dir, path, err := c.socketPath()
+	dir, path, err := c.inDirectory(supervisorSocket)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (s *streams) serveTerminal() (err error) {
 		}
 	}
 	s.resize() // it may have changed since attach
-	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout, log: s.logged("stdout")}
+	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout, log: s.logged("stdout"), show: s.o.Attach.shown(frameStdout)}
 	s.outputs = append(s.outputs, out)
 	s.running.Go(out.run)
 	if s.o.Interactive && s.o.Stdin != nil {

@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// At a terminal: the size, the keys that leave the container as it is, and its own end.
+func TestAttachTerminal(t *testing.T) {
+	box := containerName(t)
+	detach(t, box, "-it", "debian", "sh")
+	term := newTerminal(t, "attach", box)
+	term.send("stty size\n")
+	term.wait("33 77")
+	term.send("\x10\x11")
+	term.wait("read escape sequence")
+	wantStatus(t, term.Cmd, 1)
+	if term.mode() != term.before {
+		t.Error("the terminal has another mode")
+	}
+	says(t, 0, "running\n", "", "inspect", "-f", "{{.State.Status}}", box)
+
+	term = newTerminal(t, "attach", "--detach-keys", "ctrl-a,d", box)
+	term.send("echo $((20+22))\x10\x11\n")
+	term.wait("42") // these keys are the container's
+	term.send("\x01")
+	term.send("d")
+	wantStatus(t, term.Cmd, 1)
+
+	term = newTerminal(t, "attach", box)
+	term.send("exit 5\n")
+	wantStatus(t, term.Cmd, 5)
+
+	term = newTerminal(t, "start", "-ai", box)
+	term.send("echo $((20+23))\n")
+	term.wait("43")
+	term.send("\x10\x11")
+	wantStatus(t, term.Cmd, 0)
+	says(t, 1, "", "the input device is not a TTY", "attach", box)
+	term = newTerminal(t, "start", "-ai", box) // it runs
+	if err := term.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, term.Cmd, 143)
+	if term.mode() != term.before {
+		t.Error("the terminal has another mode after SIGTERM")
+	}
+	says(t, 0, box+"\n", "", "rm", "-f", box)
+	wantNothingOf(t, box)
+}
+
+// attached is an attachment whose output is read.
+type attached struct {
+	*exec.Cmd
+	out *bufio.Reader
+}
+
+func attach(t *testing.T, args ...string) *attached {
+	t.Helper()
+	cmd := minirun(t, args...)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &attached{cmd, bufio.NewReader(pipe)}
+}
+
+// line waits for a line.
+func (a *attached) line(t *testing.T, want string) {
+	t.Helper()
+	if got, err := a.out.ReadString('\n'); err != nil || got != want+"\n" {
+		t.Fatalf("%q, %v; want %q", got, err, want)
+	}
+}
+
+// Signals are passed on to the container, unless --sig-proxy=false says that they end the
+// attachment; several may be attached, and one that is killed is no loss.
+func TestAttachSignals(t *testing.T) {
+	box := containerName(t)
+	detach(t, box, "debian", "sh", "-c", "trap 'echo bye; exit 9' TERM; while :; do echo tick; sleep 0.05; done")
+	proxy, other, killed := attach(t, "attach", box), attach(t, "attach", "--sig-proxy=false", box), attach(t, "attach", box)
+	for _, a := range []*attached{proxy, other, killed} {
+		a.line(t, "tick")
+	}
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	other.line(t, "tick")
+	if err := other.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, other.Cmd, 143)
+	proxy.line(t, "tick")
+	if err := proxy.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest, _ := io.ReadAll(proxy.out)
+	wantStatus(t, proxy.Cmd, 9)
+	if !bytes.HasSuffix(rest, []byte("tick\nbye\n")) {
+		t.Errorf("the end is %q", rest)
+	}
+	says(t, 1, "", "you cannot attach to a stopped container, start it first", "attach", box)
+}
+
+// All that a command writes reaches who starts it with -a, from its first byte on, however
+// quick it is; SIGKILL of the container's supervisor is said.
+func TestStartAttached(t *testing.T) {
+	box := containerName(t)
+	t.Cleanup(func() { _ = minirun(t, "rm", "-f", box).Run() })
+	says(t, 0, "", "", "create", "--name", box, "-i", "debian", "sh", "-c", "head -c 1000000 /dev/zero; cat; echo err >&2; exit 6")
+	cmd := minirun(t, "start", "-ai", box)
+	var stderr strings.Builder
+	cmd.Stdin, cmd.Stderr = strings.NewReader("end"), &stderr
+	out, _ := cmd.Output()
+	if len(out) != 1000003 || !bytes.HasSuffix(out, []byte("\x00end")) || stderr.String() != "err\n" || cmd.ProcessState.ExitCode() != 6 {
+		t.Errorf("%d bytes, %q, %v", len(out), &stderr, cmd.ProcessState)
+	}
+	says(t, 0, box+"\n", "", "start", box) // its input does not end
+	a := attach(t, "attach", box)
+	if _, err := io.ReadFull(a.out, make([]byte, 1)); err != nil && err != io.EOF { // all may have been written before
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(supervisorOf(t, box), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, a.Cmd, 137)
+	says(t, 0, "Exited (137)", "its minirun was killed", "ps", "-a", "-f", "name="+box)
+	c := runs(t)
+	says(t, 1, "", "container "+c.name+" is attached to the minirun that launched it", "attach", c.name)
+}

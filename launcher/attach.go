@@ -1,0 +1,242 @@
+package launcher
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container in the background can be attached to: its launcher listens at a socket in the
+// container's directory. What goes through a connection is a sequence of frames: a byte
+// that says what it is, the number of bytes that follow, and these.
+const (
+	attachSocket = "attach.sock"
+
+	frameInput  = 'i' // to the launcher: standard input; the first one may be empty,
+	frameEOF    = 'e' // its end,
+	frameSize   = 'w' // the size of the terminal: rows and columns, two bytes each,
+	frameLeave  = 'd' // and the connection ends, though the input does not
+	frameStdout = '1' // from the launcher: what the container has written,
+	frameStderr = '2'
+	frameExit   = 'x' // and how it has ended: the status, four bytes
+
+	frameHeader = 5
+	maxFrame    = 64 << 10
+)
+
+func writeFrame(w io.Writer, kind byte, data []byte) error {
+	head := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(data)))
+	_, err := w.Write(append(head, data...))
+	return err
+}
+
+func readFrame(r io.Reader) (kind byte, data []byte, err error) {
+	var head [frameHeader]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	size := binary.BigEndian.Uint32(head[1:])
+	if size > maxFrame {
+		return 0, nil, errors.New("a frame is too large")
+	}
+	data = make([]byte, size)
+	_, err = io.ReadFull(r, data)
+	return head[0], data, err
+}
+
+// Attachments are those who are attached to a container that this process has launched.
+// They get what the container writes; one that does not read it has the container wait.
+type Attachments struct {
+	once     bool // the first end of an input is that of the container's
+	listener *net.UnixListener
+	first    net.Conn // or nil
+
+	mu      sync.Mutex
+	clients map[net.Conn]bool
+	input   sync.Mutex // one writes at a time
+	streams *streams   // nil until they are served
+	ended   bool
+}
+
+// Attachable has others attach to a new container ([Container.Attach]). first is a socket of
+// one who is attached from the beginning, or nil. With once the container's standard input
+// ends with that of one who is attached, as with Docker's StdinOnce.
+func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) {
+	a := &Attachments{once: once, clients: map[net.Conn]bool{}}
+	if first != nil {
+		var err error
+		if a.first, err = net.FileConn(first); err != nil {
+			return nil, err
+		}
+		first.Close()
+	}
+	dir, path, err := c.inDirectory(attachSocket)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // that of the last launch
+		return nil, err
+	}
+	if a.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
+		return nil, err
+	}
+	a.listener.SetUnlinkOnClose(false) // the path is gone then
+	return a, nil
+}
+
+// inDirectory returns a path of a file in the container's directory that is short enough for
+// that of a socket (unix(7)), as long as the directory is open.
+func (c *Container) inDirectory(name string) (dir *os.File, path string, err error) {
+	fd, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, "", &os.PathError{Op: "open", Path: c.dir, Err: err}
+	}
+	return os.NewFile(uintptr(fd), c.dir), filepath.Join("/proc/self/fd", strconv.Itoa(fd), name), nil
+}
+
+// begin accepts connections. On nil it does nothing, as the methods below.
+func (a *Attachments) begin(s *streams) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	a.streams = s
+	a.mu.Unlock()
+	if a.first != nil {
+		a.add(a.first)
+	}
+	go func() {
+		for {
+			conn, err := a.listener.Accept()
+			if err != nil {
+				return // closed by finish
+			}
+			a.add(conn)
+		}
+	}()
+}
+
+func (a *Attachments) add(conn net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		conn.Close()
+		return
+	}
+	a.clients[conn] = true
+	go a.serve(conn)
+}
+
+// serve takes what one who is attached sends.
+func (a *Attachments) serve(conn net.Conn) {
+	input := false // it passes input on
+	for {
+		kind, data, err := readFrame(conn)
+		switch {
+		case err != nil, kind == frameLeave:
+			a.drop(conn)
+			if err != nil && input { // it was killed
+				a.endInput()
+			}
+			return
+		case kind == frameInput:
+			input = true
+			a.writeInput(data)
+		case kind == frameEOF:
+			a.endInput()
+		case kind == frameSize && len(data) == 4 && a.streams.master != nil:
+			size := &unix.Winsize{Row: binary.BigEndian.Uint16(data), Col: binary.BigEndian.Uint16(data[2:])}
+			_ = unix.IoctlSetWinsize(int(a.streams.master.Fd()), unix.TIOCSWINSZ, size) // it is gone: there is nothing to resize
+		}
+	}
+}
+
+func (a *Attachments) writeInput(data []byte) {
+	a.input.Lock()
+	defer a.input.Unlock()
+	to := a.streams.input
+	if a.streams.master != nil {
+		to = a.streams.master
+	}
+	if to != nil && a.streams.o.Interactive {
+		_, _ = to.Write(data) // nobody reads it any more
+	}
+}
+
+func (a *Attachments) endInput() {
+	a.input.Lock()
+	defer a.input.Unlock()
+	if a.once && a.streams.input != nil {
+		a.streams.input.Close()
+	}
+}
+
+func (a *Attachments) drop(conn net.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.clients, conn)
+	conn.Close()
+}
+
+// shown returns what shows the data of a stream to those who are attached, or nil.
+func (a *Attachments) shown(kind byte) func([]byte) {
+	if a == nil {
+		return nil
+	}
+	return func(data []byte) {
+		for len(data) > 0 {
+			n := min(len(data), maxFrame)
+			a.send(kind, data[:n])
+			data = data[n:]
+		}
+	}
+}
+
+// send sends a frame to all. Two streams may be sent at a time.
+func (a *Attachments) send(kind byte, data []byte) {
+	a.mu.Lock()
+	var all []net.Conn
+	for conn := range a.clients {
+		all = append(all, conn)
+	}
+	a.mu.Unlock()
+	for _, conn := range all {
+		if writeFrame(conn, kind, data) != nil {
+			a.drop(conn)
+		}
+	}
+}
+
+// finish says how the container has ended, and ends all connections.
+func (a *Attachments) finish(status int) {
+	if a == nil {
+		return
+	}
+	a.send(frameExit, binary.BigEndian.AppendUint32(nil, uint32(status)))
+	a.Close()
+}
+
+// Close ends all connections.
+func (a *Attachments) Close() {
+	if a == nil {
+		return
+	}
+	a.listener.Close()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = true
+	for conn := range a.clients {
+		conn.Close()
+	}
+	if a.first != nil {
+		a.first.Close()
+	}
+}

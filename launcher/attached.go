@@ -1,0 +1,199 @@
+package launcher
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// AttachOptions say what to attach to a container.
+type AttachOptions struct {
+	Stdin          *os.File // nil: nothing is passed on
+	Stdout, Stderr *os.File
+	Terminal       bool   // the container has one
+	DetachKeys     []byte // what ends it at a terminal, and leaves the container as it is
+}
+
+// ErrDetached says that the keys to detach were pressed.
+var ErrDetached = errors.New("read escape sequence")
+
+// ErrNotAttachable says that a container's streams are those of its launcher: it is not in
+// the background.
+var ErrNotAttachable = errors.New("its streams are its launcher's")
+
+// Attach attaches files to a container in the background, until it ends or ctx does, whose
+// cause is the error then. The status is the container's. The error is [ErrDetached] if the
+// keys were pressed, [ErrNotAttachable] if the container has a launcher that others cannot
+// attach to, and [ErrLost] as with [Container.WaitEnd]. A terminal has its mode back.
+func (c *Container) Attach(ctx context.Context, o AttachOptions) (status int, err error) {
+	dir, path, err := c.inDirectory(attachSocket)
+	if err != nil {
+		return 0, c.failed("attach to", err)
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	dir.Close()
+	switch {
+	case err != nil && !c.state.alive(): // it has just ended
+		return c.WaitEnd(ctx)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return 0, ErrNotAttachable
+	case err != nil:
+		return 0, c.failed("attach to", err)
+	}
+	return c.AttachTo(ctx, conn, o)
+}
+
+// AttachTo is Attach by a connection to the launcher.
+func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions) (status int, err error) {
+	t := &attached{conn: conn, o: o, ended: make(chan attachedEnd, 3)}
+	defer conn.Close()
+	if o.Terminal {
+		restore, err := t.takeTerminal()
+		if err != nil {
+			return 0, err
+		}
+		defer restore()
+	}
+	if o.Stdin != nil {
+		_ = writeFrame(conn, frameInput, nil) // its end is seen by passOutput
+		go t.passInput()
+	}
+	go t.passOutput()
+	select {
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case end := <-t.ended:
+		if errors.Is(end.err, io.EOF) || errors.Is(end.err, unix.ECONNRESET) {
+			return c.WaitEnd(ctx) // it ended in another way
+		}
+		return end.status, end.err
+	}
+}
+
+// attached is one end of a connection.
+type attached struct {
+	conn  net.Conn
+	o     AttachOptions
+	ended chan attachedEnd
+}
+
+type attachedEnd struct {
+	status int
+	err    error
+}
+
+// takeTerminal sets the user's terminal to raw mode if its input is passed on, and keeps the
+// container's at its size.
+func (t *attached) takeTerminal() (restore func(), err error) {
+	host := t.o.Stdout
+	cooked := (*term.State)(nil)
+	if isTerminal(t.o.Stdin) {
+		host = t.o.Stdin
+		if cooked, err = term.MakeRaw(int(host.Fd())); err != nil {
+			return nil, rawError(err)
+		}
+	}
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	resized <- unix.SIGWINCH
+	go func() {
+		for range resized {
+			if size, err := unix.IoctlGetWinsize(int(host.Fd()), unix.TIOCGWINSZ); err == nil {
+				data := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, size.Row), size.Col)
+				_ = writeFrame(t.conn, frameSize, data) // its end is seen by passOutput
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(resized)
+		if cooked != nil {
+			_ = term.Restore(int(host.Fd()), cooked) // a terminal that is gone has no mode
+		}
+	}, nil
+}
+
+func (t *attached) passInput() {
+	keys := detachKeys{keys: t.o.DetachKeys}
+	data := make([]byte, 32<<10)
+	for {
+		n, err := t.o.Stdin.Read(data)
+		input, detach := data[:n], false
+		if t.o.Terminal {
+			input, detach = keys.find(input)
+		}
+		if len(input) > 0 && writeFrame(t.conn, frameInput, input) != nil {
+			return
+		}
+		switch {
+		case detach:
+			_ = writeFrame(t.conn, frameLeave, nil)
+			t.ended <- attachedEnd{err: ErrDetached}
+			return
+		case err != nil:
+			_ = writeFrame(t.conn, frameEOF, nil)
+			return
+		}
+	}
+}
+
+func (t *attached) passOutput() {
+	for {
+		kind, data, err := readFrame(t.conn)
+		switch {
+		case err != nil:
+		case kind == frameExit && len(data) == 4:
+			t.ended <- attachedEnd{status: int(binary.BigEndian.Uint32(data))}
+			return
+		case kind == frameStdout:
+			err = writeTo(standardOutput, t.o.Stdout, data)
+		case kind == frameStderr:
+			err = writeTo(standardError, t.o.Stderr, data)
+		}
+		if err != nil {
+			t.ended <- attachedEnd{err: err}
+			return
+		}
+	}
+}
+
+func writeTo(name string, to *os.File, data []byte) error {
+	if err := writeAll(int(to.Fd()), data); err != nil {
+		return lost(name, fmt.Errorf("%w", err))
+	}
+	return nil
+}
+
+// detachKeys finds a sequence of keys in what is typed.
+type detachKeys struct {
+	keys    []byte
+	matched int // how many of them have been typed, and are held back
+}
+
+// find returns what of the data is not of the sequence, and whether that is complete.
+func (k *detachKeys) find(data []byte) (rest []byte, complete bool) {
+	if len(k.keys) == 0 {
+		return data, false
+	}
+	for _, b := range data {
+		if b != k.keys[k.matched] {
+			rest = append(rest, k.keys[:k.matched]...)
+			k.matched = 0
+			if b != k.keys[0] {
+				rest = append(rest, b)
+				continue
+			}
+		}
+		if k.matched++; k.matched == len(k.keys) {
+			return rest, true
+		}
+	}
+	return rest, false
+}
