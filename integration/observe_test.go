@@ -535,6 +535,46 @@ func TestExplainDump(t *testing.T) {
 	})
 }
 
+// What others run in a container is reported by its launcher, too, and complained about.
+func TestExplainExec(t *testing.T) {
+	withAndWithoutBPF(t, func(t *testing.T, _ bool, run func(*testing.T, ...string) *exec.Cmd) {
+		for _, tt := range []struct {
+			flag, report string
+			status       int
+		}{
+			{"--explain", "minirun: denied: unshare(CLONE_NEWUSER) by unshare (PID ", 1},
+			{"--complain", "minirun: would be denied: unshare(CLONE_NEWUSER) by unshare (PID ", 0},
+		} {
+			box, reports := containerName(t), &strings.Builder{}
+			cmd := run(t, tt.flag, "--name", box, "debian", "sh", "-c", "echo ready; while :; do sleep 1000; done")
+			cmd.Stderr = reports
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(out, make([]byte, len("ready"))); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				in := minirun(t, "exec", box, "unshare", "-U", "true")
+				said, _ := in.CombinedOutput()
+				if got := in.ProcessState.ExitCode(); got != tt.status {
+					t.Errorf("%s: status %d, want %d: %s", tt.flag, got, tt.status, said)
+				}
+			}
+			says(t, 0, box+"\n", "", "kill", box)
+			_ = cmd.Wait()
+			if !strings.Contains(reports.String(), tt.report) {
+				t.Errorf("%s: the reports are %q", tt.flag, reports)
+			}
+			wantNothingOf(t, box)
+		}
+	})
+}
+
 // When minirun and its guard are killed at once, a container that goes on gets nothing
 // through that the profile denies, by a listener of its own or otherwise.
 func TestExplainKilled(t *testing.T) {

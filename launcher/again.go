@@ -138,7 +138,7 @@ func (c *Container) GiveUp() error {
 
 // LaunchedFilter sets the filter of o to the one that the container was launched with.
 func (l *Launch) LaunchedFilter(o *Options) {
-	o.Filter, o.FilterFlags = l.program(), l.FilterFlags
+	o.Filter, o.FilterFlags = programOf(l.Filter), l.FilterFlags
 	o.Enter, o.EnterFlags = o.Filter, o.FilterFlags
 	if l.Agent != nil {
 		o.Agent = &Agent{Path: l.Agent.Path, Metadata: l.Agent.Metadata}

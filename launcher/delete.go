@@ -138,7 +138,7 @@ func (c *Container) discard() {
 		return
 	}
 	l.discarded = true
-	err := errors.Join(c.stop(), l.observer.stop(), l.watcher.stop(), l.o.Record.stop())
+	err := errors.Join(c.stop(), l.observer.stop(), l.others.end(), l.watcher.stop(), l.o.Record.stop())
 	if l.guard != nil {
 		l.guard.stop()
 	}

@@ -62,7 +62,7 @@ func (c *Container) Enter(o EnterOptions, sigs *Relay) (status int, err error) {
 	}
 	defer joined.close()
 	x := &ExecOptions{
-		Filter: launch.program(), FilterFlags: launch.FilterFlags,
+		Filter: programOf(launch.Filter), FilterFlags: launch.FilterFlags,
 		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, launchers: !o.Detached, interactive: o.Interactive,
 	}
 	if o.Detached {
@@ -71,7 +71,13 @@ func (c *Container) Enter(o EnterOptions, sigs *Relay) (status int, err error) {
 	if x.Process, err = joined.process(launch, &o); err != nil {
 		return 0, err
 	}
-	if agent := launch.Agent; agent != nil {
+	if launch.Observed != nil {
+		x.Filter, x.FilterFlags = programOf(launch.Observed), launch.ObservedFlags
+		x.Listener = func(listener *os.File, _ int) error {
+			defer listener.Close()
+			return c.Observe(listener)
+		}
+	} else if agent := launch.Agent; agent != nil {
 		if err := agent.Connect(); err != nil {
 			return 0, err
 		}

@@ -52,7 +52,10 @@ type Launch struct {
 	Device      network.Device         `json:"device,omitzero"`
 	Filter      []byte                 `json:"filter,omitempty"` // the instructions as they are in memory (linux/filter.h)
 	FilterFlags uint32                 `json:"filterFlags,omitempty"`
-	Agent       *Agent                 `json:"agent,omitempty"`
+	// Observed is the filter instead, for as long as the launcher answers its notifications.
+	Observed      []byte `json:"observed,omitempty"`
+	ObservedFlags uint32 `json:"observedFlags,omitempty"`
+	Agent         *Agent `json:"agent,omitempty"`
 }
 
 // writeLaunch writes it for others to read.
@@ -78,6 +81,7 @@ func (l *launched) describeLaunch() (err error) {
 			About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
 			Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(), Device: l.network.Device(),
 			Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
+			Observed: instructionBytes(l.observed.program), ObservedFlags: l.observed.flags,
 		})
 	}
 	return err
@@ -111,13 +115,13 @@ func instructionBytes(program []unix.SockFilter) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(program))), len(program)*instructionSize)
 }
 
-// program returns the filter.
-func (l *Launch) program() []unix.SockFilter {
-	if len(l.Filter) == 0 {
+// programOf returns the filter of these bytes.
+func programOf(data []byte) []unix.SockFilter {
+	if len(data) == 0 {
 		return nil
 	}
-	program := make([]unix.SockFilter, len(l.Filter)/instructionSize)
-	copy(instructionBytes(program), l.Filter)
+	program := make([]unix.SockFilter, len(data)/instructionSize)
+	copy(instructionBytes(program), data)
 	return program
 }
 

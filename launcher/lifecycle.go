@@ -54,6 +54,8 @@ type launched struct {
 	hostsFile string              // what is mounted on its /etc/hosts, or ""
 	launch    []byte              // a [Launch] to write, or nil
 	observer  *observer           // nil unless the filter is observed
+	others    *supervision        // and so are those of what others run in the container
+	observed  observedFilter      // this filter
 	watcher   *watcher            // nil unless the container is to be watched
 	watched   bool                // the watcher sees all calls
 	hooks     []hook              // what is done while init is parked, in this order
@@ -303,6 +305,10 @@ func (c *Container) arm() error {
 	case listener == nil:
 		return nil
 	case l.o.Observe != nil:
+		if err := c.observeOthers(l, observedFilter{filter, flags}); err != nil {
+			listener.Close()
+			return err
+		}
 		l.observer, err = observe(listener, l.init.pid, *l.o.Observe)
 		return err
 	}
@@ -379,7 +385,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 		}
 		l.ended, c.state.Status = state, StatusStopped
 		c.noteEnd(exitStatus(state))
-		if err := errors.Join(l.observer.stop(), l.watcher.stop(), l.o.Record.stop()); err != nil {
+		if err := errors.Join(l.observer.stop(), l.others.end(), l.watcher.stop(), l.o.Record.stop()); err != nil {
 			c.warn(err)
 		}
 	}

@@ -72,6 +72,9 @@ func (c *Container) listenForFilters() (*os.File, error) {
 		return nil, err
 	}
 	defer dir.Close()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // that of an earlier launch
+		return nil, err
+	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
@@ -172,7 +175,9 @@ type supervision struct {
 	watcher *watcher
 	filters *net.UnixListener
 
+	accepted  chan struct{}  // is closed when no more filters are taken
 	answering sync.WaitGroup // an observer for each filter
+	observers []*observer    // these, for who waits for accepted
 	one       sync.Mutex     // of them answers at a time, as an Observation expects it
 	mu        sync.Mutex
 	err       error
@@ -240,24 +245,29 @@ func (c *Container) noteSupervisor() error {
 
 // run answers until all has ended.
 func (s *supervision) run() error {
-	accepting := make(chan struct{})
+	s.accept()
+	for !s.init.endsWithin(time.Hour) {
+	}
+	s.filters.Close()
+	<-s.accepted
+	s.answering.Wait()
+	s.note(s.stop())
+	return s.err
+}
+
+// accept begins to take filters, until the socket is closed.
+func (s *supervision) accept() {
+	s.accepted = make(chan struct{})
 	go func() {
-		defer close(accepting)
+		defer close(s.accepted)
 		for {
 			conn, err := s.filters.AcceptUnix()
 			if err != nil {
-				return // closed below
+				return
 			}
 			s.note(s.take(conn))
 		}
 	}()
-	for !s.init.endsWithin(time.Hour) {
-	}
-	s.filters.Close()
-	<-accepting
-	s.answering.Wait()
-	s.note(s.stop())
-	return s.err
 }
 
 func (s *supervision) note(err error) {
@@ -297,6 +307,7 @@ func (s *supervision) take(conn *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
+	s.observers = append(s.observers, w)
 	s.answering.Go(func() {
 		<-w.done
 		s.note(w.stop())
