@@ -2,9 +2,12 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"strconv"
 
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/userns"
@@ -27,7 +30,7 @@ cannot be invoked, 127 if it was not found, 1 if the container does not run.`,
 			text("", "user", "u", "run as `USER[:GROUP]`, names of the container or numbers"),
 			text("", "workdir", "w", "start in `DIR`"),
 			toggle("", "privileged", "", "give all capabilities"),
-			toggle("", "detach", "d", "do not wait: the command's streams are /dev/null"),
+			toggle("", "detach", "d", "do not wait: nobody sees what the command writes"),
 		},
 		Action: a.execAction,
 	}
@@ -42,9 +45,14 @@ func (a *app) execAction(c *ucli.Context) error {
 		Terminal: c.Bool("tty"), Interactive: c.Bool("interactive"), Detached: c.Bool("detach"),
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
+	background := o.Detached && o.Terminal // somebody has to serve that
+	if background && os.Getenv(supervisorVariable) == "" {
+		_, err := a.startSupervisor(os.Args[1:], nil)
+		return err
+	}
 	switch {
-	case o.Detached && o.Terminal:
-		return &usageError{"exec --detach: the command cannot have a terminal", "leave out --tty"}
+	case background:
+		o.Detached, o.Interactive, o.Stdin = false, false, nil
 	case o.Detached:
 		o.Interactive = false
 	case o.Terminal && o.Interactive && !isTerminal(a.stdin):
@@ -68,6 +76,9 @@ func (a *app) execAction(c *ucli.Context) error {
 	if container.Frozen() {
 		return refused("'minirun unpause' has it go on", "container %s is paused, unpause the container before exec", printable(name))
 	}
+	if background {
+		o.Ready = a.leave()
+	}
 	runtime.LockOSThread() // the command ends with the thread that starts it
 	relay, err := launcher.NewRelay()
 	if err != nil {
@@ -75,6 +86,23 @@ func (a *app) execAction(c *ucli.Context) error {
 	}
 	code, err := container.Enter(o, relay)
 	return execOutcome(container, code, err)
+}
+
+// leave returns what a process in the background does once its command runs: it tells the
+// user's process, and holds nothing of the user's any more.
+func (a *app) leave() func() {
+	number, _ := strconv.Atoi(os.Getenv(supervisorVariable))
+	os.Unsetenv(supervisorVariable)
+	unix.CloseOnExec(number)
+	started := os.NewFile(uintptr(number), "started")
+	return func() {
+		leaveDirectory()
+		if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+			_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
+		}
+		_, _ = started.WriteString("started") // the user's process may have been killed
+		started.Close()
+	}
 }
 
 // running returns an error unless a container runs.

@@ -222,6 +222,9 @@ func TestExecStatus(t *testing.T) {
 	}
 	says(t, 0, "", "", "exec", "-d", c.name, "sleep", "4321")
 	eventually(t, "what exec -d started runs", func() bool { return commandRuns("sleep\x004321\x00") })
+	says(t, 0, "", "", "exec", "-d", "-t", c.name, "sh", "-c", "[ -t 0 ] && [ -t 1 ] && echo seen && exec sleep 4322")
+	eventually(t, "what exec -d -t started runs", func() bool { return commandRuns("sleep\x004322\x00") })
+	says(t, 127, "", "run no-such: executable file not found in $PATH", "exec", "-dt", c.name, "no-such")
 	says(t, 1, c.name+"\n", "no such container", "stop", "-t", "0", c.name, "nosuch")
 	if commandRuns("sleep\x004321\x00") {
 		t.Error("it outlived its container")

@@ -31,6 +31,7 @@ exec -u 1:2 -e A=2 -e B=3 -w /srv aa sh -c 'id; echo $A$B; pwd'
 exec -i aa cat
 exec no-such true
 exec -d aa sleep 0.1
+exec -d -t aa sleep 0.1
 sh: sleep 0.2
 logs aa
 logs --tail 1 aa

@@ -37,6 +37,8 @@ type EnterOptions struct {
 	Detached    bool // do not wait: the streams are /dev/null
 
 	Stdin, Stdout, Stderr *os.File
+
+	Ready func() // is called once the command runs; may be nil
 }
 
 // Enter runs a command in a container that runs, in all its namespaces and in its cgroup,
@@ -88,10 +90,10 @@ func (c *Container) Enter(o EnterOptions, sigs *Relay) (status int, err error) {
 			return agent.Send(listener, pid, state)
 		}
 	}
-	return joined.run(x, sigs)
+	return joined.run(x, sigs, o.Ready)
 }
 
-func (j *joined) run(o *ExecOptions, sigs *Relay) (int, error) {
+func (j *joined) run(o *ExecOptions, sigs *Relay, ready func()) (int, error) {
 	x, err := execIn(j.engine, o)
 	if n := sigs.pendingEnd(0); n != 0 {
 		if err == nil {
@@ -101,6 +103,9 @@ func (j *joined) run(o *ExecOptions, sigs *Relay) (int, error) {
 	}
 	if err != nil {
 		return 0, err
+	}
+	if ready != nil {
+		ready()
 	}
 	if !o.launchers {
 		x.Close()
