@@ -27,6 +27,14 @@ func overLimit(refused launcher.Refused) bool {
 	return (refused.Errno == unix.ENOMEM || refused.Errno == unix.EAGAIN) && refused.Asked&lifts != 0
 }
 
+// isNoRefusal reports whether an errno of a call says something else than that it is not
+// permitted: that a file cannot be polled (Go asks for each that it opens), that a process has not
+// registered itself, that a mutex is another's.
+func isNoRefusal(refused launcher.Refused) bool {
+	name, _ := callName(refused.Notification)
+	return refused.Errno == unix.EPERM && (name == "epoll_ctl" || name == "membarrier" || name == "futex")
+}
+
 // watch has the kernel's own refusals reported, too: what a filter lets through.
 func (r *liveReports) watch(o *launcher.Options) {
 	r.refusals = map[launcher.Sighting]*liveReport{}
@@ -82,7 +90,7 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 		case fails(verdict):
 			one = r.describe(refused.Denied)
 		}
-	case killed || slices.Contains(kernelErrnos(), refused.Errno) || overLimit(refused):
+	case killed || slices.Contains(kernelErrnos(), refused.Errno) && !isNoRefusal(refused) || overLimit(refused):
 		one = r.describeRefused(refused, verdict)
 	}
 	same := &r.ignored

@@ -290,6 +290,11 @@ func TestExplainKernelWords(t *testing.T) {
 	if _, stderr, status := explained(t, "--explain", "--cap-drop", "ALL", "--cap-add", "CAP_CHOWN", "debian", "chown", "nobody", "/tmp"); status != 0 || stderr != "" {
 		t.Errorf("with what the report says: status %d: %s", status, stderr)
 	}
+	// An errno that says something else is none: that a file cannot be polled.
+	const poll = `my $e = syscall(291, 0); open(my $f, "<", "/etc/passwd"); my $event = pack("LQ", 1, 0); syscall(233, $e, 1, fileno($f), $event) < 0 && $!{EPERM} or die "$!"`
+	if _, stderr, status := explained(t, "--explain", "debian", "perl", "-e", poll); status != 0 || stderr != "" {
+		t.Errorf("epoll_ctl: status %d: %s", status, stderr)
+	}
 	// The first line of a call that the kernel allows is said by none, whatever it asks for.
 	if _, stderr, status := explained(t, "--explain", "debian", "sh", "-c", "find / -xdev >/dev/null; apt-get -s upgrade >/dev/null; perl -e 1"); status != 0 || strings.Contains(stderr, "kernel asked") {
 		t.Errorf("status %d: %s", status, stderr)

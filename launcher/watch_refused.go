@@ -55,7 +55,11 @@ func refusedProgram(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []
 // refusals goes to "refused" if the result in R7 says that a call was refused. A limit that
 // the capabilities in R9 would lift has errnos of its own.
 func refusals(errnos []unix.Errno) asm.Instructions {
-	code := asm.Instructions{asm.StoreImm(asm.RFP, stackAnswer, eventRefused, asm.Word)}
+	code := asm.Instructions{
+		asm.StoreImm(asm.RFP, stackAnswer, eventRefused, asm.Word),
+		asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsNr, asm.Word),
+		asm.JEq.Imm32(asm.R1, -1, "out"), // rt_sigreturn(2): the result is what the register was
+	}
 	for _, errno := range errnos {
 		code = append(code, asm.JEq.Imm(asm.R7, -int32(errno), "refused"))
 	}
