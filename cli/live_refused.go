@@ -70,28 +70,24 @@ func (r *liveReports) watchDenied(w *launcher.Watch) bool {
 
 // whenRefused reports a call that the kernel refused, by the filter or otherwise.
 func (r *liveReports) whenRefused(refused launcher.Refused) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	verdict := bpf.Verdict(unix.SECCOMP_RET_ALLOW)
-	if r.program != nil {
-		var err error
-		if verdict, err = r.verdict(refused.Notification); err != nil {
-			return // it is reported as one that the filter denies
-		}
+	verdict, err := r.watchedVerdict(refused.Notification)
+	if err != nil {
+		return // it is reported as one that the filter denies
 	}
 	killed := refused.Errno == 0
+	byFilter := !killed && !r.complain && !verdict.Passes()
 	var one *liveReport
+	if !byFilter && (killed || slices.Contains(kernelErrnos(), refused.Errno) && !isNoRefusal(refused) || overLimit(refused)) {
+		one = r.describeRefused(refused, verdict) // it looks at files of the container: callers do not wait for that
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
-	case !killed && !r.complain && !verdict.Passes():
-		switch {
-		case r.asked: // it is reported as one that the filter denies
-		case isDetour(verdict, refused.Notification):
-			r.detour(refused.Notification)
-		case fails(verdict):
-			one = r.describe(refused.Denied)
-		}
-	case killed || slices.Contains(kernelErrnos(), refused.Errno) && !isNoRefusal(refused) || overLimit(refused):
-		one = r.describeRefused(refused, verdict)
+	case !byFilter, r.asked: // what we are asked about is reported when we are
+	case isDetour(verdict, refused.Notification):
+		r.detour(refused.Notification)
+	case fails(verdict):
+		one = r.describe(refused.Denied)
 	}
 	same := &r.ignored
 	if one != nil {
@@ -101,6 +97,16 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 		clear(r.refusals)
 	}
 	r.refusals[refused.Sighting] = same
+}
+
+// watchedVerdict is the filter's, if there is one.
+func (r *liveReports) watchedVerdict(n launcher.Notification) (bpf.Verdict, error) {
+	if r.program == nil {
+		return bpf.Verdict(unix.SECCOMP_RET_ALLOW), nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.verdict(n)
 }
 
 // detour counts a call that got ENOSYS.
