@@ -192,8 +192,9 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 // check returns an error for a state that is another container's, or names files that no
 // container has.
 func (s *State) check() error {
+	name := filepath.Base(s.dir)
 	switch id, err := hex.DecodeString(s.ID); {
-	case filepath.Base(s.dir) != s.Name && filepath.Base(s.dir) != s.NextName:
+	case name != s.Name && name != s.NextName && name[0] != '.': // or it is half removed: see renameAway
 		return fmt.Errorf("it is of a container %q", s.Name)
 	case err != nil || len(id) < 6:
 		return fmt.Errorf("%q is no ID of a container", s.ID)

@@ -81,6 +81,33 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A launcher was killed while it removed a container, which had no name any more.
+func TestNewRemovesTheRest(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	fail := func(err error) { t.Error(err) }
+	dead, err := New(dirs, "dead", OwnerLauncher, fail)
+	if err == nil {
+		err = dead.renameAway()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.unlock()
+	c, err := New(dirs, "new", OwnerLauncher, fail)
+	if err == nil {
+		err = c.Delete()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{dirs.RunRoot, filepath.Join(dirs.Root, "containers")} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s has %v, %v", dir, left, err)
+		}
+	}
+}
+
 // The state of containers is kept where no other user can change it.
 func TestNewInOwnRunRoot(t *testing.T) {
 	testenv.Root(t)
