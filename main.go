@@ -8,13 +8,14 @@
 
 // Minirun launches a container: one command, no daemon.
 //
-// What starts a process of this binary decides which role it has. Four roles take over
+// What starts a process of this binary decides which role it has. Five roles take over
 // in C, before the Go runtime starts, and never get to main:
 //
 //	reaper     PID 1 of --init, run from a memfd: launcher/reaper.c
 //	guard      a fork of the launcher that ends the container if the launcher is killed:
 //	           launcher/guard.c
 //	waiter     the launcher itself, by execve(2), while its container runs: launcher/wait.c
+//	repeater   the launcher, of a launch that has been kept: launcher/kept.c; then waiter
 //	plan init  a container's init that carries out a plan: launcher/arm/plan.c
 //
 // A constructor makes a user's process root of a user namespace (launcher/userns/enter.c):

@@ -172,7 +172,8 @@ var benchImage = fmt.Sprintf("localhost/minirun-bench-%d:latest", os.Getpid())
 // peers returns the ways to start a container, minirun first.
 func (l *lab) peers(layout *layout) []*peer {
 	peers := []*peer{
-		{name: "minirun", command: l.own(l.minirun)},
+		{name: "minirun", command: l.own(l.minirun)}, // a launch that is kept
+		{name: "minirun, first time", command: l.first(l.own(l.minirun))},
 		{name: "minirun, init by libcontainer", command: l.own(l.minirun, "--init-by", "libcontainer")},
 		{name: "minirun, cold cache", command: l.own(l.minirun), before: l.dropCache},
 		{name: "minirun, unconfined", command: l.own(l.minirun, "--seccomp", "unconfined")},
@@ -192,6 +193,16 @@ func (l *lab) peers(layout *layout) []*peer {
 func (l *lab) own(program string, flags ...string) func(...string) *exec.Cmd {
 	flags = append(flags, "--run-root", l.path("run/minirun"), "-i", l.image)
 	return func(args ...string) *exec.Cmd { return exec.Command(program, slices.Concat(flags, args)...) }
+}
+
+// first has a program start as if it had never been started so: a launch with another
+// environment is another launch.
+func (l *lab) first(command func(...string) *exec.Cmd) func(...string) *exec.Cmd {
+	return func(args ...string) *exec.Cmd {
+		cmd := command(args...)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("BENCH_START=%d-%d", os.Getpid(), l.next.Add(1)))
+		return cmd
+	}
 }
 
 // runtime is an OCI runtime.
@@ -225,9 +236,10 @@ func (l *lab) engine(name string, layout *layout, global ...string) *peer {
 	}
 }
 
-// dropCache removes the compiled programs.
+// dropCache removes the compiled programs and the launches that are kept.
 func (l *lab) dropCache() error {
-	return os.RemoveAll(filepath.Join(cmp.Or(os.Getenv("MINIRUN_ROOT"), "/var/lib/minirun"), "cache"))
+	root := cmp.Or(os.Getenv("MINIRUN_ROOT"), "/var/lib/minirun")
+	return errors.Join(os.RemoveAll(filepath.Join(root, "cache")), os.RemoveAll(filepath.Join(root, "launches")))
 }
 
 // bwrap runs bubblewrap with the same filter, but with fewer mounts, no cgroup

@@ -54,6 +54,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil || detached.parent() {
 		return err
 	}
+	before := stamps(d.Root, flags)
 	prepared := network.Prepare(flags)
 	a.warnOneID(d.Root)
 	creates := c.Command.Name == "create"
@@ -141,6 +142,9 @@ func (a *app) runAction(c *ucli.Context) error {
 		if lock := image.Lock(); lock != nil {
 			o.Rest.Files = append(o.Rest.Files, lock)
 		}
+	}
+	if o.Rest != nil && a.again == nil {
+		o.Keep = a.keep(c, d.Root, merged, before, image, layers)
 	}
 	return recording.finish(merged.Args, a.launch(d, merged, host, image, layers, o, detached, keeps(c)))
 }

@@ -34,6 +34,7 @@ type ui struct {
 	width    func() int
 	height   func() int
 	drawn    []string // the bars on the terminal's last lines
+	spoken   bool
 }
 
 func newUI(f *os.File) *ui {
@@ -152,7 +153,17 @@ func (u *ui) say(format string, args ...any) {
 	u.line("", "", fmt.Sprintf(format, args...))
 }
 
+// said reports whether anything but a log has been printed.
+func (u *ui) said() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.spoken
+}
+
 func (u *ui) line(colour, label, text string) {
+	u.mu.Lock()
+	u.spoken = true
+	u.mu.Unlock()
 	text = printable(shortened(text))
 	if label != "" {
 		text = u.paint(colour, label) + " " + text

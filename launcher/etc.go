@@ -51,6 +51,7 @@ func (c *Container) mountEtc(l *launched) error {
 		if target == etcHosts {
 			l.hostsFile = file
 		}
+		l.etc = append(l.etc, etcFile{file, target, isMount(spec, path.Dir(target))})
 		if isMount(spec, path.Dir(target)) {
 			m := specs.Mount{Destination: target, Type: "bind", Source: file, Options: []string{"bind", "rprivate"}}
 			if spec.Root.Readonly {
@@ -66,18 +67,29 @@ func (c *Container) mountEtc(l *launched) error {
 	return nil
 }
 
+// etcFile is a file of the container's own. If it is in a mount of the spec's, init mounts it.
+type etcFile struct {
+	file, target string
+	inMount      bool
+}
+
 // mountFiles mounts a small tmpfs for the container's files in the caller's mount
 // namespace, with which it goes away unless the container still has files of it. On disk
 // a journal would see them come and go; in the run root, which they share with all of the
 // host, a container could fill it. A name with a dot is no container's.
 func mountFiles(runRoot string) (dir string, err error) {
-	dir = filepath.Join(runRoot, ".files")
+	dir = filepath.Join(runRoot, filesDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	err = unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700,size=16m,nr_inodes=16")
+	err = unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, filesOptions)
 	return dir, os.NewSyscallError("mount", err)
 }
+
+const (
+	filesDir     = ".files"
+	filesOptions = "mode=0700,size=16m,nr_inodes=16"
+)
 
 func isMount(spec *specs.Spec, target string) bool {
 	return slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == target })

@@ -74,6 +74,7 @@ func (c *Container) goOnInC(sigs *Relay) error {
 	}
 	r := &record{}
 	r.fill(c, sigs)
+	c.keep(r)
 	file, err := r.write()
 	if err != nil {
 		return errors.Join(err, c.stop())

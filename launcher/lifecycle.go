@@ -52,6 +52,7 @@ type launched struct {
 	network   *network.Connection // nil for an engine's container
 	hostname  string              // the container's
 	hostsFile string              // what is mounted on its /etc/hosts, or ""
+	etc       []etcFile           // the files of its own
 	launch    []byte              // a [Launch] to write, or nil
 	observer  *observer           // nil unless the filter is observed
 	others    *supervision        // and so are those of what others run in the container

@@ -57,6 +57,7 @@ type Options struct {
 	// Rest is what is left to do when Run has returned. With it the launcher may replace
 	// itself by a smaller one, which does that; nil keeps it as it is.
 	Rest  *Rest
+	Keep  *Keep           // keeps the launch for the next one like it; may be nil
 	Waits func(err error) // is told why the launcher is not replaced, or nil; may be nil
 }
 

@@ -250,6 +250,17 @@ static _Noreturn void launch(void)
 	wait_for_end(signals);
 }
 
+_Noreturn void wait_go_on(void)
+{
+	launch();
+}
+
+_Noreturn void wait_give_up(int sig)
+{
+	record->killed_by = sig;
+	finish();
+}
+
 // take_record maps the record. It returns false if the file has none, or another's.
 static bool take_record(int file)
 {

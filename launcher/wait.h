@@ -184,6 +184,11 @@ void say_ignored(void);
 // calling thread. It does not return.
 _Noreturn void wait_hand_over(int file);
 
+// wait_go_on goes on with the record of a container whose init is parked; wait_give_up
+// removes that, since the signal has asked for the end.
+_Noreturn void wait_go_on(void);
+_Noreturn void wait_give_up(int sig);
+
 // Of arm, whose headers go(1) would not know that this depends on. end_threads ends
 // threads until only own ones are left, which block all signals, and returns 0 or an errno; page_run has a parked init
 // become its command; page_failed and page_executes report what has come of it.

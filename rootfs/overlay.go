@@ -20,6 +20,15 @@ import (
 // fs/overlayfs/super.c). Docker's limit is about 128.
 const maxLayers = 500
 
+// OverlayOptions end the options of an overlay that Mount mounts, except where the kernel is
+// old, or this is a user namespace.
+const (
+	OverlayOptions = overlayOptions + volatile
+
+	overlayOptions = ",index=off,metacopy=off"
+	volatile       = ",volatile"
+)
+
 // Overlay is a copy-on-write root: read-only layers below a directory that receives
 // what the container writes.
 type Overlay struct {
@@ -131,7 +140,7 @@ func (o Overlay) mountWithUpper(dir string) error {
 	if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + open.add(upper) + ",workdir=" + open.add(work) + ",index=off,metacopy=off"
+	data := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + open.add(upper) + ",workdir=" + open.add(work) + overlayOptions
 	if userns.RunningInUserNS() {
 		data += ",userxattr" // Linux 5.11
 	}
@@ -142,7 +151,7 @@ func (o Overlay) mountWithUpper(dir string) error {
 }
 
 func mountOverlay(root, data string) error {
-	err := unix.Mount("overlay", root, "overlay", 0, data+",volatile")
+	err := unix.Mount("overlay", root, "overlay", 0, data+volatile)
 	if errors.Is(err, unix.EINVAL) { // Linux before 5.10
 		err = unix.Mount("overlay", root, "overlay", 0, data)
 	}

@@ -80,7 +80,11 @@ func (s *Store) Present(ref string, o ResolveOptions) (*Image, error) {
 	if err != nil || r.transport != registry || o.Pull == PullAlways {
 		return nil, err
 	}
-	return s.stored(r, "")
+	image, err := s.stored(r, "")
+	if image != nil && isTarballName(ref) { // unless there is a file of that name
+		image.files = nil
+	}
+	return image, err
 }
 
 // request is an image that is asked for.

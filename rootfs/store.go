@@ -152,8 +152,13 @@ type Image struct {
 	Layers []string // absolute paths of directories, lowest first
 	Config Config
 
-	lock *os.File
+	lock  *os.File
+	files []string
 }
+
+// Files returns the files of the store that the image was found by. As long as none of
+// them changes, nor a layer is removed, the same name means the same image. It is empty for an image that is not, or not only, looked for in the store.
+func (i *Image) Files() []string { return i.files }
 
 // Close ends the use of the image: its layers may now be removed.
 func (i *Image) Close() error {
@@ -224,7 +229,7 @@ func readError(d *descriptor, err error) error {
 }
 
 func (s *Store) readImage(d *descriptor) (*Image, error) {
-	_, config, err := s.readManifest(d.Digest.String())
+	m, config, err := s.readManifest(d.Digest.String())
 	if err != nil {
 		return nil, err
 	}
@@ -246,6 +251,7 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 		}
 		image.Layers = []string{empty}
 	}
+	image.files = []string{s.path("index.json"), s.blob(image.Digest), s.blob(m.Config.Digest.String())}
 	return image, nil
 }
 

@@ -166,9 +166,26 @@ func WritePlan(steps []PlanStep) (*os.File, error) {
 
 // encode returns a plan as plan.h describes it.
 func encode(steps []PlanStep) ([]byte, error) {
+	data, _, err := encodeWith(steps, func(string) int { return 0 })
+	return data, err
+}
+
+// Patch is a text that a plan leaves room for: Room bytes at At.
+type Patch struct {
+	At, Room int
+	Text     string
+}
+
+// PlanTemplate returns a plan without some of its texts, and what these are. room reports
+// how many bytes to leave for a text, or 0 for one that is in the plan.
+func PlanTemplate(steps []PlanStep, room func(text string) int) ([]byte, []Patch, error) {
+	return encodeWith(steps, room)
+}
+
+func encodeWith(steps []PlanStep, room func(string) int) ([]byte, []Patch, error) {
 	head := C.sizeof_struct_plan + len(steps)*C.sizeof_struct_plan_step
 	all := make([]C.struct_plan_step, len(steps))
-	texts := texts{base: head}
+	texts := texts{base: head, room: room}
 	for i, s := range steps {
 		all[i] = C.struct_plan_step{
 			kind: C.uint32_t(s.Kind), flags: C.uint32_t(s.Flags), number: C.uint32_t(s.Number), mode: C.uint32_t(s.Mode),
@@ -185,7 +202,10 @@ func encode(steps []PlanStep) ([]byte, error) {
 		}
 	}
 	if texts.bad != "" {
-		return nil, fmt.Errorf("%q has a NUL byte", texts.bad)
+		return nil, nil, fmt.Errorf("%q has a NUL byte", texts.bad)
+	}
+	if texts.listed != "" {
+		return nil, nil, fmt.Errorf("%q is in a list, where there is no room", texts.listed)
 	}
 	texts.data = append(texts.data, 0)
 	plan := C.struct_plan{version: C.PLAN_VERSION, steps: C.uint32_t(len(steps)), size: C.uint32_t(head + len(texts.data))}
@@ -195,14 +215,17 @@ func encode(steps []PlanStep) ([]byte, error) {
 	data := make([]byte, 0, int(plan.size))
 	data = append(data, unsafe.Slice((*byte)(unsafe.Pointer(&plan)), C.sizeof_struct_plan)...)
 	data = append(data, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), len(all)*C.sizeof_struct_plan_step)...)
-	return append(data, texts.data...), nil
+	return append(data, texts.data...), texts.patches, nil
 }
 
 // texts are what follows the steps.
 type texts struct {
-	base int
-	data []byte
-	bad  string // a text with a NUL byte
+	base    int
+	data    []byte
+	room    func(text string) int
+	patches []Patch
+	bad     string // a text with a NUL byte
+	listed  string // a text of a list that would be a patch
 }
 
 func (t *texts) here() C.uint32_t { return C.uint32_t(t.base + len(t.data)) }
@@ -215,6 +238,11 @@ func (t *texts) add(s string) C.uint32_t {
 		t.bad = s
 	}
 	at := t.here()
+	if room := t.room(s); room > 0 {
+		t.patches = append(t.patches, Patch{int(at), room, s})
+		t.data = append(t.data, make([]byte, room)...)
+		return at
+	}
 	t.data = append(append(t.data, s...), 0)
 	return at
 }
@@ -222,6 +250,9 @@ func (t *texts) add(s string) C.uint32_t {
 func (t *texts) list(all []string) C.uint32_t {
 	at := t.here()
 	for _, s := range all {
+		if t.room(s) > 0 {
+			t.listed = s
+		}
 		t.add(s)
 	}
 	return at

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/rootfs"
+)
+
+// stamps takes those of what a launch reads at paths that may lead elsewhere at any moment.
+func stamps(root string, flags *config.Config) launcher.Stamps {
+	paths := []string{filepath.Join(root, "index.json"), "/etc/resolv.conf"}
+	if flags.Seccomp != "unconfined" && !isDefault(flags.Seccomp) {
+		if profile, err := filepath.Abs(flags.Seccomp); err == nil { // else it is not found either
+			paths = append(paths, profile)
+		}
+	}
+	return launcher.TakeStamps(paths...)
+}
+
+// keep returns what keeps the launch for the next one like it, or nil where that could
+// differ: for a flag that is about something on the host that no stamp shows.
+func (a *app) keep(c *ucli.Context, root string, flags *config.Config, before launcher.Stamps, image *rootfs.Image, layers []string) *launcher.Keep {
+	if why := unkeepable(flags, image); why != "" {
+		kept(nil, errors.New(why))
+		return nil
+	}
+	k := &launcher.Keep{
+		Before: before, Files: slices.Clone(image.Files()), Image: image.Lock().Name(), Layers: layers, Mount: rootfs.OverlayOptions,
+		Only: c.Bool("debug"), Silent: func() bool { return !a.ui.said() }, Kept: kept,
+	}
+	for _, layer := range layers {
+		k.Files = append(k.Files, layer, filepath.Join(layer, "etc/passwd"), filepath.Join(layer, "etc/group"))
+	}
+	return k.Begin(root)
+}
+
+// unkeepable returns why a launch is not kept, or "".
+func unkeepable(flags *config.Config, image *rootfs.Image) string {
+	switch {
+	case len(image.Files()) == 0:
+		return "an image that is not looked for in the store alone"
+	case flags.Network != config.NetworkNone:
+		return "the network " + string(flags.Network)
+	case len(flags.Volumes) > 0:
+		return "volumes"
+	}
+	for _, variable := range flags.Given["env"] { // those that are no part of the key
+		if name, _, _ := strings.Cut(variable, "="); name == "_" || name == "OLDPWD" || name == "SHLVL" {
+			return "--env " + name
+		}
+	}
+	for name, values := range flags.Given {
+		if len(values) == 0 || len(values) == 1 && values[0] == "false" {
+			continue
+		}
+		switch name {
+		case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
+			"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy", "seccomp":
+		default:
+			return "--" + name
+		}
+	}
+	return ""
+}
+
+// kept logs what the next launch will do without Go.
+func kept(l fmt.Stringer, err error) {
+	if !logrus.IsLevelEnabled(logrus.DebugLevel) {
+		return
+	}
+	if err != nil {
+		logrus.Debugf("launch: not kept: %v", err)
+		return
+	}
+	for line := range strings.Lines(l.String()) {
+		logrus.Debugf("launch: %s", strings.TrimSpace(line))
+	}
+}

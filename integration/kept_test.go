@@ -1,0 +1,420 @@
+package integration
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/minirun/minirun/internal/testenv"
+)
+
+// keptCases are launches that are kept. The first is made by Go, the third by C alone.
+var keptCases = []oracleCase{
+	{flags: ""},
+	{flags: "-h box --domainname dom -e A=1 -e B -w /srv --cap-add SYS_ADMIN --cap-drop CHOWN --label a=1"},
+	{flags: "-w /a/b/c -u 1000:1000 --group-add 44 --group-add audio --security-opt no-new-privileges"},
+	{flags: "-u nobody --read-only --tmpfs /t --tmpfs /u:ro,size=1m,exec,noatime --shm-size 1m"},
+	{flags: "--tmpfs /run --tmpfs /usr/share:rw,nosuid,mode=711 --tmpfs /etc"}, // where the container's own files go
+	{flags: "--cap-drop ALL -u 1000 --seccomp-deny mkdir --seccomp-allow keyctl --seccomp-gate CAP_SYS_ADMIN=swapon"},
+	{flags: "--seccomp unconfined --security-opt systempaths=unconfined"},
+	{flags: "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=50 --ulimit stack=1000000:2000000"},
+	{flags: "-i --stop-signal INT --stop-timeout 3 --sig-proxy=false --rm --quiet --pull never"},
+	{flags: "-i", command: []string{"sh", "-c", "cat; echo error >&2; kill -9 $$"}},
+	{flags: "--seccomp-deny write", command: []string{"echo", "a"}},
+	{flags: "-e PATH=/bin", command: []string{"sh", "-c", "exec sleep 0.01"}},
+}
+
+// keptRun makes a launch of a case so many times, in one place, and returns what each says
+// and whether Go was started for it.
+func keptRun(t *testing.T, c oracleCase, count int) (reports [][]string, inGo []bool) {
+	t.Helper()
+	needsKept(t)
+	command := c.command
+	if command == nil {
+		command = []string{"sh", "-c", picture}
+	}
+	args := append(strings.Fields(c.flags), "debian")
+	cmd := minirun(t, append(args, command...)...)
+	const script = `ip link set lo up; for i in $(seq COUNT); do echo input | "$@"; s=$?; echo "status $s"; echo "end $i" >&2; echo "end $i"; done`
+	cmd.Args = append([]string{"unshare", "--net", "--mount", "--propagation", "shared", "sh", "-c", strings.Replace(script, "COUNT", fmt.Sprint(count), 1), "sh"}, cmd.Args...)
+	cmd.Path = testenv.Program(t, "unshare")
+	cmd.Env = append(cmd.Env, "B=2", "MINIRUN_NETWORK=none", "GODEBUG=inittrace=1") // the Go runtime says what it initialises
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, &stderr)
+	}
+	outputs, errs := stdout.String(), stderr.String()
+	for i := range count {
+		var out, said string
+		out, outputs, _ = strings.Cut(outputs, fmt.Sprintf("end %d\n", i+1))
+		said, errs, _ = strings.Cut(errs, fmt.Sprintf("end %d\n", i+1))
+		var report []string
+		for line := range strings.Lines(said) {
+			if !strings.HasPrefix(line, "init ") {
+				report = append(report, oracleLine(line))
+			}
+		}
+		reports = append(reports, oraclePicture(out, report))
+		inGo = append(inGo, strings.HasPrefix(said, "init ") || strings.Contains(said, "\ninit "))
+	}
+	return reports, inGo
+}
+
+// A launch that is carried out as it was kept gives the same container as one in Go.
+func TestKept(t *testing.T) {
+	for _, c := range keptCases {
+		t.Run(strings.TrimSpace(c.flags+" "+strings.Join(c.command, " ")), func(t *testing.T) {
+			reports, inGo := keptRun(t, c, 3)
+			if diff := cmp.Diff(reports[0], reports[2]); diff != "" {
+				t.Errorf("Go -, kept +:\n%s", diff)
+			}
+			if diff := cmp.Diff([]bool{true, true, false}, inGo); diff != "" {
+				t.Errorf("in Go: want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+// needsKept skips a test of a program that counts coverage: it ends as a Go program, and
+// keeps nothing.
+func needsKept(t *testing.T) {
+	t.Helper()
+	if os.Getenv("GOCOVERDIR") != "" {
+		t.Skip("the program counts coverage")
+	}
+}
+
+// keptBed is a launch that is kept, and changed in one way or another.
+type keptBed struct {
+	*testing.T
+	run     string
+	profile string
+	command []string
+}
+
+func (b *keptBed) cmd() *exec.Cmd {
+	args := append([]string{"--network", "none", "--seccomp", b.profile, "debian"}, b.command...)
+	cmd := exec.Command(testBed.minirun, args...)
+	cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
+	return cmd
+}
+
+var initLine = regexp.MustCompile(`(?m)^init .*\n`)
+
+// launch returns whether Go was started, and fails the test unless the launch is as wanted.
+func (b *keptBed) launch(status int) (inGo bool) {
+	b.Helper()
+	var stderr bytes.Buffer
+	cmd := b.cmd()
+	cmd.Stderr = &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		b.Fatal(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != status {
+		b.Errorf("status %d, want %d: %s", got, status, initLine.ReplaceAllString(stderr.String(), ""))
+	}
+	return bytes.Contains(stderr.Bytes(), []byte("init "))
+}
+
+// keep makes launches until one is carried out as it was kept.
+func (b *keptBed) keep(status int) {
+	b.Helper()
+	for range 4 {
+		if !b.launch(status) {
+			return
+		}
+	}
+	b.Fatal("the launch is not kept")
+}
+
+func newKept(t *testing.T, command ...string) *keptBed {
+	t.Helper()
+	needsKept(t)
+	b := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run"), profile: filepath.Join(t.TempDir(), "profile.json"), command: command}
+	b.write(`{"defaultAction": "SCMP_ACT_ALLOW"}`)
+	return b
+}
+
+// write writes the profile, some time ago: what has just changed is not relied on.
+func (b *keptBed) write(text string) {
+	b.Helper()
+	if err := os.WriteFile(b.profile, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.settle()
+}
+
+// settle waits until a change just made is no longer so new that a stamp might not show
+// the next one: the time of a change cannot be set.
+func (b *keptBed) settle() {
+	<-time.After(2100 * time.Millisecond)
+}
+
+// file returns the file of the newest launch that is kept.
+func (b *keptBed) file() string {
+	b.Helper()
+	dir := filepath.Join(testBed.root, "launches")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	newest, at := "", time.Time{}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && len(e.Name()) == 16 && info.ModTime().After(at) {
+			newest, at = filepath.Join(dir, e.Name()), info.ModTime()
+		}
+	}
+	return newest
+}
+
+// What a launch depends on has changed, or the file is not one to trust: Go makes the
+// launch, and keeps it anew.
+func TestKeptChanges(t *testing.T) {
+	b := newKept(t, "mkdir", "/x")
+	b.keep(0)
+	file, dir := b.file(), filepath.Join(testBed.root, "launches")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := func(at int) func() error {
+		return func() error {
+			text := bytes.Clone(whole)
+			text[at] ^= 1
+			return os.WriteFile(file, text, 0o600)
+		}
+	}
+	for name, change := range map[string]func() error{
+		"damaged head":   damaged(9),
+		"damaged sum":    damaged(17),
+		"damaged middle": damaged(len(whole) / 2),
+		"cut":            func() error { return os.Truncate(file, int64(len(whole)/2)) },
+		"empty":          func() error { return os.Truncate(file, 0) },
+		"writable":       func() error { return os.Chmod(file, 0o620) },
+		"another user's": func() error { return os.Chown(file, 1, -1) },
+		"a link":         func() error { return errors.Join(os.Rename(file, file+".there"), os.Symlink(file+".there", file)) },
+		"a pipe":         func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
+		"another's launch": func() error {
+			return os.WriteFile(file, bytes.Replace(whole, []byte("mkdir\x00"), []byte("rmdir\x00"), 1), 0o600)
+		},
+		"writable directory": func() error { return os.Chmod(dir, 0o720) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.T = t
+			if err := change(); err != nil {
+				t.Fatal(err)
+			}
+			if !b.launch(0) {
+				t.Error("carried out")
+			}
+			if err := errors.Join(os.Chmod(dir, 0o700), os.RemoveAll(file+".there")); err != nil {
+				t.Fatal(err)
+			}
+			b.keep(0)
+		})
+	}
+	b.T = t
+	b.write(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}`)
+	if !b.launch(1) {
+		t.Error("the old profile is used")
+	}
+	b.keep(1)
+	// The same size, and the time of the last write: the time of the last change shows it.
+	var st syscall.Stat_t
+	if err := syscall.Stat(b.profile, &st); err != nil {
+		t.Fatal(err)
+	}
+	b.write(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["rmdir", "unlink"], "action": "SCMP_ACT_ERRNO"}]}`)
+	when := time.Unix(st.Mtim.Unix())
+	if err := os.Chtimes(b.profile, when, when); err != nil {
+		t.Fatal(err)
+	}
+	if !b.launch(0) {
+		t.Error("the old profile is used")
+	}
+}
+
+// tidy fails the test if a container is left.
+func (b *keptBed) tidy() {
+	b.Helper()
+	if left, err := os.ReadDir(filepath.Join(testBed.root, "containers")); err != nil || len(left) > 0 {
+		b.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A hit is killed at random moments, or asked to end. Nothing stays, at the latest when
+// the next launch has begun.
+func TestKeptKilled(t *testing.T) {
+	b := newKept(t, "true")
+	b.keep(0)
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
+		for range robustRounds(t) {
+			cmd := b.cmd()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(rand.N(20 * time.Millisecond)) // the moment is the test's input
+			_ = cmd.Process.Signal(sig)
+			_ = cmd.Wait()
+			status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			ended := status.Signaled() && status.Signal() == sig || status.ExitStatus() == 128+int(sig) || status.ExitStatus() == 0
+			if !ended {
+				t.Errorf("after %v: %v", sig, cmd.ProcessState)
+			}
+			b.launch(0)
+		}
+	}
+	for range 3 { // a start looks at some containers only
+		b.launch(0)
+	}
+	b.tidy()
+	b.keep(0)
+}
+
+// A container that a killed launcher has left is removed by Go. What C cannot do is undone,
+// and Go says why it cannot either.
+func TestKeptFallsBack(t *testing.T) {
+	b := newKept(t, "true")
+	b.keep(0)
+	dead := filepath.Join(testBed.root, "containers", "dead_one")
+	if err := os.Mkdir(dead, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if !b.launch(0) {
+		t.Error("a container that was left behind is not seen")
+	}
+	if _, err := os.Stat(dead); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+	b.keep(0)
+	if err := os.RemoveAll(b.run); err != nil { // its stamp is gone too
+		t.Fatal(err)
+	}
+	b.launch(0)
+	b.keep(0)
+	files := filepath.Join(b.run, ".files")
+	if err := errors.Join(os.Remove(files), os.WriteFile(files, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if !b.launch(125) {
+		t.Error("the launch did not fail in Go")
+	}
+	b.tidy()
+}
+
+// What others see of a container is the same, and they can do the same with it.
+func TestKeptIsSeen(t *testing.T) {
+	needsKept(t)
+	b := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run"), command: []string{"sh", "-c", "trap 'exit 7' USR1; echo ready; sleep 1000 & wait"}}
+	var seen []string
+	for i := range 3 {
+		cmd := exec.Command(testBed.minirun, append([]string{"-i", "--network", "none", "--label", "a=b", "debian"}, b.command...)...)
+		cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		_, err := cmd.StdinPipe() // it stays open
+		var stdout io.ReadCloser
+		if err == nil {
+			stdout, err = cmd.StdoutPipe()
+		}
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+			t.Fatalf("%q, %v: %s", line, err, initLine.ReplaceAllString(stderr.String(), ""))
+		}
+		pid, files := cmd.Process.Pid, []string(nil)
+		eventually(t, "the launcher is the one that waits", func() bool {
+			files = openFiles(t, pid, testBed.root)
+			return threads(t, pid) == 1 && slices.Contains(files, "anon_inode:[signalfd]")
+		})
+		if kib := ownMemory(t, pid); kib > 512 {
+			t.Errorf("launch %d: the launcher has %d KiB of its own", i+1, kib)
+		}
+		id := strings.TrimSpace(b.ask("ps", "-q"))
+		report := strings.Join(files, "\n") + b.ask("inspect", id) + b.ask("exec", id, "sh", "-c", "id; grep -E 'Cap|Seccomp|NoNew' /proc/self/status; cat /proc/self/cgroup; hostname; env | sort") +
+			b.ask("ps", "--format", "{{.Image}} {{.Command}} {{.State}}") + b.ask("stop", "-s", "USR1", id)
+		_ = cmd.Wait()
+		report += cmd.ProcessState.String()
+		if inGo := strings.Contains(stderr.String(), "init "); inGo != (i < 2) {
+			t.Errorf("launch %d: Go was started: %v", i+1, inGo)
+		}
+		for _, own := range []*regexp.Regexp{containersDir, randomCgroup, volatileInspect, randomID, containerNames} {
+			report = own.ReplaceAllString(report, "OWN")
+		}
+		seen = append(seen, report)
+	}
+	if diff := cmp.Diff(seen[0], seen[2]); diff != "" {
+		t.Errorf("Go -, kept +:\n%s", diff)
+	}
+}
+
+var (
+	volatileInspect = regexp.MustCompile(`"(Created|StartedAt|Pid|Id)": .*`)
+	containerNames  = regexp.MustCompile(`[a-z]+_[a-z]+\b|\b[0-9a-f]{12,64}\b`)
+)
+
+// ask returns what a verb prints.
+func (b *keptBed) ask(args ...string) string {
+	b.Helper()
+	cmd := exec.Command(testBed.minirun, args...)
+	cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		b.Errorf("%v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// A command that the kernel does not run is explained by Go, after C has tried.
+func TestKeptExecFails(t *testing.T) {
+	needsKept(t)
+	archive := filepath.Join(t.TempDir(), "root.tar")
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	const script = "#!/no/such\n"
+	err := w.WriteHeader(&tar.Header{Name: "script", Mode: 0o755, Size: int64(len(script))})
+	if err == nil {
+		_, err = io.WriteString(w, script)
+	}
+	if err = errors.Join(err, w.Close(), os.WriteFile(archive, b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	k := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run")}
+	k.ask("import", "-q", archive, "kept:exec")
+	defer k.ask("rmi", "kept:exec")
+	k.settle()
+	for i := range 3 {
+		cmd := exec.Command(testBed.minirun, "--network", "none", "kept:exec", "/script")
+		cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+k.run, "GODEBUG=inittrace=1")
+		out, _ := cmd.CombinedOutput()
+		const want = "minirun: run /script: no such file or directory\nhint: the interpreter /no/such does not exist in the container\n"
+		if got := initLine.ReplaceAllString(string(out), ""); got != want || cmd.ProcessState.ExitCode() != 127 {
+			t.Errorf("launch %d: status %d, %s", i+1, cmd.ProcessState.ExitCode(), got)
+		}
+		inGo := []int{2, 2, 1}[i] // the launcher, and the child that explains
+		if got := bytes.Count(out, []byte("init runtime @")); got != inGo {
+			t.Errorf("launch %d: Go was started %d times, want %d", i+1, got, inGo)
+		}
+	}
+}

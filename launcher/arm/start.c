@@ -1,0 +1,139 @@
+// The launcher's side of a start in C, for a launch that is carried out as it was kept
+// (launcher/kept.h): what New, Load, Install and WaitParked of Page do in Go, and the
+// start of an init with a plan.
+#define _GNU_SOURCE
+#include "page.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static const int64_t MICROSECOND = 1000, MILLISECOND = 1000000, SECOND = 1000000000;
+
+// page_new returns a memfd with a page, and maps it to *mem. texts are the cgroups, the
+// arguments and the environment, so many of each; with born init is born in the first
+// cgroup. It returns -1 and errno.
+int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const uint32_t count[3], bool born,
+	     const void *program, uint32_t instructions, uint32_t flags)
+{
+	size_t begin = sizeof(struct init_page) + instructions * sizeof(struct sock_filter);
+	int fd = memfd_create("minirun-init", MFD_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	struct init_page *p = MAP_FAILED;
+	if (ftruncate(fd, begin + size) == 0)
+		p = mmap(NULL, begin + size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		close(fd);
+		return -1;
+	}
+	p->listener = -1;
+	p->strings = begin;
+	p->cgroups = count[0];
+	p->args = count[1];
+	p->env = count[2];
+	p->joined = born;
+	p->files = OWN_FILES;
+	p->flags = flags;
+	p->length = instructions;
+	memcpy(p->program, program, instructions * sizeof(struct sock_filter));
+	memcpy((char *)p + begin, texts, size);
+	*mem = p;
+	*mem_size = begin + size;
+	return fd;
+}
+
+enum { INIT_FILES = 7 }; // standard files, the page and its pipe, the plan, the program
+
+// become_init is the child: it calls nothing that looks at libc's state, and returns only
+// if it fails.
+static void become_init(const int files[INIT_FILES], char *name)
+{
+	char variable[sizeof PLAN_VARIABLE + 16], *args[] = {name, "init", NULL}, *env[] = {variable, NULL};
+	int high[INIT_FILES];
+	setsid();
+	if (chdir("/") < 0)
+		return;
+	for (int i = 0; i < INIT_FILES; i++) {
+		high[i] = fcntl(files[i], F_DUPFD_CLOEXEC, INIT_FILES);
+		if (high[i] < 0)
+			return;
+	}
+	for (int i = 0; i < INIT_FILES; i++)
+		if (dup2(high[i], i) < 0)
+			return;
+	snprintf(variable, sizeof variable, PLAN_VARIABLE "=%d", INIT_FILES - 2);
+	execve("/proc/self/fd/6", args, env);
+}
+
+// init_start starts an init: files are its standard files, its page, the end of the page's
+// pipe, the plan, and the program to run it from. It is born in namespaces of its own,
+// CLONE_NEW*, and in a cgroup of version 2 unless that is -1. It returns its PID, or -1.
+pid_t init_start(const int files[INIT_FILES], char *name, uint64_t namespaces, int cgroup, int *pidfd)
+{
+	struct clone_args args = {
+		.flags = namespaces | CLONE_PIDFD | (cgroup < 0 ? 0 : CLONE_INTO_CGROUP),
+		.pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD, .cgroup = cgroup < 0 ? 0 : cgroup,
+	};
+	pid_t pid = syscall(SYS_clone3, &args, sizeof args);
+	if (pid == 0) {
+		become_init(files, name);
+		_exit(127);
+	}
+	return pid;
+}
+
+// await waits until init has reached a state. It returns -1 when init fails, has ended, or
+// does not get there in time (Page.wait).
+static int await(const struct init_page *p, enum page_state wanted, int pipe, int64_t patience)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	for (int64_t begin = t.tv_sec * SECOND + t.tv_nsec, waited = 0; waited < patience;) {
+		uint32_t state = __atomic_load_n(&p->state, __ATOMIC_SEQ_CST);
+		if (state == wanted)
+			return 0;
+		if (state == PAGE_FAILED)
+			return -1;
+		int64_t pause = waited / 8, longest = waited > 100 * MILLISECOND ? 10 * MILLISECOND : MILLISECOND;
+		pause = pause < 20 * MICROSECOND ? 20 * MICROSECOND : pause < longest ? pause : longest;
+		struct pollfd end = {.fd = pipe, .events = POLLIN};
+		if (ppoll(&end, 1, &(struct timespec){.tv_nsec = pause}, NULL) > 0 && end.revents & POLLHUP)
+			return -1;
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		waited = t.tv_sec * SECOND + t.tv_nsec - begin;
+	}
+	return -1;
+}
+
+// page_await_parked waits until init has set up its container.
+int page_await_parked(const void *mem, int pipe)
+{
+	const struct init_page *p = mem;
+	if (await(p, PAGE_PARKED, pipe, 600 * SECOND) < 0)
+		return -1;
+	return p->joined == p->cgroups ? 0 : -1;
+}
+
+// page_install puts a parked init under the program in the page.
+int page_install(void *mem, int pipe)
+{
+	struct init_page *p = mem;
+	if (p->length == 0)
+		return 0;
+	__atomic_store_n(&p->state, PAGE_GO, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &p->state, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	return await(p, PAGE_ARMED, pipe, 30 * SECOND);
+}

@@ -1,0 +1,424 @@
+// A launch that is carried out as it was kept (kept.h), from the first instruction of the
+// process to the moment in which the launcher waits for its container (wait.c). There is
+// one thread, no memory is allocated, and the Go runtime starts only if something is not
+// as it was.
+#define _GNU_SOURCE
+#include "kept.h"
+#include "signals.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char *program; // the first argument
+static int image = -1, lock = -1;
+static struct kept_init init;
+static int held[16], held_count; // files that Go is not to find open
+static sigset_t mask;
+static mode_t umask_before;
+
+// chosen is what is random in a launch.
+static struct {
+	uint8_t id[32];
+	uint64_t adjective, animal, first, temporary;
+} chosen;
+
+int kept_hold(int fd)
+{
+	if (fd >= 0 && held_count < (int)(sizeof held / sizeof *held))
+		held[held_count++] = fd;
+	return fd;
+}
+
+void kept_release(int fd)
+{
+	for (int i = 0; i < held_count; i++)
+		if (held[i] == fd)
+			held[i] = held[--held_count];
+	close(fd);
+}
+
+static bool lock_image(void)
+{
+	struct stat opened, there;
+	const char *path = kept_text(kept->image);
+	image = kept_hold(open(path, O_RDONLY | O_CLOEXEC));
+	return image >= 0 && flock(image, LOCK_SH | LOCK_NB) == 0 && fstat(image, &opened) == 0 && stat(path, &there) == 0 &&
+	       opened.st_ino == there.st_ino && opened.st_dev == there.st_dev;
+}
+
+// word returns the word of a list that a random number stands for, and its length.
+static const char *word(const char *list, uint64_t number, int *length)
+{
+	uint64_t words = 1;
+	for (const char *c = list; *c; c++)
+		words += *c == ' ';
+	for (number %= words; number > 0; number--)
+		list = strchr(list, ' ') + 1;
+	*length = strcspn(list, " ");
+	return list;
+}
+
+// choose_name gives the container an ID and a name.
+static bool choose_name(void)
+{
+	static char id[65], short_id[13], name[64];
+	int first, second;
+	if (getrandom(&chosen, sizeof chosen, 0) != sizeof chosen)
+		return false;
+	for (size_t i = 0; i < sizeof chosen.id; i++)
+		snprintf(id + 2 * i, 3, "%02x", chosen.id[i]);
+	memcpy(short_id, id, 12);
+	const char *adjective = word(kept_text(kept->adjectives), chosen.adjective, &first);
+	const char *animal = word(kept_text(kept->animals), chosen.animal, &second);
+	int n = snprintf(name, sizeof name, "%.*s_%.*s", first, adjective, second, animal);
+	kept_refer(KEPT_ID, id);
+	kept_refer(KEPT_SHORT_ID, short_id);
+	kept_refer(KEPT_NAME, name);
+	return n < (int)sizeof name;
+}
+
+static bool private_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", "", MS_REC | MS_SLAVE, "") < 0)
+		return false;
+	umask(022);
+	return true;
+}
+
+enum { SWEPT = 16 }; // as many as Go looks at (sweep.go)
+
+// is_dead reports whether a container's launcher has left it behind. One whose state is in
+// its directory may stay, and is left to those that list containers.
+static bool is_dead(int parent, const char *name)
+{
+	char target[8];
+	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir < 0)
+		return errno != ENOENT;
+	bool dead = flock(dir, LOCK_EX | LOCK_NB) == 0;
+	if (dead && readlinkat(dir, "state.json", target, sizeof target) < 0 && errno == EINVAL)
+		dead = false;
+	close(dir);
+	return dead;
+}
+
+// dead_ones looks at some containers, from a random one on. A directory of more than the
+// buffer holds is too large to look at all of it.
+static bool dead_ones(int parent)
+{
+	enum { SIZE = 1 << 16 };
+	char *buffer = kept_take(SIZE);
+	ssize_t size = buffer ? syscall(SYS_getdents64, parent, buffer, SIZE) : -1;
+	uint64_t count = 0;
+	struct entry { uint64_t inode; int64_t offset; uint16_t length; uint8_t type; char name[]; } *e; // getdents64(2)
+	for (ssize_t at = 0; at < size; at += e->length, count++)
+		e = (struct entry *)(buffer + at);
+	if (size < 0)
+		return true;
+	uint64_t first = count > SWEPT + 2 ? chosen.first % (count - SWEPT - 1) : 0, i = 0;
+	for (ssize_t at = 0; at < size; at += e->length, i++) {
+		e = (struct entry *)(buffer + at);
+		bool own = strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0;
+		if (i >= first && i < first + SWEPT + 2 && !own && is_dead(parent, e->name))
+			return true;
+	}
+	return false;
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	size_t size = strlen(text);
+	int result = write(fd, text, size) == (ssize_t)size ? 0 : -1;
+	close(fd);
+	return result;
+}
+
+// make_directory makes and locks the container's directory. Others may come and go only
+// under the lock of the one above it.
+static bool make_directory(const char *directory)
+{
+	int parent = open(kept_text(kept->containers), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0)
+		return false;
+	bool made = flock(parent, LOCK_EX) == 0 && !dead_ones(parent) && mkdir(directory, 0700) == 0;
+	if (made) {
+		lock = kept_hold(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+		if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0) {
+			rmdir(directory);
+			made = false;
+		}
+	}
+	close(parent);
+	return made;
+}
+
+// write_state writes what others know of the container. They see the old state or the new.
+static bool write_state(const char *text)
+{
+	static char temporary[4096];
+	const char *state = kept_text(kept->state);
+	int n = snprintf(temporary, sizeof temporary, "%s/.new-%016llx", kept_text(kept->run_root), (unsigned long long)chosen.temporary);
+	if (n >= (int)sizeof temporary || !kept_room())
+		return false;
+	if (write_file(temporary, text) == 0 && rename(temporary, state) == 0)
+		return true;
+	unlink(temporary);
+	return false;
+}
+
+static bool write_new_state(const char *directory)
+{
+	char link[4096];
+	int n = snprintf(link, sizeof link, "%s/state.json", directory);
+	return n < (int)sizeof link && symlink(kept_text(kept->state), link) == 0 && write_state(kept_text(kept->new_text));
+}
+
+// put_text adds a text to the record.
+static uint32_t put_text(size_t *used, const char *text, size_t size)
+{
+	uint32_t at = *used;
+	memcpy((char *)record + at, text, size);
+	*used += size;
+	return at;
+}
+
+static uint32_t put(size_t *used, const char *text)
+{
+	return put_text(used, text, strlen(text) + 1);
+}
+
+// make_record makes what wait.c goes by, and by which a launch is undone.
+static bool make_record(const char *directory)
+{
+	size_t mounts_size, cgroups_size, used = sizeof *record;
+	const char *mounts = kept_texts(kept->mounts, &mounts_size), *cgroups = kept_texts(kept->cgroups, &cgroups_size);
+	const char *state = kept_text(kept->state), *launch = kept_text(kept->launch);
+	const char *command = kept_text(kept->command), *workdir = kept_text(kept->workdir);
+	size_t size = used + mounts_size + cgroups_size + strlen(directory) + strlen(state) + strlen(launch) + strlen(command) + strlen(workdir) + 7;
+	int file = kept_hold(memfd_create("minirun-wait", MFD_CLOEXEC));
+	if (!kept_room() || file < 0 || ftruncate(file, size) < 0)
+		return false;
+	struct wait_record *r = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (r == MAP_FAILED)
+		return false;
+	*r = (struct wait_record){
+		.version = WAIT_VERSION, .size = size, .launcher = getpid(), .self = file,
+		.init = -1, .page = -1, .pipe = -1, .signals = -1, .lock = lock, .from = {-1, -1, -1}, .to = {-1, -1, -1},
+		.slave = -1, .host = -1, .stop = kept->stop, .keep = kept->keep, .kills = kept->kills, .kill_after = kept->kill_after,
+		.mount_count = kept->mounts.count,
+	};
+	memcpy(r->magic, WAIT_MAGIC, sizeof r->magic);
+	prctl(PR_GET_NAME, r->name);
+	record = r;
+	r->command = put(&used, command);
+	r->workdir = put(&used, workdir);
+	r->directory = put(&used, directory);
+	r->state = put(&used, state);
+	r->launch = put(&used, launch);
+	r->id_file = put(&used, "");
+	r->mounts = put_text(&used, mounts, mounts_size);
+	r->cgroups = put_text(&used, cgroups, cgroups_size);
+	return true;
+}
+
+// make_cgroup makes the cgroup's directories. The record has those that are made: one that
+// exists is another's, who has a container of that name in another store.
+static bool make_cgroup(void)
+{
+	const char *path = wait_text(record->cgroups), *before = "";
+	for (; record->cgroup_count < kept->cgroups.count; record->cgroup_count++) {
+		if (*path && strcmp(path, before) != 0 && mkdir(path, 0755) < 0) // controllers share some
+			return false;
+		before = path;
+		path += strlen(path) + 1;
+	}
+	return true;
+}
+
+// refer_to_time has a reference stand for the time: RFC 3339, in UTC. gmtime(3) would read
+// the time zone.
+static void refer_to_time(enum kept_reference reference, char text[40])
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	int64_t days = now.tv_sec / 86400, seconds = now.tv_sec % 86400;
+	// Years that begin in March, in eras of 400: days from 0000-03-01 on.
+	int64_t since = days + 719468, era = since / 146097, day = since % 146097;
+	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	int64_t of_year = day - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
+	int64_t of_month = of_year - (153 * month + 2) / 5 + 1;
+	month += month < 10 ? 3 : -9;
+	year += era * 400 + (month <= 2);
+	snprintf(text, 40, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", (int)year, (int)month, (int)of_month,
+		 (int)(seconds / 3600), (int)(seconds / 60 % 60), (int)(seconds % 60), now.tv_nsec);
+	kept_refer(reference, text);
+}
+
+// refer_to_init has references stand for which process init is.
+static bool refer_to_init(void)
+{
+	static char number[16], start[24], created[40];
+	char path[32], text[1024];
+	snprintf(path, sizeof path, "/proc/%d/stat", init.pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	char *field = strrchr(text, ')'); // the end of the second; the start is the 22nd: proc_pid_stat(5)
+	for (int i = 2; field && i < 22; i++)
+		field = strchr(field + 1, ' ');
+	if (!field)
+		return false;
+	snprintf(number, sizeof number, "%d", init.pid);
+	snprintf(start, sizeof start, "%llu", strtoull(field, NULL, 10));
+	kept_refer(KEPT_PID, number);
+	kept_refer(KEPT_START, start);
+	refer_to_time(KEPT_CREATED, created);
+	return true;
+}
+
+// write_last writes what others are to know of a container that runs.
+static bool write_last(void)
+{
+	static char started[40];
+	refer_to_time(KEPT_STARTED, started);
+	const char *launch = kept_text(kept->launch_text);
+	return kept_room() && write_file(wait_text(record->launch), launch) == 0 && write_state(kept_text(kept->state_text));
+}
+
+// stay_open has a child in Go find a file.
+static int stay_open(int fd)
+{
+	fcntl(fd, F_SETFD, 0);
+	return fd;
+}
+
+static void hand_over(void)
+{
+	stay_open(record->self);
+	record->page = stay_open(init.page);
+	record->pipe = init.pipe;
+	stay_open(init.pidfd);
+	stay_open(lock);
+	munmap(init.shared, init.shared_size);
+}
+
+// undo leaves nothing behind, so that Go finds all as it was, but for a mount namespace of
+// this process's own. A container that cannot be removed is swept by Go.
+static void undo(void)
+{
+	if (init.pid > 0) {
+		kill_init(SIGKILL);
+		while (waitpid(init.pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	if (record) {
+		umount2(kept_text(kept->files), MNT_DETACH);
+		remove_container();
+	}
+	record = NULL;
+	while (held_count > 0)
+		close(held[--held_count]);
+	umask(umask_before);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+// end_if_asked ends a launch for which a signal that asks for the end has come.
+static void end_if_asked(void)
+{
+	sigset_t pending;
+	sigpending(&pending);
+	for (int sig = 1; sig < SIGRTMIN; sig++)
+		if (asks_for_end(sig) && sigismember(&pending, sig) == 1)
+			wait_give_up(sig);
+}
+
+// start makes the container, and returns when its init waits to become the command. A
+// false start is undone by the caller, once there is a record.
+static bool start(void)
+{
+	if (!choose_name() || !private_mounts())
+		return false;
+	const char *directory = kept_text(kept->directory);
+	if (!kept_room() || !make_directory(directory))
+		return false;
+	if (!make_record(directory)) {
+		rmdir(directory);
+		return false;
+	}
+	if (!write_new_state(directory) || kept_carry_out(kept->steps) < 0 || !make_cgroup() || kept_carry_out(kept->joined) < 0)
+		return false;
+	if (!kept_start_init(&init, program) || !refer_to_init())
+		return false;
+	if (page_await_parked(init.shared, init.pipe) < 0 || kept_carry_out(kept->late) < 0 || page_install(init.shared, init.pipe) < 0)
+		return false;
+	return write_last();
+}
+
+// block_signals blocks those that are passed on: they wait for wait.c.
+static void block_signals(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		if (signal_passed_on(sig))
+			sigaddset(&set, sig);
+	sigprocmask(SIG_BLOCK, &set, &mask);
+	if (sigismember(&mask, SIGCHLD) != 1)
+		signal(SIGCHLD, SIG_DFL); // else a child that ends is not waited for
+}
+
+static bool files_open(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return false;
+	return true;
+}
+
+// go_on leaves the rest to wait.c.
+static _Noreturn void go_on(void)
+{
+	hand_over();
+	kept_forget();
+	end_if_asked();
+	wait_go_on();
+}
+
+// After begin_waiting (wait.c).
+__attribute__((constructor(102))) static void begin_kept(int argc, char **argv, char **envp)
+{
+	if (argc < 2 || !kept_key_begin(argv, envp) || !files_open())
+		return;
+	program = argv[0];
+	kept = kept_read();
+	if (kept) {
+		block_signals();
+		umask_before = umask(022);
+		umask(umask_before);
+		if (lock_image() && kept_same(kept) && start())
+			go_on();
+		undo();
+	}
+	kept_forget();
+}

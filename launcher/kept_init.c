@@ -1,0 +1,149 @@
+// The init of a launch that is carried out as it was kept: what it gets, and its start.
+#define _GNU_SOURCE
+#include "kept.h"
+#include "wait.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Of arm (start.c), whose headers go(1) would not know that this depends on.
+int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const uint32_t count[3], bool born,
+	     const void *program, uint32_t instructions, uint32_t flags);
+enum { INIT_FILES = 7 };
+pid_t init_start(const int files[INIT_FILES], char *name, uint64_t namespaces, int cgroup, int *pidfd);
+
+enum { INSTRUCTION = 8 }; // bytes
+
+// sealed_program returns a view of this binary that nobody can write to, so that the
+// container cannot get at the host's (CVE-2019-5736): an overlay of lower directories alone,
+// as runc's exeseal makes it.
+static int sealed_program(void)
+{
+	char path[4096], lower[8192];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+	if (n <= 0)
+		return -1;
+	path[n] = '\0';
+	char *name = strrchr(path, '/');
+	if (!name)
+		return -1;
+	snprintf(lower, sizeof lower, "%.*s/:%s", (int)(name - path), path, kept_text(kept->run_root));
+	int fs = syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), mounted = -1, file = -1;
+	if (fs >= 0 && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "lowerdir", lower, 0) == 0) {
+		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "xino", "off", 0);
+		if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+			mounted = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
+	}
+	if (mounted >= 0)
+		file = openat(mounted, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	close(mounted);
+	close(fs);
+	return file;
+}
+
+// write_plan returns a sealed memfd with init's plan.
+static int write_plan(void)
+{
+	char *plan = kept_take(kept->plan.count);
+	if (!plan)
+		return -1;
+	memcpy(plan, kept_bytes(kept->plan), kept->plan.count);
+	const struct kept_patch *p = kept_bytes(kept->patches);
+	for (uint32_t i = 0; i < kept->patches.count; i++) {
+		const char *text = kept_text(p[i].text);
+		size_t size = strlen(text) + 1;
+		if (size > p[i].room)
+			return -1;
+		memcpy(plan + p[i].at, text, size);
+	}
+	int fd = memfd_create("minirun-plan", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd >= 0 && kept_room() && write(fd, plan, kept->plan.count) == kept->plan.count &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static bool make_page(struct kept_init *init)
+{
+	const struct kept_list lists[] = {kept->cgroups, kept->args, kept->env};
+	const uint32_t count[] = {kept->cgroups.count, kept->args.count, kept->env.count};
+	const char *texts = NULL;
+	size_t size = 0;
+	for (int i = 0; i < 3; i++) { // they lie one after another
+		size_t more;
+		const char *text = kept_texts(lists[i], &more);
+		texts = texts ? texts : text;
+		size += more;
+	}
+	if (!kept_room())
+		return false;
+	init->page = kept_hold(page_new(&init->shared, &init->shared_size, texts, size, count, *texts != '\0',
+				    kept_bytes(kept->filter), kept->filter.count / INSTRUCTION, kept->filter_flags));
+	return init->page >= 0;
+}
+
+// ends are the two of a pipe.
+struct ends { int read, write; };
+
+static bool make_pipe(struct ends *p)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return false;
+	*p = (struct ends){kept_hold(fds[0]), kept_hold(fds[1])};
+	return true;
+}
+
+// init_files makes what init gets, and notes the other ends of its standard files.
+static bool init_files(struct kept_init *init, int files[INIT_FILES])
+{
+	struct ends in = {-1, -1}, out, error, end;
+	if (!make_page(init) || !make_pipe(&end) || !make_pipe(&out) || !make_pipe(&error))
+		return false;
+	if (kept->interactive ? !make_pipe(&in) : (in.read = kept_hold(open("/dev/null", O_RDONLY | O_CLOEXEC))) < 0)
+		return false;
+	files[0] = in.read;
+	files[1] = out.write;
+	files[2] = error.write;
+	files[3] = init->page;
+	files[4] = end.write;
+	files[5] = kept_hold(write_plan());
+	files[6] = kept_hold(sealed_program());
+	init->pipe = end.read;
+	record->from[STREAM_OUT] = out.read;
+	record->to[STREAM_OUT] = STDOUT_FILENO;
+	record->from[STREAM_ERR] = error.read;
+	record->to[STREAM_ERR] = STDERR_FILENO;
+	if (kept->interactive) {
+		record->from[STREAM_IN] = STDIN_FILENO;
+		record->to[STREAM_IN] = in.write;
+	}
+	return files[5] >= 0 && files[6] >= 0;
+}
+
+bool kept_start_init(struct kept_init *init, char *name)
+{
+	int files[INIT_FILES];
+	*init = (struct kept_init){.pidfd = -1, .page = -1, .pipe = -1};
+	if (!init_files(init, files))
+		return false;
+	const char *unified = kept_text(kept->cgroups.at);
+	int cgroup = *unified ? open(unified, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (*unified && cgroup < 0)
+		return false;
+	init->pid = init_start(files, name, kept->namespaces, cgroup, &init->pidfd);
+	close(cgroup);
+	for (int i = 0; i < INIT_FILES; i++)
+		if (files[i] != init->page)
+			kept_release(files[i]);
+	kept_hold(init->pidfd);
+	record->pid = init->pid;
+	record->init = init->pidfd;
+	return init->pid > 0;
+}

@@ -1,0 +1,60 @@
+package launcher
+
+/*
+#include "kept.h"
+*/
+import "C"
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// launchTexts are the rest: of the page, the state and the record.
+func (w *keptWriter) launchTexts(r *record) {
+	l, s, h := w.l, w.c.state, &w.head
+	h.args, h.env = w.texts(l.o.Spec.Process.Args), w.texts(l.o.Spec.Process.Env)
+	h.cgroups, h.mounts = w.texts(l.cgroup.dirs()), w.texts(l.o.Rest.Mounts)
+	if l.o.Interactive {
+		h.interactive = 1
+	}
+	h.kill_after, h.stop, h.keep, h.kills = r.head.kill_after, r.head.stop, r.head.keep, r.head.kills
+	h.adjectives, h.animals = w.raw(adjectives), w.raw(animals)
+	h.containers, h.image, h.run_root = w.raw(filepath.Dir(w.c.dir)), w.raw(w.k.Image), w.raw(s.RunRoot)
+	h.directory, h.state, h.launch = w.text(w.c.dir), w.text(s.file()), w.text(s.launchFile())
+	h.command, h.workdir = w.text(l.o.Spec.Process.Args[0]), w.text(l.o.Spec.Process.Cwd)
+	h.launch_text = w.text(string(l.launch))
+	fresh := State{Name: s.Name, ID: s.ID, Owner: s.Owner, Status: StatusCreating, RunRoot: s.RunRoot}
+	h.new_text, h.state_text = w.stateText(fresh), w.stateText(s)
+}
+
+// stateText is a state with references for the process and the times.
+func (w *keptWriter) stateText(s State) C.uint32_t {
+	data, err := json.Marshal(&s)
+	if err != nil {
+		w.fail("%v", err)
+	}
+	text := w.refer.Replace(string(data))
+	if s.PID == 0 {
+		return w.raw(text)
+	}
+	at := func(t time.Time) string {
+		data, _ := json.Marshal(t)
+		return string(data)
+	}
+	for _, v := range [][3]string{
+		{`"pid":`, strconv.Itoa(s.PID), "\x01p"},
+		{`"startTime":`, strconv.FormatUint(s.StartTime, 10), "\x01t"},
+		{`"created":`, at(s.Created), "\"\x01c\""},
+		{`"started":`, at(s.Started), "\"\x01r\""},
+	} {
+		if strings.Count(text, v[0]+v[1]) != 1 {
+			w.fail("the state does not say %s once", v[0])
+		}
+		text = strings.Replace(text, v[0]+v[1], v[0]+v[2], 1)
+	}
+	return w.raw(text)
+}
