@@ -113,11 +113,11 @@ func (n *notifier) relay(pid int, leave bool) error {
 		if _, err := unix.Poll(events, -1); err != nil && err != unix.EINTR {
 			return os.NewSyscallError("poll", err)
 		}
-		ready, err := n.receive()
+		message, err := n.receive()
 		if err != nil {
 			return err
 		}
-		if ready {
+		if isReady(message) {
 			if err := n.send("READY=1\n"); err != nil {
 				return err
 			}
@@ -125,28 +125,33 @@ func (n *notifier) relay(pid int, leave bool) error {
 				return n.send(fmt.Sprintf("MAINPID=%d\n", pid))
 			}
 		}
-		if !ready && events[1].Revents != 0 {
+		if message == nil && events[1].Revents != 0 { // what the process has sent before its end counts
 			return nil
 		}
 	}
 }
 
-// receive reads a message, if there is one, and reports whether it says that the service is ready.
-func (n *notifier) receive() (ready bool, err error) {
+// receive reads a message, or returns nil if there is none.
+func (n *notifier) receive() ([]byte, error) {
 	buffer := make([]byte, 4096)
 	size, _, err := unix.Recvfrom(n.socket, buffer, 0)
 	if err == unix.EAGAIN || err == unix.EINTR {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, os.NewSyscallError("recvfrom", err)
+		return nil, os.NewSyscallError("recvfrom", err)
 	}
-	for line := range bytes.SplitSeq(buffer[:size], []byte("\n")) {
+	return buffer[:size], nil
+}
+
+// isReady reports whether a message says that the service is ready.
+func isReady(message []byte) bool {
+	for line := range bytes.SplitSeq(message, []byte("\n")) {
 		if bytes.Equal(line, []byte("READY=1")) {
-			return true, nil
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 func (n *notifier) send(text string) error {
