@@ -22,6 +22,7 @@ IMAGE_DEPS := mmdebstrap debian-archive-keyring
 CHROMIUM   := $(if $(shell grep -s '^ID=ubuntu' /etc/os-release),chromium-browser,chromium)
 TEST_DEPS  := uidmap slirp4netns passt iperf3 zsh fish tmux util-linux procps jq iproute2 bzip2 xz-utils zstd e2fsprogs qemu-user runc strace $(CHROMIUM)
 LINT_DEPS  := shellcheck
+PODMAN     := podman crun catatonit
 
 # $(TOOL) NAME runs a tool of tools/go.mod, which go(1) builds and keeps in its cache.
 TOOL := go tool -modfile=tools/go.mod
@@ -40,7 +41,7 @@ endef
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL: # deps before what they are for
-.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vagrant test-all validation test-podman test-critest test-kubernetes \
+.PHONY: help build deps build-deps docker-deps cri-deps demo test test-unit test-integration test-robust race cover test-vm test-vm-podman test-vagrant test-all validation test-podman test-critest test-kubernetes \
 	lint vuln vagrant-validate fuzz bench generate install uninstall clean
 
 help: ## list the targets
@@ -53,7 +54,7 @@ deps: ## install what building, testing and linting need (apt)
 	$(call apt,$(BUILD_DEPS) $(IMAGE_DEPS) $(TEST_DEPS) $(LINT_DEPS))
 
 docker-deps: ## install a dockerd, Podman, a registry and skopeo to compare with (apt); where systemd runs, dockerd and the registry start
-	$(call apt,docker.io podman crun catatonit docker-registry skopeo)
+	$(call apt,docker.io $(PODMAN) docker-registry skopeo)
 
 cri-deps: ## install what test-critest and test-kubernetes need (apt)
 	$(call apt,$(IMAGE_DEPS) containerd runc docker-registry containernetworking-plugins iptables openssl)
@@ -113,7 +114,7 @@ validation: build ## the OCI runtime's validation suite, with runc and with mini
 	$(SUDO) env "PATH=$$PATH" tools/validation/compare.sh build/minirun-runtime
 
 test-podman: build ## Podman with crun and with minirun, as users call it; needs root
-	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration -run '^TestUnderPodman$$'
+	$(SUDO) env "PATH=$$PATH" "GOFLAGS=$$GOFLAGS" go test -count=1 ./integration -run '^TestUnderPodman'
 
 test-critest: build ## the conformance tests of Kubernetes' CRI, on containerd, with runc and with minirun; needs root
 	@mkdir -p build; ln -sf ../minirun build/minirun-runtime

@@ -16,7 +16,7 @@ func (k *completer) ociWords(words []string) {
 	app := oci.App()
 	last := len(words) - 1
 	k.word = words[last]
-	flags, root := app.Flags, oci.DefaultRoot
+	flags, root := app.Flags, oci.DefaultRoot()
 	var verb *ucli.Command
 	arguments, pending := 0, false
 	for i, word := range words[:last] {

@@ -90,9 +90,17 @@ podman --hooks-dir $PWD/h run --rm --network none debian true; cat *.log`},
 	{"no process left", `podman run --rm --network none --pid host debian bash -c 'exec -a left-NAME sleep 1234 & echo gone'; pgrep -f ^left-NAME`},
 }
 
+// underPodmanAsUser are sessions of an ordinary user's, who may make no cgroup.
+var underPodmanAsUser = []struct{ name, script, want string }{
+	{"run", `run debian sh -c 'id; cat /proc/self/uid_map; grep -E "Seccomp:|Cap" /proc/self/status; cut -d : -f 3 /proc/self/cgroup; unshare -U true; exit 3'; run debian nosuch`, "Seccomp:\t2\n"},
+	{"exec", `bg --name NAME debian sleep 1000; x NAME id; podman exec -t NAME tty; p stop -t 0 NAME; remove NAME`, "/dev/pts/0"},
+	{"own user", `run --userns keep-id debian sh -c 'id; touch /x'`, "(minirun-podman)"},
+	{"without cgroups", `run --cgroups disabled debian echo in`, "in\n[0]\n"},
+}
+
 // podmanSession makes Podman's verbs those of the shell; each reports its status.
-const podmanSession = `set +e
-podman() { command podman --root "$DIR/root" --runroot "$DIR/runroot" --tmpdir "$DIR/tmp" --storage-driver overlay \
+const podmanSession = `set +e; cd "$(mktemp -d "$DIR/session.XXX")"
+podman() { command podman --root "$DIR/root" --runroot "$DIR/runroot" --tmpdir "$DIR/tmp" --storage-driver "$DRIVER" --log-level error \
 	--cgroup-manager "$MANAGER" --events-backend none --runtime "$RUNTIME" "$@"; }
 export -f podman; export SHELL=/bin/bash
 p() { podman "$@"; echo "[$?]"; }
@@ -109,7 +117,7 @@ logs() { podman logs "$@"; }
 // podmanPlace is a mount namespace for Podman with all that is its own: images, runtimes'
 // state, configuration. Where the cgroups are both of v1 and of v2, which crun does not
 // support, only those of v1 are there.
-const podmanPlace = `mount -t tmpfs podman "$DIR"
+const podmanPlace = `mount -t tmpfs podman "$DIR"; chown "$OWNER" "$DIR"
 test -d /run/systemd/system || mount -t tmpfs run /run
 if test -d /sys/fs/cgroup/unified; then
 	mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
@@ -119,40 +127,40 @@ mount -t overlay -o lowerdir="$ETC:/etc" etc /etc
 echo ready; read -r end`
 
 // podmanLeftovers prints what is left of containers, and removes the cgroups that Podman keeps.
-const podmanLeftovers = `ls /run/minirun-oci/containers /run/minirun-oci/libcontainer | grep -v -e : -e ^$
+const podmanLeftovers = `test $(id -u) = 0 || podman system migrate
+ls /run/minirun-oci/containers /run/minirun-oci/libcontainer 2>/dev/null | grep -v -e : -e ^$
 find /sys/fs/cgroup -type d -name 'libpod-*' -not -path '*/libpod-conmon-*'
 find /sys/fs/cgroup -depth -type d -path '*libpod_parent*' -exec rmdir {} + 2>/dev/null
 true`
 
 // podman is Podman with a store of its own.
 type podman struct {
-	dir, etc, manager string
-	holder            int // a process in its mount namespace
+	dir, etc, manager, driver string
+	user                      *ordinary // or nil: root
+	holder                    int       // a process in its mount namespace
 }
 
-// startPodman has crun, and minirun-runtime.
-func startPodman(t *testing.T, manager string) *podman {
+// startPodman starts one that has crun, and minirun-runtime. A nil user is root.
+func startPodman(t *testing.T, manager string, user *ordinary) *podman {
 	t.Helper()
 	testenv.Program(t, "podman")
 	testenv.Program(t, "crun")
 	testenv.Program(t, "catatonit")
-	runtime := filepath.Join(t.TempDir(), "minirun-runtime")
-	if err := os.Symlink(testBed.minirun, runtime); err != nil {
+	e := &podman{dir: t.TempDir(), etc: settings(t), manager: manager, driver: "overlay", user: user}
+	runtime, program, owner := filepath.Join(e.dir, "../minirun-runtime"), testBed.minirun, "0"
+	if user != nil {
+		e.dir, e.driver, owner = filepath.Join(user.home, "podman"), "vfs", user.name
+		runtime, program = filepath.Join(user.home, "bin/minirun-runtime"), user.minirun
+		if err := os.Mkdir(e.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(program, runtime); err != nil {
 		t.Fatal(err)
 	}
-	etc := settings(t)
-	conf := "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\npids_limit = 0\n" +
-		"[engine]\nruntime_supports_json = [\"crun\", \"minirun-runtime\"]\nruntime_supports_nocgroup = [\"crun\", \"minirun-runtime\"]\n" +
-		"[engine.runtimes]\nminirun-runtime = [\"" + runtime + "\"]\n"
-	if err := os.Mkdir(filepath.Join(etc, "containers"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(etc, "containers/containers.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e := &podman{dir: t.TempDir(), etc: etc, manager: manager}
+	e.configure(t, runtime)
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "bash", "-ec", podmanPlace)
-	cmd.Env = append(os.Environ(), "DIR="+e.dir, "ETC="+etc)
+	cmd.Env = append(os.Environ(), "DIR="+e.dir, "ETC="+e.etc, "OWNER="+owner)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +173,7 @@ func startPodman(t *testing.T, manager string) *podman {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		left := e.bash(t, "crun", podmanLeftovers)
+		left := e.bash("crun", podmanLeftovers)
 		if out, err := left.CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("left: %s %v", out, err)
 		}
@@ -177,7 +185,7 @@ func startPodman(t *testing.T, manager string) *podman {
 	}
 	e.holder = cmd.Process.Pid
 	image := exec.Command(testBed.minirun, "--root", testBed.root, "debian", "tar", "-C", "/", "-c", "--one-file-system", ".")
-	load := e.bash(t, "crun", "podman import -q - debian >/dev/null")
+	load := e.bash("crun", "podman import -q - debian >/dev/null")
 	if load.Stdin, err = image.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -191,11 +199,30 @@ func startPodman(t *testing.T, manager string) *podman {
 	return e
 }
 
+// configure writes containers.conf. Without CAP_SYS_RESOURCE Podman's own limits cannot be set.
+func (e *podman) configure(t *testing.T, runtime string) {
+	t.Helper()
+	conf := "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\npids_limit = 0\n" +
+		"[engine]\nruntime_supports_json = [\"crun\", \"minirun-runtime\"]\nruntime_supports_nocgroup = [\"crun\", \"minirun-runtime\"]\n" +
+		"[engine.runtimes]\nminirun-runtime = [\"" + runtime + "\"]\n"
+	if err := os.Mkdir(filepath.Join(e.etc, "containers"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(e.etc, "containers/containers.conf"), []byte(conf), 0o644); err != nil { //nolint:gosec // users read it, too
+		t.Fatal(err)
+	}
+}
+
 // bash is a script with the session's verbs.
-func (e *podman) bash(t *testing.T, runtime, script string) *exec.Cmd {
-	dir := t.TempDir()
-	cmd := exec.Command("nsenter", "--mount=/proc/"+strconv.Itoa(e.holder)+"/ns/mnt", "bash", "-c", "cd "+dir+"\n"+podmanSession+script)
-	cmd.Env = append(os.Environ(), "DIR="+e.dir, "MANAGER="+e.manager, "RUNTIME="+runtime)
+func (e *podman) bash(runtime, script string) *exec.Cmd {
+	args := []string{"--mount=/proc/" + strconv.Itoa(e.holder) + "/ns/mnt"}
+	env := append(os.Environ(), "DIR="+e.dir, "MANAGER="+e.manager, "DRIVER="+e.driver, "RUNTIME="+runtime)
+	if e.user != nil {
+		args = append(args, "setpriv", "--reuid", e.user.name, "--regid", e.user.name, "--init-groups")
+		env = append(env, "USER="+e.user.name, "HOME="+e.user.home, "XDG_RUNTIME_DIR="+e.dir)
+	}
+	cmd := exec.Command("nsenter", append(args, "bash", "-c", podmanSession+script)...)
+	cmd.Env = env
 	return cmd
 }
 
@@ -206,15 +233,11 @@ func TestUnderPodman(t *testing.T) {
 	if systemd.present(t) {
 		manager = "systemd"
 	}
-	e := startPodman(t, manager)
+	e := startPodman(t, manager, nil)
 	for _, session := range underPodman {
 		t.Run(session.name, func(t *testing.T) {
 			t.Parallel()
-			theirs := e.session(t, "crun", session.script)
-			ours := e.session(t, "minirun-runtime", session.script)
-			if diff := cmp.Diff(theirs, ours); diff != "" {
-				t.Errorf("crun -, minirun +:\n%s", diff)
-			}
+			e.compare(t, session.script)
 		})
 	}
 	t.Run("annotations", func(t *testing.T) {
@@ -230,6 +253,28 @@ func TestUnderPodman(t *testing.T) {
 	})
 }
 
+// TestUnderPodmanAsUser is TestUnderPodman for a user's containers.
+func TestUnderPodmanAsUser(t *testing.T) {
+	e := startPodman(t, "cgroupfs", ordinaryUser(t, "minirun-podman", true))
+	for _, session := range underPodmanAsUser {
+		t.Run(session.name, func(t *testing.T) {
+			if out := e.compare(t, session.script); !strings.Contains(out, session.want) {
+				t.Errorf("no %q in %s", session.want, out)
+			}
+		})
+	}
+}
+
+// compare returns what a session with minirun prints, and has it be what it prints with crun.
+func (e *podman) compare(t *testing.T, script string) (ours string) {
+	t.Helper()
+	theirs, ours := e.session(t, "crun", script), e.session(t, "minirun-runtime", script)
+	if diff := cmp.Diff(theirs, ours); diff != "" {
+		t.Errorf("crun -, minirun +:\n%s", diff)
+	}
+	return ours
+}
+
 // annotatedByPodman has a call denied and reported, passed and recorded, and allowed by another profile.
 const annotatedByPodman = `echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":28}]}' >p.json
 run --security-opt seccomp=p.json --annotation org.minirun.explain=mkdir.json debian mkdir /x
@@ -242,7 +287,7 @@ run --security-opt seccomp=p.json --annotation org.minirun.seccomp-profile=defau
 func (e *podman) session(t *testing.T, runtime, script string) string {
 	t.Helper()
 	name := fmt.Sprintf("session-%s-%x", runtime, rand.Uint64())
-	cmd := e.bash(t, runtime, strings.ReplaceAll(script, "NAME", name))
+	cmd := e.bash(runtime, strings.ReplaceAll(script, "NAME", name))
 	var stdout, stderr bytes.Buffer // apart, since their order is by chance
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	_ = cmd.Run() // each verb's status is in the output

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/configs/validate"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ownCgroup is a cgroup that init joins by itself, before anything else (join.c).
@@ -44,6 +45,43 @@ func takeCgroup(config *configs.Config) (*ownCgroup, error) {
 	own := &ownCgroup{m, config.Cgroups}
 	config.Cgroups = &cgroups.Cgroup{Rootless: true, Resources: &cgroups.Resources{}}
 	return own, nil
+}
+
+// dropCgroup has a container run without a cgroup of its own where there is to be none, or a
+// user may make none.
+func (c *Container) dropCgroup(l *launched) error {
+	switch e, user := l.o.Engine, mobyuserns.RunningInUserNS(); {
+	case e == nil && user && c.state.CgroupParent == "", e != nil && e.NoCgroup:
+	case e != nil && user && l.o.Spec.Linux.CgroupsPath == "" && l.cgroup.denied():
+		if hasLimits(l.o.Spec.Linux.Resources) {
+			return errors.New("linux.resources has limits, but this user may make no cgroup for them")
+		}
+	default:
+		return nil
+	}
+	l.cgroup = nil
+	return nil
+}
+
+// denied reports whether the cgroup's directories cannot be made.
+func (c *ownCgroup) denied() bool {
+	paths := c.paths()
+	for _, path := range paths {
+		if unix.Access(filepath.Dir(path), unix.W_OK) != nil {
+			return true
+		}
+	}
+	return len(paths) == 0
+}
+
+func hasLimits(r *specs.LinuxResources) bool {
+	if r == nil {
+		return false
+	}
+	block := r.BlockIO != nil && (r.BlockIO.Weight != nil || len(r.BlockIO.WeightDevice)+len(r.BlockIO.ThrottleReadBpsDevice)+
+		len(r.BlockIO.ThrottleWriteBpsDevice)+len(r.BlockIO.ThrottleReadIOPSDevice)+len(r.BlockIO.ThrottleWriteIOPSDevice) > 0)
+	return block || r.Memory != nil && *r.Memory != specs.LinuxMemory{} || r.CPU != nil && *r.CPU != specs.LinuxCPU{} ||
+		r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit > 0 || len(r.HugepageLimits)+len(r.Unified) > 0
 }
 
 // newManager is manager.New, which looks for each controller's directory once more.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -117,8 +116,8 @@ func (c *Container) create(l *launched) (err error) {
 		if l.cgroup, err = takeCgroup(cfg); err != nil {
 			return &Error{Op: "create container", Err: err}
 		}
-		if e := l.o.Engine; e != nil && e.NoCgroup || e == nil && mobyuserns.RunningInUserNS() && c.state.CgroupParent == "" { // a user may make none
-			l.cgroup = nil
+		if err := c.dropCgroup(l); err != nil {
+			return &Error{Op: "create container", Err: err, Cause: CauseCgroup}
 		}
 	}
 	if err := c.prepare(l); err != nil {

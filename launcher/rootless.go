@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/moby/sys/user"
+	mobyuserns "github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
@@ -16,6 +17,9 @@ import (
 	"github.com/minirun/minirun/launcher/spec"
 	"github.com/minirun/minirun/launcher/userns"
 )
+
+// AsUser reports whether this process is not the machine's root: an ordinary user, or root of a user namespace.
+func AsUser() bool { return os.Geteuid() != 0 || mobyuserns.RunningInUserNS() }
 
 // KillAbandoned kills the PID 1 of containers whose launchers were killed, as far as it
 // can; the next [New] removes what is left of them. A user's process calls it before

@@ -26,8 +26,18 @@ import (
 // BinaryName is the name under which the binary is an OCI runtime and nothing else.
 const BinaryName = "minirun-runtime"
 
-// DefaultRoot is the directory for the state of containers unless --root names another.
-const DefaultRoot = "/run/minirun-oci"
+const systemRoot = "/run/minirun-oci"
+
+// DefaultRoot returns the directory for the state of containers unless --root names another. A user
+// has one in XDG_RUNTIME_DIR. As runc does, it takes root of a user namespace for a user, which is how
+// Podman calls the runtime, unless USER is root, as in a container.
+func DefaultRoot() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" || !launcher.AsUser() || os.Geteuid() == 0 && os.Getenv("USER") == "root" {
+		return systemRoot
+	}
+	return filepath.Join(dir, filepath.Base(systemRoot))
+}
 
 // cacheDir is the directory of compiled programs. All engines share it, although each has
 // its own --root.
@@ -87,7 +97,7 @@ func (c *command) app() *ucli.App {
 		ExitErrHandler:            func(*ucli.Context, error) {}, // or cli v2 would call os.Exit
 		OnUsageError:              usageError,
 		Flags: []ucli.Flag{
-			&ucli.StringFlag{Name: "root", Value: DefaultRoot, Usage: "keep the state of containers in `DIR`"},
+			&ucli.StringFlag{Name: "root", Value: DefaultRoot(), Usage: "keep the state of containers in `DIR`"},
 			&ucli.StringFlag{Name: "log", Usage: "write errors and warnings to `FILE` as well"},
 			&ucli.StringFlag{Name: "log-format", Value: "text", Usage: "of the log: text or json"},
 			&ucli.BoolFlag{Name: "debug", Usage: "log more"},

@@ -1,11 +1,13 @@
 #!/bin/bash
-# image.sh SUITE: a Debian guest made from packages; prints its directory.
+# image.sh SUITE [ENGINE PACKAGE...]: a Debian guest made from packages; prints its directory. A guest with an ENGINE has
+# more PACKAGES than others.
 #
-# build/vm/SUITE-HASH/{vmlinuz,initrd,disk.qcow2}. HASH is of all that the image is made of, so an image is
+# build/vm/[ENGINE-]SUITE-HASH/{vmlinuz,initrd,disk.qcow2}. HASH is of all that the image is made of, so an image is
 # built once and never goes stale. The packages come from the mirrors that this host's apt uses.
 set -euo pipefail
 
-suite=${1:?usage: image.sh SUITE}
+suite=${1:?usage: image.sh SUITE [ENGINE PACKAGE...]}
+name=${2:+$2-}$suite
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/../../build/vm
 
@@ -14,9 +16,10 @@ cache=$here/../../build/vm
 # and make are for Vagrant.
 packages=systemd-sysv,udev,dbus,libpam-systemd,uidmap,kmod,linux-image-cloud-amd64,tiny-initramfs
 packages+=,apparmor,iproute2,procps,jq,tmux,openssh-server,sudo,rsync,make,slirp4netns,passt,runc,strace
+for package in "${@:3}"; do packages+=,$package; done
 
-hash=$(cd "$here" && cat image.sh guest/* | sha256sum | cut -c1-12)
-image=$cache/$suite-$hash
+hash=$(cd "$here" && { cat image.sh guest/*; echo "${@:3}"; } | sha256sum | cut -c1-12)
+image=$cache/$name-$hash
 if [ -d "$image" ]; then
   realpath "$image"
   exit
@@ -31,7 +34,7 @@ mkdir -p "$cache"
 work=$(mktemp -d "$cache/new.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-echo "image.sh: building a $suite guest" >&2
+echo "image.sh: building a $name guest" >&2
 mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$packages" \
   --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
   --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
@@ -47,7 +50,7 @@ qemu-img convert -O qcow2 "$work/disk.raw" "$work/disk.qcow2"
 rm -rf "$work/root" "$work/disk.raw"
 
 # What an older script or package list made is of no use any more.
-find "$cache" -maxdepth 1 -type d -name "$suite-*" -exec rm -rf {} +
+find "$cache" -maxdepth 1 -type d -name "$name-*" -exec rm -rf {} +
 chmod 755 "$work"
 mv "$work" "$image"
 realpath "$image"

@@ -1,8 +1,10 @@
 #!/bin/bash
-# payload.sh: gathers in build/vm/payload all that the suite needs on a machine without Go and without a network:
+# payload.sh [TESTS]: gathers in build/vm/payload all that the suite needs on a machine without Go and without a network:
 # the tree, the program, the compiled suite with the programs that it runs, and a store with the image debian. payload/run
-# runs it there.
+# runs it there, or only TESTS, a regular expression.
 set -euo pipefail
+
+tests=${1:-.}
 
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 payload=$tree/build/vm/payload
@@ -30,8 +32,11 @@ done
 # Links to the store's files, which nobody writes to; with them go their extended attributes.
 cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
 
-cat >"$payload/run" <<'RUN'
+cat >"$payload/run" <<RUN
 #!/bin/sh
+tests='$tests'
+RUN
+cat >>"$payload/run" <<'RUN'
 # run [TEST-FLAG...]: the suite, as root. A test that this machine cannot run fails: it has everything, and cgroup v2
 # unless it was booted with v1.
 here=$(cd "$(dirname "$0")" && pwd)
@@ -39,6 +44,7 @@ cgroup='cgroup v2'
 grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline && cgroup='cgroup v1'
 export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE="$cgroup"
 export MINIRUN_TEST_PROGRAMS="$here/programs"
-cd "$here/integration" && exec ./integration.test -test.v -test.timeout=45m "$@"
+[ "$tests" = . ] || export CI=1 # what they need is here
+cd "$here/integration" && exec ./integration.test -test.v -test.timeout=45m -test.run "$tests" "$@"
 RUN
 chmod 755 "$payload/run"

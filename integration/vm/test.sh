@@ -1,21 +1,22 @@
 #!/bin/bash
-# test.sh SUITE [CGROUP]: the integration suite in a guest of Debian SUITE; CGROUP is 1 for a guest with
-# cgroup v1, which systemd has up to bookworm. The output stays in build/results/. Ends as boot.sh does.
+# test.sh SUITE [CGROUP [ENGINE TESTS PACKAGE...]]: the integration suite in a guest of Debian SUITE; CGROUP is 1 for a guest
+# with cgroup v1, which systemd has up to bookworm. With an ENGINE only TESTS, a regular expression, in a guest that has
+# PACKAGES, too. The output stays in build/results/. Ends as boot.sh does.
 set -euo pipefail
 
-suite=${1:?usage: test.sh SUITE [CGROUP]} cgroup=${2:-2}
+suite=${1:?usage: test.sh SUITE [CGROUP [ENGINE TESTS PACKAGE...]]} cgroup=${2:-2} engine=${3:-} tests=${4:-}
 here=$(cd "$(dirname "$0")" && pwd)
 results=$here/../../build/results
-guest=$suite
+guest=${engine:+$engine-}$suite
 arguments=()
 if [ "$cgroup" = 1 ]; then
-  guest=$suite-cgroup1
+  guest+=-cgroup1
   arguments=(systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1)
 fi
 
 fail() { echo "vm: SETUP: $1" >&2; exit 125; }
-image=$("$here/image.sh" "$suite") || fail "no image"
-"$here/payload.sh" || fail "no payload"
+image=$("$here/image.sh" "$suite" ${engine:+"$engine"} "${@:5}") || fail "no image"
+"$here/payload.sh" ${tests:+"$tests"} || fail "no payload"
 mkdir -p "$results"
 "$here/boot.sh" "$image" "$here/../../build/vm/payload" "${MINIRUN_VM_TIMEOUT:-2800}" "${arguments[@]}" |
   tee "$results/$guest.log"

@@ -20,6 +20,9 @@ ALONE   = mkdir -p build/vm && $(AS_ROOT) flock --no-fork build/vm
 test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
 	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP)
 
+test-vm-podman: build ## TestUnderPodman in a guest that has Podman, with systemd's cgroups; SUITE=trixie, CGROUP=1
+	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP) podman '^TestUnderPodman$$' $(PODMAN)
+
 test-vagrant: build ## the same by vagrant up, with a box made here
 	$(ALONE) integration/vm/vagrant.sh
 
