@@ -2,17 +2,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/userns"
 	"github.com/minirun/minirun/rootfs"
 )
 
@@ -151,11 +152,21 @@ func (a *app) takeContainer(d launcher.Dirs, name string) (*launcher.Container, 
 	return a.again.container, a.again.container.Reopen(context.Background())
 }
 
+// overlayOf describes the root of a container, which gets users and groups of its own if the
+// flags say so.
+func overlayOf(container *launcher.Container, flags *config.Config, layers []string) (overlay rootfs.Overlay, ids *userns.Namespace, err error) {
+	overlay = rootfs.Overlay{Layers: layers, Dir: container.Dir()}
+	if ids, err = container.TakeIDs(flags); ids != nil {
+		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
+	}
+	return overlay, ids, err
+}
+
 // superviseAgain launches a container another time, in the background. Whoever has the other
 // end of the socket is attached to it, unless that is nil.
 func (a *app) superviseAgain(c *ucli.Context, container *launcher.Container, socket *os.File) error {
 	_, err := a.startSupervisor(append(globalArgs(c), "start", "--", container.ID()), socket)
-	if err != nil && !strings.HasPrefix(err.Error(), "exit status ") {
+	if err != nil && !errors.As(err, new(status)) {
 		return fmt.Errorf("start container %s: %w", container.Name(), err)
 	}
 	return err

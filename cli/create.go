@@ -60,13 +60,9 @@ func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 	if err := image.Pin(container.Dir()); err != nil {
 		return err
 	}
-	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
-	ids, err := container.TakeIDs(flags)
+	overlay, _, err := overlayOf(container, flags, layers)
 	if err != nil {
 		return err
-	}
-	if ids != nil {
-		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
 	}
 	root, err := overlay.Mount()
 	if err != nil {

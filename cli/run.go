@@ -314,13 +314,9 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 		return err
 	}
 	defer end()
-	overlay := rootfs.Overlay{Layers: layers, Dir: container.Dir()}
-	ids, err := container.TakeIDs(flags)
+	overlay, ids, err := overlayOf(container, flags, layers)
 	if err != nil {
 		return err
-	}
-	if ids != nil {
-		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
 	}
 	mount := overlay.Mount
 	if a.again != nil {

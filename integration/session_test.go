@@ -208,7 +208,6 @@ inspect -f '{{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdin}} 
 rm jj
 run -dit --name jj NET debian sh
 attach jj
-start -ai jj
 pause jj
 attach jj
 rm -f jj

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,6 +63,7 @@ type Attachments struct {
 	clients map[net.Conn]bool
 	input   sync.Mutex // one writes at a time
 	streams *streams   // nil until they are served
+	last    time.Time  // until when one who does not read has the container wait; zero while it runs
 	ended   bool
 }
 
@@ -132,6 +134,7 @@ func (a *Attachments) add(conn net.Conn) {
 		return
 	}
 	a.clients[conn] = true
+	_ = conn.SetWriteDeadline(a.last)
 	go a.serve(conn)
 }
 
@@ -176,6 +179,22 @@ func (a *Attachments) endInput() {
 	defer a.input.Unlock()
 	if a.once && a.streams.input != nil {
 		a.streams.input.Close()
+	}
+}
+
+// lastWrite is how long one who is attached has to read the rest when the container has ended.
+const lastWrite = 10 * time.Second
+
+// hurry is called when the container has ended.
+func (a *Attachments) hurry() {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last = time.Now().Add(lastWrite)
+	for conn := range a.clients {
+		_ = conn.SetWriteDeadline(a.last)
 	}
 }
 

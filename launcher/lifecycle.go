@@ -385,6 +385,7 @@ func (c *Container) wait(stop <-chan unix.Signal) (int, error) {
 		}
 		l.ended, c.state.Status = state, StatusStopped
 		c.noteEnd(exitStatus(state))
+		l.o.Attach.hurry()
 		if err := errors.Join(l.observer.stop(), l.others.end(), l.watcher.stop(), l.o.Record.stop()); err != nil {
 			c.warn(err)
 		}

@@ -34,7 +34,7 @@ func texts(t *testing.T, path string, q Query) []string {
 func TestWrite(t *testing.T) {
 	long := strings.Repeat("x", maxText+10)
 	path := filepath.Join(t.TempDir(), "log")
-	w, err := Create(path, Limits{})
+	w, err := Append(path, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,9 +62,6 @@ func TestWrite(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &first); err != nil || !strings.HasPrefix(line, `{"log":"one\n","stream":"stdout","time":"`) || !strings.HasSuffix(first["time"], "Z") {
 		t.Errorf("%s: %v", line, err)
 	}
-	if _, err := Create(path, Limits{}); !errors.Is(err, os.ErrExist) {
-		t.Errorf("a second log: %v", err)
-	}
 }
 
 // No file is larger than the limit, no more are kept, and what is kept is the end.
@@ -76,7 +73,7 @@ func TestRotate(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, "log")
-			w, err := Create(path, Limits{Size: 1000, Files: files})
+			w, err := Append(path, Limits{Size: 1000, Files: files})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +112,7 @@ func TestRotate(t *testing.T) {
 // Where a new file cannot be made, the old ones stay.
 func TestRotateRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	w, err := Create(path, Limits{Size: 100, Files: 3})
+	w, err := Append(path, Limits{Size: 100, Files: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +171,7 @@ func TestTimes(t *testing.T) {
 // A follower gets all lines in their order, over rotations, and ends when the log does.
 func TestFollow(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	w, err := Create(path, Limits{Size: 4000, Files: 50})
+	w, err := Append(path, Limits{Size: 4000, Files: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +224,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
 	path, filler := filepath.Join(dir, "log"), filepath.Join(dir, "filler")
-	w, err := Create(path, Limits{})
+	w, err := Append(path, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,4 +264,35 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%d entries of %d lines", entries, lines)
 		}
 	})
+}
+
+// A log that is gone on with has all its lines, except one that its writer did not finish.
+func TestAppend(t *testing.T) {
+	for name, before := range map[string]string{
+		"none": "", "whole": "{\"log\":\"a\\n\"}\n", "half a line": "{\"log\":\"a\\n\"}\n{\"log\":", "only half a line": "{\"lo",
+		"a long half": "{\"log\":\"a\\n\"}\n" + strings.Repeat("x", 10000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w, err := Append(path, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Write("stdout", []byte("b\n"))
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := before[:strings.LastIndexByte(before, '\n')+1]
+			if rest, ok := strings.CutPrefix(string(data), whole); !ok || !strings.HasPrefix(rest, `{"log":"b\n","stream":"stdout"`) || strings.Count(rest, "\n") != 1 {
+				t.Errorf("%q", data)
+			}
+		})
+	}
 }

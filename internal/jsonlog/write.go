@@ -44,15 +44,6 @@ type Writer struct {
 	why  error
 }
 
-// Create makes the log, which must not exist.
-func Create(path string, l Limits) (*Writer, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return &Writer{path: path, limits: l, file: f, rest: map[string][]byte{}}, nil
-}
-
 // Append goes on with a log, or makes it if there is none. A line that is not whole, since its
 // writer was killed, is removed.
 func Append(path string, l Limits) (*Writer, error) {
