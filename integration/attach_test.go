@@ -149,6 +149,7 @@ func TestStartAttached(t *testing.T) {
 	}
 	wantStatus(t, a.Cmd, 137)
 	says(t, 0, "Exited (137)", "its minirun was killed", "ps", "-a", "-f", "name="+box)
+	says(t, 0, box+"\n", "", "rm", box)
 	c := runs(t)
 	says(t, 1, "", "container "+c.name+" is attached to the minirun that launched it", "attach", c.name)
 }

@@ -104,6 +104,7 @@ rm -v dd
 run -d --rm --name ee NET debian sleep 1000
 inspect -f '{{.HostConfig.AutoRemove}}' ee
 kill ee
+sh: while $docker inspect ee >/dev/null 2>&1; do sleep 0.05; done
 wait ee
 run -d --name ff NET debian sh -c 'echo a >/a; rm /etc/passwd /etc/localtime; mkdir -p /q/w; rm -r /srv; chmod 700 /opt; touch /etc/issue; chown 1:2 /etc/hostname /etc/fstab; cd /usr/share/doc; rm -r bash; mkdir bash; touch bash/n; rm -r tar; echo >tar; rm -rf /media; ln -s /y /media; mv /mnt /mnt2; : >>/etc/shadow; echo x >/dev/shm/x; touch /done; exec sleep 1000'
 sh: until $docker exec ff test -e /done; do sleep 0.05; done
@@ -187,10 +188,11 @@ create --rm --name ii NET debian sleep 1000
 start ii
 inspect -f '{{.HostConfig.AutoRemove}} {{.State.Status}}' ii
 kill ii
+sh: while $docker inspect ii >/dev/null 2>&1; do sleep 0.05; done
 wait ii
 rm hh
 run -d -i --name jj NET debian sh -c 'read l; echo got $l; echo err >&2; exit 4'
-sh: echo hello | $docker attach jj
+sh: echo hello | $docker attach jj >/dev/null 2>&1
 wait jj
 attach jj
 attach no-such
@@ -198,8 +200,8 @@ attach no-such
 ~attach --detach-keys foo jj
 ~start -a jj hh
 start -a no-such
-sh: echo again | $docker start -i jj
-sh: echo more | $docker start -ai jj
+sh: echo again | $docker start -i jj >/dev/null 2>&1
+sh: echo more | $docker start -ai jj >/dev/null 2>&1
 logs jj
 rm jj
 create -i --name jj NET debian sh -c 'cat; echo end; exit 3'
