@@ -128,10 +128,10 @@ func TestKilledStartAgain(t *testing.T) {
 		}
 		_ = start.Wait()
 		eventually(t, "nobody is at work on it", func() bool { return lockHolder(dir) == 0 })
-		out, err := minirun(t, "ps", "-a", "-f", "name=^"+box+"$", "--format", "{{.State}}").Output()
-		if err != nil || string(out) != "exited\n" {
-			t.Fatalf("after the kill it is %q (%v)", out, err)
-		}
+		eventually(t, "it has ended", func() bool { // its init dies with its launcher
+			out, err := minirun(t, "ps", "-a", "-f", "name=^"+box+"$", "--format", "{{.State}}").Output()
+			return err == nil && string(out) == "exited\n"
+		})
 	}
 	says(t, 0, box+"\n", "", "start", box)
 	says(t, 0, "3\n", "", "wait", box)
