@@ -175,7 +175,7 @@ func (l *lab) peers(layout *layout) []*peer {
 		{name: "minirun", command: l.own(l.minirun)}, // a launch that is kept
 		{name: "minirun, first time", command: l.first(l.own(l.minirun))},
 		{name: "minirun, init by libcontainer", command: l.own(l.minirun, "--init-by", "libcontainer")},
-		{name: "minirun, cold cache", command: l.own(l.minirun), before: l.dropCache},
+		{name: "minirun, cold cache", command: l.first(l.own(l.minirun)), before: l.dropCache},
 		{name: "minirun, unconfined", command: l.own(l.minirun, "--seccomp", "unconfined")},
 		l.runtime(l.crun),
 		l.runtime("runc"),
@@ -236,10 +236,9 @@ func (l *lab) engine(name string, layout *layout, global ...string) *peer {
 	}
 }
 
-// dropCache removes the compiled programs and the launches that are kept.
+// dropCache removes the compiled programs.
 func (l *lab) dropCache() error {
-	root := cmp.Or(os.Getenv("MINIRUN_ROOT"), "/var/lib/minirun")
-	return errors.Join(os.RemoveAll(filepath.Join(root, "cache")), os.RemoveAll(filepath.Join(root, "launches")))
+	return os.RemoveAll(filepath.Join(cmp.Or(os.Getenv("MINIRUN_ROOT"), "/var/lib/minirun"), "cache"))
 }
 
 // bwrap runs bubblewrap with the same filter, but with fewer mounts, no cgroup
