@@ -130,6 +130,9 @@ func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []uni
 // watchProbe reports how capability checks can be watched, by attaching programs that do
 // nothing.
 func watchProbe() (how string, err error) {
+	if err := trace.Supported(); err != nil {
+		return "", err
+	}
 	nothing := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
 	how = "a tracepoint"
 	link, err := trace.RawTracepoint("cap_capable", nothing)

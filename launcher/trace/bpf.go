@@ -166,9 +166,10 @@ func load(attr loadAttr, program asm.Instructions) (int, error) {
 	return -1, fmt.Errorf("%w (%s)", err, lines[max(len(lines)-2, 0)]) // the last has statistics
 }
 
-// Supported returns nil if this process can attach programs to tracepoints, else why not.
+// Supported returns nil if this process can attach programs that read the kernel's memory to
+// tracepoints, else why not. A kernel that is locked down for confidentiality has no such read.
 func Supported() error {
-	link, err := RawTracepoint("sys_exit", asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})
+	link, err := RawTracepoint("sys_exit", append(readKernel(-8, 8, asm.R1), asm.Mov.Imm(asm.R0, 0), asm.Return()))
 	if err != nil {
 		return err
 	}
