@@ -126,18 +126,18 @@ func TestAttachSignals(t *testing.T) {
 func TestStartAttached(t *testing.T) {
 	box := containerName(t)
 	t.Cleanup(func() { _ = minirun(t, "rm", "-f", box).Run() })
-	says(t, 0, "\n", "", "create", "--name", box, "-i", "debian", "sh", "-c", "yes | head -c 100000; cat; echo err >&2; exit 6")
+	says(t, 0, "\n", "", "create", "--name", box, "-i", "debian", "sh", "-c", "yes $(printf %0999d 0) | head -n 100; cat; echo err >&2; exit 6")
 	cmd := minirun(t, "start", "-ai", box)
 	var stderr strings.Builder
 	cmd.Stdin, cmd.Stderr = strings.NewReader("end"), &stderr
 	out, _ := cmd.Output()
-	if len(out) != 100003 || !bytes.HasSuffix(out, []byte("y\nend")) || stderr.String() != "err\n" || cmd.ProcessState.ExitCode() != 6 {
+	if len(out) != 100003 || !bytes.HasSuffix(out, []byte("0\nend")) || stderr.String() != "err\n" || cmd.ProcessState.ExitCode() != 6 {
 		t.Errorf("%d bytes, %q, %v", len(out), &stderr, cmd.ProcessState)
 	}
 	says(t, 0, box+"\n", "", "start", box) // its input does not end
 	eventually(t, "all is in the log", func() bool {
 		out, _ := minirun(t, "logs", box).Output()
-		return bytes.Count(out, []byte("y\n")) == 100000
+		return bytes.Count(out, []byte("0\n")) == 200
 	})
 	a := attach(t, "attach", box)
 	if _, err := io.WriteString(a.in, "typed\n"); err != nil {
