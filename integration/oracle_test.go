@@ -296,6 +296,10 @@ var (
 	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*([2-9]|\d\d))`)
 )
 
+// volatileAddress is an IPv6 address of a device with neighbours: whether another has it is
+// found out, and a router advertises it, while the command already runs.
+var volatileAddress = regexp.MustCompile(`^([0-9a-f]{2} ){4} *eth0\s*$`)
+
 // ownUsers are options of a tmpfs that is root's of --userns auto.
 var ownUsers = regexp.MustCompile(`\b([ug]id)=\d{6,}`)
 
@@ -327,7 +331,7 @@ func oraclePicture(text string, report []string) []string {
 			mounts = append(mounts, line)
 			continue
 		}
-		if volatileStatus.MatchString(line) {
+		if volatileStatus.MatchString(line) || volatileAddress.MatchString(line) {
 			continue
 		}
 		if m := inodeNumber.FindStringSubmatch(line); m != nil {
