@@ -205,7 +205,7 @@ func TestFollow(t *testing.T) {
 		return nil
 	})
 	if err != nil || next != 500 {
-		t.Errorf("%d lines: %v", next, err)
+		t.Fatalf("%d lines: %v", next, err)
 	}
 	<-written
 	stopped, cancel := context.WithCancel(t.Context())

@@ -149,6 +149,9 @@ func (r *reader) more() error {
 			return err
 		}
 		same, err := sameFile(r.file, f)
+		if err == nil && !same && r.file != nil {
+			err = r.drain() // what was written before it gave its place to the new one, after which there is no more
+		}
 		if err != nil || same {
 			f.Close()
 			return err
