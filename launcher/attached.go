@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -82,6 +83,7 @@ func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions
 type attached struct {
 	conn  net.Conn
 	o     AttachOptions
+	left  atomic.Bool // the keys to detach were pressed: the launcher closes the connection
 	ended chan attachedEnd
 }
 
@@ -134,6 +136,7 @@ func (t *attached) passInput() {
 		}
 		switch {
 		case detach:
+			t.left.Store(true)
 			_ = writeFrame(t.conn, frameLeave, nil)
 			t.ended <- attachedEnd{err: ErrDetached}
 			return
@@ -148,6 +151,8 @@ func (t *attached) passOutput() {
 	for {
 		kind, data, err := readFrame(t.conn)
 		switch {
+		case err != nil && t.left.Load():
+			return
 		case err != nil:
 		case kind == frameExit && len(data) == 4:
 			t.ended <- attachedEnd{status: int(binary.BigEndian.Uint32(data))}
