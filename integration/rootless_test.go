@@ -39,18 +39,14 @@ func ordinaryUser(t *testing.T, name string, subordinate bool) *ordinary {
 		run(t, exec.Command("userdel", "--force", "--remove", name))
 	}
 	run(t, exec.Command("useradd", "--create-home", "--shell", "/bin/sh", name))
-	home := ""
 	t.Cleanup(func() {
 		eventually(t, "no process of "+name+" is left", func() bool { return exec.Command("pgrep", "-U", name).Run() != nil })
-		run(t, exec.Command("userdel", name))
-		// Not by userdel, which gives up where something goes at the same time.
-		eventually(t, home+" can be removed", func() bool { return os.RemoveAll(home) == nil })
+		run(t, exec.Command("userdel", "--remove", name))
 	})
 	entry, err := user.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	home = entry.HomeDir
 	uid, _ := strconv.Atoi(entry.Uid)
 	gid, _ := strconv.Atoi(entry.Gid)
 	u := &ordinary{name: name, uid: uint32(uid), gid: uint32(gid), home: entry.HomeDir, minirun: filepath.Join(entry.HomeDir, "bin", "minirun")}

@@ -34,7 +34,7 @@ func (u *ordinary) lacks(t *testing.T) {
 	run(t, exec.Command("rm", "-rf", u.home+"/.local/share/minirun/one-id"))
 	u.env = nil
 
-	const mount = `mkdir over && mount -t tmpfs none over && cd over && mkdir lower upper work both && mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none both && chmod 777 both && exec "$@"`
+	const mount = `mount --make-rprivate / && mkdir over && mount -t tmpfs none over && cd over && mkdir lower upper work both && mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none both && chmod 777 both && exec "$@"`
 	u.says(t, u.asRoot(0, mount, "--root", u.home+"/over/both/store", "debian", "true"),
 		"minirun: open the image store: "+u.home+"/over/both/store is on an overlay, which takes no layers\nhint: choose a directory on ext4, xfs, btrfs or tmpfs with --root\n")
 	// The limit is a user namespace's own (namespaces(7)).
