@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -76,17 +77,25 @@ func newRobust(t *testing.T, store string) *robust {
 
 func layerOf(t *testing.T, files map[string][]byte) v1.Layer {
 	t.Helper()
+	return tarLayer(t, func(w *tar.Writer) error {
+		for name, content := range files {
+			if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+				return err
+			}
+			if _, err := w.Write(content); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// tarLayer returns a layer of what write writes.
+func tarLayer(t *testing.T, write func(w *tar.Writer) error) v1.Layer {
+	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(write(w), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
@@ -96,7 +105,8 @@ func layerOf(t *testing.T, files map[string][]byte) v1.Layer {
 	return layer
 }
 
-func pushRobust(t *testing.T, ref string, layers ...v1.Layer) {
+// imageOf returns an image for this machine.
+func imageOf(t *testing.T, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	image, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
@@ -111,6 +121,12 @@ func pushRobust(t *testing.T, ref string, layers ...v1.Layer) {
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		t.Fatal(err)
 	}
+	return image
+}
+
+func pushRobust(t *testing.T, ref string, layers ...v1.Layer) {
+	t.Helper()
+	image := imageOf(t, layers...)
 	parsed, err := name.ParseReference(ref)
 	if err == nil {
 		err = remote.Write(parsed, image)

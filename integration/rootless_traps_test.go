@@ -2,20 +2,15 @@ package integration
 
 import (
 	"archive/tar"
-	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
 )
@@ -95,39 +90,20 @@ func (u *ordinary) layers(t *testing.T) {
 
 func headersLayer(t *testing.T, headers []*tar.Header) v1.Layer {
 	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range headers {
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
+	return tarLayer(t, func(w *tar.Writer) error {
+		for _, h := range headers {
+			if err := w.WriteHeader(h); err != nil {
+				return err
+			}
 		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return layer
+		return nil
+	})
 }
 
 // writeImage writes an image to a file as `docker save` does.
 func writeImage(t *testing.T, file, as string, layers ...v1.Layer) {
 	t.Helper()
-	image, err := mutate.AppendLayers(empty.Image, layers...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		t.Fatal(err)
-	}
+	image := imageOf(t, layers...)
 	tag, err := name.NewTag(as)
 	if err == nil {
 		err = tarball.WriteToFile(file, tag, image)
