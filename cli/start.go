@@ -63,10 +63,7 @@ func (a *app) restartCommand() *ucli.Command {
 		ArgsUsage: "CONTAINER...",
 		Description: `They are stopped as 'minirun stop' does it, and started as by 'minirun start'. One that
 does not run is only started.`,
-		Flags: []ucli.Flag{
-			text("", "signal", "s", "send `SIGNAL` instead of the stop signal").with(signals),
-			orCalled(text("", "timeout", "t", "send SIGKILL after `SECONDS`; -1 is never"), "time"),
-		},
+		Flags:  stopFlags(),
 		Action: a.restartAction,
 	}
 }

@@ -21,10 +21,7 @@ func (a *app) stopCommand() *ucli.Command {
 		Description: `A container gets its stop signal, SIGTERM unless it or its image says otherwise, and
 SIGKILL if it still runs after 10 seconds, or what --stop-timeout said. Prints the
 containers as they were named. One that has ended already is no error.`,
-		Flags: []ucli.Flag{
-			text("", "signal", "s", "send `SIGNAL` instead of the stop signal").with(signals),
-			orCalled(text("", "timeout", "t", "send SIGKILL after `SECONDS`; -1 is never"), "time"),
-		},
+		Flags:  stopFlags(),
 		Action: a.stopAction,
 	}
 }
@@ -42,6 +39,14 @@ func (a *app) stopAction(c *ucli.Context) error {
 		}
 		return printable(name), a.released(ctx, container)
 	})
+}
+
+// stopFlags are the flags that stopPolicy reads.
+func stopFlags() []ucli.Flag {
+	return []ucli.Flag{
+		text("", "signal", "s", "send `SIGNAL` instead of the stop signal").with(signals),
+		orCalled(text("", "timeout", "t", "send SIGKILL after `SECONDS`; -1 is never"), "time"),
+	}
 }
 
 func stopPolicy(c *ucli.Context) (p launcher.StopPolicy, err error) {
