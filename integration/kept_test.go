@@ -100,13 +100,10 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// needsKept skips a test of a program that counts coverage: it ends as a Go program, and
-// keeps nothing.
+// needsKept is for a program that counts coverage: it ends as a Go program, and keeps nothing.
 func needsKept(t *testing.T) {
 	t.Helper()
-	if os.Getenv("GOCOVERDIR") != "" {
-		t.Skip("the program counts coverage")
-	}
+	testenv.Need(t, "a program that does not count coverage", os.Getenv("GOCOVERDIR") == "")
 }
 
 // keptBed is a launch that is kept, and changed in one way or another.
