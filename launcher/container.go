@@ -148,7 +148,7 @@ func (c *Container) makeDir(parent string) (err error) {
 	c.dir = filepath.Join(parent, c.state.Name)
 	c.state.dir = c.dir
 	if err := os.Mkdir(c.dir, 0o700); errors.Is(err, os.ErrExist) {
-		return hint.With(&Error{Op: "--name " + c.state.Name, Err: ErrNameInUse}, "choose another name, or end that container")
+		return hint.With(&Error{Op: "--name " + c.state.Name, Err: ErrNameInUse}, "choose another name, or remove that container")
 	} else if err != nil {
 		return err
 	}
