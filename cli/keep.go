@@ -29,7 +29,7 @@ func stamps(root string, flags *config.Config) launcher.Stamps {
 // keep returns what keeps the launch for the next one like it, or nil where that could
 // differ: for a flag that is about something on the host that no stamp shows.
 func (a *app) keep(c *ucli.Context, root string, flags *config.Config, before launcher.Stamps, image *rootfs.Image, layers []string) *launcher.Keep {
-	if why := unkeepable(flags, image); why != "" {
+	if why := unkeepable(c, flags, image); why != "" {
 		kept(nil, errors.New(why))
 		return nil
 	}
@@ -43,8 +43,9 @@ func (a *app) keep(c *ucli.Context, root string, flags *config.Config, before la
 	return k.Begin(root)
 }
 
-// unkeepable returns why a launch is not kept, or "".
-func unkeepable(flags *config.Config, image *rootfs.Image) string {
+// unkeepable returns why a launch is not kept, or "". What the command line gives counts, not
+// what has become of it: of a file of variables only those are left.
+func unkeepable(c *ucli.Context, flags *config.Config, image *rootfs.Image) string {
 	switch {
 	case len(image.Files()) == 0:
 		return "an image that is not looked for in the store alone"
@@ -52,24 +53,32 @@ func unkeepable(flags *config.Config, image *rootfs.Image) string {
 		return "the network " + string(flags.Network)
 	case len(flags.Volumes) > 0:
 		return "volumes"
+	case keeps(c):
+		return "--rm=false"
 	}
-	for _, variable := range flags.Given["env"] { // those that are no part of the key
+	for _, variable := range c.StringSlice("env") { // those that are no part of the key
 		if name, _, _ := strings.Cut(variable, "="); name == "_" || name == "OLDPWD" || name == "SHLVL" {
 			return "--env " + name
 		}
 	}
-	for name, values := range flags.Given {
-		if len(values) == 0 || len(values) == 1 && values[0] == "false" {
-			continue
-		}
-		switch name {
-		case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
-			"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy", "seccomp":
-		default:
+	for _, f := range c.Command.Flags {
+		if name := f.Names()[0]; c.IsSet(name) && !keepable(name) {
 			return "--" + name
 		}
 	}
 	return ""
+}
+
+// keepable reports whether a flag says by its value alone what a launch does, or by files
+// whose stamps are taken.
+func keepable(flag string) bool {
+	switch flag {
+	case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
+		"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
+		"seccomp", "seccomp-allow", "seccomp-deny", "seccomp-gate", "pull", "platform", "quiet", "rm":
+		return true
+	}
+	return false
 }
 
 // kept logs what the next launch will do without Go.

@@ -100,6 +100,19 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// A launch that reads a file of the user's which has no stamp is made each time.
+func TestKeptNever(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("a=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range []string{"--env-file " + file, "--label-file " + file, "-v " + file + ":/file:ro"} {
+		if _, inGo := keptRun(t, oracleCase{flags: flags, command: []string{"true"}}, 3); slices.Contains(inGo, false) {
+			t.Errorf("%s: in Go: %v", flags, inGo)
+		}
+	}
+}
+
 // needsKept is for a program that counts coverage: it ends as a Go program, and keeps nothing.
 func needsKept(t *testing.T) {
 	t.Helper()
