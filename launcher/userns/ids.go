@@ -39,29 +39,30 @@ func Find() IDs {
 		return IDs{Missing: err}
 	}
 	ids := IDs{}
-	for _, kind := range []struct {
+	kinds := [...]struct {
 		file, tool string
 		option     []string // of getsubids
 		ranges     *Ranges
 	}{
 		{"/etc/subuid", "newuidmap", nil, &ids.UIDs},
 		{"/etc/subgid", "newgidmap", []string{"-g"}, &ids.GIDs},
-	} {
+	}
+	for _, kind := range kinds {
 		kind.ranges.Ranges = subordinate(kind.file, name, kind.option)
 		if len(kind.ranges.Ranges) == 0 && ids.Missing == nil {
 			ids.Missing = hint.With(fmt.Errorf("no subordinate ids for %s", name), addIDs(name))
 		}
 	}
-	for tool, ranges := range map[string]*Ranges{"newuidmap": &ids.UIDs, "newgidmap": &ids.GIDs} {
-		path, err := exec.LookPath(tool)
+	for _, kind := range kinds { // in their order, or each launch would name another one
+		path, err := exec.LookPath(kind.tool)
 		if err == nil {
 			path, err = filepath.Abs(path)
 		}
 		if err == nil && strings.Contains(path, "\n") { // a line each: see enter.h
 			err = errors.New("a line break in its path")
 		}
-		if ranges.Tool = path; err != nil && ids.Missing == nil {
-			ids.Missing = hint.With(errors.New(tool+" is not installed"), "sudo apt-get install uidmap")
+		if kind.ranges.Tool = path; err != nil && ids.Missing == nil {
+			ids.Missing = hint.With(errors.New(kind.tool+" is not installed"), "sudo apt-get install uidmap")
 		}
 	}
 	return ids
