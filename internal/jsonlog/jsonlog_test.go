@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,10 +185,6 @@ func TestFollow(t *testing.T) {
 		<-seen // it follows
 		for i := 1; i < 500; i++ {
 			w.Write("stdout", fmt.Appendf(nil, "line %d\n", i))
-			if i%20 == 0 { // a rotation comes after some 45 lines; of two at once the older would be missed
-				for <-seen < i-1 {
-				}
-			}
 		}
 		_ = w.Close()
 		close(ended)
@@ -212,6 +210,78 @@ func TestFollow(t *testing.T) {
 	cancel()
 	if err := Read(stopped, path, Query{Follow: make(chan struct{})}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// A log that is rotated while it is read has all its lines once, also if several files
+// have been begun since the reader looked.
+func TestRotatedWhileRead(t *testing.T) {
+	for _, q := range []Query{{Tail: -1}, {Tail: -1, Follow: closed()}} {
+		path := filepath.Join(t.TempDir(), "log")
+		w, err := Append(path, Limits{Size: 100, Files: 100}) // one line fits in a file
+		if err != nil {
+			t.Fatal(err)
+		}
+		written, next := 0, 0
+		write := func(count int) {
+			for range count {
+				w.Write("stdout", fmt.Appendf(nil, "line %d\n", written))
+				written++
+			}
+		}
+		write(5)
+		err = Read(t.Context(), path, q, func(e Entry) error {
+			if want := fmt.Sprintf("line %d\n", next); e.Log != want {
+				return fmt.Errorf("%q, want %q", e.Log, want)
+			}
+			if next++; next < 20 {
+				write(next % 4)
+			}
+			return nil
+		})
+		if err != nil || next != written {
+			t.Errorf("%d lines of %d: %v", next, written, err)
+		}
+	}
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// The same where the writer does not wait for the reader.
+func TestRotatedAtAnyTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := Append(path, Limits{Size: 100, Files: 500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reading atomic.Bool
+	done := make(chan int)
+	go func() {
+		n := 0
+		for ; n < 10 || reading.Load() && n < 500; n++ {
+			w.Write("stdout", fmt.Appendf(nil, "line %d\n", n))
+			reading.CompareAndSwap(false, n == 9)
+		}
+		_ = w.Close()
+		done <- n
+	}()
+	for !reading.Load() {
+		runtime.Gosched()
+	}
+	for range 30 {
+		for i, text := range texts(t, path, Query{Tail: -1}) {
+			if want := fmt.Sprintf("stdout:line %d\n", i); text != want {
+				t.Fatalf("%q, want %q", text, want)
+			}
+		}
+	}
+	reading.Store(false)
+	if n := <-done; len(texts(t, path, Query{Tail: -1})) != n {
+		t.Errorf("there are %d lines, want %d", len(texts(t, path, Query{Tail: -1})), n)
 	}
 }
 

@@ -41,7 +41,10 @@ func Read(ctx context.Context, path string, q Query, each func(Entry) error) err
 		}
 		defer stop()
 	}
-	if err := r.past(); err != nil {
+	if err := r.more(); err != nil {
+		return err
+	}
+	if err := r.tail(); err != nil {
 		return err
 	}
 	for ended := false; q.Follow != nil && !ended; {
@@ -73,56 +76,74 @@ type reader struct {
 	q    Query
 	each func(Entry) error
 
-	file *os.File
-	rest []byte // of the file, a line that was not complete
-	last []Entry
+	file   *os.File
+	number int    // that file had; by now it may have a higher one
+	rest   []byte // of the file, a line that was not complete
+	last   []Entry
 }
 
-// past reads what there is. The newest file stays open.
-func (r *reader) past() error {
-	oldest, err := r.oldest()
-	if err != nil {
-		return err
-	}
-	tail := r.q.Tail
-	for n := oldest; n >= 0; n-- {
-		name := r.path
-		if n > 0 {
-			name += "." + strconv.Itoa(n)
+// more reads what has been added since it was called before, the first time all there is:
+// the rest of the file that it is at, and those that are newer. The newest stays open.
+func (r *reader) more() error {
+	for {
+		f, number, err := r.newer()
+		if err == nil && r.file != nil {
+			err = r.drain() // where there is a newer one, nothing is added to it any more
 		}
-		f, err := os.Open(name)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil || f == nil {
+			f.Close()
 			return err
 		}
 		r.close()
-		r.file, r.rest = f, nil
-		if err := r.drain(); err != nil {
-			return err
-		}
+		r.file, r.number, r.rest = f, number, nil
 	}
-	r.q.Tail = -1
-	if tail < 0 {
-		return nil
-	}
-	for _, e := range r.last {
-		if err := r.each(e); err != nil {
-			return err
-		}
-	}
-	r.last = nil
-	return nil
 }
 
-// oldest returns the number of the oldest file, or 0 if there is only the log. While it is
-// rotated a number may be missing.
-func (r *reader) oldest() (int, error) {
-	entries, err := os.ReadDir(filepath.Dir(r.path))
-	if err != nil {
-		return 0, err
+// newer opens the file that follows the one that is open; the oldest, if none is, or if
+// that one has been removed. It returns nil if there is none.
+//
+// The log may be rotated meanwhile. Numbers only grow, and the files keep their order. So
+// they are looked at upwards from the number that the next file had: the last one before
+// the open one follows it.
+func (r *reader) newer() (found *os.File, number int, err error) {
+	first := max(r.number-1, 0)
+	if r.file == nil {
+		first = r.oldest()
 	}
+	for n := first; ; n++ {
+		f, err := os.Open(r.name(n))
+		if errors.Is(err, os.ErrNotExist) {
+			if n < r.oldest() { // it is being rotated
+				continue
+			}
+			return found, number, nil
+		}
+		same := false
+		if err == nil {
+			same, err = sameFile(r.file, f)
+		}
+		if err != nil || same {
+			f.Close()
+			return found, number, err
+		}
+		if found != nil {
+			found.Close()
+		}
+		found, number = f, n
+	}
+}
+
+// name returns the name of the file with a number.
+func (r *reader) name(n int) string {
+	if n == 0 {
+		return r.path
+	}
+	return r.path + "." + strconv.Itoa(n)
+}
+
+// oldest returns the number of the oldest file, or 0 if there is only the log.
+func (r *reader) oldest() int {
+	entries, _ := os.ReadDir(filepath.Dir(r.path)) // without one no file can be opened either
 	oldest := 0
 	for _, e := range entries {
 		if number, ok := strings.CutPrefix(e.Name(), filepath.Base(r.path)+"."); ok {
@@ -130,35 +151,7 @@ func (r *reader) oldest() (int, error) {
 			oldest = max(oldest, n)
 		}
 	}
-	return oldest, nil
-}
-
-// more reads what has been added, in this file and in one that has taken its place.
-func (r *reader) more() error {
-	for {
-		if r.file != nil {
-			if err := r.drain(); err != nil {
-				return err
-			}
-		}
-		f, err := os.Open(r.path)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // it is being rotated, or has been removed
-		}
-		if err != nil {
-			return err
-		}
-		same, err := sameFile(r.file, f)
-		if err == nil && !same && r.file != nil {
-			err = r.drain() // what was written before it gave its place to the new one, after which there is no more
-		}
-		if err != nil || same {
-			f.Close()
-			return err
-		}
-		r.close()
-		r.file, r.rest = f, nil
-	}
+	return oldest
 }
 
 func sameFile(a, b *os.File) (bool, error) {
@@ -174,6 +167,19 @@ func sameFile(a, b *os.File) (bool, error) {
 		return false, err
 	}
 	return os.SameFile(i, j), nil
+}
+
+// tail calls each with the last entries, if only so many are asked for. Those that come
+// later are wanted all.
+func (r *reader) tail() error {
+	r.q.Tail = -1
+	for _, e := range r.last {
+		if err := r.each(e); err != nil {
+			return err
+		}
+	}
+	r.last = nil
+	return nil
 }
 
 // drain reads to the end of the file, which may have been cut to nothing meanwhile.
