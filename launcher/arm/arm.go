@@ -73,7 +73,7 @@ func (p *Page) Failure() error {
 	e := &Error{Step: Step(p.shared.step), Errno: unix.Errno(p.shared.error)}
 	switch e.Step {
 	case StepJoin:
-		e.Path = p.cgroups[p.shared.joined]
+		e.Path = p.cgroup(int(p.shared.joined))
 	case StepExec, StepLookup:
 		e.Path = C.GoString(&p.shared.path[0])
 	case StepPlan:

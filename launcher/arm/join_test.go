@@ -69,6 +69,18 @@ func TestJoinFails(t *testing.T) {
 			if err := page.Failure(); page.joined() || err == nil || err.Error() != "join the cgroup "+test.want {
 				t.Errorf("joined %v, %v", page.joined(), err)
 			}
+			copied, err := unix.Dup(int(page.file.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			opened, err := OpenFailed(os.NewFile(uintptr(copied), "page"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Close()
+			if err := opened.Failure(); err == nil || err.Error() != "join the cgroup "+test.want {
+				t.Errorf("opened again: %v", err)
+			}
 		})
 	}
 }

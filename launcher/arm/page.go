@@ -6,6 +6,7 @@ package arm
 import "C"
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -43,12 +44,11 @@ const patienceWithSetUp = 10 * time.Minute
 // whose other end only init has, which closes when init becomes the command, or ends.
 // It is for one start and one goroutine. page.h has a picture of the states.
 type Page struct {
-	shared  *C.struct_init_page
-	mem     []byte
-	file    *os.File // the memory; passed on as PAGE_FD
-	passed  *os.File // the pipe's end for init; passed on next
-	pipe    *os.File
-	cgroups []string
+	shared *C.struct_init_page
+	mem    []byte
+	file   *os.File // the memory; passed on as PAGE_FD
+	passed *os.File // the pipe's end for init; passed on next
+	pipe   *os.File
 
 	setUp    time.Duration // how long init may take to set up its container
 	patience time.Duration // with a step of init's that takes well under a millisecond on an idle machine
@@ -68,7 +68,7 @@ func New(instructions int, cgroups, args, env []string) (_ *Page, err error) {
 		}
 		text = append(append(text, s...), 0)
 	}
-	p := &Page{cgroups: cgroups, setUp: patienceWithSetUp, patience: patienceWithInit}
+	p := &Page{setUp: patienceWithSetUp, patience: patienceWithInit}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.Close())
@@ -192,7 +192,18 @@ func wake(word *C.uint32_t) error {
 
 // joined reports whether init is in all of its cgroups.
 func (p *Page) joined() bool {
-	return int(p.shared.joined) == len(p.cgroups)
+	return p.shared.joined == p.shared.cgroups
+}
+
+// cgroup returns the directory of a cgroup of init's. It is read from the page, since not
+// every Page has been made by [New].
+func (p *Page) cgroup(number int) string {
+	text := p.mem[min(int(p.shared.strings), len(p.mem)):]
+	for range number {
+		_, text, _ = bytes.Cut(text, []byte{0})
+	}
+	dir, _, _ := bytes.Cut(text, []byte{0})
+	return string(dir)
 }
 
 // Started is called once libcontainer has started init, or failed to. From now on
