@@ -26,13 +26,17 @@ type blobs struct {
 	repository name.Repository
 	client     http.Client
 	pause      time.Duration // retryPause, except in tests
+	silence    time.Duration // maxSilence, except in tests
 }
 
-// open returns a reader of a blob, whose size is 0 if it is unknown. The reader goes on
-// where a connection broke. It does not check the digest.
+// open returns a reader of a blob, whose size is 0 if it is unknown. When a connection
+// breaks, the reader asks for the rest on a new one. It does not check the digest. Close
+// may be called while another goroutine reads.
 func (b *blobs) open(ctx context.Context, digest string, size int64) (io.ReadCloser, error) {
-	r := &blobReader{blobs: b, ctx: ctx, digest: digest, size: size}
+	r := &blobReader{blobs: b, digest: digest, size: size}
+	r.ctx, r.end = context.WithCancel(ctx)
 	if err := r.connect(); err != nil && !r.retry(err) {
+		r.end()
 		return nil, err
 	}
 	return r, nil
@@ -42,14 +46,15 @@ func (b *blobs) open(ctx context.Context, digest string, size int64) (io.ReadClo
 type blobReader struct {
 	*blobs
 	ctx     context.Context
+	end     context.CancelFunc // ends ctx
 	digest  string
 	size    int64
 	at      int64 // bytes read
 	retries int   // since the last byte
 
-	body   io.ReadCloser // nil: not connected
-	cancel context.CancelFunc
-	silent *time.Timer // calls cancel
+	body   io.ReadCloser      // nil: not connected
+	cancel context.CancelFunc // ends this connection
+	silent *time.Timer        // calls cancel
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
@@ -61,7 +66,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 				return n, err
 			}
 		}
-		_ = r.Close()
+		r.disconnect()
 		if !r.retry(err) {
 			return 0, err
 		}
@@ -70,7 +75,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 
 // read reads from the connection. It returns [io.EOF] only at the end of the blob.
 func (r *blobReader) read(p []byte) (int, error) {
-	r.silent.Reset(maxSilence)
+	r.silent.Reset(r.silence)
 	n, err := r.body.Read(p)
 	r.silent.Stop()
 	if r.at += int64(n); n > 0 {
@@ -114,7 +119,7 @@ func (r *blobReader) connect() error {
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(r.ctx)
-	r.silent = time.AfterFunc(maxSilence, r.cancel)
+	r.silent = time.AfterFunc(r.silence, r.cancel)
 	defer r.silent.Stop()
 	body, err := r.request(ctx)
 	if err != nil {
@@ -156,7 +161,10 @@ func (r *blobReader) check(answer *http.Response) error {
 	}
 	switch {
 	case answer.StatusCode == http.StatusOK: // all of it again
-		_, err := io.CopyN(io.Discard, answer.Body, r.at)
+		_, err := io.CopyN(io.Discard, heardReader{answer.Body, r}, r.at)
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
 		return err
 	case !strings.HasPrefix(answer.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", r.at)):
 		return fmt.Errorf("the registry was asked for bytes from %d, and sends %s", r.at, quote(answer.Header.Get("Content-Range")))
@@ -164,26 +172,41 @@ func (r *blobReader) check(answer *http.Response) error {
 	return nil
 }
 
-// cause returns the error to report: the silence that cancelled a connection, and no
-// signature of an address that the registry led to.
+// heardReader reads a body. A connection that brings bytes is not silent.
+type heardReader struct {
+	io.Reader
+	blob *blobReader
+}
+
+func (r heardReader) Read(p []byte) (int, error) {
+	r.blob.silent.Reset(r.blob.silence)
+	return r.Reader.Read(p)
+}
+
+// cause returns the error to report. It names the silence that cancelled a connection, and
+// leaves out the query of an address, which may have a signature in it.
 func (r *blobReader) cause(err error) error {
 	var request *url.Error
 	switch {
 	case r.ctx.Err() == nil && errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s sends nothing for %v", r.repository.RegistryStr(), maxSilence)
+		return fmt.Errorf("%s sends nothing for %v", r.repository.RegistryStr(), r.silence)
 	case errors.As(err, &request):
 		request.URL, _, _ = strings.Cut(request.URL, "?")
 	}
 	return err
 }
 
-// Close ends the connection.
-func (r *blobReader) Close() error {
-	if r.body == nil {
-		return nil
+// disconnect drops the connection. Only the reading goroutine calls it.
+func (r *blobReader) disconnect() {
+	if r.body != nil {
+		r.cancel()
+		_ = r.body.Close()
+		r.body = nil
 	}
-	r.cancel()
-	err := r.body.Close()
-	r.body = nil
-	return err
+}
+
+// Close ends the connection, and a Read that waits for it. No other is made.
+func (r *blobReader) Close() error {
+	r.end()
+	return nil
 }

@@ -2,9 +2,11 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 )
 
 // program is a running program. Reading it reads what it writes to standard output.
@@ -12,6 +14,7 @@ type program struct {
 	io.Reader
 	command *exec.Cmd
 	stop    context.CancelFunc
+	wait    func() error // waits for the program's end, whoever else does so
 	explain func(error) error
 	end     error // what Read returns once the program has ended
 }
@@ -27,7 +30,7 @@ func startProgram(command *exec.Cmd, stop context.CancelFunc, explain func(error
 		stop()
 		return nil, err
 	}
-	return &program{Reader: out, command: command, stop: stop, explain: explain}, nil
+	return &program{Reader: out, command: command, stop: stop, wait: sync.OnceValue(command.Wait), explain: explain}, nil
 }
 
 // Read returns an error in place of io.EOF if the program failed, so that partial output
@@ -41,18 +44,15 @@ func (p *program) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	p.end = err
-	if failed := p.command.Wait(); failed != nil {
+	if failed := p.wait(); failed != nil && !errors.Is(err, os.ErrClosed) {
 		p.end = p.explain(failed)
 	}
 	return n, p.end
 }
 
-// Close ends the program and waits for it.
+// Close ends the program and waits for it. Another goroutine may be reading meanwhile.
 func (p *program) Close() error {
 	p.stop()
-	if p.end == nil {
-		p.end = os.ErrClosed
-		_ = p.command.Wait()
-	}
+	_ = p.wait()
 	return nil
 }
