@@ -108,8 +108,8 @@ func (d *differ) directory(dir layerDir, lower treeNode) error {
 	names := map[string]bool{}
 	for _, entry := range entries {
 		names[entry.Name()] = true
-		if err := d.entry(dir, entry, lower); errors.Is(err, fs.ErrNotExist) {
-			continue // it has been removed meanwhile
+		if err := d.entry(dir, entry, lower); errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // the container has removed or replaced it meanwhile
 		} else if err != nil {
 			return err
 		}

@@ -121,8 +121,14 @@ type layerDir struct {
 	path string
 }
 
+// open opens the directory. A container may have put something else in its place, such as
+// a FIFO, whose opening would wait.
+func (d layerDir) open() (*os.File, error) {
+	return d.root.OpenFile(d.path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+}
+
 func (d layerDir) readDir() ([]fs.FileInfo, error) {
-	f, err := d.root.Open(d.path)
+	f, err := d.open()
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +138,7 @@ func (d layerDir) readDir() ([]fs.FileInfo, error) {
 
 // opaque reports whether the directory hides those of the layers below.
 func (d layerDir) opaque() bool {
-	f, err := d.root.Open(d.path)
+	f, err := d.open()
 	if err != nil {
 		return false
 	}

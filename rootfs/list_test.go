@@ -150,3 +150,20 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+// What a container has put in the place of a directory is not waited for.
+func TestReadDirOfFIFO(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(dir, "d"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	d := layerDir{root, "d"}
+	if _, err := d.readDir(); !errors.Is(err, unix.ENOTDIR) || d.opaque() {
+		t.Errorf("%v", err)
+	}
+}
