@@ -65,6 +65,9 @@ func (b *bridge) open() error {
 	if err := b.readAddresses(); err != nil {
 		return err
 	}
+	if err := b.checkSize(); err != nil {
+		return err
+	}
 	if link.Attrs().Flags&net.FlagUp == 0 || !b.v4.IsValid() {
 		if err := b.setUp(); err != nil {
 			return err
@@ -89,6 +92,16 @@ func (b *bridge) readAddresses() error {
 		}
 	}
 	return nil
+}
+
+// checkSize returns an error if the bridge's network has no address for a container: it is
+// the one that a user has given the bridge.
+func (b *bridge) checkSize() error {
+	if b.v4.Bits() <= 30 { // one for the network, the bridge, a container and broadcasts
+		return nil
+	}
+	return hint.New(fmt.Sprintf("the bridge %s has the address %s, in whose network there is none for a container", bridgeName, b.v4),
+		"give it a larger network: ip address replace 192.168.200.1/24 dev "+bridgeName)
 }
 
 // whole returns a list of the kernel's in which nothing is missing: it is asked for again

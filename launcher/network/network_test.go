@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/internal/thread"
 	"github.com/minirun/minirun/launcher/config"
@@ -196,5 +198,37 @@ func TestFreeSubnet(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A user may have given the bridge its address. A container needs one beside it.
+func TestSmallSubnet(t *testing.T) {
+	testenv.Root(t)
+	for text, fits := range map[string]bool{"192.168.200.1/32": false, "192.168.200.1/31": false, "192.168.200.1/30": true} {
+		if err := thread.Do(func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+			if err := errors.Join(netlink.LinkAdd(link), netlink.AddrAdd(link, address(netip.MustParsePrefix(text)))); err != nil {
+				return err
+			}
+			b, err := openBridge()
+			if err != nil {
+				if fits || hint.Text(err) == "" {
+					t.Errorf("%s: %v", text, err)
+				}
+				return nil
+			}
+			defer b.close()
+			if !fits {
+				t.Errorf("%s: no error", text)
+			} else if got, want := b.anyAddress(), netip.MustParseAddr("192.168.200.2"); got != want {
+				t.Errorf("%s: a container gets %s, want %s", text, got, want)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
 	}
 }
