@@ -9,8 +9,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +132,7 @@ static bool add_ranges(const char *path, const char *name, uid_t uid, char *comm
 		whole = rest && take_number(rest, '\n', &count) && count > 0;
 		size_t length = strlen(command);
 		if (whole)
-			whole = (size_t)snprintf(command + length, size - length, "\n%lu\n%lu\n%lu", next, start, count) < size - length;
+			whole = (size_t)snprintf(command + length, size - length, "\n%" PRIu64 "\n%" PRIu64 "\n%" PRIu64, next, start, count) < size - length;
 		next += count;
 	}
 	free(line);
