@@ -28,7 +28,7 @@ int fail_because(enum plan_reason reason, int error);
 // fail_at has the launcher name the path at which a step failed. It returns -1.
 int fail_at(const char *path);
 
-// open_in_root opens a path in the root, whatever links lead there: they cannot leave
+// open_in_root opens a path in the root (plan_path.c), whatever links lead there: they cannot leave
 // it, and those of procfs that are no paths (/proc/PID/fd/N) are refused.
 int open_in_root(const char *path, int flags);
 
