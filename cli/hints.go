@@ -79,6 +79,8 @@ func causeHint(cause launcher.Cause) string {
 		return "'minirun ps' lists those that run"
 	case launcher.CauseOwnIDs:
 		return "give the container more: --userns auto:size=N"
+	case launcher.CausePidfd:
+		return "leave out --explain-filter, --complain and --record, which need it; 'minirun doctor', pidfd_getfd, says what forbids it"
 	case launcher.CauseRunRoot:
 		return "choose another directory with --run-root"
 	case launcher.CauseSysctl:

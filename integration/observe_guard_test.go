@@ -144,6 +144,24 @@ func TestExplainRefused(t *testing.T) {
 	}
 }
 
+// Where the listener cannot be taken from init, as where kernel.yama.ptrace_scope is 3, what needs
+// it is refused, and says so.
+func TestExplainWithoutPidfd(t *testing.T) {
+	for _, flags := range [][]string{{"--explain-filter"}, {"--complain"}, {"--record", filepath.Join(t.TempDir(), "p.json")}} {
+		cmd := blind(t, append(flags, "debian", "true")...)
+		cmd.Env = append(cmd.Env, "MINIRUN_TEST_DENIED=pidfd_getfd")
+		_, stderr, status := output(cmd)
+		if status != 125 || !strings.Contains(stderr, "minirun: arm the seccomp filter: take the filter's listener: pidfd_getfd: operation not permitted\nhint: leave out --explain-filter, --complain and --record, ") {
+			t.Errorf("%s: status %d: %s", flags[0], status, stderr)
+		}
+	}
+	cmd := blind(t, "doctor")
+	cmd.Env = append(cmd.Env, "MINIRUN_TEST_DENIED=pidfd_getfd")
+	if stdout, _, _ := output(cmd); !strings.Contains(stdout, "operation not permitted; --explain-filter") {
+		t.Errorf("%s", stdout)
+	}
+}
+
 // killCallers kills each caller before it is looked at.
 func killCallers() *launcher.Observation {
 	return &launcher.Observation{

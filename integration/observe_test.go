@@ -2,13 +2,11 @@ package integration
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,13 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/launcher/trace"
-	"github.com/minirun/minirun/profiles"
-	"github.com/minirun/minirun/seccomp"
-	"github.com/minirun/minirun/seccomp/analyze"
-	"github.com/minirun/minirun/seccomp/bpf"
-	"github.com/minirun/minirun/seccomp/compile"
-	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 // testProgram builds a program of testdata/observe, static, and returns a directory with it.
@@ -129,137 +120,6 @@ func TestExplainFilter(t *testing.T) {
 	_, stderr, _ := explained(t, "--explain-filter", "debian", "sh", "-c", "hostname x; chown 1 /proc/1/maps")
 	if strings.Count(stderr, "minirun: denied: ") != 1 || !strings.Contains(stderr, "minirun: denied: sethostname(") {
 		t.Errorf("%s", stderr)
-	}
-}
-
-// deniedNumbers returns the calls that a filter denies, each as ARCH NUMBER, and the verdicts.
-func deniedNumbers(t *testing.T, program *bpf.Program) (numbers []string, verdicts map[string]bpf.Verdict) {
-	t.Helper()
-	e, err := program.Emulator()
-	if err != nil {
-		t.Fatal(err)
-	}
-	verdicts = map[string]bpf.Verdict{}
-	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.X86, syscalls.X32} {
-		for _, name := range syscalls.Calls(arch) {
-			call, _ := bpf.NewCall(arch, name)
-			v, err := e.Run(call)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "uretprobe" || name == "uprobe" {
-				continue // no filter is run for them, from Linux 6.14 and 6.18 on
-			}
-			if v.Action() == unix.SECCOMP_RET_ERRNO {
-				key := fmt.Sprintf("%s %d", arch, call.Nr)
-				verdicts[key] = v
-				numbers = append(numbers, key)
-			}
-		}
-	}
-	return numbers, verdicts
-}
-
-// Each call that a profile denies returns the same with and without --explain, on all
-// architectures that the kernel takes, and is reported.
-func TestExplainEveryCall(t *testing.T) {
-	host, _ := syscalls.Host()
-	testenv.Need(t, "amd64, for the test program", host == syscalls.AMD64)
-	odd := `{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],"syscalls":[
-		{"names":["acct"],"action":"SCMP_ACT_ERRNO","errnoRet":0},
-		{"names":["swapon"],"action":"SCMP_ACT_ERRNO","errnoRet":4094},
-		{"names":["swapoff"],"action":"SCMP_ACT_ERRNO","errnoRet":1},
-		{"names":["stime","umount"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}`
-	dir := testProgram(t, "calls")
-	for name, source := range map[string][]byte{"default": profiles.Default(), "odd": []byte(odd)} {
-		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "profile.json")
-			if err := os.WriteFile(file, source, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			profile, err := seccomp.Parse(file, source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			target, err := seccomp.HostTarget([]string{
-				"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-				"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			policy, err := profile.Resolve(target)
-			if err != nil {
-				t.Fatal(err)
-			}
-			program, err := compile.Compile(target.Arch, policy.Seccomp, policy.RulePosition)
-			if err != nil {
-				t.Fatal(err)
-			}
-			numbers, verdicts := deniedNumbers(t, program)
-			if len(verdicts) < 6 {
-				t.Fatalf("only %v is denied", verdicts)
-			}
-			withAndWithoutBPF(t, func(t *testing.T, _ bool, run func(*testing.T, ...string) *exec.Cmd) {
-				lines := filepath.Join(t.TempDir(), "lines")
-				for some := range slices.Chunk(numbers, 90) { // there is a limit
-					if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte(strings.Join(some, "\n")), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					args := []string{"--seccomp", file, "-v", dir + "/calls:/calls:ro", "-v", dir + "/numbers:/numbers:ro", "debian", "/calls"}
-					plain, _, _ := explained(t, args...)
-					got, stderr, status := output(run(t, append([]string{"--explain-to", lines}, args...)...))
-					if status != 0 || got != plain || strings.Count(plain, "\n") != len(some) {
-						t.Fatalf("status %d, %d calls\n%s\nwithout --explain:\n%s\n%s", status, len(some), got, plain, stderr)
-					}
-				}
-				wantLines(t, lines, policy, verdicts)
-			})
-		})
-	}
-}
-
-// wantLines compares the reports with the verdicts of the program, and of explain.
-func wantLines(t *testing.T, file string, policy *seccomp.Policy, verdicts map[string]bpf.Verdict) {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	explainer, err := analyze.NewExplainer(policy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for line := range bytes.Lines(data) {
-		var r struct {
-			Call, Arch, Verdict, Rule string
-			Number                    uint32
-			PID                       int
-		}
-		if err := json.Unmarshal(line, &r); err != nil {
-			t.Fatal(err)
-		}
-		key := fmt.Sprintf("%s %d", r.Arch, r.Number)
-		arch, _ := syscalls.ParseArch(r.Arch)
-		x, err := explainer.ForArch(arch).Explain(analyze.CallPattern{Name: r.Call, Given: 6})
-		if err != nil || x.Verdict != r.Verdict || x.Rule != r.Rule || verdicts[key].String() != r.Verdict || r.PID != 1 {
-			t.Errorf("%s is not what explain says: %+v, %v", line, x, err)
-		}
-		seen[key] = true
-	}
-	reported := 0
-	for key, v := range verdicts {
-		if v.Data() == uint32(unix.ENOSYS) && !strings.HasSuffix(key, " 22") && !strings.HasSuffix(key, " 25") { // stime and umount are as old as Linux
-			continue
-		}
-		if !seen[key] {
-			t.Errorf("%s: %s is not reported", key, v)
-		}
-		reported++
-	}
-	if len(seen) != reported {
-		t.Errorf("%d calls are reported, want %d", len(seen), reported)
 	}
 }
 
@@ -408,58 +268,4 @@ func TestExplainExec(t *testing.T) {
 			wantNothingOf(t, box)
 		}
 	})
-}
-
-// When minirun and its guard are killed at once, a container that goes on gets nothing
-// through that the profile denies, by a listener of its own or otherwise.
-func TestExplainKilled(t *testing.T) {
-	for _, flag := range []string{"--explain", "--explain-filter", "--complain"} {
-		t.Run(flag, func(t *testing.T) {
-			dir := testProgram(t, "nest")
-			l := launch(t, []string{flag, "-v", dir + ":/p"}, "/p/nest", "/p/out", "/p/go")
-			for _, pid := range childrenOf(t, l.Process.Pid) {
-				if pid != l.pid1 {
-					_ = unix.Kill(pid, unix.SIGKILL)
-				}
-			}
-			_ = l.Process.Kill()
-			_ = l.Wait()
-			if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			var out []byte
-			eventually(t, "the container's last word", func() bool {
-				out, _ = os.ReadFile(filepath.Join(dir, "out"))
-				return bytes.Contains(out, []byte("unshare: "))
-			})
-			want := "listener: Function not implemented\nunshare: Function not implemented\n"
-			if flag == "--explain" && trace.Supported() == nil { // minirun is not its listener
-				want = "listener: GOT THROUGH\nunshare: Operation not permitted\n"
-			}
-			if string(out) != want {
-				t.Errorf("%q", out)
-			}
-			_ = unix.Kill(l.pid1, unix.SIGKILL)
-			eventually(t, "the end of the container", func() bool { return gone(l.pid1) })
-			if _, stderr, status := explained(t, "debian", "true"); status != 0 { // it removes what is left
-				t.Error(stderr)
-			}
-		})
-	}
-}
-
-func childrenOf(t *testing.T, pid int) (children []int) {
-	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, task := range tasks {
-		pids, _ := os.ReadFile(task) // a thread that has ended
-		for _, text := range strings.Fields(string(pids)) {
-			child, _ := strconv.Atoi(text)
-			children = append(children, child)
-		}
-	}
-	return children
 }

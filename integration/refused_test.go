@@ -359,7 +359,8 @@ func TestExplainKernelHostile(t *testing.T) {
 	}
 }
 
-// blindChild runs minirun where no program can be attached to a tracepoint.
+// blindChild runs minirun where no program can be attached to a tracepoint, or no file be taken
+// from another process.
 func blindChild() error {
 	const command = 17 // BPF_RAW_TRACEPOINT_OPEN
 	load := func(offset uint32) unix.SockFilter {
@@ -368,12 +369,15 @@ func blindChild() error {
 	skip := func(k uint32, n uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: n}
 	}
+	denied := []unix.SockFilter{load(0), skip(unix.SYS_BPF, 3), load(16), skip(command, 1)}
+	if os.Getenv("MINIRUN_TEST_DENIED") == "pidfd_getfd" {
+		denied = []unix.SockFilter{load(0), skip(unix.SYS_PIDFD_GETFD, 1)}
+	}
 	runtime.LockOSThread()
-	if err := filterThread([]unix.SockFilter{
-		load(0), skip(unix.SYS_BPF, 3), load(16), skip(command, 1),
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}); err != nil {
+	if err := filterThread(append(denied,
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	)); err != nil {
 		return err
 	}
 	return unix.Exec(os.Getenv("MINIRUN_TEST_BLIND"), os.Args, os.Environ())

@@ -21,6 +21,7 @@ const (
 	CauseNoTerminal         // standard input is no terminal, but the container has one
 	CauseNotRunning         // no such container runs
 	CauseOwnIDs             // --userns auto gives the container too few IDs
+	CausePidfd              // the launcher may not take the filter's listener from init
 	CauseRunRoot            // the directory for the state of containers cannot be used
 	CauseSysctl             // a kernel parameter was refused
 	CauseSystemd            // systemd refused the container's scope

@@ -45,7 +45,7 @@ type Check struct {
 // those of a user namespace, or nil.
 func Checks(mapped func(users *os.File) error) []Check {
 	release, _ := kernel.Release() // an error leaves it empty
-	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, trace: watchProbe, caps: callerHas, release: release, network: inspectNetworks()}
+	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, pidfd: pidfdProbe, trace: watchProbe, caps: callerHas, release: release, network: inspectNetworks()}
 	if os.Geteuid() != 0 {
 		ids := userns.Find()
 		m.user, m.scope = &ids, checkScope(limitControllers[:]...)
@@ -60,6 +60,7 @@ type machine struct {
 	root    fs.FS
 	release string
 	seccomp func(probe) error
+	pidfd   func() error // whether files can be taken from other processes
 	trace   func() (string, error)
 	caps    func(capability.Cap) bool
 	user    *userns.IDs // of the user who calls; nil is root

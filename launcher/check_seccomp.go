@@ -3,6 +3,7 @@ package launcher
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"unsafe"
@@ -92,13 +93,32 @@ func (m machine) actions() Check {
 	return c
 }
 
+// pidfdProbe takes a file of this process as the launcher takes a listener from init. The kernel
+// allows it if it has the call and no filter denies it: here there is nobody to trace.
+func pidfdProbe() error {
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(self)
+	fd, err := unix.PidfdGetfd(self, self, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
 // ptrace checks what pidfd_getfd(2) needs, by which the launcher gets a listener from init.
 func (m machine) ptrace() Check {
+	const needed = "--explain-filter, --complain, --record and SCMP_ACT_NOTIFY need it"
 	c := Check{Name: "pidfd_getfd", Status: CheckOK, Detail: "the launcher can take a listener from a container's init"}
 	data, err := fs.ReadFile(m.root, "proc/sys/kernel/yama/ptrace_scope")
 	if err == nil && strings.TrimSpace(string(data)) == "3" { // Documentation/admin-guide/LSM/Yama.rst
-		c.Status, c.Detail = CheckWarning, "yama forbids it to all (kernel.yama.ptrace_scope is 3); --explain and --complain need it"
+		c.Status, c.Detail = CheckWarning, "yama forbids it to all (kernel.yama.ptrace_scope is 3); "+needed
 		c.Fix = "boot with a kernel.yama.ptrace_scope of 0, 1 or 2: it cannot be lowered later"
+	} else if err := m.pidfd(); err != nil {
+		c.Status, c.Detail = CheckWarning, err.Error()+"; "+needed
+		c.Fix = "run Linux 5.6 or later; in a container, one whose own filter allows pidfd_getfd(2)"
 	}
 	return c
 }

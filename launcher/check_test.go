@@ -45,6 +45,7 @@ func wholeMachine(t *testing.T) (machine, fstest.MapFS) {
 		root:    files,
 		release: "6.1.0",
 		seccomp: func(probe) error { return nil },
+		pidfd:   func() error { return nil },
 		trace:   func() (string, error) { return "a tracepoint", nil },
 		caps:    func(capability.Cap) bool { return true },
 		network: networkFacts{programs: []string{"slirp4netns", "pasta"}},
@@ -113,6 +114,7 @@ func TestChecksFind(t *testing.T) {
 			}
 		}, "seccomp listener", CheckWarning, "invalid argument"},
 		{"yama", write("proc/sys/kernel/yama/ptrace_scope", "3\n"), "pidfd_getfd", CheckWarning, "ptrace_scope is 3"},
+		{"pidfd_getfd denied", func(m *machine, _ fstest.MapFS) { m.pidfd = func() error { return unix.EPERM } }, "pidfd_getfd", CheckWarning, "operation not permitted; --explain-filter"},
 		{"no yama", remove("proc/sys/kernel/yama/ptrace_scope"), "pidfd_getfd", CheckOK, "can take a listener"},
 		{"tracing", func(*machine, fstest.MapFS) {}, "tracing", CheckOK, "can be watched by a tracepoint (lockdown: integrity)"},
 		{"no bpf", func(m *machine, files fstest.MapFS) {

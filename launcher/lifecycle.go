@@ -118,7 +118,7 @@ func (c *Container) arm() error {
 	listener, err := l.page.Install(l.init.pidfd)
 	switch {
 	case err != nil:
-		return initError("arm the seccomp filter", err)
+		return armError(err)
 	case listener == nil:
 		return nil
 	case l.o.Observe != nil:

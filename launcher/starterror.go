@@ -2,9 +2,12 @@ package launcher
 
 import (
 	"errors"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/arm"
@@ -105,6 +108,16 @@ func (l *launched) runError(err error) error {
 		return l.planError(failed)
 	}
 	return initError("start container", err)
+}
+
+// armError is why the filter was not installed, or its listener not taken from init.
+func armError(err error) error {
+	const op = "arm the seccomp filter"
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "pidfd_getfd" && errors.Is(err, unix.EPERM) {
+		return &Error{Op: op, Err: err, Cause: CausePidfd}
+	}
+	return initError(op, err)
 }
 
 // initError returns the error for a failure that init reports. For any other failure op
