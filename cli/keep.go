@@ -12,12 +12,13 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
+	"github.com/minirun/minirun/launcher/network"
 	"github.com/minirun/minirun/rootfs"
 )
 
 // stamps takes those of what a launch reads at paths that may lead elsewhere at any moment.
 func stamps(root string, flags *config.Config) launcher.Stamps {
-	paths := []string{filepath.Join(root, "index.json"), "/etc/resolv.conf"}
+	paths := append(network.NameServerFiles(), filepath.Join(root, "index.json"))
 	if flags.Seccomp != "unconfined" && !isDefault(flags.Seccomp) {
 		if profile, err := filepath.Abs(flags.Seccomp); err == nil { // else it is not found either
 			paths = append(paths, profile)
@@ -49,7 +50,7 @@ func unkeepable(c *ucli.Context, flags *config.Config, image *rootfs.Image) stri
 	switch {
 	case len(image.Files()) == 0:
 		return "an image that is not looked for in the store alone"
-	case flags.Network != config.NetworkNone:
+	case flags.Network != config.NetworkNone && flags.Network != config.NetworkBridge:
 		return "the network " + string(flags.Network)
 	case len(flags.Volumes) > 0:
 		return "volumes"
@@ -74,7 +75,7 @@ func unkeepable(c *ucli.Context, flags *config.Config, image *rootfs.Image) stri
 func keepable(flag string) bool {
 	switch flag {
 	case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
-		"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
+		"add-host", "dns", "dns-search", "dns-option", "security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
 		"seccomp", "seccomp-allow", "seccomp-deny", "seccomp-gate", "pull", "platform", "quiet", "rm":
 		return true
 	}

@@ -29,6 +29,7 @@ func (c *Container) openNetwork(l *launched) (err error) {
 	if c.ids != nil {
 		n.Namespace, c.ids.Network = c.ids.Network, nil // which is the connection's now
 	}
+	l.o.Keep.beginNetwork(n)
 	if l.network, err = n.Open(guardHelper); err != nil {
 		return networkError(err)
 	}

@@ -127,6 +127,7 @@ func (l *launched) addHosts(lines string) error {
 	if lines == "" || l.hostsFile == "" {
 		return nil
 	}
+	l.hostLines = lines
 	f, err := os.OpenFile(l.hostsFile, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err

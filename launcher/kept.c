@@ -29,15 +29,10 @@
 static char *program; // the first argument
 static int image = -1, lock = -1;
 static struct kept_init init;
-static int held[16], held_count; // files that Go is not to find open
+static struct kept_network network;
+static int held[32], held_count; // files that Go is not to find open
 static sigset_t mask;
 static mode_t umask_before;
-
-// chosen is what is random in a launch.
-static struct {
-	uint8_t id[32];
-	uint64_t adjective, animal, first, temporary;
-} chosen;
 
 int kept_hold(int fd)
 {
@@ -63,134 +58,12 @@ static bool lock_image(void)
 	       opened.st_ino == there.st_ino && opened.st_dev == there.st_dev;
 }
 
-// word returns the word of a list that a random number stands for, and its length.
-static const char *word(const char *list, uint64_t number, int *length)
-{
-	uint64_t words = 1;
-	for (const char *c = list; *c; c++)
-		words += *c == ' ';
-	for (number %= words; number > 0; number--)
-		list = strchr(list, ' ') + 1;
-	*length = strcspn(list, " ");
-	return list;
-}
-
-// choose_name gives the container an ID and a name.
-static bool choose_name(void)
-{
-	static char id[65], short_id[13], name[64];
-	int first, second;
-	if (getrandom(&chosen, sizeof chosen, 0) != sizeof chosen)
-		return false;
-	for (size_t i = 0; i < sizeof chosen.id; i++)
-		snprintf(id + 2 * i, 3, "%02x", chosen.id[i]);
-	memcpy(short_id, id, 12);
-	const char *adjective = word(kept_text(kept->adjectives), chosen.adjective, &first);
-	const char *animal = word(kept_text(kept->animals), chosen.animal, &second);
-	int n = snprintf(name, sizeof name, "%.*s_%.*s", first, adjective, second, animal);
-	kept_refer(KEPT_ID, id);
-	kept_refer(KEPT_SHORT_ID, short_id);
-	kept_refer(KEPT_NAME, name);
-	return n < (int)sizeof name;
-}
-
 static bool private_mounts(void)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", "", MS_REC | MS_SLAVE, "") < 0)
 		return false;
 	umask(022);
 	return true;
-}
-
-enum { SWEPT = 16 }; // as many as Go looks at (sweep.go)
-
-// is_dead reports whether a container's launcher has left it behind. One whose state is in
-// its directory may stay, and is left to those that list containers.
-static bool is_dead(int parent, const char *name)
-{
-	char target[8];
-	int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir < 0)
-		return errno != ENOENT;
-	bool dead = flock(dir, LOCK_EX | LOCK_NB) == 0;
-	if (dead && readlinkat(dir, "state.json", target, sizeof target) < 0 && errno == EINVAL)
-		dead = false;
-	close(dir);
-	return dead;
-}
-
-// dead_ones looks at some containers, from a random one on. A directory of more than the
-// buffer holds is too large to look at all of it.
-static bool dead_ones(int parent)
-{
-	enum { SIZE = 1 << 16 };
-	char *buffer = kept_take(SIZE);
-	ssize_t size = buffer ? syscall(SYS_getdents64, parent, buffer, SIZE) : -1;
-	uint64_t count = 0;
-	struct entry { uint64_t inode; int64_t offset; uint16_t length; uint8_t type; char name[]; } *e; // getdents64(2)
-	for (ssize_t at = 0; at < size; at += e->length, count++)
-		e = (struct entry *)(buffer + at);
-	if (size < 0)
-		return true;
-	uint64_t first = count > SWEPT + 2 ? chosen.first % (count - SWEPT - 1) : 0, i = 0;
-	for (ssize_t at = 0; at < size; at += e->length, i++) {
-		e = (struct entry *)(buffer + at);
-		bool own = strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0;
-		if (i >= first && i < first + SWEPT + 2 && !own && is_dead(parent, e->name))
-			return true;
-	}
-	return false;
-}
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -1;
-	size_t size = strlen(text);
-	int result = write(fd, text, size) == (ssize_t)size ? 0 : -1;
-	close(fd);
-	return result;
-}
-
-// make_directory makes and locks the container's directory. Others may come and go only
-// under the lock of the one above it.
-static bool make_directory(const char *directory)
-{
-	int parent = open(kept_text(kept->containers), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (parent < 0)
-		return false;
-	bool made = flock(parent, LOCK_EX) == 0 && !dead_ones(parent) && mkdir(directory, 0700) == 0;
-	if (made) {
-		lock = kept_hold(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-		if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0) {
-			rmdir(directory);
-			made = false;
-		}
-	}
-	close(parent);
-	return made;
-}
-
-// write_state writes what others know of the container. They see the old state or the new.
-static bool write_state(const char *text)
-{
-	static char temporary[4096];
-	const char *state = kept_text(kept->state);
-	int n = snprintf(temporary, sizeof temporary, "%s/.new-%016llx", kept_text(kept->run_root), (unsigned long long)chosen.temporary);
-	if (n >= (int)sizeof temporary || !kept_room())
-		return false;
-	if (write_file(temporary, text) == 0 && rename(temporary, state) == 0)
-		return true;
-	unlink(temporary);
-	return false;
-}
-
-static bool write_new_state(const char *directory)
-{
-	char link[4096];
-	int n = snprintf(link, sizeof link, "%s/state.json", directory);
-	return n < (int)sizeof link && symlink(kept_text(kept->state), link) == 0 && write_state(kept_text(kept->new_text));
 }
 
 // put_text adds a text to the record.
@@ -303,7 +176,7 @@ static bool write_last(void)
 	static char started[40];
 	refer_to_time(KEPT_STARTED, started);
 	const char *launch = kept_text(kept->launch_text);
-	return kept_room() && write_file(wait_text(record->launch), launch) == 0 && write_state(kept_text(kept->state_text));
+	return kept_room() && kept_write_file(wait_text(record->launch), launch) && kept_write_state(kept_text(kept->state_text));
 }
 
 // stay_open has a child in Go find a file.
@@ -357,18 +230,20 @@ static void end_if_asked(void)
 // false start is undone by the caller, once there is a record.
 static bool start(void)
 {
-	if (!choose_name() || !private_mounts())
+	if (!kept_network_begin(&network) || !kept_name() || !private_mounts())
 		return false;
 	const char *directory = kept_text(kept->directory);
-	if (!kept_room() || !make_directory(directory))
+	if (kept_room())
+		lock = kept_make_directory(directory);
+	if (lock < 0)
 		return false;
 	if (!make_record(directory)) {
 		rmdir(directory);
 		return false;
 	}
-	if (!write_new_state(directory) || kept_carry_out(kept->steps) < 0 || !make_cgroup() || kept_carry_out(kept->joined) < 0)
+	if (!kept_write_new_state(directory) || kept_carry_out(kept->steps) < 0 || !make_cgroup() || kept_carry_out(kept->joined) < 0)
 		return false;
-	if (!kept_start_init(&init, program) || !refer_to_init())
+	if (!kept_start_init(&init, program, network.namespace) || !refer_to_init() || !kept_network_plug(&network))
 		return false;
 	if (page_await_parked(init.shared, init.pipe) < 0 || kept_carry_out(kept->late) < 0 || page_install(init.shared, init.pipe) < 0)
 		return false;

@@ -35,9 +35,10 @@ type Keep struct {
 	Only   bool                            // make it, but do not keep it
 	Kept   func(l fmt.Stringer, err error) // is told what is kept, or why nothing is; may be nil
 
-	root string
-	key  []byte
-	name string
+	root   string
+	key    []byte
+	name   string
+	bridge C.struct_kept_bridge // taken before the network was made
 }
 
 // Begin is called before the calling thread leaves the process's own namespaces. It

@@ -23,7 +23,7 @@
 #include <sys/types.h>
 
 #define KEPT_MAGIC "minirun"
-enum { KEPT_VERSION = 1, KEPT_LIMIT = 1 << 18 }; // bytes of a file
+enum { KEPT_VERSION = 2, KEPT_LIMIT = 1 << 18 }; // bytes of a file
 
 #define KEPT_DIRECTORY "launches" // in the store
 #define KEPT_ROOT "/var/lib/minirun"
@@ -38,12 +38,25 @@ enum kept_reference {
 	KEPT_START = 't',    // when PID 1 has started: proc_pid_stat(5)
 	KEPT_CREATED = 'c',  // RFC 3339
 	KEPT_STARTED = 'r',
+	KEPT_ADDRESS = 'a', // of the device on the bridge
+	KEPT_ADDRESS6 = 'b',
+	KEPT_MAC = 'm',
 };
 
 // A list is a number of texts one after another, or of bytes.
 struct kept_list {
 	uint32_t at;
 	uint32_t count;
+};
+
+// A stamp of the bridge and the firewall, as launcher/network has made them.
+struct kept_bridge {
+	uint32_t index; // of the device; 0: the launch is not on the bridge
+	uint32_t mtu;   // for a container's device
+	uint32_t v4_bits, v6_bits; // of the bridge's networks; 0: it has none of IPv6
+	uint8_t v4[4], v6[16];     // its addresses in them
+	uint32_t generation; // of nftables' rules
+	uint64_t network;    // the network namespace's cookie
 };
 
 struct kept {
@@ -85,6 +98,7 @@ struct kept {
 	uint32_t launch_text;
 	uint32_t command;
 	uint32_t workdir;
+	struct kept_bridge bridge;
 };
 
 // A stamp is what stat(2) says of a file. Of a directory in which others come and go only
@@ -117,7 +131,8 @@ enum kept_kind {
 	KEPT_BIND,     // mount the file source in the root that is list; mode 1: read-only
 	KEPT_COPY,     // write to path what is in source, a file
 	KEPT_WRITE,    // write each of list to path, by a write(2) of its own
-	KEPT_EXPECT,   // what is in path is source
+	KEPT_EXPECT,   // what is in path is source; mode 1: if there is such a file
+	KEPT_APPEND,   // add the text source to the file path
 	KEPT_DEVICES,  // list is a BPF program for devices, which the cgroup path gets; source: its licence
 	KEPT_KINDS
 };
@@ -127,7 +142,7 @@ struct kept_patch {
 	uint32_t at, room, text;
 };
 
-_Static_assert(sizeof(struct kept) % 8 == 0 && sizeof(struct kept_stamp) == 56 && sizeof(struct kept_step) == 32, "no padding");
+_Static_assert(sizeof(struct kept) % 8 == 0 && sizeof(struct kept_stamp) == 56 && sizeof(struct kept_step) == 32 && sizeof(struct kept_bridge) == 48, "no padding");
 
 // kept_key.c: on what a launch depends, except for files.
 
@@ -196,6 +211,44 @@ void kept_use(const void *bytes);
 // kept_carry_out returns -1 if a step fails.
 int kept_carry_out(struct kept_list steps);
 
+// kept_container.c
+
+// kept_name gives the container an ID and a name.
+bool kept_name(void);
+
+// kept_make_directory makes the container's directory, and returns its lock, which is held,
+// or -1: also if there is a container that a launcher has left behind.
+int kept_make_directory(const char *directory);
+
+// kept_write_new_state has others know of a container that is being made. Of two states that
+// are written, with kept_write_state, they see the old or the new.
+bool kept_write_new_state(const char *directory);
+bool kept_write_state(const char *text);
+
+// kept_write_file writes a file that did not exist.
+bool kept_write_file(const char *path, const char *text);
+
+// kept_network.c
+
+// kept_bridge_take fills a stamp in. It returns -1 if there is no bridge that is up.
+int kept_bridge_take(struct kept_bridge *bridge);
+
+bool kept_bridge_whole(const struct kept_bridge *bridge);
+
+// kept_network is the network of a launch on the bridge.
+struct kept_network {
+	int namespace;    // -1: init makes its own
+	int host, inside; // sockets of the host's network namespace and of this one
+	uint8_t address[4], address6[16];
+};
+
+// kept_network_begin makes the namespace, if the bridge is as it was.
+bool kept_network_begin(struct kept_network *network);
+
+// kept_network_plug gives it a device on the bridge, with an address that nobody has, and
+// closes the namespace and the sockets.
+bool kept_network_plug(struct kept_network *network);
+
 // kept_init.c
 
 // kept_init is the init of a launch: its process, and the page and its pipe.
@@ -208,8 +261,9 @@ struct kept_init {
 	size_t shared_size;
 };
 
-// kept_start_init starts init; name is the first argument. What it has opened is held.
-bool kept_start_init(struct kept_init *init, char *name);
+// kept_start_init starts init; name is the first argument. Init joins the network namespace
+// unless that is -1. What it has opened is held.
+bool kept_start_init(struct kept_init *init, char *name, int network);
 
 // kept.c
 

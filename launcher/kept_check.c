@@ -99,7 +99,7 @@ bool kept_whole(const void *bytes, size_t size)
 		return false;
 	if (!fits(k, k->key, 1, 1) || !fits(k, k->filter, 1, 8) || k->filter.count % 8 != 0)
 		return false;
-	return texts_whole(k) && stamps_whole(k) && steps_whole(k, k->steps) && steps_whole(k, k->joined) && steps_whole(k, k->late) && patches_whole(k);
+	return kept_bridge_whole(&k->bridge) && texts_whole(k) && stamps_whole(k) && steps_whole(k, k->steps) && steps_whole(k, k->joined) && steps_whole(k, k->late) && patches_whole(k);
 }
 
 static int64_t ns(struct timespec t)

@@ -14,8 +14,8 @@
 // Of arm (start.c), whose headers go(1) would not know that this depends on.
 int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const uint32_t count[3], bool born,
 	     const void *program, uint32_t instructions, uint32_t flags);
-enum { INIT_FILES = 7 };
-pid_t init_start(const int files[INIT_FILES], char *name, uint64_t namespaces, int cgroup, int *pidfd);
+enum { INIT_FILES = 8 };
+pid_t init_start(const int *files, int count, char *name, uint64_t namespaces, int cgroup, int *pidfd);
 
 enum { INSTRUCTION = 8 }; // bytes
 
@@ -100,21 +100,25 @@ static bool make_pipe(struct ends *p)
 	return true;
 }
 
-// init_files makes what init gets, and notes the other ends of its standard files.
-static bool init_files(struct kept_init *init, int files[INIT_FILES])
+// init_files makes what init gets, and notes the other ends of its standard files. It
+// returns how many files these are, or -1.
+static int init_files(struct kept_init *init, int files[INIT_FILES], int network)
 {
+	int count = 5;
 	struct ends in = {-1, -1}, out, error, end;
 	if (!make_page(init) || !make_pipe(&end) || !make_pipe(&out) || !make_pipe(&error))
-		return false;
+		return -1;
 	if (kept->interactive ? !make_pipe(&in) : (in.read = kept_hold(open("/dev/null", O_RDONLY | O_CLOEXEC))) < 0)
-		return false;
+		return -1;
 	files[0] = in.read;
 	files[1] = out.write;
 	files[2] = error.write;
 	files[3] = init->page;
 	files[4] = end.write;
-	files[5] = kept_hold(write_plan());
-	files[6] = kept_hold(sealed_program());
+	if (network >= 0)
+		files[count++] = network;
+	int plan = files[count++] = kept_hold(write_plan());
+	int sealed = files[count++] = kept_hold(sealed_program());
 	init->pipe = end.read;
 	record->from[STREAM_OUT] = out.read;
 	record->to[STREAM_OUT] = STDOUT_FILENO;
@@ -124,23 +128,24 @@ static bool init_files(struct kept_init *init, int files[INIT_FILES])
 		record->from[STREAM_IN] = STDIN_FILENO;
 		record->to[STREAM_IN] = in.write;
 	}
-	return files[5] >= 0 && files[6] >= 0;
+	return plan >= 0 && sealed >= 0 ? count : -1;
 }
 
-bool kept_start_init(struct kept_init *init, char *name)
+bool kept_start_init(struct kept_init *init, char *name, int network)
 {
 	int files[INIT_FILES];
 	*init = (struct kept_init){.pidfd = -1, .page = -1, .pipe = -1};
-	if (!init_files(init, files))
+	int count = init_files(init, files, network);
+	if (count < 0)
 		return false;
 	const char *unified = kept_text(kept->cgroups.at);
 	int cgroup = *unified ? open(unified, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (*unified && cgroup < 0)
 		return false;
-	init->pid = init_start(files, name, kept->namespaces, cgroup, &init->pidfd);
+	init->pid = init_start(files, count, name, kept->namespaces, cgroup, &init->pidfd);
 	close(cgroup);
-	for (int i = 0; i < INIT_FILES; i++)
-		if (files[i] != init->page)
+	for (int i = 0; i < count; i++)
+		if (files[i] != init->page && files[i] != network)
 			kept_release(files[i]);
 	kept_hold(init->pidfd);
 	record->pid = init->pid;

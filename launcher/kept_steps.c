@@ -112,11 +112,19 @@ static int do_bind(const struct kept_step *s)
 	return result;
 }
 
+static int do_append(const struct kept_step *s)
+{
+	const char *text = kept_text(s->source);
+	return write_all(kept_text(s->path), O_APPEND | O_NOFOLLOW, text, strlen(text));
+}
+
 // read_small reads a file of the kernel's.
 static ssize_t read_small(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, size);
+	if (fd < 0)
+		return -1;
+	ssize_t n = read(fd, text, size);
 	close(fd);
 	return n;
 }
@@ -145,6 +153,8 @@ static int do_expect(const struct kept_step *s)
 	char text[4096];
 	const char *wanted = kept_text(s->source);
 	ssize_t n = read_small(kept_text(s->path), text, sizeof text);
+	if (n < 0 && errno == ENOENT && s->mode == 1)
+		return 0;
 	return n == (ssize_t)strlen(wanted) && memcmp(text, wanted, n) == 0 ? 0 : -1;
 }
 
@@ -179,6 +189,7 @@ int kept_carry_out(struct kept_list steps)
 		[KEPT_COPY] = do_copy,
 		[KEPT_WRITE] = do_write,
 		[KEPT_EXPECT] = do_expect,
+		[KEPT_APPEND] = do_append,
 		[KEPT_DEVICES] = do_devices,
 	};
 	const struct kept_step *s = kept_bytes(steps);

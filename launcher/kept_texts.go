@@ -26,7 +26,7 @@ func (w *keptWriter) launchTexts(r *record) {
 	h.containers, h.image, h.run_root = w.raw(filepath.Dir(w.c.dir)), w.raw(w.k.Image), w.raw(s.RunRoot)
 	h.directory, h.state, h.launch = w.text(w.c.dir), w.text(s.file()), w.text(s.launchFile())
 	h.command, h.workdir = w.text(l.o.Spec.Process.Args[0]), w.text(l.o.Spec.Process.Cwd)
-	h.launch_text = w.text(string(l.launch))
+	h.launch_text = w.raw(w.deviceText(w.referring(string(l.launch))))
 	fresh := State{Name: s.Name, ID: s.ID, Owner: s.Owner, Status: StatusCreating, RunRoot: s.RunRoot}
 	h.new_text, h.state_text = w.stateText(fresh), w.stateText(s)
 }
@@ -51,10 +51,15 @@ func (w *keptWriter) stateText(s State) C.uint32_t {
 		{`"created":`, at(s.Created), "\"\x01c\""},
 		{`"started":`, at(s.Started), "\"\x01r\""},
 	} {
-		if strings.Count(text, v[0]+v[1]) != 1 {
-			w.fail("the state does not say %s once", v[0])
-		}
-		text = strings.Replace(text, v[0]+v[1], v[0]+v[2], 1)
+		text = w.replace(text, v[0]+v[1], v[0]+v[2])
 	}
 	return w.raw(text)
+}
+
+// replace replaces what a text says once by a reference.
+func (w *keptWriter) replace(text, said, reference string) string {
+	if strings.Count(text, said) != 1 {
+		w.fail("a text does not say %s once", said)
+	}
+	return strings.Replace(text, said, reference, 1)
 }

@@ -145,7 +145,7 @@ func (w *keptWriter) suitable() {
 		w.fail("overlayfs would take the path of the program for several")
 	case l.o.Spec.Process.Terminal || l.o.Init || l.o.Log != nil:
 		w.fail("a terminal, --init or a log")
-	case len(l.plan.Joined) > 0 || len(l.plan.Opened) > 0 || l.plan.Forks || w.c.ids != nil:
+	case len(l.plan.Joined) > 0 && l.network.Device().MAC == "" || len(l.plan.Joined) > 1 || len(l.plan.Opened) > 0 || l.plan.Forks || w.c.ids != nil:
 		w.fail("namespaces that exist already")
 	case l.cgroup == nil:
 		w.fail("no cgroup")
@@ -167,7 +167,8 @@ func (s *keptList) add(kind C.uint32_t, mode uint32, path, source string, list .
 	s.all = append(s.all, step)
 	names := [...]string{
 		C.KEPT_MAKE: "make", C.KEPT_OVERLAY: "overlay", C.KEPT_TMPFS: "tmpfs", C.KEPT_FILE: "file", C.KEPT_BIND: "bind",
-		C.KEPT_COPY: "copy", C.KEPT_WRITE: "write", C.KEPT_EXPECT: "expect", C.KEPT_DEVICES: "devices",
+		C.KEPT_COPY: "copy", C.KEPT_WRITE: "write", C.KEPT_EXPECT: "expect", C.KEPT_APPEND: "append",
+		C.KEPT_DEVICES: "devices",
 	}
 	fmt.Fprintf(&s.w.shown, "%s %s", names[kind], path)
 	for _, text := range append([]string{source}, list...) {
@@ -182,6 +183,7 @@ func (s *keptList) add(kind C.uint32_t, mode uint32, path, source string, list .
 // steps are what is done before the cgroup is made.
 func (w *keptWriter) steps() {
 	s := &keptList{w: w}
+	w.parameters(s)
 	w.overlay(s)
 	w.files(s)
 	if unified := w.l.cgroup.paths()[""]; unified != "" {
@@ -247,7 +249,11 @@ func (w *keptWriter) files(s *keptList) {
 		if err != nil {
 			w.fail("%v", err)
 		}
-		s.add(C.KEPT_FILE, 0, f.file, string(data))
+		text := string(data)
+		if f.file == w.l.hostsFile {
+			text = strings.TrimSuffix(text, w.l.hostLines)
+		}
+		s.add(C.KEPT_FILE, 0, f.file, text)
 		if !f.inMount {
 			s.add(C.KEPT_BIND, readOnly, f.target, f.file, w.l.o.Spec.Root.Path)
 		}
@@ -263,6 +269,7 @@ func (w *keptWriter) late() {
 		w.fail("limits of the cgroup: %+v", resources)
 	}
 	w.devices(s)
+	w.network(s)
 	w.head.late = structs(w, s.all)
 }
 
@@ -290,6 +297,9 @@ func (w *keptWriter) devices(s *keptList) {
 func (w *keptWriter) plan() {
 	steps := slices.Clone(w.l.plan.Steps)
 	for i := range steps {
+		if steps[i].Kind == arm.Join {
+			steps[i].Path = "" // of this process: what counts is the number of the file
+		}
 		for _, text := range []*string{&steps[i].Path, &steps[i].Source, &steps[i].Type} {
 			*text = w.referring(*text)
 		}

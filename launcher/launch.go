@@ -79,7 +79,7 @@ func (l *launched) describeLaunch() (err error) {
 	if l.launch == nil {
 		l.launch, err = json.Marshal(Launch{
 			About: o.About, Process: o.Spec.Process, Hostname: o.Spec.Hostname, ReadOnly: o.Spec.Root.Readonly,
-			Namespaces: o.Spec.Linux.Namespaces, Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(), Device: l.network.Device(),
+			Namespaces: kinds(o.Spec.Linux.Namespaces), Binds: binds(o.Spec.Mounts), Ports: l.network.Ports(), Device: l.network.Device(),
 			Filter: instructionBytes(o.Enter), FilterFlags: o.EnterFlags, Agent: o.Agent,
 			Observed: instructionBytes(l.observed.program), ObservedFlags: l.observed.flags,
 		})
@@ -103,6 +103,15 @@ func (c *Container) Launch() (*Launch, error) {
 		return nil, &DamagedError{c.state.Name, file, errors.New("it names no process")}
 	}
 	return l, nil
+}
+
+// kinds returns namespaces without their paths, which are files of the launcher's.
+func kinds(namespaces []specs.LinuxNamespace) []specs.LinuxNamespace {
+	all := slices.Clone(namespaces)
+	for i := range all {
+		all[i].Path = ""
+	}
+	return all
 }
 
 func binds(mounts []specs.Mount) []specs.Mount {

@@ -49,6 +49,7 @@ type launched struct {
 	network   *network.Connection // nil for an engine's container
 	hostname  string              // the container's
 	hostsFile string              // what is mounted on its /etc/hosts, or ""
+	hostLines string              // of it, what was added when the network was attached
 	etc       []etcFile           // the files of its own
 	launch    []byte              // a [Launch] to write, or nil
 	observer  *observer           // nil unless the filter is observed

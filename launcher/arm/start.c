@@ -55,33 +55,34 @@ int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const
 	return fd;
 }
 
-enum { INIT_FILES = 7 }; // standard files, the page and its pipe, the plan, the program
+enum { INIT_FILES = 8 }; // standard files, the page and its pipe, namespaces to join, the plan, the program
 
 // become_init is the child: it calls nothing that looks at libc's state, and returns only
 // if it fails.
-static void become_init(const int files[INIT_FILES], char *name)
+static void become_init(const int *files, int count, char *name)
 {
-	char variable[sizeof PLAN_VARIABLE + 16], *args[] = {name, "init", NULL}, *env[] = {variable, NULL};
+	char variable[sizeof PLAN_VARIABLE + 16], program[32], *args[] = {name, "init", NULL}, *env[] = {variable, NULL};
 	int high[INIT_FILES];
 	setsid();
-	if (chdir("/") < 0)
+	if (chdir("/") < 0 || count > INIT_FILES)
 		return;
-	for (int i = 0; i < INIT_FILES; i++) {
-		high[i] = fcntl(files[i], F_DUPFD_CLOEXEC, INIT_FILES);
+	for (int i = 0; i < count; i++) {
+		high[i] = fcntl(files[i], F_DUPFD_CLOEXEC, count);
 		if (high[i] < 0)
 			return;
 	}
-	for (int i = 0; i < INIT_FILES; i++)
+	for (int i = 0; i < count; i++)
 		if (dup2(high[i], i) < 0)
 			return;
-	snprintf(variable, sizeof variable, PLAN_VARIABLE "=%d", INIT_FILES - 2);
-	execve("/proc/self/fd/6", args, env);
+	snprintf(variable, sizeof variable, PLAN_VARIABLE "=%d", count - 2);
+	snprintf(program, sizeof program, "/proc/self/fd/%d", count - 1);
+	execve(program, args, env);
 }
 
 // init_start starts an init: files are its standard files, its page, the end of the page's
-// pipe, the plan, and the program to run it from. It is born in namespaces of its own,
+// pipe, namespaces that the plan joins, the plan, and the program to run it from, so many in all. It is born in namespaces of its own,
 // CLONE_NEW*, and in a cgroup of version 2 unless that is -1. It returns its PID, or -1.
-pid_t init_start(const int files[INIT_FILES], char *name, uint64_t namespaces, int cgroup, int *pidfd)
+pid_t init_start(const int *files, int count, char *name, uint64_t namespaces, int cgroup, int *pidfd)
 {
 	struct clone_args args = {
 		.flags = namespaces | CLONE_PIDFD | (cgroup < 0 ? 0 : CLONE_INTO_CGROUP),
@@ -89,7 +90,7 @@ pid_t init_start(const int files[INIT_FILES], char *name, uint64_t namespaces, i
 	};
 	pid_t pid = syscall(SYS_clone3, &args, sizeof args);
 	if (pid == 0) {
-		become_init(files, name);
+		become_init(files, count, name);
 		_exit(127);
 	}
 	return pid;

@@ -20,6 +20,7 @@ type Connection struct {
 	namespace *namespace // nil where init makes its own, or is in the host's
 	resolv    []byte
 	relayed   []netip.Addr // servers that the container asks by way of the relay
+	guessed   bool         // no server was named, so one was looked for
 	published []*published
 	sockets   *sockets
 	forwarder *forwarder
@@ -71,7 +72,7 @@ func (c *Connection) open(guard Guard) (err error) {
 			return err
 		}
 	}
-	if c.resolv, c.relayed, err = n.resolv(); err != nil {
+	if c.resolv, c.relayed, err = n.resolv(func() bool { c.guessed = true; return localServer() }); err != nil {
 		return err
 	}
 	for _, pub := range n.Published {
@@ -240,6 +241,10 @@ func (c *Connection) forward() (err error) {
 func (c *Connection) Lasting() bool {
 	return c != nil && (len(c.published) > 0 || len(c.relayed) > 0 || c.helper != nil)
 }
+
+// Guessed reports whether it was found out by asking what name server there is. A nil
+// connection has none.
+func (c *Connection) Guessed() bool { return c != nil && c.guessed }
 
 // hostLines returns the lines of /etc/hosts with the container's own addresses.
 func (l *link) hostLines(hostname, domainname string) string {

@@ -84,21 +84,24 @@ const (
 	resolvedsLoopback = "127.0.0.53"
 )
 
+// NameServerFiles are the host's files that a container's resolv.conf may depend on.
+func NameServerFiles() []string { return []string{hostResolvConf, resolvedsServers} }
+
 // resolv returns the container's resolv.conf, and the servers that it does not reach if
-// it has no others.
-func (n *Network) resolv() (text []byte, relayed []netip.Addr, err error) {
+// it has no others. local reports whether a server listens at the loopback device.
+func (n *Network) resolv(local func() bool) (text []byte, relayed []netip.Addr, err error) {
 	if text, err = readIfThere(hostResolvConf); err != nil {
 		return nil, nil, err
 	}
 	if !n.connected() {
-		text, _ = n.resolvOf(text, nil, localServer)
+		text, _ = n.resolvOf(text, nil, local)
 		return text, nil, nil
 	}
 	resolved, err := readIfThere(resolvedsServers)
 	if err != nil {
 		return nil, nil, err
 	}
-	text, relayed = n.resolvOf(text, resolved, localServer)
+	text, relayed = n.resolvOf(text, resolved, local)
 	return text, relayed, nil
 }
 
