@@ -8,7 +8,7 @@
 
 // Minirun launches a container: one command, no daemon.
 //
-// What starts a process of this binary decides which role it has. Five roles take over
+// What starts a process of this binary decides which role it has. Six roles take over
 // in C, before the Go runtime starts, and never get to main:
 //
 //	reaper     PID 1 of --init, run from a memfd: launcher/reaper.c
@@ -17,6 +17,7 @@
 //	waiter     the launcher itself, by execve(2), while its container runs: launcher/wait.c
 //	repeater   the launcher, of a launch that has been kept: launcher/kept.c; then waiter
 //	plan init  a container's init that carries out a plan: launcher/arm/plan.c
+//	call       an engine's start, kill or delete of a usual container: launcher/engine.c
 //
 // A constructor makes a user's process root of a user namespace (launcher/userns/enter.c):
 // where the launch is a plain one at once, else when the program begins a second time.

@@ -36,6 +36,7 @@ type Engine struct {
 	Systemd    bool       // systemd makes the cgroup; linux.cgroupsPath is SLICE:PREFIX:NAME
 	NoCgroup   bool       // there is none of the container's own, and so no limits; not with Systemd
 	Foreground bool       // the caller waits for the end, and serves a terminal that has no Console
+	Plain      bool       // who starts it has nothing to add: no listener or supervisor, and nobody waits for its readiness
 }
 
 // laterHooks are those that libcontainer would run too early, or never (takeover.c):
@@ -106,7 +107,10 @@ func (c *Container) handOver(l *launched) error {
 			return err
 		}
 	}
-	return c.state.save()
+	if err := c.state.save(); err != nil {
+		return err
+	}
+	return c.leaveToC(l)
 }
 
 // libcontainerState is the state of libcontainer's that others read. Of a container that is
@@ -200,6 +204,9 @@ func (c *Container) StartCreated(listener func(*os.File) error, supervisor *exec
 	if c.state, err = readState(c.dir); err != nil {
 		return fmt.Errorf("start container %s: %w", c.state.Name, err)
 	}
+	if err := c.failedInC(); err != nil {
+		return err
+	}
 	if c.state.Status != StatusCreated {
 		return c.refuse("start")
 	}
@@ -222,14 +229,32 @@ func (c *Container) StartCreated(listener func(*os.File) error, supervisor *exec
 	}
 	defer page.Close()
 	if err := c.startParked(init, page, listener, supervisor); err != nil {
-		kerr := init.signal(unix.SIGKILL)
-		init.endsWithin(10 * time.Second)
-		if errors.Is(kerr, unix.ESRCH) {
-			kerr = nil
-		}
-		return errors.Join(err, kerr)
+		return errors.Join(err, init.end())
 	}
 	return nil
+}
+
+// endFailed ends the init of a start that failed.
+func (c *Container) endFailed() error {
+	init, err := c.state.open()
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer init.pidfd.Close()
+	return init.end()
+}
+
+// end kills the process, and waits until it is gone, ten seconds at most.
+func (p *initProcess) end() error {
+	err := p.signal(unix.SIGKILL)
+	p.endsWithin(10 * time.Second)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
 }
 
 func (c *Container) startParked(init *initProcess, page *arm.Page, listener func(*os.File) error, supervisor *exec.Cmd) error {
@@ -267,10 +292,19 @@ func (c *Container) startParked(init *initProcess, page *arm.Page, listener func
 		return err
 	}
 	if err := page.WaitExec(); err != nil {
-		l := &launched{o: Options{Spec: &specs.Spec{Process: &specs.Process{Args: c.state.Args, Cwd: c.state.Cwd}}}, init: init}
-		return l.runError(err)
+		return c.commandError(err)
 	}
 	return runHooks(engine, configs.Poststart)
+}
+
+// commandError words why an engine's container has not become its command.
+func (c *Container) commandError(err error) error {
+	if err == nil {
+		return nil
+	}
+	process := &specs.Process{Args: c.state.Args, Cwd: c.state.Cwd}
+	l := &launched{o: Options{Spec: &specs.Spec{Process: process}}, init: &initProcess{pid: c.state.PID}}
+	return l.runError(err)
 }
 
 // runHooks runs an engine's hooks in the host's namespaces.

@@ -175,6 +175,10 @@ void streams_resize(void);
 // remove_container returns -1 if anything is left. PID 1 has been waited for.
 int remove_container(void);
 
+// remove_tree removes the file or directory at a path from an open directory, and all
+// below it. It follows no links, and returns -1 if anything is left.
+int remove_tree(int dir, const char *path);
+
 // wait.c
 
 // say_ignored has Go warn that PID 1 ignores SIGINT.

@@ -61,6 +61,11 @@ static int remove_entry(int dir, const char *name, int depth)
 	return result < 0 ? -1 : unlinkat(dir, name, AT_REMOVEDIR);
 }
 
+int remove_tree(int dir, const char *path)
+{
+	return remove_entry(dir, path, DEPTH);
+}
+
 static const char *next(const char *text)
 {
 	return text + strlen(text) + 1;
@@ -79,7 +84,7 @@ int remove_container(void)
 	for (uint32_t i = 0; i < record->cgroup_count; i++, path = next(path))
 		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share some
 			return -1;
-	if (remove_entry(AT_FDCWD, wait_text(record->directory), DEPTH) < 0)
+	if (remove_tree(AT_FDCWD, wait_text(record->directory)) < 0)
 		return -1;
 	if (unlink(wait_text(record->launch)) < 0 && errno != ENOENT)
 		return -1;

@@ -103,6 +103,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if err != nil {
 		return nil, err
 	}
+	engine.Plain = r.Watch == nil && os.Getenv(notifyVariable) == ""
 	err = r.save(container)
 	if err == nil {
 		err = offerNotify(b.spec, container)

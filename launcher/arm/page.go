@@ -241,14 +241,7 @@ func Reopen(pidfd *os.File, kept int) (_ *Page, err error) {
 	if p.file, err = takeFile(pidfd, first, "minirun-init"); err != nil {
 		return nil, err
 	}
-	info, err := p.file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() < int64(C.sizeof_struct_init_page) {
-		return nil, errors.New("the process is not a parked init")
-	}
-	if err := p.mapFile(int(info.Size())); err != nil {
+	if err := p.mapWhole(); err != nil {
 		return nil, err
 	}
 	if p.passed, err = takeFile(pidfd, first+1, "pipe"); err != nil {
@@ -258,6 +251,26 @@ func Reopen(pidfd *os.File, kept int) (_ *Page, err error) {
 	p.pipe, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", p.passed.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	p.passed.Close() // or init's end would not be the last
 	return p, err
+}
+
+// Adopt returns the page of an init from its files, which it takes over even if it fails.
+func Adopt(memory, pipe *os.File) (*Page, error) {
+	p := &Page{file: memory, pipe: pipe, setUp: patienceWithSetUp, patience: patienceWithInit}
+	if err := p.mapWhole(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Page) mapWhole() error {
+	info, err := p.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < int64(C.sizeof_struct_init_page) {
+		return errors.New("the process is not a parked init")
+	}
+	return p.mapFile(int(info.Size()))
 }
 
 // takeFile duplicates a file of another process.

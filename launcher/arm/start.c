@@ -1,6 +1,6 @@
-// The launcher's side of a start in C, for a launch that is carried out as it was kept
-// (launcher/kept.h): what New, Load, Install and WaitParked of Page do in Go, and the
-// start of an init with a plan.
+// The launcher's side of a start in C: what New, Load, Install and WaitParked of Page do in
+// Go, and the start of an init with a plan, for a launch that is carried out as it was kept
+// (launcher/kept.h); Reopen and WaitExec for an engine's container (launcher/engine.h).
 #define _GNU_SOURCE
 #include "page.h"
 
@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,25 +98,38 @@ pid_t init_start(const int *files, int count, char *name, uint64_t namespaces, i
 	return pid;
 }
 
-// await waits until init has reached a state. It returns -1 when init fails, has ended, or
-// does not get there in time (Page.wait).
-static int await(const struct init_page *p, enum page_state wanted, int pipe, int64_t patience)
+static int64_t now(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	for (int64_t begin = t.tv_sec * SECOND + t.tv_nsec, waited = 0; waited < patience;) {
-		uint32_t state = __atomic_load_n(&p->state, __ATOMIC_SEQ_CST);
+	return t.tv_sec * SECOND + t.tv_nsec;
+}
+
+// closes reports whether the pipe closes within a pause, which is the longer the longer
+// this has been waited for already (Page.wait).
+static bool closes(int pipe, int64_t waited)
+{
+	int64_t pause = waited / 8, longest = waited > 100 * MILLISECOND ? 10 * MILLISECOND : MILLISECOND;
+	pause = pause < 20 * MICROSECOND ? 20 * MICROSECOND : pause < longest ? pause : longest;
+	struct pollfd end = {.fd = pipe, .events = POLLIN};
+	return ppoll(&end, 1, &(struct timespec){.tv_nsec = pause}, NULL) > 0 && end.revents & POLLHUP;
+}
+
+static uint32_t state_of(const struct init_page *p)
+{
+	return __atomic_load_n(&p->state, __ATOMIC_SEQ_CST);
+}
+
+// await waits until init has reached a state. It returns -1 when init fails, has ended, or
+// does not get there in time.
+static int await(const struct init_page *p, enum page_state wanted, int pipe, int64_t patience)
+{
+	for (int64_t begin = now(), waited = 0; waited < patience; waited = now() - begin) {
+		uint32_t state = state_of(p);
 		if (state == wanted)
 			return 0;
-		if (state == PAGE_FAILED)
+		if (state == PAGE_FAILED || closes(pipe, waited))
 			return -1;
-		int64_t pause = waited / 8, longest = waited > 100 * MILLISECOND ? 10 * MILLISECOND : MILLISECOND;
-		pause = pause < 20 * MICROSECOND ? 20 * MICROSECOND : pause < longest ? pause : longest;
-		struct pollfd end = {.fd = pipe, .events = POLLIN};
-		if (ppoll(&end, 1, &(struct timespec){.tv_nsec = pause}, NULL) > 0 && end.revents & POLLHUP)
-			return -1;
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		waited = t.tv_sec * SECOND + t.tv_nsec - begin;
 	}
 	return -1;
 }
@@ -137,4 +152,50 @@ int page_install(void *mem, int pipe)
 	__atomic_store_n(&p->state, PAGE_GO, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &p->state, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return await(p, PAGE_ARMED, pipe, 30 * SECOND);
+}
+
+// page_await_exec waits until init has become the command, or has failed: -1.
+int page_await_exec(const void *mem, int pipe)
+{
+	const struct init_page *p = mem;
+	int64_t begin = now();
+	while (state_of(p) != PAGE_FAILED && !closes(pipe, now() - begin))
+		;
+	return state_of(p) == PAGE_EXEC ? 0 : -1;
+}
+
+// open_again opens the end of a pipe that another process has another time: a copy of it
+// would not close with that.
+static int open_again(int copy)
+{
+	char path[32];
+	snprintf(path, sizeof path, "/proc/self/fd/%d", copy);
+	int fd = copy < 0 ? -1 : open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	close(copy);
+	return fd;
+}
+
+// page_reopen takes the page of a parked init that another process has started, whose
+// command is to get so many files, and the pipe that closes when it becomes that. It
+// returns -1 if the process is none, or its filter has a listener, which somebody has to take.
+int page_reopen(int pidfd, uint32_t kept, void **mem, size_t *size, int *pipe)
+{
+	struct stat st;
+	int first = PAGE_FD + kept, file = syscall(SYS_pidfd_getfd, pidfd, first, 0);
+	struct init_page *p = MAP_FAILED;
+	if (file >= 0 && fstat(file, &st) == 0 && st.st_size >= (off_t)sizeof *p)
+		p = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	*pipe = -1;
+	if (p != MAP_FAILED && state_of(p) == PAGE_PARKED && !(p->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+		*pipe = open_again(syscall(SYS_pidfd_getfd, pidfd, first + 1, 0));
+	if (*pipe >= 0) {
+		*mem = p;
+		*size = st.st_size;
+		return file;
+	}
+	if (p != MAP_FAILED)
+		munmap(p, st.st_size);
+	if (file >= 0)
+		close(file);
+	return -1;
 }

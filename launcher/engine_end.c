@@ -1,0 +1,62 @@
+#define _GNU_SOURCE
+#include "engine.h"
+#include "wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int engine_signal(const char *text)
+{
+	if (!text)
+		return SIGTERM;
+	char *rest;
+	long number = strtol(text, &rest, 10);
+	if (text[0] >= '1' && text[0] <= '9' && *rest == '\0')
+		return number <= SIGRTMAX ? number : -1;
+	if (strncasecmp(text, "SIG", 3) == 0)
+		text += 3;
+	for (int i = 1; i < __SIGRTMIN; i++)
+		if (sigabbrev_np(i) && strcasecmp(text, sigabbrev_np(i)) == 0)
+			return i;
+	return -1;
+}
+
+// SIGKILL does nothing to a container that is frozen until it is thawed, which is Go's.
+bool engine_kill(int dir, int signal)
+{
+	const struct engine_record *r = engine_read(dir);
+	if (!r || signal < 0)
+		return false;
+	const char *freezer = engine_text(r, r->freezer);
+	if (*freezer && !engine_has(freezer, engine_text(r, r->thawed)))
+		return false;
+	int pidfd = engine_open(r);
+	if (pidfd < 0)
+		return false;
+	bool sent = syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0;
+	close(pidfd);
+	return sent;
+}
+
+// PID 1 has taken all processes of its PID namespace along. In a cgroup that cannot be
+// removed is something else, or below it. No step minds that it has been done before: so
+// Go can do all of it again, and so can the next delete if this one is killed.
+bool engine_delete(int parent, int dir, const char *id)
+{
+	const struct engine_record *r = engine_read(dir);
+	if (!r || engine_life(r) != ENGINE_ENDED)
+		return false;
+	const char *path = engine_text(r, r->cgroups);
+	for (uint32_t i = 0; i < r->cgroup_count; i++, path += strlen(path) + 1)
+		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share some
+			return false;
+	if (remove_tree(AT_FDCWD, engine_text(r, r->libcontainer)) < 0 || remove_tree(parent, id) < 0)
+		return false;
+	return unlink(engine_text(r, r->state)) == 0 || errno == ENOENT;
+}
