@@ -21,12 +21,12 @@ type content struct {
 	names  []string
 	stamp  string // of the file it comes from; "" from elsewhere
 	local  bool   // no layer is fetched from a registry
-	keep   bool   // the packed layers stay in the store too
-	file   string // digest of that file, where it is a root's tarball
+	keep   bool   // whether the store keeps the packed layers too
+	file   string // digest of that file, if it is the tarball of a root file system
 	index  string // digest that the registry gave for the name
 	config []byte // nil: made from base and the layers
 	base   configFile
-	made   *describedFile // instead of base, with its history
+	made   *describedFile // used instead of base if not nil; it has a history too
 
 	limits Limits
 	warn   func(format string, args ...any) // may be nil
@@ -38,7 +38,7 @@ type content struct {
 
 // layerSource is a layer that can be read once.
 type layerSource struct {
-	diffID string // "": whatever the tar has
+	diffID string // of the tar; "": not checked
 	digest string // of the packed stream; "": not checked
 	size   int64  // of the packed stream; 0: unknown
 	whole  bool   // the packed stream is all of the file it comes from
@@ -51,12 +51,13 @@ func digestOf(data []byte) string {
 	return "sha256:" + hex.EncodeToString(h[:])
 }
 
-// hashOf returns a digest, which must be valid (isDigest), as the registry library has it.
+// hashOf converts a digest, which must be valid (isDigest), to the type of the registry
+// library.
 func hashOf(digest string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: digestHex(digest)} }
 
-// add unpacks an image's layers into a work directory and then moves all of it
-// into the store in one step. After an error the store has the same images as before;
-// layers that were whole may remain.
+// add unpacks an image's layers into a work directory and then moves all of it into the
+// store in one step. After an error the store has the same images as before; layers that
+// were unpacked completely may remain.
 func (s *Store) add(ctx context.Context, c *content, progress Progress) (info *ImageInfo, err error) {
 	if len(c.layers) > maxLayers {
 		return nil, fmt.Errorf("the image has %d layers; overlayfs takes at most %d", len(c.layers), maxLayers)
@@ -91,7 +92,7 @@ type addition struct {
 	space    *space
 	content  *content
 	progress Progress
-	layers   []layer // as in content
+	layers   []layer // in the order of content.layers
 
 	mu     sync.Mutex
 	locks  []*os.File          // on layers that are in the store
@@ -105,9 +106,8 @@ func (a *addition) release() {
 	}
 }
 
-// commit moves layers, blobs and the index entry into the store, in this order, so
-// that whatever the index names exists. Before that, all of it is written to the disk
-// in one go.
+// commit moves layers, blobs and the index entry into the store, in this order, so that
+// everything that the index names exists. It syncs the file system first.
 func (a *addition) commit() (*descriptor, error) {
 	config, err := a.config()
 	if err != nil {
@@ -188,8 +188,8 @@ func (a *addition) manifest(config []byte) (data []byte, mediaType types.MediaTy
 	return data, m.MediaType, err
 }
 
-// name writes the index entry, then removes what only a replaced entry needed. If there
-// is none, layers of a pull that was interrupted stay.
+// name writes the index entries, and then removes what only replaced entries needed. If no
+// entry was replaced it removes nothing, so that the layers of an interrupted pull stay.
 func (a *addition) name(config, manifest []byte, mediaType types.MediaType) (*descriptor, error) {
 	parsed, err := parseConfig(config)
 	if err != nil {
@@ -234,7 +234,8 @@ func (a *addition) name(config, manifest []byte, mediaType types.MediaType) (*de
 		return nil, err
 	}
 	if replaced {
-		// The image is added. What cannot be removed now is tried again by rmi, which reports it.
+		// The image has been added, so an error is not returned: rmi tries again, and
+		// reports it.
 		_ = a.store.collect(x)
 	}
 	return &d, nil

@@ -15,14 +15,14 @@ const (
 	xattrRecord    = "SCHILY.xattr."    // PAX record of an extended attribute, as GNU tar, Docker and Go write it
 	overlayPrivate = "trusted.overlay." // overlayfs's own attributes
 
-	// maxKept bounds what is kept in memory until the end of a layer, as counted by
-	// [aftercare.keep]. Debian needs 300 kB.
+	// maxKept bounds the bytes that are kept in memory until the end of a layer, as
+	// [aftercare.keep] counts them. Debian needs 300 kB.
 	maxKept = 128 << 20
 )
 
-// aftercare is what remains to be done to a layer's directories once all of it is
-// unpacked: later entries change the time of their directory, and a default ACL would
-// be passed on to them.
+// aftercare is what remains to be done to the directories of a layer once all of it is
+// unpacked. It cannot be done earlier: each new entry changes the time of its directory,
+// and inherits the directory's default ACL.
 type aftercare struct {
 	root    *tar.Header                  // of the root directory, or nil
 	xattrs  map[string]map[string]string // by name and attribute
@@ -45,8 +45,9 @@ func (a *aftercare) keep(size int) error {
 	return nil
 }
 
-// entry checks an entry's attributes, and keeps what remains to be done to it. It
-// returns true if that is all. A file replaces a directory with its attributes.
+// entry checks the attributes of an entry, and notes what remains to be done to it. It
+// returns true if there is nothing else to do. A file that replaces a directory drops the
+// directory's attributes.
 func (a *aftercare) entry(h *tar.Header, records map[string]string) (done bool, err error) {
 	for record := range records {
 		if attribute, ok := strings.CutPrefix(record, xattrRecord); ok && (strings.HasPrefix(attribute, overlayPrivate) || strings.HasPrefix(attribute, overlayPrefix())) {
@@ -60,7 +61,7 @@ func (a *aftercare) entry(h *tar.Header, records map[string]string) (done bool, 
 	case h.Typeflag != tar.TypeDir && h.Name == ".":
 		return false, errors.New("the root directory's entry is not a directory")
 	case h.Typeflag != tar.TypeDir:
-		if h.Typeflag != typeWhiteout { // which leaves a directory of its layer in place
+		if h.Typeflag != typeWhiteout { // a whiteout leaves a directory of its own layer in place
 			delete(a.xattrs, h.Name)
 		}
 		return false, nil
@@ -97,9 +98,9 @@ func (a *aftercare) keepXattr(name, attribute, value string) error {
 	return a.keep(len(attribute) + len(value))
 }
 
-// finish marks opaque directories, sets the attributes and times of directories, and
-// those, the mode and the owner of the root: 0755 and unpacker's user if the tar has no
-// entry for it.
+// finish marks opaque directories, sets the attributes and times of directories, and sets
+// the mode and the owner of the root. If the tar has no entry for the root, its mode is
+// 0755 and its owner is the user who unpacks.
 func (a *aftercare) finish(u *unpacker) error {
 	for _, name := range a.opaques {
 		if err := u.makeOpaque(name); err != nil {
@@ -138,7 +139,8 @@ func (a *aftercare) finishRoot(u *unpacker) error {
 	return unix.Fchmod(u.tree.root, uint32(a.root.Mode))
 }
 
-// atDirectory calls do with a directory, unless something else has replaced it.
+// atDirectory opens a directory and calls do, unless a later entry has replaced the
+// directory.
 func (u *unpacker) atDirectory(name string, do func(fd int) error) error {
 	if err := u.room.next(0, 0); err != nil {
 		return err
@@ -158,7 +160,8 @@ func (u *unpacker) atDirectory(name string, do func(fd int) error) error {
 	return do(fd)
 }
 
-// openSlowly opens a directory whose name leads through links that are not relative.
+// openSlowly opens a directory that openat2 has refused: its name leads through an absolute
+// link, or Linux is older than 5.6.
 func (u *unpacker) openSlowly(name string, flags int) (int, error) {
 	dir, base := split(name)
 	if dir == "" {
@@ -172,8 +175,8 @@ func (u *unpacker) openSlowly(name string, flags int) (int, error) {
 	return unix.Openat(parent, base, flags|unix.O_CLOEXEC, 0)
 }
 
-// makeOpaque marks a directory as opaque, and makes it if no entry has. A file that
-// is not a directory hides nothing.
+// makeOpaque marks a directory as opaque, and creates it if no entry did. A file that is
+// not a directory hides nothing.
 func (u *unpacker) makeOpaque(name string) error {
 	fd, err := u.tree.open(name, true)
 	if errors.Is(err, unix.ENOTDIR) {

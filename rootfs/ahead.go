@@ -100,8 +100,8 @@ func (a *ahead) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// digest returns that of the stream, all of which has been read.
+// digest returns the digest of the stream, which must have been read to its end.
 func (a *ahead) digest() string { return sum(a.hash) }
 
-// stop ends the goroutines, the first one once its read returns.
+// stop ends both goroutines. The one that reads ends when its current Read returns.
 func (a *ahead) stop() { close(a.stopped) }

@@ -88,8 +88,9 @@ func startsLikeSaved(file string) (saved bool, err error) {
 	return saved, err
 }
 
-// plainCopy returns a file, or if it is compressed a copy in the directory work that is
-// not: its members are looked up one by one.
+// plainCopy returns a file that is not compressed: file itself, or a copy in the directory
+// work. The members of an archive are read by their offsets, which a compressed file does
+// not allow.
 func plainCopy(ctx context.Context, file, work string) (string, error) {
 	r, err := openPlain(file)
 	if err != nil {
@@ -123,8 +124,9 @@ func detect(file string) (transport, error) {
 	return kind, err
 }
 
-// isSavedName reports whether a name is that of a file of a saved image, not of a
-// root: blobs, and what older tools name after a digest.
+// isSavedName reports whether a name in a tarball is one that saved images have, and not
+// root file systems: one of those of docker save and of OCI layouts, or, from older tools,
+// a digest.
 func isSavedName(entry string) bool {
 	first, _, _ := strings.Cut(entry, "/")
 	switch first {
@@ -160,8 +162,8 @@ func walkTarball(file string, visit func(*tar.Header, io.Reader) error) error {
 	}
 }
 
-// fromRootTarball reads a root file system. It has no platform, so it is taken to be
-// for the one that is wanted.
+// fromRootTarball returns the content of a tarball of a root file system. Nothing in it
+// names a platform, so it is taken to be for the wanted one.
 func fromRootTarball(file string, want v1.Platform) (*content, error) {
 	info, err := os.Stat(file)
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// artifactManifest is what image-spec 1.1 had for artifacts until its second release
-// candidate.
+// artifactManifest is the media type that image-spec 1.1 had for artifacts until its second
+// release candidate.
 const artifactManifest = "application/vnd.oci.artifact.manifest.v1+json"
 
-// checkFormat returns an error for the answer of a registry that is neither a manifest of
-// an image nor an index, and says what it is.
+// checkFormat returns an error if the answer of a registry is neither the manifest of an
+// image nor an index. The error says what it is.
 func checkFormat(found *remote.Descriptor) error {
 	var m struct {
 		SchemaVersion int
@@ -41,7 +41,7 @@ func checkFormat(found *remote.Descriptor) error {
 // such as a Helm chart or a signature (image-spec, manifest.md, "Guidelines for Artifact
 // Usage").
 func checkKind(m *v1.Manifest) error {
-	// Like dockerd, minirun takes what some registries made of the type.
+	// Like dockerd, minirun accepts the types that some registries have put in its place.
 	if t := m.Config.MediaType; !t.IsConfig() && t != "" && t != "application/octet-stream" {
 		return artifactError(cmp.Or(m.ArtifactType, string(m.Config.MediaType)))
 	}

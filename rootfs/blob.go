@@ -17,8 +17,8 @@ import (
 
 const (
 	retryPause = 250 * time.Millisecond // before the first retry; each next pause is twice as long
-	maxRetries = 6                      // without a byte in between
-	maxSilence = time.Minute            // without a byte, before a connection counts as broken
+	maxRetries = 6                      // in a row, without a byte in between
+	maxSilence = time.Minute            // a connection that brings no byte for so long counts as broken
 )
 
 // blobs fetches blobs of a repository.
@@ -154,7 +154,7 @@ func (r *blobReader) request(ctx context.Context) (io.ReadCloser, error) {
 	return answer.Body, nil
 }
 
-// check makes sure that the answer goes on where the reader is.
+// check makes sure that the body goes on at the reader's offset.
 func (r *blobReader) check(answer *http.Response) error {
 	if err := answers.CheckError(answer, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err

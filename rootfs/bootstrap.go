@@ -33,15 +33,15 @@ const defaultSuite = "bookworm"
 // It is added to what apt trusts anyway, which on Ubuntu are other keys.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// basePackages are added to the essential ones of every bootstrapped Debian: those of
-// Docker's image and those that the walkthrough of profiles uses.
+// basePackages are added to the essential packages of every bootstrapped Debian: those of
+// Docker's image, and those that the guide's walkthrough of profiles uses.
 var basePackages = [...]string{"bash", "iputils-ping", "libcap2-bin", "passwd", "procps"}
 
-// Bootstrap makes an image of a Debian suite with mmdebstrap(1), from the
-// mirror that the host's apt uses, or deb.debian.org on a host that has none.
-// Its name is docker.io/library/debian:SUITE; the default suite is also
-// docker.io/library/debian:latest, so that `debian` means it. Bootstrap needs root,
-// be it of a user namespace with subordinate IDs, and takes some 20 s. An error is an [*Error].
+// Bootstrap makes an image of a Debian suite with mmdebstrap(1), from the mirror that the
+// host's apt uses, or deb.debian.org on a host that has none. Its name is
+// docker.io/library/debian:SUITE; the default suite is also
+// docker.io/library/debian:latest, so that `debian` means it. Bootstrap needs root, or root
+// of a user namespace with subordinate IDs. It takes some 20 s. An error is an [*Error].
 func (s *Store) Bootstrap(ctx context.Context, o BootstrapOptions) (*ImageInfo, error) {
 	if o.Distribution != "debian" {
 		return nil, &Error{Op: "bootstrap " + o.Distribution, Err: errors.New("only debian can be bootstrapped"), Cause: CauseDistribution}
@@ -110,7 +110,7 @@ func debianNames(suite string) []string {
 	return []string{repository + suite}
 }
 
-// mmdebstrapOptions are those that decide what is in the image.
+// mmdebstrapOptions returns the options that decide what is in the image.
 func mmdebstrapOptions(o BootstrapOptions) []string {
 	packages := append(slices.Clone(basePackages[:]), o.Packages...)
 	return []string{"--variant=minbase", "--include=" + strings.Join(packages, ",")}
@@ -145,8 +145,8 @@ func startMmdebstrap(ctx context.Context, o BootstrapOptions, sources []string, 
 	return startProgram(command, cancel, func(failed error) error { return fmt.Errorf("mmdebstrap: %w: %s", failed, said) })
 }
 
-// lastLines passes on what is written and keeps the last lines except those with
-// information and warnings of mmdebstrap and apt.
+// lastLines passes on what is written, and keeps the last lines that are neither
+// information nor warnings of mmdebstrap and apt.
 type lastLines struct {
 	log   io.Writer
 	lines []string
@@ -178,8 +178,8 @@ func (l *lastLines) String() string { return strings.Join(l.lines, "; ") }
 
 // aptSources returns the lines of sources.list(5) for a Debian suite.
 func aptSources(ctx context.Context, suite string) ([]string, error) {
-	// It prints what it would fetch, from all of apt's configuration, and works
-	// before the first update.
+	// This prints what apt would fetch, by all of its configuration, and works before the
+	// first update.
 	out, err := exec.CommandContext(ctx, "apt-get", "update", "--print-uris").Output()
 	if err != nil && !errors.Is(err, exec.ErrNotFound) {
 		return nil, fmt.Errorf("apt-get update --print-uris: %w", err)

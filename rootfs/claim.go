@@ -11,9 +11,9 @@ import (
 	"github.com/minirun/minirun/internal/flock"
 )
 
-// claimLayer returns a lock by which one process fetches a layer and others wait for it
-// instead of fetching it too. Without wait it returns [unix.EWOULDBLOCK] if another
-// process has the lock. It ends with [dropClaim], or with the process.
+// claimLayer returns a lock on the right to fetch a layer. Other processes wait for the
+// lock instead of fetching the layer too. Without wait the error is [unix.EWOULDBLOCK] if
+// another process has the lock. The lock ends with [dropClaim], or with the process.
 //
 // The lock is on a file of its own, not on the layer, which does not exist yet. The
 // sweep removes the file of a process that has died.
@@ -39,8 +39,8 @@ func (s *Store) claimLayer(ctx context.Context, diffID string, wait bool) (*os.F
 	}
 }
 
-// waitForClaim locks a file, which it closes after an error. Once the context is done it
-// returns: the kernel may still wait for the lock then, which is given up at once.
+// waitForClaim locks a file, and closes it after an error. It returns as soon as ctx is
+// done. If flock(2) still waits then, the lock is released as soon as it is taken.
 func waitForClaim(ctx context.Context, f *os.File) error {
 	done := make(chan error, 1)
 	go func() { done <- flock.Lock(f, unix.LOCK_EX) }()
@@ -62,7 +62,7 @@ func waitForClaim(ctx context.Context, f *os.File) error {
 	}
 }
 
-// isInPlace reports whether an open file is still the one that has its name.
+// isInPlace reports whether an open file still has its name.
 func isInPlace(f *os.File) bool {
 	opened, err := f.Stat()
 	if err != nil {
@@ -78,8 +78,8 @@ func dropClaim(f *os.File) {
 	_ = f.Close()
 }
 
-// await waits until no other process is fetching layer i. No claim is held meanwhile:
-// two processes that wait for each other would wait for ever.
+// await waits until no other process is fetching layer i. It holds no claim meanwhile, or
+// two processes might wait for each other for ever.
 func (a *addition) await(ctx context.Context, i int) error {
 	if err := a.publish(); err != nil {
 		return err

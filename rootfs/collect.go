@@ -34,8 +34,8 @@ type collector struct {
 	needed map[string]bool // digests of blobs and layers
 }
 
-// need marks the parts of the image of a manifest. An image without its manifest was
-// removed.
+// need marks the parts of the image with this manifest as needed. If the manifest does not
+// exist, the image was removed.
 func (c *collector) need(manifest string) error {
 	m, config, err := c.store.readManifest(manifest)
 	if errors.Is(err, os.ErrNotExist) && !errors.Is(err, ErrDamaged) {
@@ -54,8 +54,8 @@ func (c *collector) need(manifest string) error {
 	return nil
 }
 
-// blobs removes those that are not needed, manifests first: a process that has opened
-// a manifest meanwhile is going to read its configuration.
+// blobs removes the blobs that are not needed. Manifests come first: a process that has
+// opened one meanwhile needs its configuration too.
 func (c *collector) blobs() error {
 	digests, err := digestsIn(c.store.path("blobs/sha256"))
 	if err != nil {
@@ -120,8 +120,8 @@ func (s *Store) isManifest(digest string) (bool, error) {
 	return json.Unmarshal(data, &m) == nil && isDigest(m.Config.Digest.String()), nil
 }
 
-// layers removes those that are not needed, except those that a pull has locked
-// because it will need them.
+// layers removes the layers that are not needed, except those that a pull has locked for
+// its image.
 func (c *collector) layers() error {
 	s := c.store
 	layers, err := digestsIn(s.path("layers/sha256"))

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// write copies the content of a file of a size. It claims space step by step.
+// write copies size bytes of content to a file, and claims space step by step.
 func (u *unpacker) write(fd int, size int64, content io.Reader) error {
 	to := contentWriter{unpacker: u, fd: fd, left: size, claimed: guardStep}
 	for to.left > 0 {
@@ -25,8 +25,8 @@ func (u *unpacker) write(fd int, size int64, content io.Reader) error {
 	return nil
 }
 
-// writeSparse copies the content of a file of a size, and makes holes of its blocks of
-// zeros: archive/tar does not say where the holes of an entry are. They take no space.
+// writeSparse is write for a sparse file. Blocks of zeros become holes, which take no
+// space: archive/tar does not say where the holes of an entry are.
 func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 	to := contentWriter{unpacker: u, fd: fd, left: size, claimed: guardStep}
 	for to.left > 0 {
@@ -50,8 +50,8 @@ func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 
 var zeros [blockSize]byte
 
-// splitHole returns what comes first in a chunk: blocks of data, and the number of
-// bytes of the blocks of zeros after them. The last block may be shorter.
+// splitHole returns the blocks of data at the beginning of a chunk, and how many bytes of
+// zeros follow, in whole blocks. The last block may be shorter.
 func splitHole(chunk []byte) (data []byte, hole int) {
 	start := len(chunk)
 	for at := 0; at < len(chunk); at += blockSize {

@@ -42,7 +42,7 @@ func dockersFile() string {
 }
 
 // podmansCredentials returns what `podman login` has stored for a repository
-// (containers-auth.json(5)), of several entries the one for the longest part of its name.
+// (containers-auth.json(5)): the entry for the longest leading part of its name.
 func podmansCredentials(target authn.Resource) (authn.Authenticator, error) {
 	for _, file := range podmansFiles() {
 		f, err := os.Open(file)
@@ -75,8 +75,9 @@ func podmansCredentials(target authn.Resource) (authn.Authenticator, error) {
 	return authn.Anonymous, nil
 }
 
-// podmansFiles returns where podman looks for credentials. A user without a directory for
-// what lasts as long as a session has only those that last longer.
+// podmansFiles returns the files in which podman looks for credentials, in its order: one
+// that ends with the session, if the user has a directory for such files, and one that
+// lasts.
 func podmansFiles() []string {
 	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
 		return []string{file}

@@ -101,7 +101,7 @@ func (d *daemon) save(ctx context.Context, id, file string) error {
 	return spool(ctx, body, file)
 }
 
-// fromDaemon reads the image with an ID from the daemon, by way of a file in work.
+// fromDaemon saves the daemon's image with this ID to a file, and returns its content.
 func fromDaemon(ctx context.Context, id, file string) (*content, error) {
 	d, err := newDaemon()
 	if err != nil {

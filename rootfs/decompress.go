@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// maxWindow is the most of a zstd stream that is kept in memory to decompress it.
-	// zstd's highest level needs it; the library's own limit is 512 MiB.
+	// maxWindow is the largest window of a zstd stream that is accepted, in bytes: so much
+	// is kept in memory. zstd's highest level needs it; the library's own limit is 512 MiB.
 	maxWindow = 128 << 20
 
-	// maxXz is the most memory that xz may use. xz -9 needs 65 MiB (xz(1)).
+	// maxXz is the most memory that xz may use, in bytes. xz -9 needs 65 MiB (xz(1)).
 	maxXz = 160 << 20
 )
 
@@ -41,7 +41,7 @@ const (
 	zstandard
 )
 
-// magicSize is how many bytes of a stream detect needs.
+// magicSize is how many bytes of a stream detectCompression needs.
 const magicSize = 6
 
 // detectCompression returns the compression of a stream that starts with magic: RFC
@@ -100,8 +100,8 @@ func (r zstdReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// startXz decompresses by xz(1), whose memory is limited: the stream would decide how
-// much it takes, up to 4 GiB.
+// startXz decompresses with xz(1), and limits its memory: otherwise the stream decides how
+// much xz takes, up to 4 GiB.
 func startXz(stream io.Reader) (io.ReadCloser, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	command := exec.CommandContext(ctx, "xz", "--decompress", "--stdout", "--quiet",
@@ -122,8 +122,8 @@ func startXz(stream io.Reader) (io.ReadCloser, error) {
 	return xz, err
 }
 
-// explainStream says what is wrong with a tar, compressed or not, where the libraries'
-// words mean little to users.
+// explainStream rewords errors of the libraries that read a tar, compressed or not, which
+// mean little to users.
 func explainStream(err error) error {
 	var deflate flate.CorruptInputError
 	var bzip bzip2.StructuralError

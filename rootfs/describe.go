@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Description is what is known of an image, with the names that `docker image inspect`
-// has for it.
+// Description describes an image. Its fields have the names that they have in `docker image
+// inspect`.
 type Description struct {
 	ID           string   `json:"Id"`
 	RepoTags     []string // all names of the image
@@ -65,7 +65,8 @@ type Descriptor struct {
 	Size      int64  `json:"size"`
 }
 
-// describedFile is the configuration of an image with the parts that only people read.
+// describedFile is the configuration of an image, with the parts that are only for people
+// to read.
 type describedFile struct {
 	Created      string         `json:"created,omitempty"`
 	Author       string         `json:"author,omitempty"`

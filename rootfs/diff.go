@@ -30,9 +30,9 @@ const (
 	Deleted ChangeKind = "D"
 )
 
-// Diff returns what the container that the overlay is of has changed, sorted by path. What
-// is below the directories of aside is left out, and so are these themselves if they are
-// new. The overlay need not be mounted; while it is, a change that is being made may be
+// Diff returns what a container has changed in the overlay, sorted by path. It leaves out
+// what is below the directories aside, and these directories themselves if they are new.
+// The overlay need not be mounted. While it is, a change that is just being made may be
 // missed. The error is [ErrInMemory] if the changes are not on disk.
 func (o Overlay) Diff(aside []string) ([]Change, error) {
 	if _, err := os.Lstat(o.memory()); err == nil {
@@ -66,18 +66,18 @@ func (o Overlay) Diff(aside []string) ([]Change, error) {
 	return d.changes, nil
 }
 
-// ErrInMemory says that what a container has written is in memory that only it can reach:
-// its layer is the host's root, which has minirun's own directories in it.
+// ErrInMemory reports that what a container has written is on a tmpfs that only the
+// container can reach, because its image is the host's root (see [Overlay.Mount]).
 var ErrInMemory = errors.New("what the container has written is in memory")
 
 type differ struct {
 	aside      []string
-	uids, gids int // of upper are those of the layers and this: the container has users of its own
+	uids, gids int // how much higher the owners are in upper than in the layers; 0 unless the container has users of its own
 	changes    []Change
 }
 
-// shiftBetween finds out how the owners of upper differ from those of the layers: the root
-// directory has got its owner from them.
+// shiftBetween finds out how much higher the owners are in upper than in the layers. It
+// compares the root directories: that of upper has its owner from the highest layer.
 func (d *differ) shiftBetween(highest, upper *os.Root) error {
 	from, err := highest.Stat(".")
 	if err != nil {
@@ -94,12 +94,12 @@ func (d *differ) shiftBetween(highest, upper *os.Root) error {
 	return nil
 }
 
-// firstOwnID is less than all users that a container has of its own, and more than those
-// of images.
+// firstOwnID separates the owners of images, which are lower, from the users that a
+// container has of its own.
 const firstOwnID = 1 << 16
 
-// directory adds what is in a directory of upper. lower is what the layers have there, or
-// has no directories.
+// directory adds the changes in a directory of upper. lower is what the layers have at this
+// path; it is empty if that is no directory.
 func (d *differ) directory(dir layerDir, lower treeNode) error {
 	entries, err := dir.readDir()
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *differ) directory(dir layerDir, lower treeNode) error {
 	return err
 }
 
-// entry adds what a file of upper, and what is below it, changes.
+// entry adds the changes of a file of upper and of everything below it.
 func (d *differ) entry(dir layerDir, entry fs.FileInfo, parent treeNode) error {
 	at := layerDir{dir.root, path.Join(dir.path, entry.Name())}
 	old, err := lookup(parent, entry.Name())
@@ -193,7 +193,7 @@ func (d *differ) differs(at layerDir, now fs.FileInfo, old treeNode) (bool, erro
 	return mine != theirs, err
 }
 
-// capability returns the capabilities of an executable, as they are in its attribute
+// capability returns the attribute with the capabilities of an executable
 // (capabilities(7)).
 func (d layerDir) capability() (string, error) {
 	f, err := d.root.OpenFile(d.path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)

@@ -16,8 +16,8 @@ import (
 	"github.com/minirun/minirun/internal/removeall"
 )
 
-// make makes what an entry describes. It replaces what has the name already, except a
-// directory by a directory.
+// make creates what an entry describes. It replaces what already has the name, unless both
+// are directories.
 func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Reader) error {
 	hides := h.Typeflag == typeWhiteout
 	dir, base, err := u.tree.parent(h.Name, !hides)
@@ -53,9 +53,9 @@ func (u *unpacker) make(h *tar.Header, records map[string]string, content io.Rea
 	return u.dress(dir, base, h, records)
 }
 
-// hide reports whether a whiteout's name is that of something of the same layer, which
-// stays: a whiteout hides only what is in lower layers (image-spec, layer.md). A
-// directory becomes opaque, so that it is not merged with theirs.
+// hide reports whether the same layer has a file of the whiteout's name. That file stays: a
+// whiteout hides only what is in lower layers (image-spec, layer.md). A directory becomes
+// opaque, so that it is not merged with those of lower layers.
 func (u *unpacker) hide(dir int, base string) (kept bool, err error) {
 	var st unix.Stat_t
 	err = unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -97,14 +97,14 @@ func nodeMode(h *tar.Header) uint32 {
 
 func nodeNumber(h *tar.Header) uint64 { return unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor)) }
 
-// replace calls make, after removing what has the name if that makes it fail.
+// replace calls make. If the name is taken, it removes what has it, and calls make again.
 func (u *unpacker) replace(dir int, base string, make func() error) error {
 	err := retry(make)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	u.tree.forget()
-	if !isWhiteoutAt(dir, base) { // which has no content
+	if !isWhiteoutAt(dir, base) { // a whiteout has no content
 		u.record.replaced()
 	}
 	if err := removeall.RemoveAt(dir, base, ""); err != nil {
@@ -119,7 +119,7 @@ func isWhiteoutAt(dir int, base string) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
 }
 
-// retry calls a system call again that a signal has interrupted.
+// retry repeats a system call as long as signals interrupt it.
 func retry(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {
@@ -206,9 +206,9 @@ func (u *unpacker) hardLink(dir int, base string, h *tar.Header, records map[str
 	return u.dress(dir, base, h, records)
 }
 
-// dress sets owner, mode, attributes and time of a file that is not a directory by its
-// name, with as few changes as possible: chown(2) removes the capabilities of a file
-// that has other names.
+// dress sets the owner, mode, attributes and time of a file that is not a directory, by its
+// name. The owner is changed only if it differs: the file may have other names, and
+// chown(2) would remove its capabilities.
 func (u *unpacker) dress(dir int, base string, h *tar.Header, records map[string]string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -299,8 +299,8 @@ func setTime(fd int, t time.Time) error {
 	return nil
 }
 
-// timespec returns a time for the kernel, or 1970 for what Docker takes for that: times
-// before it, and those that have no int64 of nanoseconds.
+// timespec returns a time for the kernel. As with Docker it is 1970 for times before that,
+// and for those whose nanoseconds do not fit into an int64.
 func timespec(t time.Time) unix.Timespec {
 	if t.Unix() < 0 || t.After(time.Unix(0, 1<<63-1)) {
 		t = time.Unix(0, 0)

@@ -28,8 +28,8 @@ type Error struct {
 	Platform string // with CauseOtherPlatform, the one that was asked for
 }
 
-// Cause is what went wrong with an image. The program that keeps images knows which of
-// its own flags and verbs help.
+// Cause is what went wrong with an image, for a program that adds a hint: it knows which of
+// its flags and verbs help.
 type Cause int
 
 // The causes.
@@ -85,8 +85,8 @@ const maxQuoted = 200
 // text out of messages. A longer text is cut in the middle.
 func quote(text string) string { return fmt.Sprintf("%q", cut(text, maxQuoted)) }
 
-// cut shortens text to some limit bytes. It takes out the middle: a path and an error
-// say most at their ends.
+// cut shortens text to about limit bytes. It takes out the middle: a path and an error say
+// most at their ends.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text

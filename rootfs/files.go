@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WithFiles returns the image's layers above one in which files, absolute paths, exist and
-// are empty. Whoever mounts something on these in each container need not make them there
-// first, on disk. What the image has in their place stays.
+// WithFiles returns the image's layers on top of one in which files, absolute paths, exist
+// and are empty. They are mount points, which then need not be created on the disk for each
+// container. What the image has at these paths stays.
 //
-// The layer is kept in the store in root, which the image is of. For an image from elsewhere
-// there is none: where layers are of several file systems, overlayfs shows files with
-// other device numbers (Documentation/filesystems/overlayfs.rst, "Inode properties"). Nor is
-// there one where it cannot be made, or where the image has as many layers as overlayfs
-// takes: the files are made when they are needed.
+// The layer is kept in the store at root, which must be the store of the image. It is left
+// out for an image that is not in a store: overlayfs shows other device numbers if its
+// layers are on several file systems (Documentation/filesystems/overlayfs.rst, "Inode
+// properties"). It is also left out if it cannot be made, or if the image has as many
+// layers as overlayfs takes. Then the files are created when they are needed.
 func (i *Image) WithFiles(root string, files ...string) []string {
 	if i.lock == nil || len(i.Layers) == maxLayers {
 		return i.Layers
@@ -31,7 +31,8 @@ func (i *Image) WithFiles(root string, files ...string) []string {
 	return append([]string{layer}, i.Layers...)
 }
 
-// makeFiles makes a layer with empty files, at once. Another process may do so too.
+// makeFiles makes a layer with empty files, in one step. Several processes may do so at a
+// time.
 func (s *Store) makeFiles(layer string, files []string) error {
 	work, err := s.newWorkDir()
 	if err != nil {
@@ -51,8 +52,8 @@ func (s *Store) makeFiles(layer string, files []string) error {
 	return err
 }
 
-// makeEmpty makes an empty file below root, and its directory. The modes are not the
-// umask's.
+// makeEmpty makes an empty file below root, and its directory. Their modes do not depend on
+// the umask.
 func makeEmpty(root, dir, file string) error {
 	if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 		return err

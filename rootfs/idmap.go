@@ -12,9 +12,9 @@ import (
 	"github.com/minirun/minirun/internal/kernel"
 )
 
-// addLayer is add for a layer whose owners are mapped, unless users is nil. The mapped layer
-// is a read-only mount on top of it in the calling thread's mount namespace: overlayfs
-// takes none that is mounted nowhere.
+// addLayer is add for a layer, whose owners are mapped unless users is nil. The mapped
+// layer is mounted, read-only, on top of the layer in the calling thread's mount namespace:
+// overlayfs refuses a mount that is attached nowhere.
 func (f *openDirs) addLayer(path string, users *os.File) string {
 	name := f.add(path)
 	if users == nil || f.err != nil {
@@ -29,7 +29,8 @@ func (f *openDirs) addLayer(path string, users *os.File) string {
 	return strconv.Itoa(tree)
 }
 
-// mapped mounts a directory on itself, with mapped owners (Linux 5.12).
+// mapped mounts a directory on itself, with mapped owners (Linux 5.12). It returns a
+// descriptor of the mount.
 func mapped(dir int, users *os.File) (tree int, err error) {
 	tree, err = unix.OpenTree(dir, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -48,7 +49,7 @@ func mapped(dir int, users *os.File) (tree int, err error) {
 	return tree, nil
 }
 
-// idmapError says why owners cannot be mapped (mount_setattr(2)).
+// idmapError returns the error for owners that cannot be mapped (mount_setattr(2)).
 func idmapError(tree int, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
@@ -74,7 +75,7 @@ func mappedLayers() bool {
 	return major > 5 || major == 5 && minor >= 19
 }
 
-// CheckIDMap returns why the owners of files in a directory cannot be mapped, or nil. It
+// CheckIDMap returns an error if the owners of files in a directory cannot be mapped. It
 // changes nothing.
 func CheckIDMap(dir string, users *os.File) error {
 	if !mappedLayers() {

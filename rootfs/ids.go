@@ -14,7 +14,7 @@ import (
 
 // ids are the users and groups that layers can belong to.
 type ids struct {
-	inside     bool  // this process is in a user namespace, with fewer than all
+	inside     bool  // this process is in a user namespace, where not all IDs exist
 	uids, gids int64 // how many there are, from 0 on
 }
 
@@ -35,8 +35,8 @@ func readIDs() (ids, error) {
 	return found, nil
 }
 
-// fit gives an entry an owner that exists: where there is one user, that one; otherwise
-// one that does not is an error.
+// fit makes sure that the owner of an entry exists. If there is only one user, the entry
+// becomes that user's. Otherwise an owner that does not exist is an error.
 func (i ids) fit(h *tar.Header) error {
 	switch {
 	case !i.inside:
@@ -52,22 +52,23 @@ func (i ids) fit(h *tar.Header) error {
 	return nil
 }
 
-// leavesOut reports whether an entry cannot be made: a device node, except one that
-// stands for a whiteout (Linux 5.8). Nobody could open it (user_namespaces(7)).
+// leavesOut reports whether an entry cannot be made: it is a device node in a user
+// namespace, where nobody could open it either (user_namespaces(7)). The node of a whiteout
+// can be made (Linux 5.8).
 func (i ids) leavesOut(h *tar.Header) bool {
 	return i.inside && (h.Typeflag == tar.TypeBlock || h.Typeflag == tar.TypeChar && nodeNumber(h) != 0)
 }
 
-// takes reports whether an extended attribute can be set: of those that the kernel keeps
-// for the host's root, only capabilities have a form for others (capabilities(7)).
+// takes reports whether an extended attribute can be set. In a user namespace the
+// attributes trusted.* and security.* cannot, except capabilities (capabilities(7)).
 func (i ids) takes(attribute string) bool {
 	return !i.inside || attribute == "security.capability" ||
 		!strings.HasPrefix(attribute, "trusted.") && !strings.HasPrefix(attribute, "security.")
 }
 
-// overlayPrefix starts the names of overlayfs's own attributes (Linux,
-// Documentation/filesystems/overlayfs.rst, "User xattr"). It is found out once, before any
-// chroot: by readIDs.
+// overlayPrefix returns the prefix of overlayfs's own attributes (Linux,
+// Documentation/filesystems/overlayfs.rst, "User xattr"). The library asks /proc only once:
+// readIDs makes it do so before any chroot.
 func overlayPrefix() string {
 	if userns.RunningInUserNS() {
 		return "user.overlay."
@@ -75,8 +76,9 @@ func overlayPrefix() string {
 	return overlayPrivate
 }
 
-// checkFileSystem returns an error if the store is where a user cannot unpack layers: on
-// an overlay, which takes no whiteouts, or on NFS, whose server knows no namespaces.
+// checkFileSystem returns an error if the store is where a user cannot unpack layers: on an
+// overlay, which takes no whiteouts, or on NFS, whose server knows nothing of user
+// namespaces.
 func checkFileSystem(dir string) error {
 	var st unix.Statfs_t
 	if !userns.RunningInUserNS() || unix.Statfs(dir, &st) != nil {

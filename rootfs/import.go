@@ -20,8 +20,8 @@ type ImportOptions struct {
 }
 
 // Import makes an image with one layer of a root file system, a tarball that may be
-// compressed. Of a Dockerfile's instructions it takes those that `docker import` takes,
-// except HEALTHCHECK. An image without a name gets its ID for one.
+// compressed. It accepts the instructions of a Dockerfile that `docker import` accepts,
+// except HEALTHCHECK. An image without a name is stored under its ID.
 //
 // A tarball without its end-of-archive blocks is an error, since nothing else would show
 // that it is truncated.

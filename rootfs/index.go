@@ -27,8 +27,8 @@ const (
 	annotationSize     = "dev.minirun.size"                  // bytes of the layers' tars
 )
 
-// attestation is the annotationKind of what says how an image was built. It is in the
-// form of an image, and may have no platform.
+// attestation is the annotationKind of BuildKit's attestations, which say how an image was
+// built. They have the form of an image, and may have no platform.
 const attestation = "attestation-manifest"
 
 // index is index.json of the store, an OCI image layout.
@@ -43,8 +43,8 @@ type descriptor struct{ v1.Descriptor }
 
 func (d *descriptor) name() string { return d.Annotations[annotationName] }
 
-// canPull reports whether a pull gets the image again: from its registry, or from its
-// file. One that was loaded, imported or bootstrapped has to be made again.
+// canPull reports whether a pull fetches the image again, from its registry or from its
+// file. An image that was loaded, imported or bootstrapped has to be made again instead.
 func (d *descriptor) canPull() bool {
 	return d.Annotations[annotationIndex] != "" || d.Annotations[annotationSource] != ""
 }
@@ -129,8 +129,8 @@ func (d *descriptor) matches(r reference) bool {
 		ok && (version == "" || version[0] == ':' || version[0] == '@')
 }
 
-// put adds an entry, which replaces one of the same name and platform, and one of the
-// same image without a name. It reports whether one was of another image.
+// put adds an entry, which replaces one of the same name and platform, and one of the same
+// image without a name. It reports whether a replaced entry was of another image.
 func (x *index) put(d descriptor) (replaced bool) {
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(old descriptor) bool {
 		same := old.isNameless() && old.Annotations[annotationID] == d.Annotations[annotationID] ||

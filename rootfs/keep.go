@@ -10,7 +10,8 @@ import (
 )
 
 // keepStream returns a stream that also writes what is read to a file in the work
-// directory, if the packed layer is to be kept. It is of use only if its digest is known.
+// directory, if the packed layer is to be kept. A packed layer without a known digest is
+// not kept.
 func (a *addition) keepStream(l layerSource, stream io.ReadCloser) (io.ReadCloser, error) {
 	if !a.content.keep || l.digest == "" {
 		return stream, nil
@@ -30,7 +31,7 @@ type keptStream struct {
 
 func (k *keptStream) Close() error { return errors.Join(k.stream.Close(), k.file.Close()) }
 
-// packed is the file of a packed layer in the work directory.
+// packed returns the path of a packed layer in the work directory.
 func (a *addition) packed(digest string) string {
 	return a.work.join("packed-" + digestHex(digest))
 }
@@ -72,7 +73,7 @@ func (a *addition) takePacked() error {
 			continue
 		}
 		err := os.Rename(a.packed(l.digest), a.store.blob(l.digest))
-		if err != nil && !errors.Is(err, os.ErrNotExist) { // it is in the store, or was there twice
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // the store has it already, or the image has it twice
 			return err
 		}
 	}

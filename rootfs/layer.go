@@ -20,7 +20,7 @@ const sizeSuffix = ".size"
 // 20 blocks.
 const maxEmptyTar = 10240
 
-// noteLayer writes the file beside an unpacked layer. It is not on the disk yet.
+// noteLayer writes the file beside an unpacked layer. It does not sync it.
 func noteLayer(dir string, size int64) error {
 	text := strconv.FormatInt(size, 10)
 	// A tree that cannot be walked has a path longer than PATH_MAX. It works as a

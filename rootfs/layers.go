@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAtOnce is how many layers of an image are fetched and unpacked at the same time:
-// each takes some memory, and a registry is not to be flooded.
+// maxAtOnce is how many layers of an image are fetched and unpacked at the same time. It
+// bounds the memory that they take and the load of the registry.
 const maxAtOnce = 4
 
-// layer is one that the store has or is going to have.
+// layer is a layer of the image that is being added.
 type layer struct {
 	diffID string
 	size   int64  // bytes of the tar
@@ -27,9 +27,9 @@ type layer struct {
 }
 
 // unpackLayers makes sure that all layers are in the store or in the work directory. A
-// layer that another process is fetching is not fetched too: what is whole so far
-// moves to the store, so that no other process has to wait for it meanwhile, and then
-// the layer is waited for.
+// layer that another process is fetching is not fetched too. Instead the layers that are
+// complete so far move to the store, so that no other process has to wait for them, and
+// then that layer is waited for.
 func (a *addition) unpackLayers(ctx context.Context) error {
 	sources := a.content.layers
 	a.layers = make([]layer, len(sources))
@@ -57,8 +57,8 @@ func (a *addition) unpackLayers(ctx context.Context) error {
 	return err
 }
 
-// unpackFree makes sure that those of the layers that no other process is fetching are
-// in the store or in the work directory. It returns the others.
+// unpackFree is unpackLayers for the layers todo, except for those that another process is
+// fetching. It returns these.
 func (a *addition) unpackFree(ctx context.Context, todo []int) (busy []int, err error) {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
@@ -129,8 +129,8 @@ func (a *addition) existing(ctx context.Context, i int) (bool, error) {
 	return true, nil
 }
 
-// status returns the word for what is done with a layer: those of a file are not
-// fetched.
+// status returns the [Event] status of a layer that is being read: only those of a registry
+// are pulled.
 func (a *addition) status() string {
 	if a.content.local || a.content.stamp != "" {
 		return "unpacking"
@@ -167,7 +167,7 @@ func (a *addition) lockExisting(diffID string) bool {
 
 func (a *addition) unpack(ctx context.Context, i int, dir string) (unpacked, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // whoever still reads the stream
+	defer cancel() // ends the goroutine that may still read the stream
 	l := a.content.layers[i]
 	stream, err := l.open(ctx)
 	if err == nil {
@@ -221,8 +221,8 @@ func (a *addition) warn(format string, args ...any) {
 	}
 }
 
-// takeLayers moves the layers of the work directory into their places. They are on
-// the disk.
+// takeLayers moves the layers of the work directory, which the caller has synced, into
+// their places.
 func (a *addition) takeLayers() error {
 	for i, l := range a.layers {
 		if l.dir == "" {
@@ -240,8 +240,8 @@ func (a *addition) takeLayers() error {
 	return nil
 }
 
-// publish moves those layers into their places that are whole, and keeps them from
-// being removed until the image is added.
+// publish moves the layers that are complete into their places, and keeps them from being
+// removed until the image is added.
 func (a *addition) publish() error {
 	if !slices.ContainsFunc(a.layers, func(l layer) bool { return l.dir != "" }) {
 		return nil
@@ -271,9 +271,9 @@ func (a *addition) publish() error {
 	return nil
 }
 
-// keepLayers publishes layers although the image cannot be added, so that the next pull
-// does not fetch them again. The next removal removes them. Those of an image that is
-// too large are not kept.
+// keepLayers publishes the layers of an image that cannot be added, so that the next pull
+// does not fetch them again. The next removal of an image removes them. It keeps nothing of
+// an image that is too large, or if the disk is full.
 func (a *addition) keepLayers(failed error) {
 	var known *Error
 	if !isFull(failed) && (!errors.As(failed, &known) || known.Cause != CauseTooLarge) {

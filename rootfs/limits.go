@@ -19,8 +19,8 @@ const (
 	maxIndexDepth = 8       // indexes in indexes
 )
 
-// Limits bound what an image may take once it is unpacked, beside the space of the disk:
-// a small file can hold very much. Zero is the default.
+// Limits bound the size of an image once it is unpacked, whatever space the disk has: a
+// small file can become a very large image. Zero is the default.
 type Limits struct {
 	Bytes int64 // of the layers' tars, with the holes of sparse files
 	Files int64 // entries of these tars

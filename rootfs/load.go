@@ -17,10 +17,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// Load adds all images of a file to the store, under the names that they have there: of
-// what `docker save` wrote, of an OCI layout in a tarball, or of the directory of an
-// OCI layout. An image without a name gets its ID for one. Of an image for several
-// platforms it adds the one for o.Platform.
+// Load adds all images of a file to the store, under the names that they have in it. The
+// file is what `docker save` wrote, a tarball of an OCI layout, or the directory of an OCI
+// layout. An image without a name is stored under its ID. If an image exists for several
+// platforms, the one for o.Platform is added.
 //
 // Images are added one after another: after an error those before it stay.
 func (s *Store) Load(ctx context.Context, file string, o ResolveOptions) ([]ImageInfo, error) {
@@ -183,8 +183,8 @@ type namedImage struct {
 	names  []string
 }
 
-// chosen returns the images of the entries of an index, of those with one name the one
-// for the platform that is wanted.
+// chosen returns the images of the entries of an index. Of several entries with the same
+// name it takes the one that fits the wanted platform.
 func (l *loader) chosen(index v1.ImageIndex, entries []v1.Descriptor) ([]*namedImage, error) {
 	var images []*namedImage
 	var seen []string
@@ -217,7 +217,7 @@ func (l *loader) chosen(index v1.ImageIndex, entries []v1.Descriptor) ([]*namedI
 	return images, nil
 }
 
-// onlyEntry is an index of which only one entry is looked at.
+// onlyEntry is an index reduced to one of its entries.
 type onlyEntry struct {
 	anyIndex
 	entry v1.Descriptor
@@ -256,8 +256,8 @@ func (l *loader) add(ctx context.Context, c *content, names []string) error {
 	return nil
 }
 
-// known returns the image with an ID if the store has it and nothing of it has changed.
-// Its name in the answer is its ID.
+// known returns the image with this ID, under its ID as its name, if the store has it and
+// nothing of it has changed. Otherwise it returns nil.
 func (s *Store) known(id string) *ImageInfo {
 	x, err := s.readIndex()
 	if err != nil {

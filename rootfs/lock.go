@@ -13,7 +13,7 @@ import (
 	"github.com/minirun/minirun/internal/removeall"
 )
 
-// lock waits for the store's lock and returns what releases it. A process that
+// lock waits for the store's lock and returns a function that releases it. A process that
 // dies releases its locks.
 func (s *Store) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(s.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -54,12 +54,12 @@ func lockIfFree(path string) (*os.File, error) {
 	return flock.Open(path, unix.LOCK_EX|unix.LOCK_NB)
 }
 
-// pin is a symbolic link in the directory of a container that stays. Its text is the digest
-// of the manifest of the image that it is of.
+// pin is the name of a symbolic link in the directory of a container that is kept. Its
+// target is the digest of the manifest of the container's image.
 const pin = "image"
 
-// Pin keeps an image of the store from being removed as long as a directory exists: that
-// of a container, in ROOT/containers.
+// Pin keeps an image of the store from being removed as long as dir exists, the directory
+// of a container in ROOT/containers.
 func (i *Image) Pin(dir string) error {
 	if i.Digest == "" {
 		return nil
@@ -70,7 +70,7 @@ func (i *Image) Pin(dir string) error {
 	return nil
 }
 
-// pinned reports whether a container that stays is of the image of this manifest.
+// pinned reports whether a container that is kept has the image with this manifest.
 func (s *Store) pinned(digest string) bool {
 	containers, _ := os.ReadDir(s.path("containers"))
 	return slices.ContainsFunc(containers, func(c os.DirEntry) bool {
@@ -79,8 +79,8 @@ func (s *Store) pinned(digest string) bool {
 	})
 }
 
-// inUse reports whether a container is of the image of this manifest: one that runs, or one
-// that stays.
+// inUse reports whether a container has the image with this manifest: one that runs, or one
+// that is kept.
 func (s *Store) inUse(digest string) (bool, error) {
 	if s.pinned(digest) {
 		return true, nil

@@ -20,8 +20,8 @@ import (
 // fs/overlayfs/super.c). Docker's limit is about 128.
 const maxLayers = 500
 
-// OverlayOptions end the options of an overlay that Mount mounts, except where the kernel is
-// old, or this is a user namespace.
+// OverlayOptions are the last options of an overlay that Mount mounts, except before Linux
+// 5.10 and in a user namespace.
 const (
 	OverlayOptions = overlayOptions + volatile
 
@@ -35,8 +35,9 @@ type Overlay struct {
 	Layers []string // directories, lowest first, as in Image
 	Dir    string   // the container's own directory: upper, work and root are made in it
 	Root   string   // where to mount it, a directory that exists; "" is Dir/root
-	// Users is a user namespace: user 0 of a layer is in the root whom its 0 is, and so on.
-	// The layers stay what they are. nil leaves the owners as they are.
+	// Users is a user namespace by which the owners of the layers are mapped: a file of
+	// user 0 in a layer belongs to user 0 of that namespace in the root, and so on. The
+	// layers do not change. nil maps nothing.
 	Users *os.File
 }
 
@@ -73,10 +74,11 @@ func (o Overlay) Mount() (root string, err error) {
 	return root, nil
 }
 
-// MountAgain is Mount for a container that has been mounted before, and is not now: a
-// volatile mount has left a mark that says what is in the upper directory might not be on
-// the disk (Linux, Documentation/filesystems/overlayfs.rst). Since the machine has not
-// crashed meanwhile, or the caller puts up with it, that does not matter.
+// MountAgain is Mount for an overlay that was mounted before and is not mounted now. A
+// volatile mount leaves a mark that keeps it from being mounted again, since after a crash
+// the upper directory may not be complete (Linux, Documentation/filesystems/overlayfs.rst,
+// "Volatile mount"). MountAgain removes the mark: the machine has not crashed meanwhile, or
+// the caller accepts what is lost.
 func (o Overlay) MountAgain() (root string, err error) {
 	if err := removeall.Remove(filepath.Join(o.Dir, "work")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
@@ -100,7 +102,7 @@ func (o Overlay) Unmount() error {
 	return nil
 }
 
-// Mounts returns what Unmount unmounts.
+// Mounts returns the mount points that Unmount unmounts.
 func (o Overlay) Mounts() []string { return []string{o.root(), o.memory()} }
 
 func (o Overlay) root() string   { return cmp.Or(o.Root, filepath.Join(o.Dir, "root")) }
@@ -161,8 +163,8 @@ func mountOverlay(root, data string) error {
 	return nil
 }
 
-// makeUpper makes the upper directory. It is the root directory that the container
-// sees, so it gets the mode and owner of the highest layer, which is open as that number.
+// makeUpper makes the upper directory. It is the root directory that the container sees, so
+// it gets the mode and owner of the highest layer, which is open as descriptor number.
 func makeUpper(upper, highest, number string) error {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/self/fd/"+number, &st); err != nil {

@@ -19,8 +19,8 @@ type PruneOptions struct {
 }
 
 // Prune removes the images without a name, and what no image needs: layers of pulls that
-// failed, and what killed processes left. An image that a container runs on stays.
-// Reclaimed is how many bytes of the disk it has freed.
+// failed, and what killed processes left. An image that a container uses stays. reclaimed
+// is how many bytes of the disk Prune has freed.
 func (s *Store) Prune(o PruneOptions) (removed *Removal, reclaimed int64, err error) {
 	unlock, err := s.lock()
 	if err != nil {
@@ -78,8 +78,8 @@ func (s *Store) prunable(x *index, o PruneOptions, removed *Removal) (manifests 
 	return manifests, nil
 }
 
-// isPrunable reports whether an image is one of those that the options choose. One that
-// cannot be read is, unless they ask for something of its configuration.
+// isPrunable reports whether an image is one of those that the options choose. An image
+// that cannot be read is one of them, unless the options ask about its configuration.
 func (s *Store) isPrunable(d *descriptor, o PruneOptions) bool {
 	if o.Until.IsZero() && len(o.Labels) == 0 && len(o.Not) == 0 {
 		return true
@@ -141,7 +141,7 @@ func (s *Store) dropPacked(x *index, all bool) error {
 	return nil
 }
 
-// contentUsage returns the bytes that everything Prune may remove takes.
+// contentUsage returns how many bytes of the disk everything takes that Prune may remove.
 func (s *Store) contentUsage() (int64, error) {
 	var all int64
 	for _, dir := range []string{"blobs", "layers", "tmp"} {

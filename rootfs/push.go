@@ -295,7 +295,8 @@ func (i *pushedImage) LayerByDigest(digest v1.Hash) (v1.Layer, error) {
 	return nil, fmt.Errorf("no layer %s", digest)
 }
 
-// pushedLayer is a packed layer in a file. It may be missing if the registry has it.
+// pushedLayer is a packed layer in a file. The file may be missing if the registry has the
+// layer.
 type pushedLayer struct {
 	v1.Descriptor
 	pusher *pusher

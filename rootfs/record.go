@@ -78,11 +78,12 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replaced says that a file which the tar has made before is gone.
+// replaced notes that a file of an earlier entry is gone, so that the tar cannot be made
+// again.
 func (r *recorder) replaced() { r.useless = true }
 
-// entry says that the content of the entry with this header comes next in the tar, and
-// that it is unpacked as plain says.
+// entry notes that the content of the entry with header h comes next in the tar, and that
+// it is unpacked as plain describes.
 func (r *recorder) entry(h, plain *tar.Header) {
 	if r.useless || h.Typeflag != tar.TypeReg || plain.Typeflag != tar.TypeReg || h.Size == 0 {
 		return

@@ -23,9 +23,9 @@ type Removal struct {
 // Docker, it removes an image by its ID only with force if its names are in several
 // repositories.
 //
-// It returns [ErrInUse] and removes nothing if a container runs on an image that would
-// be left without a name, and [ErrNotFound] if the store has no such image. A full
-// disk does not prevent a removal.
+// It returns [ErrInUse] and removes nothing if a container uses an image that would be left
+// without a name, and [ErrNotFound] if the store has no such image. A full disk does not
+// prevent a removal.
 func (s *Store) Remove(name string, force bool) (*Removal, error) {
 	r, err := parseReference(name, pathExists)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// reuse adds a name to the image that was made of the same tarball of a root before,
-// under whatever name and time, by the digest of the file. It returns nil if the store
-// has no such image or the image has changed.
+// reuse adds a name to an image that was made from the same tarball of a root file system
+// before, whatever the name and the times of that file were: it compares digests. It
+// returns nil if the store has no such image, or the image has changed.
 func (s *Store) reuse(ctx context.Context, r request, stamp string) (*ImageInfo, error) {
 	x, err := s.readIndex()
 	if err != nil || !x.mayHaveFile(stamp) {

@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Save writes images of the store as one tar, that is both what `docker save` writes
-// since Docker 25 and an OCI layout: manifest.json and index.json name the same blobs.
-// NAME without a tag is all images of that name, as with docker. The names are kept,
-// those of files are not.
+// Save writes images of the store as one tar, that is both what `docker save` writes since
+// Docker 25 and an OCI layout: manifest.json and index.json name the same blobs. A name
+// without a tag means the images with all its tags, as with docker. The tar has the names
+// of the images, except for those that are paths of files.
 //
 // If the store has the packed layers of an image, they and its manifest are written as
 // they came. If not, the layers are plain tars; their digests are the configuration's
@@ -118,7 +118,8 @@ type savedExport struct {
 	names []string
 }
 
-// archiveWriter writes a tar of a saved image. All files are root's, and of 1970.
+// archiveWriter writes the tar of saved images. All files belong to root, and have the time
+// 0 (1970).
 type archiveWriter struct {
 	out     *tar.Writer
 	written map[string]bool // blobs

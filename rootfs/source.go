@@ -73,15 +73,15 @@ func (s *Store) Resolve(ctx context.Context, ref string, o ResolveOptions) (*Ima
 	return image, err
 }
 
-// Present is Resolve of an image that is in the store already and needs no question to
-// anybody: nil for others.
+// Present is Resolve for the name of an image that the store has already. It asks neither a
+// registry nor a dockerd, and returns nil for everything else.
 func (s *Store) Present(ref string, o ResolveOptions) (*Image, error) {
 	r, err := newRequest(ref, o)
 	if err != nil || r.transport != registry || o.Pull == PullAlways {
 		return nil, err
 	}
 	image, err := s.stored(r, "")
-	if image != nil && isTarballName(ref) { // unless there is a file of that name
+	if image != nil && isTarballName(ref) { // a file of that name would be preferred, and may appear at any time
 		image.files = nil
 	}
 	return image, err
@@ -91,7 +91,7 @@ func (s *Store) Present(ref string, o ResolveOptions) (*Image, error) {
 type request struct {
 	reference
 	want  v1.Platform
-	asked bool // want was asked for; otherwise it is this machine
+	asked bool // want was asked for; otherwise it is that of this machine
 	ResolveOptions
 }
 
@@ -155,8 +155,8 @@ func (s *Store) notFound(r request, answer error) error {
 	return s.orElsewhere(r.reference, e, help)
 }
 
-// orElsewhere returns an error with advice on where else an image may be, or else with
-// the hint.
+// orElsewhere returns an error with a hint on where else an image may be, or else with help
+// as its hint.
 func (s *Store) orElsewhere(r reference, e *Error, help string) error {
 	if have := s.platformsOf(r); len(have) > 0 {
 		return hint.With(e, "the store has it for "+strings.Join(have, ", "))
@@ -223,9 +223,9 @@ func openDirectory(r reference) (*Image, error) {
 	return &Image{Name: r.String(), Layers: []string{dir}}, nil
 }
 
-// stamp returns a text that changes with the file of a reference, made of its inode,
-// size and times. The file of a layout is its index.json; of a dockerd's image it is the
-// ID.
+// stamp returns a text that changes when the file of a reference changes: its inode, size
+// and times. For a layout the file is its index.json. For an image of a dockerd the stamp
+// is the image's ID.
 func (r reference) stamp(ctx context.Context) (string, error) {
 	switch r.transport {
 	case registry, imageID:

@@ -17,8 +17,8 @@ const (
 	blockSize    = 4096      // of most file systems
 )
 
-// space is what a file system has left beside the reserve. Layers that are unpacked at
-// the same time share one.
+// space is what a file system has left beyond the reserve. Layers that are unpacked at the
+// same time share one.
 type space struct {
 	dir    *os.File // on that file system
 	limits Limits   // of all layers together
@@ -65,8 +65,8 @@ func (c *claim) more(bytes, nodes uint64) error {
 	return nil
 }
 
-// look asks the file system what is left. It takes note of a step more than is needed
-// now, since others write there too.
+// look asks the file system what is left. It notes at most a step more than is needed now,
+// since other programs write there too.
 func (s *space) look(bytes, nodes uint64) error {
 	free, err := s.free()
 	if err != nil {
@@ -121,8 +121,8 @@ func (r countReader) Read(p []byte) (int, error) {
 
 func (s *space) close() { _ = s.dir.Close() }
 
-// free returns what is free beside the reserve. It needs no path, which would mean
-// something else in a chroot.
+// free returns what is free beyond the reserve. It uses no path, which would mean something
+// else in a chroot.
 func (s *space) free() (amount, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(s.dir.Fd()), &st); err != nil {
@@ -142,8 +142,8 @@ func errFull() error {
 	return &Error{Err: fmt.Errorf("the file system of the store is full: %w", unix.ENOSPC), Cause: CauseFull}
 }
 
-// checkSpace returns an error with [unix.ENOSPC] unless so many bytes and inodes are
-// free beside the reserve.
+// checkSpace returns an error with [unix.ENOSPC] unless so many bytes and inodes are free
+// beyond the reserve.
 func checkSpace(dir string, bytes, nodes uint64) error {
 	s, err := newSpace(dir)
 	if err != nil {

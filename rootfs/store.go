@@ -57,7 +57,7 @@ func OpenStore(root string) (*Store, error) {
 	if err := errors.Join(s.checkOwner(), checkFileSystem(abs)); err != nil {
 		return nil, err
 	}
-	unlock, err := s.lock() // a process that opened it meanwhile sweeps up what is not finished
+	unlock, err := s.lock() // otherwise a sweep of another process may remove the temporary file
 	if err != nil {
 		return nil, &Error{Op: "open the image store", Err: err, Cause: CauseStore}
 	}
@@ -65,8 +65,8 @@ func OpenStore(root string) (*Store, error) {
 	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 
-// checkOwner returns an error for a store that others can write: its layers become
-// roots.
+// checkOwner returns an error for a store that others can write: its layers become root
+// file systems.
 func (s *Store) checkOwner() error {
 	var st unix.Stat_t
 	if err := unix.Stat(s.root, &st); err != nil {
@@ -156,8 +156,9 @@ type Image struct {
 	files []string
 }
 
-// Files returns the files of the store that the image was found by. As long as none of
-// them changes, nor a layer is removed, the same name means the same image. It is empty for an image that is not, or not only, looked for in the store.
+// Files returns the files of the store by which the image was found. As long as none of
+// them changes, and no layer is removed, the same name means the same image. It returns nil
+// if what the name means is not decided by the store alone.
 func (i *Image) Files() []string { return i.files }
 
 // Close ends the use of the image: its layers may now be removed.
@@ -169,7 +170,8 @@ func (i *Image) Close() error {
 }
 
 // Lock returns the file that keeps the image's layers from being removed while it is open,
-// for a process that goes on by execve(2); nil for an image that is not in the store.
+// so that it can be passed on through execve(2). It returns nil for an image that is not in
+// the store.
 func (i *Image) Lock() *os.File { return i.lock }
 
 // ImageInfo is an image of the store.
@@ -202,7 +204,7 @@ func (s *Store) open(d *descriptor) (*Image, error) {
 	return image, nil
 }
 
-// Reopen opens the image of a manifest again, whatever its names are now.
+// Reopen opens the image whose manifest has this digest, whatever its names are now.
 func (s *Store) Reopen(digest string) (*Image, error) {
 	x, err := s.readIndex()
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// Tag gives an image of the store another name. An image that had that name, and has
-// no other, is removed, unless a container runs on it. It returns [ErrNotFound] if
-// the store has no image source.
+// Tag gives an image of the store another name. An image that had that name, and has no
+// other, is removed, unless a container uses it. It returns [ErrNotFound] if the store has
+// no image source.
 func (s *Store) Tag(source, target string) error {
 	op := "tag " + source
 	from, err := newRequest(source, ResolveOptions{})
@@ -79,8 +79,8 @@ func (x *index) one(r request) (*descriptor, error) {
 	return &found[0], nil
 }
 
-// renamed returns the entry under another name, which no registry and no file has
-// given it.
+// renamed returns the entry under another name, without what it says of the registry or the
+// file that the old name came from.
 func (d *descriptor) renamed(name string) descriptor {
 	other := *d
 	other.Annotations = map[string]string{annotationName: name}
@@ -92,5 +92,5 @@ func (d *descriptor) renamed(name string) descriptor {
 	return other
 }
 
-// isNameless reports whether an entry has no name, but the image's ID instead.
+// isNameless reports whether an entry has the image's ID in place of a name.
 func (d *descriptor) isNameless() bool { return strings.HasPrefix(d.name(), "sha256:") }

@@ -33,12 +33,12 @@ type tarFacts struct {
 // errTruncated reports a tar without the end that it must have.
 var errTruncated = errors.New("the tarball is truncated: it has no end-of-archive blocks")
 
-// unpackLayer unpacks a layer, compressed or not, into the existing empty directory
-// dir as a lower layer for overlayfs: a whiteout becomes a character device 0:0, an
-// opaque directory gets trusted.overlay.opaque (Linux,
-// Documentation/filesystems/overlayfs.rst). In a user namespace the attribute is
-// user.overlay.opaque, and what cannot be made there is left out ([ids]). The stream is read to its end, so both
-// digests are of all of it. The caller compares them, and closes the stream.
+// unpackLayer unpacks a layer, compressed or not, into the existing empty directory dir as
+// a lower layer for overlayfs: a whiteout becomes a character device 0:0, an opaque
+// directory gets trusted.overlay.opaque (Linux, Documentation/filesystems/overlayfs.rst).
+// In a user namespace the attribute is user.overlay.opaque, and what cannot be created
+// there is left out ([ids]). The stream is read to its end, so both digests are of all of
+// it. The caller compares them, and closes the stream.
 //
 // Nothing is ever made outside dir, whatever the stream says: every call is relative
 // to a descriptor of a directory in it ([tree]), and as root the unpacking thread is in

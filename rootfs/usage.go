@@ -31,7 +31,7 @@ type ImageUsage struct {
 	ImageInfo
 	Shared int64 `json:"shared"` // bytes of layers that other images have too
 	Unique int64 `json:"unique"` // bytes of the others
-	Active bool  `json:"active"` // a container runs on it
+	Active bool  `json:"active"` // a container uses it
 }
 
 // Usage measures the store. Images has an entry for each name; its Size is that on the
@@ -136,7 +136,7 @@ func (m *measure) usage() (*Usage, error) {
 	return u, err
 }
 
-// rest measures what is no layer of an image: packed layers, and what nothing needs.
+// rest measures the packed layers, and the unpacked ones that no image has.
 func (m *measure) rest(packed map[string]bool) ([]PartUsage, error) {
 	s := m.store
 	kept, unused := PartUsage{Type: "Packed layers"}, PartUsage{Type: "Unused layers"}

@@ -198,7 +198,7 @@ func (s *Store) markDamaged(diffID string) error {
 	}
 	defer unlock()
 	if _, err := os.Stat(s.layer(diffID)); err != nil {
-		return nil // it is not there to be reused
+		return nil // a layer that does not exist is fetched anyway
 	}
 	size, _ := s.layerNote(diffID)
 	return atomicfile.WriteSync(s.layer(diffID)+sizeSuffix, fmt.Appendf(nil, "%d damaged", size), 0o600)
