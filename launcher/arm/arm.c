@@ -63,9 +63,9 @@ _Noreturn void fail_init(uint32_t step, int error)
 	_exit(255);
 }
 
-// new_trap returns memory that nobody fills: a thread that reads it sleeps in the
-// page fault until it is killed (userfaultfd(2), Linux 4.11). NULL where that cannot
-// be had.
+// new_trap returns memory that nobody fills: a thread that reads it sleeps in the page
+// fault until it is killed (userfaultfd(2), Linux 4.11). It returns NULL if the kernel
+// refuses that.
 static volatile char *new_trap(void)
 {
 	size_t size = sysconf(_SC_PAGESIZE);
@@ -80,7 +80,7 @@ static volatile char *new_trap(void)
 	trap.range = (struct uffdio_range){.start = (uintptr_t)memory, .len = size};
 	if (memory == MAP_FAILED || ioctl(fd, UFFDIO_API, &api) < 0 || ioctl(fd, UFFDIO_REGISTER, &trap) < 0)
 		return NULL;
-	return memory; // fd stays open: the trap goes with it
+	return memory; // fd stays open: the trap would end with it
 }
 
 // stay waits for the end without a call: execve(2) ends the other threads, the
@@ -162,7 +162,7 @@ _Noreturn void exec_under_filter(const char *path, char **argv, char **envp)
 	store(&page->state, PAGE_EXEC);
 	int error;
 	do
-		error = syscall(SYS_execve, path, argv, envp) < 0 ? errno : EPROTO; // an agent said that it had been done
+		error = syscall(SYS_execve, path, argv, envp) < 0 ? errno : EPROTO; // 0: an agent (seccomp_unotify(2)) has answered in the kernel's place
 	while (error == EINTR);
 	for (size_t i = 0; i < sizeof page->path - 1 && path[i]; i++)
 		page->path[i] = path[i];

@@ -62,7 +62,7 @@ func (e *Error) Error() string {
 // Unwrap returns the errno.
 func (e *Error) Unwrap() error { return e.Errno }
 
-// ErrInitDied says that init ended without a word.
+// ErrInitDied reports that init ended without saying why.
 var ErrInitDied = errors.New("container init died")
 
 // Failure returns why init gave up, an [*Error], or nil.
@@ -83,15 +83,14 @@ func (p *Page) Failure() error {
 	return e
 }
 
-// WaitForHooks returns once an init whose plan says so waits for hooks ([Hooks]), and
-// HooksDone has it go on.
+// WaitForHooks returns once init waits for hooks, as its plan says ([Hooks]).
 func (p *Page) WaitForHooks() error {
 	return p.wait("container init does not get ready for hooks", p.setUp, func() bool {
 		return atomic.LoadUint32((*uint32)(&p.shared.hooks)) == C.HOOKS_WAIT
 	})
 }
 
-// HooksDone: see WaitForHooks.
+// HooksDone lets an init go on that waits for hooks.
 func (p *Page) HooksDone() error {
 	atomic.StoreUint32((*uint32)(&p.shared.hooks), C.HOOKS_DONE)
 	return wake(&p.shared.hooks)
@@ -148,9 +147,8 @@ func (p *Page) Exec() error {
 	return p.enter(C.PAGE_RUN, &p.shared.quiet, &p.shared.asleep)
 }
 
-// WaitExec returns once init has become the command. An [*Error] says that it could
-// not. How long the command's file takes to read is not known: the wait ends only with
-// init.
+// WaitExec returns once init has become the command. An [*Error] says that it could not.
+// There is no time limit, since reading the command's file may take any time.
 func (p *Page) WaitExec() error {
 	err := p.wait("", math.MaxInt64, func() bool { return false })
 	if errors.Is(err, ErrInitDied) && p.state() == C.PAGE_EXEC {
@@ -159,11 +157,12 @@ func (p *Page) WaitExec() error {
 	return err
 }
 
-// wait asks done until it reports true, init fails or is gone, or patience is over.
-// Init cannot wake us: once the filter is installed, what it may call is the profile's
-// decision. So there are pauses, of an eighth of the time that it has waited, from
-// 20 µs to 1 ms, and to 10 ms when a hundred starts keep the machine busy. The thread itself pauses: time.Sleep would hand over to another
-// thread, which for a goroutine that is locked to its own takes longer than the pause.
+// wait asks done until it reports true, init fails or is gone, or patience is over. Init
+// cannot wake us: once the filter is installed, what it may call is the profile's decision.
+// So wait polls, with pauses of an eighth of the time that it has waited: from 20 µs to 1
+// ms, and up to 10 ms once many starts keep the machine busy. The thread itself pauses:
+// time.Sleep would hand over to another thread, which for a goroutine that is locked to its
+// own takes longer than the pause.
 func (p *Page) wait(what string, patience time.Duration, done func() bool) error {
 	for begin := time.Now(); ; {
 		if err := p.Failure(); err != nil {

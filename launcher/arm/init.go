@@ -30,9 +30,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsInit reports whether this process was started by a launcher to become a
-// container's init. The argument alone does not say it: `minirun init` is a user's way
-// to name an image.
+// IsInit reports whether this process was started by a launcher to become a container's
+// init. The argument alone does not tell: `minirun init` runs an image of that name.
 func IsInit() bool {
 	return C.page != nil
 }
@@ -84,9 +83,9 @@ const (
 	lastExecMessage = "setns_init: about to exec"
 )
 
-// lastStep is a hook that takes the main thread away from libcontainer at that
-// message. The rest is C (takeover.c): under the filter the Go runtime, whose calls
-// are its own affair, is no more.
+// lastStep is a hook that takes the main thread away from libcontainer at that message. The
+// rest is C (takeover.c): under the filter there must be no Go runtime, which may make any
+// call at any time.
 type lastStep struct{ quiet bool }
 
 func (*lastStep) Levels() []logrus.Level { return []logrus.Level{logrus.DebugLevel} }
@@ -101,7 +100,7 @@ func (s *lastStep) Fire(e *logrus.Entry) error {
 	if e.Message != lastStepMessage && e.Message != lastExecMessage {
 		return nil
 	}
-	// libcontainer has just found it, and keeps the path to itself.
+	// libcontainer has just found the command, but does not tell its path.
 	path, err := exec.LookPath(C.GoString(C.command()))
 	if err != nil {
 		C.fail_init(C.STEP_LOOKUP, C.int(unix.ENOENT))
@@ -110,9 +109,9 @@ func (s *lastStep) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// home returns HOME=DIR for an environment that is to have it and does not, as
-// libcontainer would, else NULL: that of the user's entry in the container's
-// /etc/passwd, or the root directory.
+// home returns HOME=DIR if the environment is to have HOME and does not, else NULL. As with
+// libcontainer, DIR is that of the user's entry in the container's /etc/passwd, or the root
+// directory.
 func home() *C.char {
 	if C.page.homed == 0 || C.has_home() != 0 {
 		return nil
@@ -124,7 +123,7 @@ func home() *C.char {
 	return C.CString("HOME=" + dir)
 }
 
-// warnings drops the debug messages, which the launcher does not want to hear.
+// warnings drops debug messages, which the launcher has no use for.
 type warnings struct {
 	logrus.Formatter
 	out io.Writer
@@ -145,10 +144,10 @@ func (w warnings) Write(text []byte) (int, error) {
 	return w.out.Write(text)
 }
 
-// restoreFileLimit gives back the soft limit on open files that the Go runtime has
-// raised, and makes it forget: it would else call prlimit(2) just before execve(2),
-// under the filter. libcontainer sees to that only where --ulimit names the limit,
-// which it sets again then.
+// restoreFileLimit restores the soft limit on open files, which the Go runtime has raised,
+// and makes the runtime forget it: otherwise it would restore it just before execve(2), by
+// prlimit(2) under the filter. libcontainer does so too, but only if --ulimit names the
+// limit; it then sets the limit again.
 func restoreFileLimit() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -44,7 +44,8 @@ static int move_to(const char *dir, const char *file)
 	return error;
 }
 
-// fork_into goes on in a child of the launcher's that is born in the cgroup.
+// fork_into goes on in a new process that is born in the cgroup, and is a child of the
+// launcher.
 static int fork_into(const char *dir)
 {
 	int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -96,9 +97,9 @@ static void unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// A container's init joins its cgroups before anything else: it has one thread yet,
-// and libcontainer's constructor, which leaves for the namespaces, comes later. An init
-// with a plan goes no further.
+// A container's init joins its cgroups before anything else: it still has one thread, and
+// libcontainer's constructor, which enters the namespaces, comes later. An init with a plan
+// does not return from here.
 __attribute__((constructor(101))) static void begin_init(int argc, char **argv)
 {
 	const char *plan = getenv(PLAN_VARIABLE);

@@ -32,12 +32,12 @@ var _ = [1]struct{}{}[sizeofInstruction-C.sizeof_struct_sock_filter]
 // parked is for tests, which cannot use cgo.
 const parked = C.PAGE_PARKED
 
-// patienceWithInit is for an init that is stuck: the end of one is noticed at once. It
-// is long, since hundreds of starts at a time take turns.
+// patienceWithInit is how long to wait for an init that may be stuck; the end of an init is
+// noticed at once. It is long, since hundreds of starts at a time take turns.
 const patienceWithInit = 30 * time.Second
 
-// patienceWithSetUp is longer: the kernel makes one network namespace after the other, a
-// few in a second while it removes others.
+// patienceWithSetUp is longer: the kernel makes network namespaces one after another, only
+// a few in a second while it removes others.
 const patienceWithSetUp = 10 * time.Minute
 
 // Page is the launcher's side of a start: memory that it shares with init, and a pipe
@@ -116,29 +116,30 @@ func (p *Page) Files(others ...*os.File) []*os.File {
 	return files
 }
 
-// Keep returns, like [Page.Files], what init gets as its files from 3 on, for a command
-// that gets others itself, from 3 on. A parked init has the page's own behind them.
+// Keep is [Page.Files] for a command that gets the others itself, as its files from 3 on.
+// In a parked init the page's own files come after them.
 func (p *Page) Keep(others ...*os.File) []*os.File {
 	p.shared.kept = C.uint32_t(len(others))
 	return p.Files(others...)
 }
 
-// Join is for an init that joins a container: what is mounted on /proc is the container's
-// affair, and not asked which files are open.
+// Join is for an init that joins a running container. It does not ask /proc which files are
+// open: the container may have mounted anything there.
 func (p *Page) Join() { p.shared.joins = 1 }
 
-// FindHome has init add HOME to an environment without it: the directory of the user's
+// FindHome makes init add HOME to an environment without it: the directory of the user's
 // entry in the container's /etc/passwd, or the root directory.
 func (p *Page) FindHome() { p.shared.homed = 1 }
 
-// Outlive has an init that has not been started live on when this process ends.
+// Outlive lets init live on when this process ends. It is called before init is started.
 func (p *Page) Outlive() { p.shared.outlives = 1 }
 
 // HandOver returns the page's memory and the pipe that closes when init becomes the command,
 // for a launcher that goes on in C (page.c).
 func (p *Page) HandOver() (memory, pipe *os.File) { return p.file, p.pipe }
 
-// OpenFailed returns the page in a file that init has given up on, for [Page.Failure].
+// OpenFailed returns the page in a file, of an init that has failed, for [Page.Failure].
+// The file is closed with the page.
 func OpenFailed(file *os.File) (*Page, error) {
 	info, err := file.Stat()
 	if err != nil {
@@ -151,7 +152,7 @@ func OpenFailed(file *os.File) (*Page, error) {
 	return p, p.mapFile(int(info.Size()))
 }
 
-// Close frees the page. Init keeps its own copy.
+// Close frees the page. Init keeps its own mapping of it.
 func (p *Page) Close() error {
 	var err error
 	if p.mem != nil {
@@ -169,8 +170,8 @@ func (p *Page) state() uint32 {
 	return atomic.LoadUint32((*uint32)(&p.shared.state))
 }
 
-// enter goes on to a state and wakes the thread of init's that waits on one of these
-// words. One that is woken for nothing has to be waited for until it waits again.
+// enter goes on to a state, and wakes the thread of init that waits on one of these words.
+// It wakes no other: init would have to wait until that sleeps again.
 func (p *Page) enter(state uint32, words ...*C.uint32_t) error {
 	atomic.StoreUint32((*uint32)(&p.shared.state), state)
 	for _, word := range words {
@@ -181,7 +182,7 @@ func (p *Page) enter(state uint32, words ...*C.uint32_t) error {
 	return nil
 }
 
-// wake wakes the threads of init's that wait on a word.
+// wake wakes the threads of init that wait on a word.
 func wake(word *C.uint32_t) error {
 	const wake, all = 1, math.MaxInt32 // FUTEX_WAKE of linux/futex.h; not private: init has another mapping
 	if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wake, all, 0, 0, 0); errno != 0 {
@@ -223,8 +224,8 @@ func (p *Page) Started() {
 	}
 }
 
-// Init returns the PID of an init that went on in a child of the process that was started,
-// once that has ended; 0 if it did not.
+// Init returns the PID of init if it went on in a child of the process that was started,
+// once that process has ended, else 0.
 func (p *Page) Init() int { return int(p.shared.init) }
 
 // Reopen returns the page of a parked init that another process has started: the one
@@ -247,9 +248,9 @@ func Reopen(pidfd *os.File, kept int) (_ *Page, err error) {
 	if p.passed, err = takeFile(pidfd, first+1, "pipe"); err != nil {
 		return nil, err
 	}
-	// To open a pipe's end again opens either end (proc(5)).
+	// A pipe that is opened by /proc can be opened at either end (proc(5)).
 	p.pipe, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", p.passed.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
-	p.passed.Close() // or init's end would not be the last
+	p.passed.Close() // else the pipe would not close with init's end
 	return p, err
 }
 

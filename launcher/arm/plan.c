@@ -236,7 +236,7 @@ static int do_host_name(const struct plan_step *step)
 	return syscall(step->kind == PLAN_HOST_NAME ? SYS_sethostname : SYS_setdomainname, name, strlen(name));
 }
 
-// attr/apparmor is there since Linux 5.8, attr/exec is whatever module is first.
+// attr/apparmor exists from Linux 5.8 on; attr/exec is of the first module that has one.
 static int do_apparmor(const struct plan_step *step)
 {
 	int result = write_proc("thread-self/attr/apparmor/exec", plan_text(step->path));
@@ -320,8 +320,8 @@ static int carry_out(const struct plan_step *step)
 	return steps[step->kind](step);
 }
 
-// Nobody may look into init or take its files, not even a process of the same user in
-// the container's PID namespace (CVE-2016-9962): execve(2) ends that again.
+// Nobody may look into init or take its files, not even a process of the same user in the
+// container's PID namespace (CVE-2016-9962). execve(2) allows it again.
 static int begin(int fd)
 {
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || plan_die_with_launcher() < 0)

@@ -176,8 +176,8 @@ type Patch struct {
 	Text     string
 }
 
-// PlanTemplate returns a plan without some of its texts, and what these are. room reports
-// how many bytes to leave for a text, or 0 for one that is in the plan.
+// PlanTemplate returns a plan without some of its texts, and these texts. room returns how
+// many bytes to leave for a text, or 0 if the text becomes part of the plan.
 func PlanTemplate(steps []PlanStep, room func(text string) int) ([]byte, []Patch, error) {
 	return encodeWith(steps, room)
 }
@@ -218,7 +218,7 @@ func encodeWith(steps []PlanStep, room func(string) int) ([]byte, []Patch, error
 	return append(data, texts.data...), texts.patches, nil
 }
 
-// texts are what follows the steps.
+// texts is the part of a plan that follows the steps.
 type texts struct {
 	base    int
 	data    []byte

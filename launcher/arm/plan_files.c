@@ -22,7 +22,7 @@ static int make_parent(const char *path, const char **last)
 	return make_in_root(*parent ? parent : "/", 0755, 0);
 }
 
-// bind_host_node is for who may not make devices: the host's own is mounted instead.
+// bind_host_node mounts the host's device where init may not create one.
 static int bind_host_node(int dir, const char *last, const char *path)
 {
 	int host = open(path, O_PATH | O_CLOEXEC);
@@ -91,8 +91,8 @@ int plan_do_link(const struct plan_step *step)
 	return result;
 }
 
-// plan_do_directory: all of it is the container's, but nothing is made where a link
-// leads to nowhere.
+// plan_do_directory: links are followed inside the container, also to where nothing exists
+// yet.
 int plan_do_directory(const struct plan_step *step)
 {
 	int fd = open_in_root(plan_text(step->path), O_PATH | O_DIRECTORY);
@@ -158,9 +158,9 @@ static int send_file(int socket, int file)
 	return sendmsg(socket, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-// mount_console mounts the terminal on /dev/console, which is made if it does not exist.
-// It is no link: nothing outside of /dev is mounted on. It is not opened to be read: to open
-// a FIFO waits for a writer.
+// mount_console mounts the terminal on /dev/console, which is made if it does not exist. A
+// link is refused, so that nothing outside of /dev is mounted on. The file is opened with
+// O_PATH only: opening a FIFO would wait for a writer.
 static int mount_console(int terminal)
 {
 	int dev = open_in_root("/dev", O_PATH | O_DIRECTORY);

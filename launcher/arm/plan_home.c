@@ -16,9 +16,9 @@ enum { FIELD_USER = 2, FIELD_HOME = 5 };
 struct entry {
 	int field;
 	uint64_t user;
-	bool number; // the user is a number so far, with a digit at least
-	bool odd;    // or it is not
-	size_t size; // of home, which may be longer than there is room for
+	bool number; // the user's field is not empty
+	bool odd;    // it is not a number, or too large
+	size_t size; // of the directory, which may be longer than home
 	char home[PATH_MAX];
 };
 

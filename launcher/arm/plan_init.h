@@ -22,10 +22,11 @@ const char *plan_text(uint32_t offset);
 // plan_list returns the list of a step.
 const void *plan_list(const struct plan_step *step);
 
-// fail_because is for a step that failed for a reason that is no errno. It returns -1.
+// fail_because sets errno, and the reason for a failure that errno does not say. It returns
+// -1.
 int fail_because(enum plan_reason reason, int error);
 
-// fail_at has the launcher name the path at which a step failed. It returns -1.
+// fail_at sets the path at which a step failed, for the launcher. It returns -1.
 int fail_at(const char *path);
 
 // open_in_root opens a path in the root (plan_path.c), whatever links lead there: they cannot leave

@@ -73,8 +73,8 @@ static int make_part(const char *path, mode_t mode, uint64_t how_to)
 	return fd;
 }
 
-// make_parts opens a path and makes what is missing of it. *at is where the last part ends
-// that it has come to.
+// make_parts opens a path and makes what is missing of it. It sets *at to the end of the
+// part that it has reached.
 static int make_parts(char *path, mode_t mode, uint64_t how_to, size_t *at)
 {
 	for (char *end = path;;) {
@@ -100,7 +100,7 @@ static int make_parts(char *path, mode_t mode, uint64_t how_to, size_t *at)
 	}
 }
 
-// follow puts what the link says whose name ends at an offset of a path in its place.
+// follow replaces a link in a path by its target. The link's name ends at offset at.
 static int follow(char path[PATH_MAX], size_t at)
 {
 	char link[PATH_MAX], to[PATH_MAX], parent[PATH_MAX], result[PATH_MAX];

@@ -1,4 +1,5 @@
-// What is the process's own: working directory, user, capabilities, and the command.
+// What belongs to the process alone: working directory, user, capabilities, and the
+// command.
 //
 // The calls are the kernel's, and change this thread only: the arming thread keeps what
 // it has (PLAN_ARM). execve(2) ends that.
@@ -53,7 +54,7 @@ int plan_do_bounding(const struct plan_step *step)
 }
 
 // own_standard_files gives the standard files to the user, so that /dev/stdout can be
-// opened again. Those that cannot be given stay what they are.
+// opened again. A file whose owner cannot be changed keeps it.
 static int own_standard_files(uid_t user)
 {
 	struct stat st;
@@ -100,7 +101,7 @@ int plan_do_capabilities(const struct plan_step *step)
 	return 0;
 }
 
-// executable is what Go's exec.LookPath asks of a file.
+// executable checks a file as Go's exec.LookPath does.
 static int executable(const char *path)
 {
 	struct stat st;

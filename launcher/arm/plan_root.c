@@ -39,8 +39,8 @@ int clone_tree(int fd, bool recursive)
 	return syscall(SYS_open_tree, fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0));
 }
 
-// attach: the kernel says EINVAL of a directory on something else, where mount(2) said
-// ENOTDIR.
+// attach: for a directory on something else move_mount(2) returns EINVAL, and mount(2) the
+// clearer ENOTDIR.
 int attach(int mount, int target)
 {
 	struct stat from, to;
@@ -53,8 +53,8 @@ int attach(int mount, int target)
 	return syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-// All mounts of init's become slaves, so that nothing it does gets out. The root is
-// private, and so unaffected by what the host mounts later.
+// All mounts in init's namespace become slaves, so that no mount of init's appears on the
+// host. The root is private, so that no later mount of the host's appears in it.
 int plan_do_root(const struct plan_step *step)
 {
 	const char *path = plan_text(step->path);
@@ -80,8 +80,8 @@ static bool on_procfs(int fd)
 }
 
 // may_mount refuses a mount on the root itself and in /proc (CVE-2019-16884,
-// CVE-2019-19921): who can hide a part of it can hide what it says of the process.
-// procfs: what is to be mounted is one itself.
+// CVE-2019-19921): who can hide a part of it can hide what it says of the process. procfs
+// says that a procfs is to be mounted.
 static int may_mount(const struct plan_step *step, int target, bool procfs)
 {
 	enum { PROC_ROOT_INO = 1 }; // linux/proc_ns.h
@@ -114,8 +114,8 @@ static int configure(int fs, const char *option)
 	return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, name, value + 1, 0);
 }
 
-// new_mount makes a file system and a mount of it, which is nowhere yet. mode is
-// a tmpfs's, in octal, or NULL.
+// new_mount makes a file system and a mount of it, which is not attached yet. mode is that
+// of a tmpfs, in octal, or NULL.
 static int new_mount(const struct plan_step *step, const char *mode)
 {
 	int fs = syscall(SYS_fsopen, plan_text(step->type), FSOPEN_CLOEXEC);
@@ -263,8 +263,9 @@ int plan_do_protect(const struct plan_step *step)
 	return 0;
 }
 
-// new_mask mounts what hides a file or a directory: the container's /dev/null, made sure
-// that it is that (CVE-2025-31133), or an empty tmpfs, which all directories share.
+// new_mask returns a mount that hides a file or a directory: the container's /dev/null,
+// which is checked to be the null device (CVE-2025-31133), or an empty tmpfs, which all
+// directories share.
 static int new_mask(bool directory, const struct plan_step *tmpfs)
 {
 	static int null = -1, empty = -1;

@@ -1,4 +1,5 @@
-// How init becomes root of the container's user namespace, which is nobody on the host.
+// How init becomes root of the container's user namespace, who has no privileges on the
+// host.
 #define _GNU_SOURCE
 #include "plan_init.h"
 #include "quit.h"
@@ -25,8 +26,8 @@ static int go_on_in_child(uint64_t namespaces)
 	return pid < 0 ? -1 : setsid();
 }
 
-// The IDs of before mean nothing in the namespace, and there is no way back. Groups are
-// dropped first, since they are the host's.
+// The IDs that the process had mean nothing in the namespace, and there is no way back.
+// Groups are dropped first, since they are the host's.
 int plan_do_users(const struct plan_step *step)
 {
 	if (syscall(SYS_setns, step->mode, CLONE_NEWUSER) < 0 || close(step->mode) < 0)

@@ -25,8 +25,8 @@
 static const int64_t MICROSECOND = 1000, MILLISECOND = 1000000, SECOND = 1000000000;
 
 // page_new returns a memfd with a page, and maps it to *mem. texts are the cgroups, the
-// arguments and the environment, so many of each; with born init is born in the first
-// cgroup. It returns -1 and errno.
+// arguments and the environment, count of each. born says that init will be born in the
+// first cgroup. On failure it returns -1 with errno.
 int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const uint32_t count[3], bool born,
 	     const void *program, uint32_t instructions, uint32_t flags)
 {

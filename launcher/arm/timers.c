@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 
-enum { COARSE = 999999 }; // ns; no other thread's
+enum { COARSE = 999999 }; // ns; a value that no other thread has
 
 static long usual; // 0 until the first thread is made, which is the monitor
 
