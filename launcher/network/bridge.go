@@ -23,14 +23,14 @@ const bridgeName = "minirun0"
 
 // bridge is the bridge as the kernel has it.
 type bridge struct {
-	host   *netlink.Handle // one socket of this machine's, for all that is asked for
+	host   *netlink.Handle // one netlink socket, for all requests
 	link   netlink.Link
 	v4, v6 netip.Prefix // its own addresses, with the networks' lengths; v6 may be the zero Prefix
 	mtu    int          // of the route to the world
 }
 
-// openBridge finds the bridge, or makes it. Of two that make it at once both do the same,
-// and it does not matter which of them does a step. The caller closes it.
+// openBridge returns the bridge, and creates it if it does not exist. Several launchers may
+// do so at a time: it does not matter which of them does a step. The caller closes it.
 func openBridge() (*bridge, error) {
 	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -104,8 +104,8 @@ func (b *bridge) checkSize() error {
 		"give it a larger network: ip address replace 192.168.200.1/24 dev "+bridgeName)
 }
 
-// whole returns a list of the kernel's in which nothing is missing: it is asked for again
-// if it changed meanwhile (NLM_F_DUMP_INTR), as where containers start and end.
+// whole returns a complete list from the kernel. It asks again if the list has changed
+// meanwhile (NLM_F_DUMP_INTR), as lists do when containers start and end.
 func whole[T any](list func() ([]T, error)) (all []T, err error) {
 	for range 100 {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -141,8 +141,9 @@ func (b *bridge) setUp() (err error) {
 	return nil
 }
 
-// atOnce lets a device use its IPv6 address of the link at once, without a second's wait
-// for somebody who has the same (kernel, ip-sysctl.rst, accept_dad): nobody can.
+// atOnce lets a device use its link-local IPv6 address at once, without waiting a second
+// for another device with the same address (kernel, ip-sysctl.rst, accept_dad): there is
+// none.
 func atOnce(device string) error { return setSysctl("ipv6/conf/"+device+"/accept_dad", "0") }
 
 // address returns an address that can be used at once (IFA_F_NODAD).
@@ -155,8 +156,8 @@ func address(p netip.Prefix) *netlink.Addr {
 }
 
 // freeSubnet returns the first of 10.96.0.1/16 to 10.111.0.1/16 for which this machine has
-// no route. A route to the bridge is not counted: it is of another launcher that sets the
-// bridge up at the same time, and to both the same subnet has to be free.
+// no route. Routes to the bridge do not count: they are of another launcher that sets the
+// bridge up at the same time, and both must choose the same subnet.
 func (b *bridge) freeSubnet() (netip.Prefix, error) {
 	routes, err := whole(func() ([]netlink.Route, error) { return b.host.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
@@ -180,15 +181,15 @@ func (b *bridge) freeSubnet() (netip.Prefix, error) {
 		" type bridge; ip address add 192.168.200.1/24 dev "+bridgeName)
 }
 
-// unique returns bytes that are the same for all that ask, until this machine is rebooted,
-// and others on another machine.
+// unique returns bytes that are the same until this machine is rebooted, and that differ
+// from those of other machines.
 func unique() [sha256.Size]byte {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return sha256.Sum256(append([]byte(bridgeName), id...))
 }
 
-// hardwareAddress returns the bridge's. Without one of its own it would have that of one
-// of its ports, and another when that container ends.
+// hardwareAddress returns the hardware address of the bridge. Without one of its own the
+// bridge would have that of a port, and another one when that container ends.
 func hardwareAddress() net.HardwareAddr {
 	hash := unique()
 	return net.HardwareAddr{2, 0x42, hash[5], hash[6], hash[7], hash[8]}
@@ -202,7 +203,7 @@ func uniqueLocal() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(address), 64)
 }
 
-// mtuOfTheWorld returns the MTU of the device that the default route goes by, or 1500.
+// mtuOfTheWorld returns the MTU of the device of the default route, or 1500.
 func (b *bridge) mtuOfTheWorld() int {
 	const ethernet = 1500
 	routes, err := b.host.RouteGet(net.IPv4(203, 0, 113, 1)) // nobody's (RFC 5737)
@@ -236,7 +237,7 @@ func setSysctl(name, value string) error {
 	return nil
 }
 
-// forwardPackets has this machine forward packets between its devices.
+// forwardPackets makes this machine forward packets between its devices.
 func forwardPackets(v6 bool) error {
 	if err := setSysctl("ipv4/ip_forward", "1"); err != nil {
 		return err
@@ -250,9 +251,9 @@ func forwardPackets(v6 bool) error {
 	return setSysctl("ipv6/conf/all/forwarding", "1")
 }
 
-// keepAdvertisements has devices that listen to router advertisements go on with it: one
-// that forwards does only with accept_ra=2 (kernel, ip-sysctl.rst), and would lose its own
-// addresses and default route otherwise.
+// keepAdvertisements sets accept_ra=2 for devices that accept router advertisements. With
+// accept_ra=1 a device that forwards would ignore them (kernel, ip-sysctl.rst), and this
+// machine would lose addresses and its default route.
 func keepAdvertisements() error {
 	devices, err := os.ReadDir(sysNet + "ipv6/conf")
 	if err != nil {

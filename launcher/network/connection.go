@@ -44,14 +44,17 @@ type link struct {
 // localhost is an address of every namespace.
 func localhost() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
 
-// Guard has a process killed when this one is gone, however it went, until stop is called.
+// Guard makes sure that a process is killed when this one ends, in whatever way. stop ends
+// that.
 type Guard func(pidfd *os.File) (stop func(), err error)
 
 // Open makes what the network needs before init is started, and listens at the published
-// ports: one that is taken is found out before anything runs. The namespace is connected
-// meanwhile. The caller closes the connection.
+// ports, so that a port that is taken is an error before anything runs. The namespace is
+// connected in another goroutine, which [Connection.Attach] waits for. The caller closes
+// the connection.
 //
-// The calling thread lives as long as the container.
+// The calling thread must live as long as the container: the program that connects a
+// namespace in user mode ends with it.
 func (n *Network) Open(guard Guard) (*Connection, error) {
 	c := &Connection{network: n}
 	if err := c.open(guard); err != nil {
@@ -173,7 +176,7 @@ func (n *Network) failed(err error) error {
 	return hint.With(&config.Error{Op: "--network " + string(n.Kind), Err: err}, help)
 }
 
-// lacks returns a hint for what makes no bridge.
+// lacks returns a hint for an error of the bridge.
 func lacks(err error) string {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
@@ -236,8 +239,8 @@ func (c *Connection) forward() (err error) {
 	return nil
 }
 
-// Lasting reports whether this program has to run for it as long as the container does. A
-// nil connection is of no network.
+// Lasting reports whether this process has to run as long as the container does, to keep
+// the connection. A nil connection needs nothing.
 func (c *Connection) Lasting() bool {
 	return c != nil && (len(c.published) > 0 || len(c.relayed) > 0 || c.helper != nil)
 }
@@ -261,7 +264,8 @@ func (l *link) hostLines(hostname, domainname string) string {
 	return b.String()
 }
 
-// Chosen lists the published ports for which the kernel chose the host's, a text each.
+// Chosen says, in a text each, at which ports of the host those are published that may be
+// at several.
 func (c *Connection) Chosen() []string {
 	var all []string
 	for _, p := range c.published {
@@ -290,8 +294,8 @@ func (c *Connection) Ports() []string {
 	return all
 }
 
-// Device is what others may know of a container's network device. What it does not have, or
-// what only a program beside it knows, is zero.
+// Device describes a container's network device. A field is zero if the device does not
+// have it, or if only the program that connects it in user mode knows it.
 type Device struct {
 	Address    netip.Addr `json:"address,omitzero"`
 	Address6   netip.Addr `json:"address6,omitzero"`
@@ -302,8 +306,8 @@ type Device struct {
 	MAC        string     `json:"mac,omitempty"`
 }
 
-// Settled reports whether Ports and Device have nothing to wait for: no device is being
-// connected. A nil connection is settled.
+// Settled reports whether Ports and Device are final: no device is being connected. A nil
+// connection is settled.
 func (c *Connection) Settled() bool { return c == nil || c.connected == nil }
 
 // Device describes the container's device, once the connection is attached. A nil

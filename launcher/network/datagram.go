@@ -31,8 +31,8 @@ const (
 	// maxClients is how many clients a socket keeps apart. One more takes the place of
 	// another: whoever forges addresses cannot keep the others out for long.
 	maxClients = 1024
-	// clientIdle is how long a client is kept that neither sends nor is answered (as
-	// docker-proxy).
+	// clientIdle is how long a client is kept that neither sends nor is answered. It is
+	// that of docker-proxy.
 	clientIdle = 90 * time.Second
 )
 
@@ -109,7 +109,7 @@ func answerControl(control []byte) []byte {
 	return answer
 }
 
-// answer passes on what the container answers to a client, until that is given up.
+// answer passes on what the container answers to a client, until the client is forgotten.
 func (d *datagrams) answer(c *datagramClient) {
 	defer d.forget(c)
 	raw, err := c.conn.SyscallConn()

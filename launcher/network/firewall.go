@@ -14,13 +14,13 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// tableName is the one table of nftables that minirun makes: what containers send out has
-// this machine's address, and what comes from outside reaches them only as an answer. It
-// touches no other table.
+// tableName is the one table of nftables that minirun makes. By its rules what containers
+// send out has this machine's address, and what comes from outside reaches them only as an
+// answer. Other tables are not changed, except Docker's ([obstacle.pass]).
 const tableName = "minirun"
 
-// firewall makes the table unless it is there: other programs flush all tables. The
-// warning says which other table drops what containers send.
+// firewall makes the table unless it exists: other programs may have flushed all tables.
+// The warning says that another table drops what containers send, and how to change that.
 func (b *bridge) firewall() (warning, err error) {
 	const help = "sudo modprobe nf_tables nft_masq nft_ct, or --network none"
 	c, err := nftables.New(nftables.AsLasting())
@@ -91,7 +91,7 @@ func device(key expr.MetaKey, op expr.CmpOp) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: paddedName()}}
 }
 
-// notAnAnswer matches packets that do not belong to a connection that there is.
+// notAnAnswer matches packets that belong to no existing connection.
 func notAnAnswer() []expr.Any {
 	mask := binary.NativeEndian.AppendUint32(nil, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
 	none := make([]byte, 4)

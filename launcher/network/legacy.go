@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// legacyDrops reports whether the firewall of before nftables, iptables-legacy(8)'s, drops
-// what it does not know of what is forwarded by IPv4, and has no rule that names the bridge.
-// What it cannot find out it takes for a no.
+// legacyDrops reports whether the FORWARD chain of iptables-legacy(8), which nftables do
+// not show, drops IPv4 packets by its policy, and no rule of its table names the bridge. It
+// returns false if it cannot find out.
 func legacyDrops() bool {
-	// To ask for a table makes it: so only if it is there.
+	// Asking for a table creates it, so only a table that exists is asked for.
 	tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
 	if err != nil || !slices.Contains(strings.Fields(string(tables)), "filter") {
 		return false
@@ -56,7 +56,7 @@ func legacyPolicyDrops(entries []byte, rule int) bool {
 	return verdict+4 <= len(entries) && binary.NativeEndian.Uint32(entries[verdict:]) == drop
 }
 
-// getsockopt fills value, whose begin says what is asked for.
+// getsockopt fills value, whose beginning says what is asked for.
 func getsockopt(fd, option int, value []byte) error {
 	size := uint32(len(value))
 	if _, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_IP, uintptr(option),

@@ -87,8 +87,9 @@ const (
 // NameServerFiles are the host's files that a container's resolv.conf may depend on.
 func NameServerFiles() []string { return []string{hostResolvConf, resolvedsServers} }
 
-// resolv returns the container's resolv.conf, and the servers that it does not reach if
-// it has no others. local reports whether a server listens at the loopback device.
+// resolv returns the container's resolv.conf, and the servers that are asked by the relay
+// because the container reaches none. local reports whether a server listens at the
+// loopback device.
 func (n *Network) resolv(local func() bool) (text []byte, relayed []netip.Addr, err error) {
 	if text, err = readIfThere(hostResolvConf); err != nil {
 		return nil, nil, err
@@ -105,7 +106,7 @@ func (n *Network) resolv(local func() bool) (text []byte, relayed []netip.Addr, 
 	return text, relayed, nil
 }
 
-// resolvOf makes the container's resolv.conf of the host's and systemd-resolved's. It is
+// resolvOf makes the container's resolv.conf from the host's and systemd-resolved's. It is
 // the host's, unchanged, if no flag asks for something else and the container reaches the
 // servers. local reports whether a server listens at the loopback device.
 func (n *Network) resolvOf(text, resolved []byte, local func() bool) (result []byte, relayed []netip.Addr) {
@@ -150,7 +151,7 @@ func (c resolvConf) onlyResolved() bool {
 	return len(c.servers) == 1 && c.servers[0].String() == resolvedsLoopback
 }
 
-// reached returns the servers that other machines reach by the same address.
+// reached returns the servers that other machines can reach by these addresses.
 func (c resolvConf) reached() (all []netip.Addr) {
 	for _, s := range c.servers {
 		if !s.IsLoopback() && !s.IsLinkLocalUnicast() && !s.IsUnspecified() {
@@ -168,8 +169,9 @@ func readIfThere(path string) ([]byte, error) {
 	return data, err
 }
 
-// hosts returns how the container's /etc/hosts begins: as the host's in its network, as
-// the other container's in that one's.
+// hosts returns the beginning of the container's /etc/hosts. It is the host's file in the
+// host's network, the other container's in a shared one, and else has the loopback
+// addresses.
 func (n *Network) hosts() []byte {
 	if n.Shared != nil {
 		return n.Shared.Hosts

@@ -15,10 +15,11 @@ import (
 // something is in it or has it open.
 type namespace struct {
 	file *os.File
-	link *netlink.Handle // a socket of it
+	link *netlink.Handle // a netlink socket in it
 }
 
-// newNamespace makes one. To make it takes the kernel longer than all else of a network.
+// newNamespace makes a namespace. This takes the kernel longer than everything else about a
+// network.
 func newNamespace() (*namespace, error) {
 	ns := &namespace{}
 	if err := thread.Do(ns.make); err != nil {
@@ -39,7 +40,7 @@ func (ns *namespace) make() (err error) {
 	return ns.begin()
 }
 
-// begin is for a thread in the namespace.
+// begin sets up the namespace that the calling thread is in.
 func (ns *namespace) begin() (err error) {
 	if err := loopbackUp(); err != nil {
 		return fmt.Errorf("bring its loopback device up: %w", err)
@@ -48,8 +49,8 @@ func (ns *namespace) begin() (err error) {
 	return err
 }
 
-// ownNamespace returns the network's own namespace: one that it is given, one that has been
-// prepared, or a new one.
+// ownNamespace returns the network's own namespace: the given one, the prepared one, or
+// else a new one.
 func (n *Network) ownNamespace() (*namespace, error) {
 	if n.Namespace != nil {
 		ns := &namespace{file: n.Namespace}
@@ -92,8 +93,9 @@ type Prepared struct {
 	err  error
 }
 
-// Prepare begins to make the namespace of a launch with these flags, while it is found out
-// what the launch is about. It returns nil if none is needed, or one of other users.
+// Prepare begins to make the namespace of a launch with these flags, while other parts of
+// the launch are prepared. It returns nil if the launch needs none, or one that belongs to
+// another user namespace.
 func Prepare(c *config.Config) *Prepared {
 	if c.OwnIDs != 0 || !New(c).connected() {
 		return nil

@@ -23,7 +23,7 @@ type Network struct {
 	Address   netip.Addr       // on the bridge; the zero Addr is any
 	MAC       net.HardwareAddr // nil is one made of the address
 	Shared    *Shared          // of another container's; nil is a network of the container's own
-	Namespace *os.File         // one to use where [Network.NeedsNamespace]; nil is to make one
+	Namespace *os.File         // the one to use if [Network.NeedsNamespace]; nil: a new one is made
 	Prepared  *Prepared        // nil: the namespace is made when the network is opened
 }
 

@@ -11,18 +11,18 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// obstacle is a chain of another program's that drops what it does not know of what is
-// forwarded. A table cannot allow what another one drops.
+// obstacle is a chain of another program whose policy is to drop forwarded packets. A table
+// cannot accept what another one drops.
 type obstacle struct {
 	chain  *nftables.Chain
-	docker bool // it is dockerd's doing, which has a chain for its users beside it
+	docker bool // it is dockerd's: its table has the chain dockerUser too
 }
 
-// dockerUser is the chain that Docker asks before its own.
+// dockerUser is the chain for users that Docker asks before its own chains.
 const dockerUser = "DOCKER-USER"
 
 // ForwardDropped returns an error, with a hint, if another table drops what containers
-// send. One of Docker's is none: a launch adds rules to it.
+// send. Docker's does not count: a launch adds rules to it.
 func ForwardDropped() error {
 	c, err := nftables.New()
 	if err != nil {
@@ -47,8 +47,8 @@ func legacyWarning() error {
 	return dropped(byIptables("iptables-legacy"))
 }
 
-// obstacles returns the chains that stop the bridge's packets. One that has a rule which
-// names the bridge is none: whoever made the firewall has decided.
+// obstacles returns the chains that stop the bridge's packets. A chain with a rule that
+// names the bridge is left out: whoever made the firewall has decided about it.
 func obstacles(c *nftables.Conn, chains []*nftables.Chain) (found []obstacle) {
 	for _, chain := range chains {
 		family := chain.Table.Family
@@ -64,7 +64,7 @@ func obstacles(c *nftables.Conn, chains []*nftables.Chain) (found []obstacle) {
 				known = known || namesBridge(c, other)
 			}
 		}
-		if !known && (o.docker || family != nftables.TableFamilyIPv6) { // without IPv6 a container reaches out
+		if !known && (o.docker || family != nftables.TableFamilyIPv6) { // a container can do without IPv6
 			found = append(found, o)
 		}
 	}
@@ -90,9 +90,9 @@ func namesBridge(c *nftables.Conn, chain *nftables.Chain) bool {
 	return false
 }
 
-// pass adds two rules to the end of the chain, after all of dockerd's: what containers send
-// passes, and what answers them. They are as iptables(8) writes them, which dockerd uses:
-// it refuses tables with rules of another kind.
+// pass adds two rules to the end of the chain, after all of dockerd's: they accept what
+// containers send, and what answers them. They have the form that iptables(8) gives them,
+// which dockerd uses: it refuses tables with rules of another form.
 func (o *obstacle) pass(c *nftables.Conn) {
 	name := []byte(bridgeName + "\x00")
 	of := func(key expr.MetaKey) []expr.Any {

@@ -12,10 +12,9 @@ import (
 	"github.com/minirun/minirun/internal/thread"
 )
 
-// relay answers the container's questions for names where this machine's name servers
-// listen at its loopback device, which the container does not reach. It listens in the
-// container's namespace, at the address where Docker's listens, and passes messages on as
-// they are.
+// relay answers the container's DNS queries if this machine's name servers listen at its
+// loopback device, which the container does not reach. It listens in the container's
+// namespace, at the address where Docker's listens, and passes messages on as they are.
 type relay struct {
 	servers []netip.AddrPort
 	udp     *net.UDPConn

@@ -13,8 +13,9 @@ import (
 	"github.com/minirun/minirun/internal/thread"
 )
 
-// sockets makes sockets in a network namespace. A socket stays in the namespace that it
-// was made in, whoever uses it. A thread in that namespace does nothing else.
+// sockets makes sockets in a network namespace. A socket stays in the namespace that it was
+// made in, whoever uses it. One thread in that namespace makes them all, and does nothing
+// else.
 type sockets struct {
 	requests chan socketRequest
 	closed   chan struct{}
@@ -30,7 +31,7 @@ type socketResult struct {
 	err error
 }
 
-// socketsIn returns what makes sockets in a namespace, until it is closed.
+// socketsIn starts the thread that makes sockets in a namespace. close ends it.
 func socketsIn(ns *os.File) (*sockets, error) {
 	s := &sockets{requests: make(chan socketRequest), closed: make(chan struct{})}
 	entered := make(chan error)

@@ -23,16 +23,17 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// helper is a program that connects a namespace in user mode: it turns the packets of a
-// tap device there into sockets here. It needs no privilege over this machine's network.
+// helper is a program that connects a namespace in user mode: it turns the packets of a tap
+// device in the namespace into traffic of its own sockets outside. It needs no privilege
+// over this machine's network.
 type helper struct {
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	pidfd   *os.File
 	ended   chan struct{} // closed when stderr is complete
-	ready   *os.File      // slirp4netns': gets a byte
-	life    *os.File      // slirp4netns': it ends when this is closed
-	unguard func()        // pasta's
+	ready   *os.File      // of slirp4netns: gets a byte when it is ready
+	life    *os.File      // of slirp4netns: it ends when this is closed
+	unguard func()        // of pasta
 }
 
 // userModePrograms are those that can connect a namespace, the one to prefer first.
@@ -110,7 +111,8 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// MTU of a helper's device: it is no wire, so packets are as large as they can be.
+// userModeMTU is the MTU of a helper's device. No wire limits it, so it is the largest
+// possible.
 const userModeMTU = "65520"
 
 func (h *helper) startSlirp(path string, ns *os.File) error {
@@ -151,7 +153,7 @@ func (h *helper) startPasta(path string, ns *os.File, guard Guard) error {
 		}
 		started <- err
 		if err == nil {
-			<-h.ended // it would be killed at the end of this thread
+			<-h.ended // else it would be killed at the end of this thread
 		}
 	})
 	err := <-started
@@ -224,7 +226,7 @@ func (h *helper) late() error {
 	return hint.New(filepath.Base(h.cmd.Path)+" does not get ready", "--network none, if the command needs none")
 }
 
-// waitRoute waits for a default route, the last that pasta makes.
+// waitRoute waits for a default route, which pasta makes last.
 func (h *helper) waitRoute(ns *namespace) error {
 	for timeout := time.After(helperTimeout); ; {
 		routes, err := whole(func() ([]netlink.Route, error) { return ns.link.RouteList(nil, netlink.FAMILY_ALL) })
@@ -312,7 +314,7 @@ func ownsNetwork() bool {
 	}
 	defer ns.Close()
 	owner, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
-	if err != nil { // EPERM: it is one of which this process sees nothing
+	if err != nil { // EPERM: the owner is a user namespace that this process does not see
 		return false
 	}
 	defer unix.Close(owner)

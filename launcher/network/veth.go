@@ -19,10 +19,10 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// A container's device is one end of a veth, whose other end is on the bridge under a
-// name made of the container's address. A name is used once in a network namespace, so the
-// kernel itself sees to it that an address is; and since the pair goes with the
-// container's namespace, nothing has to be given back, however a launcher ends.
+// vethName returns the name of the bridge's end of a container's veth pair. It is made from
+// the container's address: names are unique in a network namespace, so the kernel itself
+// makes sure that addresses are too. The pair ends with the container's namespace, so no
+// address has to be given back, in whatever way a launcher ends.
 func vethName(address netip.Addr) string {
 	a := address.As4()
 	return "mr" + hex.EncodeToString(a[:])
@@ -52,11 +52,11 @@ func (b *bridge) plug(ns *namespace, w wanted) (netip.Addr, error) {
 	return netip.Addr{}, hint.New("no free address is found in "+b.v4.Masked().String(), "end some containers")
 }
 
-// anyAddress returns an address of the bridge's network that is not the bridge's own.
-// The next container gets another, so that what is still on its way to an address finds
-// nobody.
+// anyAddress returns an address of the bridge's network that is not the bridge's own. It is
+// a random one, so that what is still on its way to a container that has ended does not
+// reach the next one.
 func (b *bridge) anyAddress() netip.Addr {
-	host := uint32(1)<<(32-b.v4.Bits()) - 1 // the last is for all
+	host := uint32(1)<<(32-b.v4.Bits()) - 1 // the last address is for broadcasts
 	for {
 		base := b.v4.Masked().Addr().As4()
 		n := binary.BigEndian.Uint32(base[:]) + 1 + rand.Uint32N(host-1)
@@ -68,7 +68,7 @@ func (b *bridge) anyAddress() netip.Addr {
 	}
 }
 
-// plugAt is for an address that --ip names. A container that has just ended may still
+// plugAt is plug for an address that --ip names. A container that has just ended may still
 // have it: the kernel removes its devices a little later.
 func (b *bridge) plugAt(ns *namespace, address netip.Addr, mac net.HardwareAddr) error {
 	refuse := func(why, help string) error {
@@ -106,8 +106,8 @@ func (b *bridge) tryPlug(ns *namespace, address netip.Addr, mac net.HardwareAddr
 	return b.configure(ns, address)
 }
 
-// hardwareAddressOf returns the address that flags ask for, or Docker's: who asked for the
-// IPv4 address before need not ask again.
+// hardwareAddressOf returns the hardware address that flags ask for, or as Docker does one
+// made from the IPv4 address: who has asked for that before (ARP) need not ask again.
 func hardwareAddressOf(address netip.Addr, wanted net.HardwareAddr) net.HardwareAddr {
 	if wanted != nil {
 		return wanted
@@ -156,9 +156,9 @@ func (b *bridge) configure(ns *namespace, v4 netip.Addr) error {
 	return nil
 }
 
-// carrierSeen has the kernel see at once that a device has a carrier, which it would in a
-// worker thread of its own, when it has time: until then the bridge drops what the device
-// brings, and a container's first connection waits a second.
+// carrierSeen makes the kernel notice at once that a device has a carrier. Else a worker
+// thread of the kernel notices it later. Until then the bridge drops what the device sends,
+// and a container's first connection waits a second.
 func carrierSeen(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
