@@ -11,8 +11,8 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// Owner is whose subordinate IDs containers get in user namespaces of their own, as with
-// Podman (podman-run(1), --userns auto).
+// Owner is the name whose subordinate IDs are for containers with user namespaces of their
+// own, as with Podman (podman-run(1), --userns auto).
 const Owner = "containers"
 
 // defaultIDs are those of containers where /etc/subuid and /etc/subgid have no line for
@@ -25,9 +25,9 @@ const exampleLine = Owner + ":2147483647:2147483648"
 // ErrNoneLeft says that all IDs are taken.
 var ErrNoneLeft = errors.New("none are left")
 
-// Choose returns a range of count users and groups of the host's for a container, which
-// overlaps none of those that are taken. It is any of those that are free, so that a new
-// container does not get what the last one had, whose files may still be on a volume.
+// Choose returns a range of count IDs of the host, for the users and the groups of a
+// container. It overlaps no range of taken. It is chosen at random, so that a new container
+// does not get the IDs of the last one, whose files may still be on a volume.
 func Choose(count int64, taken []Range) (Range, error) {
 	pool, err := readPool()
 	if err != nil {
@@ -87,7 +87,7 @@ func (r Range) end() int64 { return r.First + r.Count }
 
 func (r Range) overlaps(o Range) bool { return r.First < o.end() && o.First < r.end() }
 
-// choose tries places one after another, and begins at any of them.
+// choose tries the places in the pool one after another, beginning with a random one.
 func (p *pool) choose(count int64, taken []Range, random func(int64) int64) (Range, error) {
 	var places int64
 	for _, r := range p.ranges {
@@ -108,7 +108,7 @@ func (p *pool) choose(count int64, taken []Range, random func(int64) int64) (Ran
 	return Range{}, ErrNoneLeft
 }
 
-// place returns a place for so many IDs by its number.
+// place returns the place with number n, of count IDs.
 func (p *pool) place(n, count int64) Range {
 	for _, r := range p.ranges {
 		if n < r.Count/count {

@@ -1,8 +1,8 @@
-// A launch by an ordinary user need not begin twice: most command lines say by themselves
-// that they are launches, and that nothing has to be done before the namespace is entered.
-// Then the process enters it the first time. What is in doubt here is left to Go, which
-// reads the whole command line, asks other sources for IDs, and has the words for what is
-// missing; it starts the program again (userns.go).
+// A process that enters its user namespace from Go has to start the program a second time
+// (userns.go). Most command lines show plainly that they are launches, and that nothing has
+// to be done outside first: then the process enters the namespace here, the first time.
+// Every other case is left to Go, which reads the whole command line, asks other sources
+// for IDs, and says what is missing.
 #define _GNU_SOURCE
 #include "enter.h"
 
@@ -17,7 +17,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-// OTHER_VERBS are all but run: they stay outside, or find out by themselves.
+// OTHER_VERBS are all verbs except run: they stay outside, or decide in Go.
 static const char *const OTHER_VERBS[] = {
 	"__complete", "attach", "bootstrap", "completion", "cp", "create", "diff", "doctor", "du", "exec", "help",
 	"history", "images", "import", "inspect", "kill", "load", "logs", "oci", "pause", "port", "prune", "ps",
@@ -54,8 +54,9 @@ static bool is_other(const char *word, bool first)
 	return joins_another(word);
 }
 
-// The flags of a launch end at the image. A word before it that is no flag is a flag's
-// value, so the second of two such words in a row is no flag any more, nor is what follows.
+// The flags of a launch end at the image. A word before it that is no flag is the value of
+// a flag. So of two such words in a row the second is at or after the image, and nothing
+// that follows is a flag of the launch.
 bool userns_plain_launch(int argc, char **argv)
 {
 	const char *name = argc > 1 ? strrchr(argv[0], '/') : NULL;

@@ -12,9 +12,9 @@ import "unsafe"
 // runtime started, and so only once.
 func Early() bool { return bool(C.entered.early) }
 
-// PlainLaunch reports whether a process with these arguments, the program's name among
-// them, enters a user namespace before it has read them (early.c): they are a launch's, for
-// which nothing is to be done outside. Where that is in doubt it is false.
+// PlainLaunch reports whether a process with these arguments, of which the first is the
+// program's name, enters a user namespace before Go reads them (early.c): they are those of
+// a launch that has nothing to do outside. It returns false if that is in doubt.
 func PlainLaunch(args []string) bool {
 	argv := make([]*C.char, len(args)+1)
 	for i, arg := range args {
@@ -27,7 +27,7 @@ func PlainLaunch(args []string) bool {
 	return bool(C.userns_plain_launch(C.int(len(args)), list))
 }
 
-// findPlain returns the command that maps a user's IDs as C finds it, or "" where it leaves
+// findPlain returns the command that maps a user's IDs, as C finds it, or "" if C leaves
 // that to [Find].
 func findPlain(passwd, subid, tool string, uid, own int) string {
 	words := [...]*C.char{C.CString(passwd), C.CString(subid), C.CString(tool)}

@@ -1,6 +1,6 @@
-// A user's process becomes root of a user namespace of its own, and stays the same
-// process: no parent waits for it, and no signals need to be passed on. unshare(2) asks
-// for a process with one thread, so this is a constructor, before the Go runtime starts.
+// A user's process becomes root of a user namespace of its own, and stays the same process:
+// no parent waits for it, and no signals need to be passed on. unshare(2) needs a process
+// with one thread, so this is a constructor, which runs before the Go runtime starts.
 #define _GNU_SOURCE
 #include "enter.h"
 
@@ -38,8 +38,8 @@ int userns_write(const char *path, const char *text)
 	return n < 0 ? -1 : 0;
 }
 
-// start_tool starts newuidmap or newgidmap for a process. It stays behind, where it may do
-// what it does, and waits until the process is in its namespace.
+// start_tool starts newuidmap or newgidmap for a process. The tool stays outside, where it
+// has its privileges, and waits until the process is in the namespace.
 static pid_t start_tool(char *lines, const char *process, const int begin[2], int said)
 {
 	pid_t pid = fork();
@@ -151,8 +151,8 @@ void userns_settle(void)
 	entered.step = !uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : ENTER_DONE;
 }
 
-// with_one maps the user to 0, and nothing else. Then groups stay what they are
-// (user_namespaces(7), setgroups).
+// with_one maps the user to 0, and nothing else. Then the groups of the process cannot be
+// changed (user_namespaces(7), setgroups).
 static int with_one(uid_t uid, gid_t gid)
 {
 	char map[32];
@@ -167,8 +167,8 @@ static int with_one(uid_t uid, gid_t gid)
 	return 0;
 }
 
-// join_process enters the namespace that a process is in. Its owner may, be it with fewer
-// capabilities outside (user_namespaces(7)).
+// join_process enters the user namespace of a process, as the owner of the namespace may
+// (user_namespaces(7)).
 static int join_process(const char *process)
 {
 	char path[64];
@@ -180,8 +180,8 @@ static int join_process(const char *process)
 	return 0;
 }
 
-// stay notes that this process is where a user's has started it: in the user's namespace.
-// The environment alone does not say so, nor is it passed on.
+// stay notes that this process was started in a user namespace that a user's process has
+// entered. The variable alone is no proof, and it is not passed on.
 static void stay(void)
 {
 	unsigned inside, outside;

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-// Each has a program and its arguments, a line each; the process ID goes between them.
-// Both are unset: the IDs are those of the user alone.
+// Each has a program and its arguments, a line each; the process ID goes between them. If
+// both are unset, the user's own IDs are the only ones.
 #define UIDS_VARIABLE "_MINIRUN_NEWUIDMAP"
 #define GIDS_VARIABLE "_MINIRUN_NEWGIDMAP"
 
@@ -48,7 +48,7 @@ void userns_begin(char *uids, char *gids);
 // how that went.
 void userns_settle(void);
 
-// userns_enter_early begins it for a plain launch, where nothing has to be done before.
+// userns_enter_early calls userns_begin for a launch that has nothing to do outside first.
 void userns_enter_early(int argc, char **argv);
 
 // userns_plain_launch reports whether these are the arguments of a launch that has nothing
@@ -56,6 +56,6 @@ void userns_enter_early(int argc, char **argv);
 bool userns_plain_launch(int argc, char **argv);
 
 // userns_find_ids finds the program that maps a user's IDs, and the ranges that a file
-// gives the user: a command as in UIDS_VARIABLE, where own is 0 inside. It returns false
-// where that is not plain, or there are none.
+// gives the user: a command as in UIDS_VARIABLE, which maps own to 0 inside. It returns
+// false if there are none, or if that cannot be told here.
 bool userns_find_ids(const char *passwd, const char *subid, const char *tool, uid_t uid, uid_t own, char *command, size_t size);

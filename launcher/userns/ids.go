@@ -53,7 +53,7 @@ func Find() IDs {
 			ids.Missing = hint.With(fmt.Errorf("no subordinate ids for %s", name), addIDs(name))
 		}
 	}
-	for _, kind := range kinds { // in their order, or each launch would name another one
+	for _, kind := range kinds { // a list, so that of two missing programs the same one is always named
 		path, err := exec.LookPath(kind.tool)
 		if err == nil {
 			path, err = filepath.Abs(path)

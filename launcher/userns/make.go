@@ -19,7 +19,7 @@ import (
 // Namespace is a user namespace that this process has made and is not in. It lives as long as
 // something is in it or has it open.
 type Namespace struct {
-	IDs     Range    // the users and groups outside that 0 and what follows it inside are
+	IDs     Range    // the users and groups outside to which those inside, from 0 on, are mapped
 	User    *os.File // the namespace
 	Network *os.File // a network namespace that belongs to it, or nil
 }

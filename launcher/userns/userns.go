@@ -21,16 +21,16 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// Settle waits until a process that has entered a user namespace has its IDs there, which
-// are mapped while the Go runtime starts. It comes before all else.
+// Settle waits until the IDs of a process that has entered a user namespace are mapped,
+// which is done while the Go runtime starts. It must be called before anything else.
 func Settle() { C.userns_settle() }
 
 // Rootless reports whether this process is a user's, and has become root of a user
 // namespace ([Enter]).
 func Rootless() bool { return C.entered.step == C.ENTER_DONE }
 
-// Environ returns what a process of the same program has to have in its environment, beside
-// all else, to be a user's in the same namespace as this one.
+// Environ returns the variables by which another process of this program knows that it is
+// started in the user namespace of this one.
 func Environ() []string {
 	if !Rootless() {
 		return nil
@@ -46,14 +46,14 @@ func UID() int {
 	return int(C.entered.uid)
 }
 
-// Enter makes the process of a user root of a new user namespace. In it the user is 0,
-// and so are the user's files; subordinate IDs ([Find]) follow from 1 on, if the user has
-// them. Root stays what it is, as does a process that is in one already: if the command
-// line says plainly that it is a launch, it is so from the beginning (early.c).
+// Enter makes the process of a user root of a new user namespace. In it the user is 0, and
+// so are the user's files; subordinate IDs ([Find]) follow from 1 on, if the user has them.
+// Enter does nothing for root, and for a process that has entered one already, as a process
+// does from the beginning if its command line is plainly a launch (early.c).
 //
 // Enter starts the process's program again with the same arguments, and does not return
 // unless it fails or there is nothing to do. So it is called before anything has been done
-// or written. The new program's error, where it cannot enter, is what Enter returns there.
+// or written. If the new program cannot enter, Enter returns the error there.
 func Enter(ids IDs) error {
 	if os.Geteuid() == 0 {
 		return nil
