@@ -114,8 +114,8 @@ var lxcfs = [...]string{
 	"/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
 }
 
-// destination returns the path of a mount. What is odd about it libcontainer is to
-// refuse, or to make sense of.
+// destination returns the path of a mount. Odd paths are left to libcontainer, which
+// refuses or resolves them.
 func destination(c *configs.Config, m *configs.Mount) (string, error) {
 	target := path.Clean(m.Destination)
 	switch {

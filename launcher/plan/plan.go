@@ -44,12 +44,13 @@ type Container struct {
 type Plan struct {
 	Cloned uintptr  // CLONE_NEW* that the start of init makes
 	Joined []string // namespaces that exist, which init gets as open files, one after another
-	Opened []Source // mounts that it gets so after them
+	Opened []Source // sources of bind mounts that init gets as open files, after these
 	Forks  bool     // init is a child of the process that is started, which ends ([arm.Page.Init])
 	Steps  []arm.PlanStep
 }
 
-// Source is what a bind mount copies: the launcher does for an init that may not come to it.
+// Source is the source of a bind mount which the launcher opens, for an init that may not
+// reach it.
 type Source struct {
 	Path      string
 	Recursive bool   // with all that is mounted below it
@@ -97,9 +98,9 @@ func New(c Container, host Host) (*Plan, error) {
 	return p, nil
 }
 
-// joinUsers has init join its user namespace last of those that exist: from there on it has
-// power over what it makes, and over nothing else. Its PID namespace is made there too, so
-// that it belongs to the user namespace.
+// joinUsers makes init join its user namespace last of the existing ones: from then on it
+// has privileges only over what belongs to that namespace. Its PID namespace is made after
+// that, so that it belongs to the user namespace.
 func (p *Plan) joinUsers(joined []arm.PlanStep) {
 	users := func(s arm.PlanStep) bool { return s.Value[0] == unix.CLONE_NEWUSER }
 	slices.SortStableFunc(joined, func(a, b arm.PlanStep) int {
@@ -116,7 +117,7 @@ func (p *Plan) joinUsers(joined []arm.PlanStep) {
 	p.Forks, p.Cloned = p.Cloned != 0, 0
 }
 
-// open has the launcher open the sources of bind mounts.
+// open makes the launcher open the sources of bind mounts.
 func (p *Plan) open(c Container, mounts []arm.PlanStep) {
 	for i, s := range mounts {
 		if s.Kind != arm.Bind {
@@ -179,9 +180,9 @@ func unsupported(c *configs.Config, p *libcontainer.Process) string {
 	return ""
 }
 
-// namespaces returns those that init is started in, those that it makes itself, since it
-// joins its cgroup first, which is the root of a cgroup namespace, and the steps to join
-// those that exist.
+// namespaces returns the namespaces that init is started in, those that it makes itself,
+// and the steps to join existing ones. Init makes its cgroup namespace itself: it has to be
+// in its cgroup, which becomes the root of that namespace.
 func namespaces(c Container) (cloned, unshared uintptr, joined []arm.PlanStep, err error) {
 	for _, ns := range c.Config.Namespaces {
 		switch {
@@ -205,7 +206,7 @@ func namespaces(c Container) (cloned, unshared uintptr, joined []arm.PlanStep, e
 	return cloned, unshared, joined, nil
 }
 
-// before returns other steps before the root.
+// before returns the other steps that come before the root.
 func before(c Container) []arm.PlanStep {
 	var steps []arm.PlanStep
 	if c.Config.OomScoreAdj != nil && !c.Users {
