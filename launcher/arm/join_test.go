@@ -111,8 +111,7 @@ func TestJoinNothing(t *testing.T) {
 	}
 }
 
-// An init that did not say that it joined is not gone on with, nor one that says
-// that it failed.
+// The launch does not go on with an init that has not joined all of its cgroups.
 func TestJoinUnfinished(t *testing.T) {
 	page, err := New(0, []string{"", "/a", "/b"}, nil, nil)
 	if err != nil {

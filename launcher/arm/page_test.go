@@ -36,7 +36,7 @@ func testPage(t *testing.T) *Page {
 	return page
 }
 
-// An init that does not get on, or does not answer, is given up.
+// An init that is stuck is given up.
 func TestInitStuck(t *testing.T) {
 	page := testPage(t)
 	if err := page.WaitParked(); err == nil || err.Error() != "container init does not get ready" {

@@ -49,7 +49,7 @@ func encoded(t *testing.T, steps ...PlanStep) []byte {
 	return data
 }
 
-// A plan that is not whole is not begun.
+// A plan that is not whole is refused before its first step.
 func TestPlanDamaged(t *testing.T) {
 	good := encoded(t, PlanStep{Kind: Umask, Mode: 0o22}, PlanStep{Kind: User, Groups: []uint32{1, 2, 3}}, PlanStep{Kind: Mask, Options: []string{"a", "b"}})
 	const head, step = 24, 64 // plan.h

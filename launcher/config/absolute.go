@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Absolute returns the flags with the paths of this machine that are relative ones of -v and
-// --mount made absolute, so that they mean the same in any working directory.
+// Absolute returns the flags with the host's paths of -v and --mount made absolute, so that
+// they mean the same in any working directory.
 func (f Flags) Absolute() (Flags, error) {
 	all := maps.Clone(f)
 	for name, absolute := range map[string]func(string) (string, error){"volume": absoluteVolume, "mount": absoluteMount} {

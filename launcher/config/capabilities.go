@@ -10,7 +10,7 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// DefaultCapabilities lists the capabilities that `docker run` leaves a container
+// DefaultCapabilities lists the capabilities that `docker run` gives a container
 // (moby/oci/caps/defaults.go), sorted.
 func DefaultCapabilities() []string { return defaultCapabilities[:] }
 

@@ -28,7 +28,7 @@ type Flags map[string][]string
 // Config has the values of the flags of a launch. Flags that were not given leave
 // zero values, except for those that [Parse] fills in.
 type Config struct {
-	Given Flags // what the values are from
+	Given Flags // the flags that were parsed
 
 	Args       []string  // the command and its arguments, without the entry point; empty is the image's
 	Entrypoint *[]string // replaces the image's entry point and command; nil is the image's
@@ -72,7 +72,7 @@ type Config struct {
 	IP         netip.Addr       // the container's; the zero Addr is any
 	MAC        net.HardwareAddr // its device's; nil is any
 	IPC        IPC
-	HostPID    bool // the host's PID namespace, and so on
+	HostPID    bool // the container is in the host's PID namespace; so for the next two
 	HostUTS    bool
 	HostCgroup bool
 	OwnIDs     int64  // --userns auto: how many users and groups the container has of its own; 0 is the host's users

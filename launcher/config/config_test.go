@@ -149,8 +149,8 @@ func TestRefused(t *testing.T) {
 	refused(t, Flags{"seccomp": {"a"}, "security-opt": {"seccomp=b"}}, "--seccomp a names another profile")
 }
 
-// FuzzParse looks for a value that makes Parse panic, or that it takes without
-// having read it.
+// FuzzParse looks for a value that makes Parse panic, that it takes without having read it,
+// or that it changes.
 func FuzzParse(f *testing.F) {
 	f.Add("label", "a=1")
 	f.Add("security-opt", "seccomp=x")
@@ -161,9 +161,14 @@ func FuzzParse(f *testing.F) {
 	f.Add("cpus", "1/2")
 	f.Add("cpus", "1e-1")
 	f.Add("volume", "/a")
+	f.Add("attach", "STDIN")
 	f.Add("ulimit", "nofile=100:-1")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		c, err := Parse(Flags{name: {value}})
+		flags := Flags{name: {value}}
+		c, err := Parse(flags)
+		if got := flags[name][0]; got != value {
+			t.Errorf("the flag has become %q", got)
+		}
 		if (c == nil) != (err != nil) {
 			t.Fatalf("got %v and %v", c, err)
 		}

@@ -71,7 +71,7 @@ func (p *flagParser) isolation() (err error) {
 // are not.
 func (p *flagParser) namespaces() (err error) {
 	c := p.c
-	if p.value("ipc") == "shareable" { // with containers of --ipc container:NAME, of which there are none
+	if p.value("ipc") == "shareable" { // with containers that have --ipc container:NAME, which minirun does not know
 		c.IPC = IPCPrivate
 	} else if c.IPC, err = choose(p, "ipc", "IPC mode", IPCPrivate, IPCs()); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (p *flagParser) namespaces() (err error) {
 // defaultIDs is how many users and groups --userns auto gives: those of 16 bits.
 const defaultIDs = 65536
 
-// userNamespace reads --userns host|auto[:size=N], of which Docker has host and Podman all.
+// userNamespace reads --userns host|auto[:size=N]. Docker has host, Podman both.
 func (p *flagParser) userNamespace() error {
 	const help = "use host, auto or auto:size=N"
 	value := p.value("userns")
@@ -233,7 +233,7 @@ func (p *flagParser) securityOption(text string) error {
 		p.c.AppArmor = value
 	case name == "systempaths" && value == "unconfined":
 		p.c.Unmasked = true
-	case name == "label" && value != "": // SELinux: as dockerd without --selinux-enabled
+	case name == "label" && value != "": // SELinux's: ignored, as by dockerd without --selinux-enabled
 	default:
 		return refuse("security-opt", text, "use seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined", "unknown option")
 	}

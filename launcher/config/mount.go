@@ -45,7 +45,7 @@ func parseMount(text string) (Mount, error) {
 	default:
 		return m, fmt.Errorf("unknown type %q; use bind, tmpfs or volume", values["type"])
 	}
-	for _, field := range fields { // not values, which have no order
+	for _, field := range fields { // in the order of the text, which values does not have
 		key, _, _ := strings.Cut(field, "=")
 		if key = mountKey(strings.ToLower(key)); err == nil && !mountKeys(m.Type, key) {
 			err = fmt.Errorf("unexpected key %q for type=%s", key, m.Type)

@@ -20,7 +20,7 @@ type HostEntry struct {
 	Address netip.Addr // the zero Addr is the host's own, as the container reaches it
 }
 
-// names reads --dns and its like, and --add-host.
+// names reads --dns, --dns-search, --dns-option and --add-host.
 func (p *flagParser) names() error {
 	names := &p.c.Names
 	for _, text := range p.list("dns") {

@@ -23,7 +23,7 @@ func Networks() []string {
 	return []string{string(NetworkNone), string(NetworkHost), string(NetworkBridge), string(NetworkSlirp), string(NetworkPasta)}
 }
 
-// networkOf is how a network starts that is another container's.
+// networkOf is the prefix of a network that is another container's.
 const networkOf = "container:"
 
 // Container returns the name of the container whose network it is, or "".

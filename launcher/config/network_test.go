@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// The forms are Docker's, whose parser it is (go-connections); what is checked is what
-// becomes of its results.
+// The texts are parsed by Docker's own parser (go-connections). This checks what becomes of
+// its results.
 func TestPublish(t *testing.T) {
 	tcp := func(n uint16) Port { return Port{n, "tcp"} }
 	for text, want := range map[string][]Publication{
@@ -101,7 +101,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What belongs to a network is not changed by who shares it.
+// A container that shares a network cannot change what belongs to it.
 func TestSharedNetwork(t *testing.T) {
 	c, err := Parse(Flags{"network": {"container:box"}, "publish-all": {"false"}})
 	if err != nil || c.Network.Container() != "box" || !c.Network.Own() {

@@ -79,8 +79,8 @@ func publications(text string) ([]Publication, error) {
 	return all, nil
 }
 
-// hostAddress reads an address to listen at. The unspecified ones stay apart: 0.0.0.0
-// is those of IPv4 only.
+// hostAddress reads an address to listen at. The zero Addr means all addresses, and 0.0.0.0
+// those of IPv4 only.
 func hostAddress(text string) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil

@@ -11,7 +11,7 @@ import (
 // passes on all.
 type Signals struct {
 	Keep      bool          // none is passed on, and one that would end minirun ends the container
-	KillAfter time.Duration // how long after SIGTERM SIGKILL follows
+	KillAfter time.Duration // from SIGTERM to SIGKILL
 	KillAtAll bool          // whether KillAfter applies
 
 	StopSeconds *int // --stop-timeout as it was given, or nil
@@ -40,7 +40,7 @@ func (p *flagParser) signals() error {
 
 // attach reads -a, which names the streams that are passed on.
 func (p *flagParser) attach() error {
-	names := p.list("attach")
+	names := slices.Clone(p.list("attach")) // the flags stay as they were given
 	for i, name := range names {
 		names[i] = strings.ToLower(name)
 		if !slices.Contains([]string{"stdin", "stdout", "stderr"}, names[i]) {

@@ -40,7 +40,7 @@ func linux(c *config.Config, host Host, at Container) *specs.Linux {
 		l.ReadonlyPaths = readonlyPaths[:]
 	}
 	for _, d := range host.Devices {
-		if host.IDs == nil { // else no nodes can be made: they are mounts
+		if host.IDs == nil { // in a user namespace no nodes can be made: they are mounts
 			l.Devices = append(l.Devices, d.LinuxDevice)
 		}
 		if !c.Privileged {

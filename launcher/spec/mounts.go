@@ -14,7 +14,7 @@ import (
 func mounts(c *config.Config, host Host) []specs.Mount {
 	all := slices.DeleteFunc(defaultMounts(c, host), func(m specs.Mount) bool {
 		return m.Destination == shmDir && c.IPC == config.IPCNone ||
-			m.Destination == queueDir && c.IPC == config.IPCHost && host.IDs != nil || // it is the host's, which may have none
+			m.Destination == queueDir && c.IPC == config.IPCHost && host.IDs != nil || // the mount would be the host's, which may not exist
 			slices.ContainsFunc(c.Mounts, func(own config.Mount) bool { return own.Target == m.Destination })
 	})
 	for _, m := range c.Mounts {
@@ -60,7 +60,8 @@ func defaultMounts(c *config.Config, host Host) []specs.Mount {
 		kernelMount("/sys", "sysfs", access, !c.Network.Own(), host),
 	}
 	if host.IDs != nil && !c.Network.Own() && !c.HostCgroup {
-		// On top of the host's cgroup2, which is there already, mount(2) of one is EBUSY.
+		// To mount a cgroup2 on top of the host's, which is there already, fails with
+		// EBUSY.
 		all = append(all, specs.Mount{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=755", "size=4k"}})
 	}
 	return append(all,
@@ -73,9 +74,9 @@ func defaultMounts(c *config.Config, host Host) []specs.Mount {
 // ttyGroup is the group of terminals (moby/oci/defaults.go).
 const ttyGroup = 5
 
-// kernelMount returns the mount of a file system that shows a namespace, which is the
-// host's if shared. The kernel asks for power over that namespace, which a user has not:
-// the host's own mount takes its place there.
+// kernelMount returns the mount of a file system that shows a namespace. shared says that
+// this is the host's. The kernel then requires privileges on the host, which a user
+// namespace does not have: there the host's own mount is bound instead.
 func kernelMount(path, kind, access string, shared bool, host Host) specs.Mount {
 	m := specs.Mount{Destination: path, Type: kind, Source: kind, Options: []string{"nosuid", "noexec", "nodev"}}
 	if kind == "cgroup" {

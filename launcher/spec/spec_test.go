@@ -30,8 +30,8 @@ func testHost(c *config.Config) Host {
 	return host
 }
 
-// goldens are sets of flags, the name being that of the file with their spec.
-// The default's is whole; of the others it has what differs from the default's.
+// goldens are sets of flags, by the name of the file with their spec. The file of the
+// default has the whole spec, the others only what differs from it.
 var goldens = map[string]struct {
 	flags config.Flags
 	args  []string
