@@ -16,7 +16,8 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// What a registry, or what is in its place, may say: each says what it is.
+// Each answer of a registry, or of something in its place, becomes an error that says what
+// it is.
 func TestAnswers(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	long := strings.Repeat("x", 60000)
@@ -62,7 +63,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// tokenPage sends to a place for a token where there is a page.
+// tokenPage sends clients to a page where they expect a token.
 func tokenPage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/v2/" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="test"`)
@@ -104,7 +105,7 @@ func TestUnreachable(t *testing.T) {
 	checkAnswer(t, "no such host", err, "registry.invalid cannot be reached", "check the name and the network", false)
 }
 
-// The name that was typed is not offered as what may have been meant.
+// The name that was typed is not suggested as a correction.
 func TestDidYouMeanAnother(t *testing.T) {
 	var gone atomic.Bool
 	host := newRegistry(t, func(next http.Handler) http.Handler {
@@ -127,7 +128,7 @@ func TestDidYouMeanAnother(t *testing.T) {
 	}
 }
 
-// Credentials that cannot be read are none, with a warning.
+// Credentials that cannot be read are not used, with a warning.
 func TestBrokenCredentials(t *testing.T) {
 	host := newRegistry(t, nil)
 	push(t, host+"/tool", testImage(t, here, "a"))

@@ -29,7 +29,7 @@ func TestResolveRootTarball(t *testing.T) {
 		t.Errorf("read again: %s, %s", again.Digest, image.Digest)
 	}
 	_ = image.Close()
-	// A changed file is read again, and what it was goes away.
+	// A changed file is read again, and the image of the old one is removed.
 	write(t, path, makeTar(t, file("two", "")))
 	if got := filesOf(t, resolve(t, s, path)); got != "two" {
 		t.Errorf("after a change: %q", got)
@@ -179,8 +179,8 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
-// Whatever the bytes: what is read of a file ends, in an image or an error, and
-// its layers can be read or not.
+// Whatever the bytes of a file, reading it ends with an image or an error, and so does
+// reading the layers.
 func FuzzArchive(f *testing.F) {
 	dir := f.TempDir()
 	image := testImage(f, here, "low")

@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// An image that is small when packed is refused once it takes more than the limits,
-// whatever takes it.
+// An image that is small when packed is refused once it exceeds a limit, in whatever way.
 func TestLimits(t *testing.T) {
 	var files []tarEntry
 	for i := range 20 {

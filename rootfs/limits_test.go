@@ -23,8 +23,8 @@ import (
 
 const ociManifest = "application/vnd.oci.image.manifest.v1+json"
 
-// A registry that answers with more than it should is not read to the end: of the 64
-// MiB that it has, it gets rid of what minirun reads and of what sockets hold.
+// A registry that answers with more than it should is not read to the end: of its 64 MiB it
+// can send only what minirun reads and what sockets hold.
 func TestPullReadsNoMoreThanItTakes(t *testing.T) {
 	const all, most = 64 << 20, 24 << 20
 	digest := digestOf([]byte("x"))
@@ -186,8 +186,8 @@ func TestErrorsAreShort(t *testing.T) {
 	}
 }
 
-// The user's umask has no part in what a layer becomes, its implied directories and
-// the store's record of it included.
+// The user's umask changes neither the files of a layer, nor its implied directories, nor
+// what the store notes of it.
 func TestPullUnderUmask(t *testing.T) {
 	testenv.Root(t)
 	host := newRegistry(t, nil)

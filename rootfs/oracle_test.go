@@ -28,9 +28,10 @@ func unpackAsDocker(t testing.TB, plain []byte) (string, error) {
 	return dir, archive.Unpack(bytes.NewReader(plain), dir, &archive.TarOptions{WhiteoutFormat: archive.OverlayWhiteoutFormat})
 }
 
-// compareWithDocker fails the test if go-archive unpacks something else. The entry of
-// the root directory is not compared: go-archive ignores it. Nor is, beside whiteouts,
-// what is opaque: a directory that replaces a whiteout is not in go-archive.
+// compareWithDocker fails the test if go-archive unpacks something else. The entry of the
+// root directory is not compared: go-archive ignores it. If there are whiteouts, opaque
+// marks are not compared either: go-archive does not mark a directory that replaces a
+// whiteout.
 func compareWithDocker(t testing.TB, plain []byte, dir string) {
 	t.Helper()
 	oracle, err := unpackAsDocker(t, plain)

@@ -49,8 +49,8 @@ func uploads(count *int) func(http.Handler) http.Handler {
 	}
 }
 
-// Where a registry has the packed layers, or the store has, the digest stays; elsewhere
-// the image's ID does.
+// If the registry or the store has the packed layers, the digest of the manifest stays the
+// same. Otherwise only the image's ID does.
 func TestPush(t *testing.T) {
 	sent := 0
 	host, other, empty := newRegistry(t, uploads(&sent)), newRegistry(t, nil), newRegistry(t, nil)

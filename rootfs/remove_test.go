@@ -105,7 +105,7 @@ func TestAmbiguousID(t *testing.T) {
 	}
 }
 
-// What cannot be read for want of descriptors is not garbage.
+// An image that cannot be read, because descriptors have run out, is not garbage.
 func TestCollectFewDescriptors(t *testing.T) {
 	failed := 0
 	const most = 6
@@ -162,8 +162,8 @@ func collectChild() error {
 	return s.collect(x)
 }
 
-// A running container's image stays whole when its name goes, and when what it
-// needs cannot be told nothing is removed.
+// The image of a running container stays whole when its name is removed. If its manifest
+// cannot be read, nothing is removed.
 func TestRemoveBesideDamage(t *testing.T) {
 	s, a, b := twoImages(t)
 	image := resolve(t, s, b)
@@ -200,7 +200,7 @@ func TestRemoveBesideDamage(t *testing.T) {
 	isEmpty(t, s)
 }
 
-// A pull puts in order what is missing of a layer, whatever it is.
+// A pull repairs a layer, whatever is missing of it.
 func TestPullMendsLayers(t *testing.T) {
 	for what, damage := range map[string]func(layer string) error{
 		"emptied":      func(layer string) error { return os.Remove(layer + "/shared") },

@@ -134,7 +134,7 @@ func entryFor(mediaType types.MediaType, blob string) string {
 }
 
 func TestLayoutRefuses(t *testing.T) {
-	// Each index names itself: its digest does not matter to who does not check it.
+	// Each index names itself. A reader that checks no digests follows it for ever.
 	self := entryFor(types.OCIImageIndex, "")
 	circle := writeLayout(t, self)
 	write(t, circle+"/blobs/sha256/"+digestHex(digestOf(nil)), []byte(self))

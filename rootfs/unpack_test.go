@@ -338,7 +338,8 @@ func TestUnpackTakes(t *testing.T) {
 	}
 }
 
-// Folders keep their times, whatever is made in them later, and files their places.
+// Directories keep their times, whatever is made in them later, and files are where their
+// entries say.
 func TestUnpackManyEntries(t *testing.T) {
 	const many = 4096
 	old := dirEntry("old", 0o755)
