@@ -24,8 +24,9 @@ var All = sync.OnceValue(func() []string {
 	return names
 })
 
-// Full returns the name that a user means, who may leave out the prefix and write in any
-// case, as `docker run --cap-add` takes it. It may be the name of no capability.
+// Full returns the full name of a capability that a user has typed, in any case and with or
+// without the prefix, as `docker run --cap-add` takes it. It does not check that the
+// capability exists.
 func Full(typed string) string {
 	name := strings.ToUpper(typed)
 	if !strings.HasPrefix(name, prefix) {

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owner returns who is to own a file that a stream says is of uid and gid.
+// Owner returns the owner to give to a file which, in the stream, belongs to uid and gid.
 type Owner func(uid, gid int) (int, int)
 
-// Extract makes what a stream has below the directory dir. No name leads out of dir, by
-// ".." or by a symbolic link: both are errors. Directories that the stream leaves out are
-// made. A file takes the place of another, but neither of a directory nor the reverse, and
-// a directory that exists stays, with its mode and owner.
+// Extract extracts a tar stream below the directory dir. A name that leads out of dir by
+// "..", or through a symbolic link, is an error. Directories without an entry are created.
+// A file replaces another file; a file does not replace a directory, nor a directory a
+// file. A directory that exists keeps its mode and owner.
 func Extract(r io.Reader, dir int, owner Owner) error {
 	x := extractor{dir: dir, owner: owner}
 	in := tar.NewReader(r)
@@ -43,7 +43,7 @@ func Extract(r io.Reader, dir int, owner Owner) error {
 type extractor struct {
 	dir   int
 	owner Owner
-	dirs  []*tar.Header // that were made: their times come last
+	dirs  []*tar.Header // directories that were made; their times are set last
 }
 
 func (x *extractor) entry(h *tar.Header, content io.Reader) error {
@@ -74,7 +74,7 @@ func (x *extractor) entry(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// open opens what is at a name, which no link leads to.
+// open opens a name below dir. A symbolic link on the way is an error.
 func (x *extractor) open(name string, flags uint64) (int, error) {
 	fd, err := unix.Openat2(x.dir, name, &unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
@@ -108,7 +108,8 @@ func (x *extractor) parent(name string) (int, error) {
 	return x.open(dir, unix.O_PATH|unix.O_DIRECTORY)
 }
 
-// clear makes room for an entry. It reports whether a directory is there that stays.
+// clear makes room for an entry. It reports whether the entry is a directory that exists,
+// which stays.
 func (x *extractor) clear(parent int, base string, h *tar.Header) (exists bool, err error) {
 	var st unix.Statx_t
 	err = unix.Statx(parent, base, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st)
@@ -183,8 +184,8 @@ func (x *extractor) file(parent int, base string, h *tar.Header, content io.Read
 	return errors.Join(unix.Fchmod(fd, uint32(h.Mode&0o7777)), setTime(fd, h))
 }
 
-// dress gives what is no regular file its owner, mode and time. It is opened first, so
-// that all are of one file.
+// dress sets the owner, mode and time of a file that is not a regular one. It opens the
+// file first, so that all of them are set on the same file.
 func (x *extractor) dress(parent int, base string, h *tar.Header) error {
 	fd, err := unix.Openat(parent, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Write writes the tree at fd, which may have been opened with O_PATH, as name: a
-// directory with all below it, or one file. The name may be ".". Files that are not the first name of an inode become hard links. Sockets
-// are left out. Nothing except regular files and directories is opened.
+// Write writes the tree at fd, which may have been opened with O_PATH, as name: a directory
+// with all below it, or one file. The name may be ".". A further name of an inode becomes a
+// hard link. Sockets are left out. Nothing except regular files and directories is opened.
 func Write(w *tar.Writer, fd int, name string) error {
 	t := writer{tar: w, seen: map[inode]string{}}
 	return t.write(fd, name)
@@ -59,7 +59,7 @@ func (t *writer) write(fd int, name string) error {
 	return t.file(fd, h)
 }
 
-// header describes a file, except for its content; nil is a socket.
+// header describes a file, except for its content. It returns nil for a socket.
 func header(fd int, name string, st *unix.Stat_t) (*tar.Header, error) {
 	h := &tar.Header{
 		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), Format: tar.FormatPAX,
@@ -102,7 +102,7 @@ const (
 	xattrRecord = "SCHILY.xattr."
 )
 
-// descriptor is a path of an open file, which needs no name of its own.
+// descriptor returns a path that leads to an open file, whatever name that has.
 func descriptor(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 func (t *writer) file(fd int, h *tar.Header) error {
