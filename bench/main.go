@@ -3,16 +3,18 @@
 // and seccomp filter, and each start is on an idle machine or, for "8 at once", beside
 // seven others. Quote the ratios: absolute times depend on the machine and its load.
 //
-// Everything is measured once with the cgroups of v1 and once with those of v2, each
-// mounted in a private mount namespace; so is what an engine calls, create, start and delete, and what its users call, docker run and ctr run.
-// Then come starts by an ordinary user, starts while other containers run
-// and on images of many layers, pulls of images, what a denied call costs with --explain, what runs take with --record, and, of minirun alone, the memory that it needs to
-// pull some tarballs, two of which are made to need much, and the times of analyses.
+// Starts, what an engine calls (create, start and delete) and what its users call (docker
+// run and ctr run) are measured twice: with the cgroups of v1 and with those of v2, each
+// mounted in a private mount namespace. Then come starts by an ordinary user, starts while
+// other containers run, starts on images of many layers, pulls of images, denied calls with
+// --explain, runs with --record, networks, and, of minirun alone, the memory that it needs
+// to pull some tarballs, two of which are made to need much, and the times of analyses.
 //
 //	bench -minirun PATH -image NAME [-crun PATH] [-old PATH] [-n ROUNDS] [-full] [-only PART]
 //
-// Needs root, except for -only analyses. A peer that is not installed, that cannot start a container here, or that
-// hides its command's exit status, is listed with the reason and left out.
+// It needs root, except for -only analyses. A peer that is not installed, that cannot start
+// a container here, or that hides its command's exit status, is listed with the reason and
+// left out.
 package main
 
 import (
