@@ -61,9 +61,13 @@ func (n *Network) connected() bool {
 // each at any port of the host's.
 func unpublished(c *config.Config) []config.Publication {
 	var all []config.Publication
-	for i, port := range c.Exposed {
-		named := slices.ContainsFunc(c.Published, func(p config.Publication) bool { return p.Port == port })
-		if !named && !slices.Contains(c.Exposed[:i], port) {
+	published := map[config.Port]bool{}
+	for _, p := range c.Published {
+		published[p.Port] = true
+	}
+	for _, port := range c.Exposed {
+		if !published[port] {
+			published[port] = true
 			all = append(all, config.Publication{Flag: "--publish-all", Port: port})
 		}
 	}

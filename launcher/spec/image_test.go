@@ -30,14 +30,19 @@ func TestMergeImage(t *testing.T) {
 	if c, err = Merge(flags, image); err != nil || c.StopSignal != "RTMIN+3" {
 		t.Errorf("%q, %v", c.StopSignal, err)
 	}
+	every := Image{Cmd: []string{"sh"}, ExposedPorts: []string{"1-65535/tcp", "1-65535/udp"}}
+	if c, err = Merge(config.Config{PublishAll: true}, every); err != nil || len(c.Exposed) != 2*65535 {
+		t.Errorf("all ports: %v", err)
+	}
 	for want, image := range map[string]Image{
+		`the image exposes more than 131072 ports`:               {ExposedPorts: append(every.ExposedPorts, "1-65534/tcp")},
 		`the image's stop signal "NOSUCH" is no signal`:          {StopSignal: "NOSUCH"},
 		`the image's volume "data" is not an absolute path`:      {Volumes: []string{"data"}},
 		`the image's volume is /, which is the root itself`:      {Volumes: []string{"/.."}},
 		`the image's working directory "w" is not an absolute p`: {WorkingDir: "w"},
 	} {
 		image.Cmd = []string{"sh"}
-		if _, err := Merge(config.Config{}, image); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Merge(config.Config{PublishAll: true}, image); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

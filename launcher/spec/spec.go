@@ -137,10 +137,16 @@ func exposed(c *config.Config, image Image) ([]config.Port, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the image's port %q: %w", text, err)
 		}
-		all = append(all, ports...)
+		if all = append(all, ports...); len(all) > maxExposed {
+			return nil, fmt.Errorf("the image exposes more than %d ports", maxExposed)
+		}
 	}
 	return all, nil
 }
+
+// maxExposed is how many ports can be exposed, all of tcp and udp. An image may name
+// ranges of ports any number of times.
+const maxExposed = 2 << 16
 
 // StopSignalKey is the annotation that carries the stop signal
 // (image-spec, conversion.md).
