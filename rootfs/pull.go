@@ -254,6 +254,9 @@ func fromImage(image v1.Image, layer func(v1.Descriptor) openFunc) (*content, er
 		return nil, fmt.Errorf("the manifest has %d layers, the configuration %d", len(m.Layers), len(config.RootFS.DiffIDs))
 	}
 	for i, d := range m.Layers {
+		if !isDigest(d.Digest.String()) {
+			return nil, fmt.Errorf("layer %d of the manifest has no SHA-256 digest", i+1)
+		}
 		c.layers = append(c.layers, layerSource{
 			diffID: config.RootFS.DiffIDs[i],
 			digest: d.Digest.String(),

@@ -149,6 +149,9 @@ func TestLayoutRefuses(t *testing.T) {
 	manifest := fmt.Sprintf(`{"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":7},"layers":[]}`,
 		types.OCIManifestSchema1, types.OCIConfigJSON, digestOf([]byte(huge)))
 	hugeSize := strings.Replace(manifest, `"size":7`, `"size":1000000000`, 1)
+	config := configWith(t, digestOf(nil))
+	undigested := fmt.Sprintf(`{"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"size":0}]}`,
+		types.OCIConfigJSON, digestOf([]byte(config)), len(config), types.OCILayer)
 	changed := writeLayout(t, entryFor(types.OCIManifestSchema1, manifest), manifest)
 	write(t, changed+"/blobs/sha256/"+digestHex(digestOf([]byte(manifest))), []byte(manifest+" "))
 	for name, tt := range map[string]struct{ dir, want string }{
@@ -160,13 +163,14 @@ func TestLayoutRefuses(t *testing.T) {
 		"huge configuration":            {writeLayout(t, entryFor(types.OCIManifestSchema1, manifest), manifest, huge), "the configuration is larger than 8 MiB"},
 		"configuration said to be huge": {writeLayout(t, entryFor(types.OCIManifestSchema1, hugeSize), hugeSize), "the configuration is larger than 8 MiB"},
 		"changed manifest":              {changed, "has the digest"},
+		"layer without a digest":        {writeLayout(t, entryFor(types.OCIManifestSchema1, undigested), undigested, config), "layer 1 of the manifest has no SHA-256 digest"},
 		"no image":                      {writeLayout(t, `{}`), "no image for any platform"},
 		"null":                          {writeLayout(t, `null`), "no image for any platform"},
 		"missing blob":                  {writeLayout(t, entryFor(types.OCIManifestSchema1, "x")), "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			image, err := s.Resolve(context.Background(), "oci:"+tt.dir, ResolveOptions{})
+			image, err := s.Resolve(context.Background(), "oci:"+tt.dir, ResolveOptions{KeepPacked: true})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, %v; want an error with %q", image, err, tt.want)
 			}
