@@ -11,6 +11,6 @@ var defaultProfile []byte
 // DefaultName is what messages call the default profile.
 const DefaultName = "default.json"
 
-// Default is Docker's default profile, of the version of moby/profiles/seccomp
-// that go.mod names, in the form in which Docker publishes it.
+// Default returns Docker's default profile, as Docker publishes it, from the version of
+// moby/profiles/seccomp that go.mod names. The caller must not change it.
 func Default() []byte { return defaultProfile }
