@@ -1,7 +1,7 @@
 package launcher
 
-// Cause is what went wrong in a launch. The program that launches knows which of its
-// own flags and verbs help.
+// Cause identifies what went wrong in a launch, for a caller that adds a hint with the names
+// of its own flags and verbs.
 type Cause int
 
 // The causes.
@@ -15,11 +15,11 @@ const (
 	CauseIgnoredTwice       // a warning: it ignored SIGINT until it was killed
 	CauseJoinCgroup         // init could not join the cgroup
 	CauseKernel             // the kernel is older than Linux 5.12
-	CauseLimits             // the cgroup's limits could not be set
+	CauseLimits             // the limits of the cgroup could not be set
 	CauseListener           // the kernel has no seccomp listener: it is older than Linux 5.7
-	CauseMemory             // the memory limit does not suffice for init
-	CauseNoTerminal         // standard input is no terminal, but the container has one
-	CauseNotRunning         // no such container runs
+	CauseMemory             // the memory limit is too low for init
+	CauseNoTerminal         // the container has a terminal, but standard input is none
+	CauseNotRunning         // the container does not run, or does not exist
 	CauseOwnIDs             // --userns auto gives the container too few IDs
 	CausePidfd              // the launcher may not take the filter's listener from init
 	CauseRunRoot            // the directory for the state of containers cannot be used

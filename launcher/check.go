@@ -20,15 +20,16 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// CheckStatus says what a check has found.
+// CheckStatus is the result of a check.
 type CheckStatus string
 
 const (
-	// CheckOK: something that a launch needs or profits from exists.
+	// CheckOK means that nothing is missing.
 	CheckOK CheckStatus = "ok"
-	// CheckWarning is missing, and launches work without it, except as the detail says.
+	// CheckWarning means that something is missing, and that launches work without it,
+	// except as the detail says.
 	CheckWarning CheckStatus = "warning"
-	// CheckMissing is missing, and no launch works without.
+	// CheckMissing means that something is missing without which no launch works.
 	CheckMissing CheckStatus = "missing"
 )
 
@@ -37,12 +38,12 @@ type Check struct {
 	Name   string      `json:"name"`
 	Status CheckStatus `json:"status"`
 	Detail string      `json:"detail"`        // what was found
-	Fix    string      `json:"fix,omitempty"` // how to fix it, where something needs a fix
+	Fix    string      `json:"fix,omitempty"` // what to do, unless the status is CheckOK
 }
 
-// Checks looks at what a launch asks of this machine's kernel and of the
-// caller. It changes nothing. mapped says why the owners of the store's files cannot be
-// those of a user namespace, or nil.
+// Checks returns what launches find or miss on this machine, for this caller. It changes
+// nothing. mapped returns why the store's file system cannot map the owners of its files to
+// the user namespace users, or nil if it can.
 func Checks(mapped func(users *os.File) error) []Check {
 	release, _ := kernel.Release() // an error leaves it empty
 	m := machine{root: os.DirFS("/"), seccomp: seccompProbe, pidfd: pidfdProbe, trace: watchProbe, caps: callerHas, release: release, network: inspectNetworks()}
@@ -63,9 +64,9 @@ type machine struct {
 	pidfd   func() error // whether files can be taken from other processes
 	trace   func() (string, error)
 	caps    func(capability.Cap) bool
-	user    *userns.IDs // of the user who calls; nil is root
-	scope   error       // why that user has no cgroup for limits
-	ownIDs  error       // why root's containers can have no users of their own
+	user    *userns.IDs // of the calling user; nil for root
+	scope   error       // why that user can have no cgroup for limits, or nil
+	ownIDs  error       // why root's containers can have no users of their own, or nil
 	network networkFacts
 }
 
@@ -178,8 +179,8 @@ func (m machine) overlay() Check {
 	return c
 }
 
-// mounts goes by the kernel's release: bindFile needs open_tree(2) and move_mount(2)
-// of Linux 5.2, for --read-only mount_setattr(2) of 5.12 too.
+// mounts goes by the kernel's release: bindFile needs open_tree(2) and move_mount(2) of
+// Linux 5.2, and with --read-only also mount_setattr(2) of 5.12.
 func (m machine) mounts() Check {
 	c := Check{Name: "mounts", Status: CheckOK, Detail: "open_tree(2), move_mount(2), mount_setattr(2)"}
 	var major, minor int
@@ -218,8 +219,8 @@ func lackingControllers(controllers []string) []string {
 	return slices.DeleteFunc(slices.Clone(limitControllers[:]), func(name string) bool { return slices.Contains(controllers, name) })
 }
 
-// controllers gives the version of the cgroups and the controllers that can be
-// used, of v1 those that are mounted (cgroups(7)).
+// controllers returns the version of the cgroups, or "", and the usable controllers; with
+// v1 these are the mounted ones (cgroups(7)).
 func (m machine) controllers() (version string, names []string) {
 	if data, err := fs.ReadFile(m.root, "sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return "v2", strings.Fields(string(data))
@@ -288,8 +289,8 @@ func (m machine) lsm() Check {
 	return c
 }
 
-// kernelConfig gives the lines of the kernel's configuration that set options,
-// and the file that it was found in, or "".
+// kernelConfig returns the lines of the kernel's configuration that set options, and the
+// file with the configuration, or "".
 func (m machine) kernelConfig(options ...string) (lines []string, source string) {
 	for _, name := range []string{"proc/config.gz", "boot/config-" + m.release, "lib/modules/" + m.release + "/config"} {
 		lines, err := m.configLines(name, options)

@@ -10,11 +10,11 @@ import (
 	"github.com/minirun/minirun/launcher/network"
 )
 
-// networkFacts are what networks other than none and host depend on.
+// networkFacts are the facts that networks other than none and host depend on.
 type networkFacts struct {
-	programs []string // those for user mode that are installed
-	tun      error    // why they cannot make a device
-	forward  error    // why packets of the bridge are not forwarded
+	programs []string // installed programs for networks in user mode
+	tun      error    // why they cannot make a device, or nil
+	forward  error    // why packets of the bridge are not forwarded, or nil
 }
 
 func inspectNetworks() networkFacts {

@@ -22,12 +22,12 @@ const (
 	probeKillable              // and with calls that signals do not interrupt?
 )
 
-// seccompProbe asks as libseccomp does: with no program to install the kernel
-// looks at the flags first (EINVAL) and at the program then (EFAULT).
+// seccompProbe asks as libseccomp does: given no program, the kernel checks the flags first
+// (EINVAL) and then the program (EFAULT).
 func seccompProbe(p probe) error {
 	var flags uintptr
 	if p != probeFilter {
-		// together since Linux 5.7 (51891498f2da)
+		// allowed together since Linux 5.7 (51891498f2da)
 		flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
 	}
 	if p == probeKillable {
@@ -40,11 +40,11 @@ func seccompProbe(p probe) error {
 	return errno
 }
 
-// filterFix is what helps where filters cannot be installed.
+// filterFix is the hint where filters cannot be installed.
 const filterFix = "run a kernel built with CONFIG_SECCOMP=y and CONFIG_SECCOMP_FILTER=y; in a container, one whose own filter allows seccomp(2)"
 
-// CheckFilters reports whether this kernel lets a filter be installed, by asking it.
-// The error is an [Error].
+// CheckFilters asks the kernel whether filters can be installed. If not, the error is an
+// [Error].
 func CheckFilters() error {
 	if err := seccompProbe(probeFilter); err != nil {
 		return hint.With(&Error{Op: "seccomp: filters cannot be installed", Err: err}, filterFix)
@@ -93,8 +93,9 @@ func (m machine) actions() Check {
 	return c
 }
 
-// pidfdProbe takes a file of this process as the launcher takes a listener from init. The kernel
-// allows it if it has the call and no filter denies it: here there is nobody to trace.
+// pidfdProbe takes a file from this process by the call with which the launcher takes a
+// listener from init. Of its own process it fails only if the kernel does not have the call
+// or a filter denies it.
 func pidfdProbe() error {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -108,7 +109,7 @@ func pidfdProbe() error {
 	return unix.Close(fd)
 }
 
-// ptrace checks what pidfd_getfd(2) needs, by which the launcher gets a listener from init.
+// ptrace checks whether pidfd_getfd(2) works, by which the launcher takes a listener from init.
 func (m machine) ptrace() Check {
 	const needed = "--explain-filter, --complain, --record and SCMP_ACT_NOTIFY need it"
 	c := Check{Name: "pidfd_getfd", Status: CheckOK, Detail: "the launcher can take a listener from a container's init"}

@@ -14,7 +14,7 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// userNamespaces are for launches of users, and missing only to them.
+// userNamespaces checks for user namespaces, which only launches without root need.
 func (m machine) userNamespaces() Check {
 	c := Check{Name: "user namespaces", Status: CheckOK, Detail: "can be made"}
 	lacking, without := CheckWarning, " (launches as root do without)"
@@ -43,13 +43,13 @@ func (m machine) userNamespaces() Check {
 	return c
 }
 
-// text returns a small file without the space around it, or "".
+// text returns the content of a small file without surrounding space, or "".
 func (m machine) text(file string) string {
 	data, _ := fs.ReadFile(m.root, file)
 	return strings.TrimSpace(string(data))
 }
 
-// userIDs says which users a container of the caller's has.
+// userIDs checks which users the caller's containers can have.
 func (m machine) userIDs() Check {
 	c := Check{Name: "user ids", Status: CheckOK, Detail: "all"}
 	switch ids := m.user; {
@@ -68,8 +68,8 @@ func (m machine) userIDs() Check {
 	return c
 }
 
-// probeOwnIDs returns why a container can have no users of its own, or nil: it makes a user
-// namespace for them, which ends.
+// probeOwnIDs returns why a container can have no users of its own, or nil. It makes a user
+// namespace to find out, and closes it.
 func probeOwnIDs(mapped func(users *os.File) error) error {
 	if mobyuserns.RunningInUserNS() {
 		return errors.New("minirun itself is in a user namespace")
@@ -86,7 +86,7 @@ func probeOwnIDs(mapped func(users *os.File) error) error {
 	return mapped(ns.User)
 }
 
-// limits says whether --memory, --cpus and --pids-limit work for the caller.
+// limits checks whether --memory, --cpus and --pids-limit work for the caller.
 func (m machine) limits() Check {
 	c := Check{Name: "limits", Status: CheckOK, Detail: "memory, processor time and processes, in a cgroup that your systemd gives"}
 	if m.user != nil {

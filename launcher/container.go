@@ -31,20 +31,20 @@ type Dirs struct {
 //
 //	New ─► creating ─ Create ─► created ─ Start ─► running ─ its PID 1 ends ─► stopped
 //
-// Kill and the end of its owner lead from created or running to stopped, and Delete
-// ends all of them but running. What a container's status does not allow is a
-// [StateError].
+// Kill and the end of its owner lead from created or running to stopped. Delete is possible
+// in each status except running. A method that the container's status does not allow
+// returns a [StateError].
 //
-// A Container is for one goroutine, but Kill and State can be called at any time.
+// A Container must not be used by several goroutines at a time, except for Kill and State.
 type Container struct {
 	dir   string
-	lock  *os.File // held while the container is its launcher's, or is changed
+	lock  *os.File // on the directory; held by the launcher, or while another process changes the container
 	state State    // as far as this process knows; see State
 	warn  func(error)
-	ids   *userns.Namespace // its own users and groups; nil are those of this process's namespace
+	ids   *userns.Namespace // its own users and groups, or nil: those of this process's namespace
 
 	launched *launched // what the process that created it holds
-	before   *State    // of a container that is launched another time: how it had ended
+	before   *State    // of a container that is started again: how it had ended
 }
 
 // PrivateMounts gives the calling thread a mount namespace of its own. Its mounts are
@@ -66,12 +66,13 @@ func PrivateMounts() error {
 	return nil
 }
 
-// New makes and locks the directory of a new container. An empty name gets a
-// random one, as Docker's are: two words, such as calm_otter. A name that another container has is an [Error] that wraps [ErrNameInUse].
+// New makes and locks the directory of a new container. An empty name stands for a random
+// one of two words, such as calm_otter. If another container has the name, the error is an
+// [Error] that wraps [ErrNameInUse].
 //
-// New also removes what launchers that were killed have left; where many containers run
-// it looks only at some of them. Where this fails, warn gets the error and the new
-// container starts nevertheless. Later, warn also gets what could be done only in part.
+// New also removes what killed launchers have left behind; where many containers run it
+// looks only at some of them. If this fails, warn gets the error and the new container is
+// made nevertheless. Later methods pass warn what they could do only in part.
 func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, error) {
 	c := &Container{warn: warn, state: State{Name: name, ID: randomDigits(64), Owner: owner, Status: StatusCreating, RunRoot: dirs.RunRoot}}
 	if name == "" {
@@ -112,7 +113,7 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	}
 	guard.Close()
 	for _, dead := range swept {
-		if err := dead.removeDir(); err != nil { // this may take its time, so no other start waits for it
+		if err := dead.removeDir(); err != nil { // slow, so other starts do not wait for it
 			warn(err)
 		}
 	}
@@ -130,7 +131,7 @@ func isName(name string) bool {
 }
 
 // isID reports whether an engine may give a container that name: letters, digits and
-// _+-. as with runc. One with a dot in front would be a directory of minirun's own.
+// _+-. as with runc. Names that start with a dot are minirun's own directories.
 func isID(name string) bool {
 	ok, _ := regexp.MatchString(`^[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*$`, name)
 	return ok && len(name) <= unix.NAME_MAX
@@ -161,8 +162,7 @@ func (c *Container) makeDir(parent string) (err error) {
 	return nil
 }
 
-// Open finds a container by its name. A container that does not exist is an error
-// that wraps [os.ErrNotExist].
+// Open returns the container with a name. If there is none the error wraps [os.ErrNotExist].
 func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
 	if !isID(name) {
 		return nil, fmt.Errorf("container %s: %w", name, os.ErrNotExist)
@@ -175,7 +175,7 @@ func Open(dirs Dirs, name string, warn func(error)) (*Container, error) {
 	return c, nil
 }
 
-// ID is 64 hexadecimal digits, the first 12 of which no other container has.
+// ID returns 64 random hexadecimal digits. People use the first 12.
 func (c *Container) ID() string { return c.state.ID }
 
 // Dir returns the container's own directory, in which the caller may keep files for it.
@@ -208,13 +208,13 @@ func (c *Container) cgroupsPath() string {
 	if c.state.Systemd {
 		return cmp.Or(c.state.CgroupParent, defaultSlice) + ":minirun:" + c.state.Name
 	}
-	return path.Join("/", c.state.CgroupParent, "minirun-"+c.state.Name) // no directory above it: none stays behind
+	return path.Join("/", c.state.CgroupParent, "minirun-"+c.state.Name) // without a directory of minirun's above it, which would stay
 }
 
 // defaultSlice is where systemd keeps services.
 const defaultSlice = "system.slice"
 
-// cgroup is the same cgroup as cgroups.Manager wants it.
+// cgroup describes the same cgroup as cgroups.Manager wants it.
 func (c *Container) cgroup() *cgroups.Cgroup {
 	cg := &cgroups.Cgroup{Resources: &cgroups.Resources{}, Systemd: c.state.Systemd}
 	if c.state.Systemd {

@@ -19,14 +19,14 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// mountEtc puts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
-// Podman's mark of a container, /run/.containerenv, on top of the root's, except
-// for those that a mount of the spec's takes the place of.
+// mountEtc mounts the container's /etc/hosts, /etc/hostname, /etc/resolv.conf, and
+// /run/.containerenv, by which Podman marks a container, on the files of the root. A file on
+// which the spec mounts something is left out.
 //
-// The mounts belong to the caller's mount namespace, and come into the container
-// with the root. In the spec libcontainer's init would ask the launcher for each of
-// them: a tenth of a start. Only those that the spec's mounts would hide go there,
-// as with `-v DIR:/etc`.
+// The mounts belong to the caller's mount namespace, and come into the container with the
+// root. If they were in the spec, libcontainer's init would ask the launcher for each of
+// them, which takes a tenth of a start. Only files that the spec's mounts would hide, as
+// with `-v DIR:/etc`, are added to the spec.
 func (c *Container) mountEtc(l *launched) error {
 	spec := l.o.Spec
 	files := l.etcFiles()
@@ -34,7 +34,7 @@ func (c *Container) mountEtc(l *launched) error {
 	if err != nil {
 		return &Error{Op: "mount the container's files", Err: err}
 	}
-	for _, target := range slices.Sorted(maps.Keys(files)) { // so that an error is of the same one each time
+	for _, target := range slices.Sorted(maps.Keys(files)) { // sorted, so that the same file fails each time
 		data := files[target]
 		if isMount(spec, target) {
 			continue
@@ -67,16 +67,16 @@ func (c *Container) mountEtc(l *launched) error {
 	return nil
 }
 
-// etcFile is a file of the container's own. If it is in a mount of the spec's, init mounts it.
+// etcFile is one of the files that mountEtc makes.
 type etcFile struct {
 	file, target string
-	inMount      bool
+	inMount      bool // the target is in a mount of the spec, and init mounts it there
 }
 
-// mountFiles mounts a small tmpfs for the container's files in the caller's mount
-// namespace, with which it goes away unless the container still has files of it. On disk
-// a journal would see them come and go; in the run root, which they share with all of the
-// host, a container could fill it. A name with a dot is no container's.
+// mountFiles mounts a small tmpfs for the container's files in the caller's mount namespace.
+// It ends with that namespace, or when the container no longer uses its files. On disk,
+// making and removing the files would cost writes to the journal; in the run root, which
+// all of the host uses, a container could fill the file system.
 func mountFiles(runRoot string) (dir string, err error) {
 	dir = filepath.Join(runRoot, filesDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -87,7 +87,7 @@ func mountFiles(runRoot string) (dir string, err error) {
 }
 
 const (
-	filesDir     = ".files"
+	filesDir     = ".files" // no container's name starts with a dot
 	filesOptions = "mode=0700,size=16m,nr_inodes=16"
 )
 
@@ -106,7 +106,7 @@ func (l *launched) etcFiles() map[string][]byte {
 		etcHosts:     hosts,
 		etcHostname:  []byte(l.hostname + "\n"),
 		etcResolv:    resolv,
-		containerEnv: nil, // containers-common: its presence is what counts
+		containerEnv: nil, // only its presence counts (containers-common)
 	}
 }
 
@@ -117,12 +117,11 @@ const (
 	containerEnv = "/run/.containerenv"
 )
 
-// OwnFiles returns the paths of the files that every container has of its own, mounted on
-// what the root has there. Where the root has nothing they are made.
+// OwnFiles returns the paths of the files that are mounted for every container. Where the
+// root has no such file, one is made for the mount.
 func OwnFiles() []string { return []string{etcHosts, etcHostname, etcResolv, containerEnv} }
 
-// addHosts adds lines to the container's /etc/hosts, unless a mount of the spec's takes
-// its place.
+// addHosts adds lines to the container's /etc/hosts, unless the spec mounts something there.
 func (l *launched) addHosts(lines string) error {
 	if lines == "" || l.hostsFile == "" {
 		return nil
@@ -136,7 +135,7 @@ func (l *launched) addHosts(lines string) error {
 	return errors.Join(err, f.Close())
 }
 
-// hasNamespace reports whether the container has a namespace of its own.
+// hasNamespace reports whether the spec gives the container a namespace of a kind.
 func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
@@ -176,8 +175,8 @@ func bindFile(file, root, path string, readonly bool, ids *userns.Namespace) err
 	return os.NewSyscallError("move_mount", err)
 }
 
-// mountPoint opens a file in a root for a mount. Where there is none, an empty one
-// is made, also where a link leads to that points nowhere.
+// mountPoint opens a file in a root for a mount. A missing file is made, empty; where path is
+// a dangling link, it is made at the link's target.
 func mountPoint(root, path string) (*os.File, error) {
 	target, err := lookUpInRoot(root, path)
 	if err == nil {
@@ -225,9 +224,9 @@ func makeFile(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// lookUpInRoot is [pathrs.OpenInRoot], which makes several calls more where openat2(2)
-// alone answers (Linux 5.6): it opens a path with O_PATH, links followed as if root were
-// "/".
+// lookUpInRoot opens a path in a root with O_PATH, following links as if root were "/". It
+// does what [pathrs.OpenInRoot] does, in fewer calls where openat2(2) gives the answer
+// (Linux 5.6).
 func lookUpInRoot(root, path string) (*os.File, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -22,9 +22,8 @@ import (
 	"github.com/minirun/minirun/launcher/arm"
 )
 
-// execFailed returns the error of a command that the kernel did not run, with a hint
-// that depends on the command's file. Init must still exist: its root and mounts are
-// those in which the file is looked up.
+// execFailed returns the error of a command that the kernel did not execute, with a hint
+// from the command's file. Init must still exist, since the file is looked up in its root.
 func execFailed(command *specs.Process, init int, e *arm.Error) error {
 	failed := &Error{Op: "run " + command.Args[0], Err: e.Errno, Code: StatusNotExecutable}
 	help := ""
@@ -40,8 +39,7 @@ func execFailed(command *specs.Process, init int, e *arm.Error) error {
 	return hint.With(failed, cmp.Or(explainExec(command.Cwd, init, e), help))
 }
 
-// explainExec returns what the command's file says about why the kernel did not run
-// it, or "".
+// explainExec returns a hint on why the kernel did not execute the command's file, or "".
 func explainExec(cwd string, init int, e *arm.Error) string {
 	root, err := os.OpenFile("/proc/"+strconv.Itoa(init)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -56,18 +54,18 @@ func explainExec(cwd string, init int, e *arm.Error) string {
 	if err != nil {
 		return ""
 	}
-	const depth = 4 // exec_binprm of fs/exec.c gives ELOOP for more than 5
+	const depth = 4 // exec_binprm of fs/exec.c returns ELOOP for more than 5
 	return x.explain(root, e.Errno, depth)
 }
 
-// executable is what the kernel looks at to run a file.
+// executable is what the kernel looks at when it executes a file.
 type executable struct {
 	head   []byte // its first bytes: the line with #!, or the ELF and program headers
 	noexec bool   // its file system is mounted noexec
 }
 
-// headSize is enough for the headers of every program that a linker makes. The kernel
-// reads less of a script (BINPRM_BUF_SIZE of linux/binfmts.h: 256).
+// headSize is enough for the headers of any program that a linker makes, and more than the
+// kernel reads of a script (256, BINPRM_BUF_SIZE of linux/binfmts.h).
 const headSize = 4096
 
 // readExecutable reads the first bytes of a regular file in a container. The container
@@ -94,8 +92,8 @@ func readExecutable(root *os.File, path string) (*executable, error) {
 	return &executable{head, fs.Flags&unix.ST_NOEXEC != 0}, err
 }
 
-// explain returns why execve(2) of the file failed with errno, or "". A script's
-// interpreter may be a script itself; depth limits how often, as the kernel does.
+// explain returns why execve(2) of the file failed with errno, or "". The interpreter of a
+// script may be a script itself; depth limits this, as the kernel does.
 func (x *executable) explain(root *os.File, errno unix.Errno, depth int) string {
 	if errno == unix.EACCES && x.noexec {
 		return "its file system is mounted noexec"
@@ -118,19 +116,19 @@ func (x *executable) explain(root *os.File, errno unix.Errno, depth int) string 
 	}
 }
 
-// interpreter returns the interpreter that the line #! names, as fs/binfmt_script.c
-// reads it, and whether there is such a line.
-func (x *executable) interpreter() (string, bool) {
+// interpreter returns the interpreter that the #! line names, as fs/binfmt_script.c reads
+// it. ok is false without such a line.
+func (x *executable) interpreter() (name string, ok bool) {
 	line, ok := bytes.CutPrefix(x.head, []byte("#!"))
 	if !ok {
 		return "", false
 	}
 	line, _, _ = bytes.Cut(line, []byte("\n"))
-	name := bytes.TrimLeft(line, " \t")
-	if i := bytes.IndexAny(name, " \t\x00"); i >= 0 {
-		name = name[:i]
+	line = bytes.TrimLeft(line, " \t")
+	if i := bytes.IndexAny(line, " \t\x00"); i >= 0 {
+		line = line[:i]
 	}
-	return string(name), true
+	return string(line), true
 }
 
 func explainInterpreter(root *os.File, name string, errno unix.Errno, depth int) string {
@@ -162,11 +160,11 @@ func explainInterpreter(root *os.File, name string, errno unix.Errno, depth int)
 // program is what the ELF headers of an executable say.
 type program struct {
 	machine elf.Machine
-	loader  string // of PT_INTERP, or ""
+	loader  string // from PT_INTERP, or ""
 }
 
-// program reads the ELF headers, except those beyond headSize. ok is false for a file
-// that is not ELF.
+// program reads the ELF headers that are within headSize. ok is false for a file that is not
+// ELF.
 func (x *executable) program() (p program, ok bool) {
 	if len(x.head) < elf.EI_NIDENT || string(x.head[:4]) != elf.ELFMAG {
 		return program{}, false
@@ -179,7 +177,7 @@ func (x *executable) program() (p program, ok bool) {
 	if _, err := binary.Decode(x.head, order, &header); err != nil {
 		return program{}, true
 	}
-	p.machine = elf.Machine(header.Machine) // at the same place in a 32-bit header
+	p.machine = elf.Machine(header.Machine) // at the same offset in a 32-bit header
 	if elf.Class(x.head[elf.EI_CLASS]) != elf.ELFCLASS64 {
 		return p, true
 	}
@@ -197,7 +195,7 @@ func (x *executable) program() (p program, ok bool) {
 	return p, true
 }
 
-// at returns the head from an offset on, which may be beyond its end.
+// at returns the head from an offset on; nothing if that is beyond the end.
 func (x *executable) at(offset uint64) []byte {
 	return x.head[min(offset, uint64(len(x.head))):]
 }
@@ -214,7 +212,7 @@ func (p program) explain(root *os.File, errno unix.Errno) string {
 	return ""
 }
 
-// machines are the architectures by their names in GOARCH.
+// machines are the architectures with their names in GOARCH.
 var machines = [...]struct {
 	machine elf.Machine
 	name    string

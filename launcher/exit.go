@@ -20,18 +20,18 @@ const (
 	StatusNotFound = 127
 )
 
-// Error is a container that did not start. Its text is `OP: WHY`.
+// Error says why a container did not start. Its text is `OP: WHY`.
 type Error struct {
 	Op    string // what was to be done, or the flag of `docker run` that asked for it
 	Err   error  // why it was not
-	Code  int    // exit status; 0 stands for StatusError
-	Cause Cause  // what went wrong, where a hint would have to name flags or verbs; or 0
+	Code  int    // exit status; 0 means StatusError
+	Cause Cause  // what went wrong, where a hint would have to name flags or verbs, else 0
 }
 
 func (e *Error) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// ExitCode is the status that minirun ends with.
+// ExitCode returns the status that minirun exits with.
 func (e *Error) ExitCode() int {
 	if e.Code == 0 {
 		return StatusError
@@ -39,7 +39,7 @@ func (e *Error) ExitCode() int {
 	return e.Code
 }
 
-// asError returns err as an [Error]; op says what was to be done, unless err does.
+// asError returns err as an [Error]. op is its Op, unless err is one already.
 func asError(op string, err error) error {
 	if err == nil {
 		return nil
@@ -51,14 +51,14 @@ func asError(op string, err error) error {
 	return &Error{Op: op, Err: err}
 }
 
-// startError gives an error of libcontainer's start its exit status. It crosses
-// libcontainer's pipe as text, so that text is all there is: the command is
-// looked up inside the finished container, as its user, through its mounts, and
-// os/exec says `exec: "COMMAND": WHY`.
+// startError returns the error of a failed start by libcontainer, with its exit status.
+// libcontainer's init looks the command up inside the container, as its user and through
+// its mounts. Its error comes over a pipe as text, in which os/exec says
+// `exec: "COMMAND": WHY`, so the status has to be found in that text.
 func startError(command string, err error) error {
 	text := err.Error()
-	// strconv.Quote is what os/exec does; in JSON, as which libcontainer's init gets the
-	// command, every byte that is not UTF-8 becomes U+FFFD.
+	// os/exec quotes with strconv.Quote. libcontainer's init gets the command as JSON, in
+	// which every byte that is not UTF-8 has become U+FFFD.
 	_, why, found := strings.Cut(text, "exec: "+strconv.Quote(string([]rune(command)))+": ")
 	if !found {
 		return stepError(trimmedError(text).Error())
@@ -84,8 +84,8 @@ func notFound(command string, why error) error {
 
 const insideHelp = "the path is looked up inside the container"
 
-// trimmedError is an error text of libcontainer's. Its Error leaves out the preambles,
-// which name inner steps rather than the cause.
+// trimmedError is an error text of libcontainer. Its Error leaves out the preambles, which
+// name internal steps rather than the cause.
 type trimmedError string
 
 func (e trimmedError) Error() string {
@@ -96,8 +96,8 @@ func (e trimmedError) Error() string {
 	return text
 }
 
-// exitStatus returns the status of an ended process as a shell and `docker run` do:
-// its own, or 128 and the signal that ended it.
+// exitStatus returns the status of an ended process as a shell and `docker run` do: its own,
+// or 128+n if signal n ended it.
 func exitStatus(state *os.ProcessState) int {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {

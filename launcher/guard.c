@@ -14,8 +14,8 @@
 
 enum { INIT = 0, LAUNCHER = 1, REST = 2 }; // the guard's descriptors
 
-// keep_only closes all files but the two: a guard must not hold the user's terminal
-// or pipes, or a lock of the launcher's.
+// keep_only closes all files except the two: a guard must not hold the user's terminal or
+// pipes, or the launcher's locks.
 static void keep_only(int init, int launcher)
 {
 	dup2(init, INIT);
@@ -28,11 +28,11 @@ static void keep_only(int init, int launcher)
 		close(fd);
 }
 
-// guard may run in a copy of one thread of a Go program, with all signals blocked: it
-// calls nothing that takes a lock, and never the Go runtime.
+// guard runs with all signals blocked, possibly in a fork of one thread of a Go program. So
+// it must not call the Go runtime, nor anything that takes a lock.
 static void guard(int init, int launcher)
 {
-	setsid(); // so that no signal to the launcher's group or terminal reaches it
+	setsid(); // no signal to the launcher's group or terminal shall reach it
 	prctl(PR_SET_NAME, "minirun-guard");
 	keep_only(init, launcher);
 	if (chdir("/") < 0)
@@ -46,11 +46,12 @@ static void guard(int init, int launcher)
 	_exit(0);
 }
 
-enum { ARENA = 64 << 20 }; // of the Go heap, which is made of such, each at a multiple of its size
+enum { ARENA = 64 << 20 }; // size and alignment of an arena of the Go heap
 
-// leave_heap has the next fork leave out the part of the Go heap that an object is in, or
-// have it again. The guard needs none of it, and the launcher would pay for each page that
-// it writes to later. Stacks of threads are elsewhere.
+// leave_heap excludes the arena of the Go heap that has an object from the next fork
+// (MADV_DONTFORK), or includes it again (MADV_DOFORK). The guard needs none of the heap, and
+// the launcher would have to copy each shared page that it writes to. Thread stacks are
+// elsewhere.
 static void leave_heap(const void *object, int advice)
 {
 	if (object && sizeof(object) == 8)

@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard is a process that kills another, a container's PID 1, when the launcher is gone,
-// however it went. The parent-death signal alone does not: PID 1 can clear it
-// (prctl(2)), and loses it by a change of credentials or by execve(2) of a program
-// with capabilities. The guard is in none of the container's namespaces, so the
-// container neither sees it nor can signal it, except with the host's PID namespace.
+// guard is a process that kills another one, such as a container's PID 1, when the launcher
+// has ended in any way. The parent-death signal is not enough: PID 1 can clear it
+// (prctl(2)), and loses it when it changes its credentials or executes a program with
+// capabilities. The guard is in none of the container's namespaces, so the container can
+// neither see nor signal it, except with the host's PID namespace.
 type guard struct{ pid int }
 
-// startGuard makes the guard of a process: of an init that has not begun to run its
-// command, or of a network's helper. It is a fork of the launcher that shares no memory
-// with it: when the kernel's OOM killer chooses the launcher, the guard lives.
+// startGuard starts the guard of a process: of an init that does not run its command yet, or
+// of a network helper. The guard is a fork that shares no memory with the launcher, so it
+// lives when the kernel's OOM killer kills the launcher.
 func startGuard(pidfd *os.File) (*guard, error) {
 	launcher, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -38,7 +38,7 @@ func startGuard(pidfd *os.File) (*guard, error) {
 
 // stop ends the guard.
 func (g *guard) stop() {
-	_ = unix.Kill(g.pid, unix.SIGKILL) // a child that has not been waited for: the PID is its own
+	_ = unix.Kill(g.pid, unix.SIGKILL) // the PID is not reused: nobody has waited for this child
 	for {
 		if _, err := unix.Wait4(g.pid, nil, 0, nil); err != unix.EINTR {
 			return

@@ -18,10 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rest is what a caller of [Container.Run] would undo when the container has ended.
+// Rest is what a caller of [Container.Run] would do after the container has ended. A
+// launcher that goes on in C does it instead.
 type Rest struct {
-	Mounts []string   // paths to unmount; it does not matter if nothing is mounted there
-	Files  []*os.File // to keep open until then: locks
+	Mounts []string   // paths to unmount, on which nothing need be mounted
+	Files  []*os.File // to keep open until then, such as locks
 	IDFile string     // to remove if the container does not start; may be empty
 }
 
@@ -30,8 +31,8 @@ type NeedsGo string
 
 func (e NeedsGo) Error() string { return "needs Go: " + string(e) }
 
-// needsGo returns why a launcher cannot replace itself while its container runs, a
-// [NeedsGo], or nil.
+// needsGo returns why a launcher cannot go on in C while its container runs, as a [NeedsGo],
+// or nil if it can.
 func (c *Container) needsGo(l *launched) error {
 	if l.o.Rest == nil { // the caller waits
 		return NeedsGo("the caller")
@@ -62,8 +63,8 @@ func (c *Container) needsGo(l *launched) error {
 	return err
 }
 
-// goOnInC replaces the launcher by one that starts a created container and waits for it
-// (wait.c). It returns only if the start fails before.
+// goOnInC replaces the launcher with the one in C (wait.c), which starts the created
+// container and waits for it. It returns only if the start fails before.
 func (c *Container) goOnInC(sigs *Relay) error {
 	if err := c.runHooks(); err != nil {
 		return err
@@ -83,15 +84,15 @@ func (c *Container) goOnInC(sigs *Relay) error {
 	return nil
 }
 
-// record is what the launcher takes along (wait.h).
+// record is what the launcher in C needs to know (wait.h).
 type record struct {
 	head  C.struct_wait_record
 	texts []byte
 	err   error
 }
 
-// pass has a file stay open over execve(2), and returns its number; -1 for none. Fd would
-// make it block, which may be a file of the user's.
+// pass makes a file stay open over execve(2), and returns its number, -1 for nil. It does not
+// use [os.File.Fd], which makes the file block: it may be the user's.
 func (r *record) pass(f *os.File) C.int32_t {
 	if f == nil {
 		return -1
@@ -109,7 +110,7 @@ func (r *record) pass(f *os.File) C.int32_t {
 	return number
 }
 
-// add adds texts, and returns the offset of the first.
+// add appends texts, and returns the offset of the first.
 func (r *record) add(texts ...string) C.uint32_t {
 	at := C.sizeof_struct_wait_record + len(r.texts)
 	for _, text := range texts {
@@ -172,7 +173,7 @@ func (r *record) fillStreams(s *streams) {
 	}
 }
 
-// write returns a memfd with the record, which stays open over execve(2).
+// write returns a memfd with the record; it stays open over execve(2).
 func (r *record) write() (fd int, err error) {
 	if r.err != nil {
 		return -1, r.err

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The words of random names, each list with its words separated by spaces. They are
-// constants, so that they cost nothing at a start.
+// The words of random names, separated by spaces. They are constants, since initialising
+// slices would cost time at each start.
 const (
 	adjectives = "able amber apt bold brave brief bright brisk calm candid clear clever cosy crisp deft eager early easy " +
 		"even fair fast fine firm fleet fond frank free fresh gentle glad golden good grand happy hardy honest humble jolly " +
@@ -22,7 +22,7 @@ const (
 		"warbler weasel wigeon wombat wren yak zebra"
 )
 
-// randomName returns a name for a container that was given none.
+// randomName returns a name for a container whose user gave none.
 func randomName() string {
 	return randomWord(adjectives) + "_" + randomWord(animals)
 }

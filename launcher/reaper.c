@@ -1,6 +1,6 @@
-// The PID 1 of --init: minirun's own binary, run from a sealed memfd, which
-// becomes this before the Go runtime starts. It runs the command as its child,
-// passes signals on to it, reaps what is orphaned, and ends as the child ended.
+// The PID 1 of --init: minirun's own binary, executed from a sealed memfd, which takes this
+// role before the Go runtime starts. It runs the command as its child, passes signals on to
+// it, reaps orphans, and exits with the child's status.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,8 @@
 
 static void become_command(char **argv, const sigset_t *mask)
 {
-	// A group of its own in the foreground: the keys of a terminal reach the
-	// command once, not a second time by way of PID 1.
+	// In its own foreground process group the command gets the terminal's signals once,
+	// not a second time from PID 1.
 	setpgid(0, 0);
 	tcsetpgrp(STDIN_FILENO, getpgrp());
 	signal(SIGTTIN, SIG_DFL);
@@ -26,7 +26,7 @@ static void become_command(char **argv, const sigset_t *mask)
 	_exit(error == ENOENT ? 127 : 126);
 }
 
-// reap waits for every child that has ended and exits when the command has.
+// reap waits for every child that has ended, and exits if the command is one of them.
 static void reap(pid_t command)
 {
 	int status;
@@ -37,8 +37,8 @@ static void reap(pid_t command)
 	}
 }
 
-// name_self is for ps(1), which would show the number of a file. It does without
-// prctl(2): a profile need not allow that, but must let these calls through.
+// name_self sets the name that ps(1) shows, which would be the number of the memfd. It does
+// not use prctl(2), so that a profile need not allow that for --init.
 static void name_self(void)
 {
 	static const char name[] = "minirun-init";
@@ -46,12 +46,12 @@ static void name_self(void)
 	if (fd < 0)
 		return;
 	ssize_t n = write(fd, name, sizeof(name) - 1);
-	(void)n; // the number stays, then
+	(void)n; // then the number stays
 	close(fd);
 }
 
-// Ahead of every other constructor, libcontainer's among them, which looks at
-// an environment that is the container's here.
+// This runs before every other constructor. libcontainer's would trust the environment,
+// which the container controls here.
 __attribute__((constructor(101))) static void reaper(int argc, char **argv)
 {
 	if (getpid() != 1 || argc < 3 || strcmp(argv[1], "minirun-init") != 0)
@@ -64,7 +64,7 @@ __attribute__((constructor(101))) static void reaper(int argc, char **argv)
 	sigdelset(&all, SIGTTIN);
 	sigdelset(&all, SIGTTOU);
 	sigprocmask(SIG_SETMASK, &all, &old);
-	signal(SIGTTIN, SIG_IGN); // tcsetpgrp from the background must not stop us
+	signal(SIGTTIN, SIG_IGN); // tcsetpgrp from the background must not stop PID 1
 	signal(SIGTTOU, SIG_IGN);
 
 	pid_t command = fork();

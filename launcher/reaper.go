@@ -12,14 +12,13 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// reaperPath is where init finds the memfd of newReaper, which comes after those
-// of [arm.Page]. It is closed when init becomes the reaper.
+// reaperPath is where init finds the memfd of newReaper, whose number follows those of
+// [arm.Page]. It is closed when init becomes the reaper.
 const reaperPath = "/proc/self/fd/5"
 
-// newReaper puts a copy of minirun's own binary into a sealed memfd, for
-// --init: nothing of it shows in the container's files, and the container
-// cannot change the host's binary by way of it. The binary is linked
-// statically, since the image need not have a dynamic loader.
+// newReaper copies minirun's own binary to a sealed memfd, for --init. So the container's
+// files do not show it, and the container cannot change the host's binary through it. The
+// binary must be static, since the image need not have a dynamic loader.
 func newReaper() (*os.File, error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {

@@ -21,16 +21,16 @@ import (
 	"github.com/minirun/minirun/launcher/arm"
 )
 
-// Remains is what a launcher in C ([Options.Rest]) leaves to Go: an end that has to be
-// worded, or a container that it could not remove.
+// Remains is a task that a launcher in C ([Options.Rest]) leaves to Go: to print a message,
+// or to remove a container that it could not remove.
 type Remains struct {
 	record *C.struct_wait_record
 	mem    []byte
 	warn   func(error)
 }
 
-// TakeRemains returns what a launcher in C has left to this process, its child. It
-// returns nil in any other process. warn gets what does not change the status.
+// TakeRemains returns the task that a launcher in C has left to this process, its child. It
+// returns nil in any other process. warn gets the errors that do not change the status.
 func TakeRemains(warn func(error)) (*Remains, error) {
 	number := os.Getenv(C.REST_VARIABLE)
 	if number == "" {
@@ -59,7 +59,7 @@ func TakeRemains(warn func(error)) (*Remains, error) {
 	return r, nil
 }
 
-// text returns a text of the record, and texts some that follow one another.
+// text returns a text of the record; texts returns several that follow one another.
 func (r *Remains) text(at C.uint32_t) string {
 	return unix.ByteSliceToString(r.mem[min(int(at), len(r.mem)-1):])
 }
@@ -73,8 +73,8 @@ func (r *Remains) texts(at, count C.uint32_t) []string {
 	return all
 }
 
-// Do does what the launcher in C wants done. At a launch's end it returns what that ends
-// with: the status of [Container.Run], or its error.
+// Do carries the task out. If it is to report the end of the launch, Do returns what
+// [Container.Run] would: the status, or an error.
 func (r *Remains) Do() (status int, err error) {
 	switch r.record.task {
 	case C.WAIT_SAY_IGNORED:
@@ -113,7 +113,7 @@ func (r *Remains) outcome() (status int, err error) {
 	return status, err
 }
 
-// execError is why init has not become the command.
+// execError returns why init has not become the command.
 func (r *Remains) execError() error {
 	l := &launched{init: &initProcess{pid: int(r.record.pid)}}
 	l.o.Spec = &specs.Spec{Process: &specs.Process{Args: []string{r.text(r.record.command)}, Cwd: r.text(r.record.workdir)}}
@@ -125,7 +125,7 @@ func (r *Remains) execError() error {
 	return l.runError(cmp.Or(page.Failure(), arm.ErrInitDied))
 }
 
-// lost is why not all of the output was passed on.
+// lost returns why not all of the output was passed on, or nil.
 func (r *Remains) lost() error {
 	if sig := unix.Signal(r.record.unread); sig != 0 {
 		return unread(sig)
@@ -138,7 +138,7 @@ func (r *Remains) lost() error {
 	return nil
 }
 
-// remove removes what is left of a container that has ended.
+// remove removes what the launcher in C has left of a container that has ended.
 func (r *Remains) remove() error {
 	var err error
 	for _, path := range r.texts(r.record.mounts, r.record.mount_count) {

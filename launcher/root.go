@@ -13,9 +13,9 @@ import (
 	"github.com/minirun/minirun/internal/flock"
 )
 
-// OpenRoot opens the root directory of a container that runs, with O_PATH, as its PID 1 has
-// it. What is in it is untrusted: look paths up with openat2(2) and RESOLVE_IN_ROOT. The
-// error is a [StateError] if the container does not run.
+// OpenRoot opens the root directory of a running container's PID 1 with O_PATH. Its content
+// is untrusted: look paths up with openat2(2) and RESOLVE_IN_ROOT. The error is a
+// [StateError] if the container does not run.
 func (c *Container) OpenRoot() (*os.File, error) {
 	if c.state.Status != StatusRunning {
 		return nil, c.refuse("open the root of")
@@ -24,15 +24,15 @@ func (c *Container) OpenRoot() (*os.File, error) {
 	if err != nil {
 		return nil, c.failed("open the root of", err)
 	}
-	if !c.state.alive() { // or it is another process's
+	if !c.state.alive() { // then the root may be another process's
 		root.Close()
 		return nil, c.refuse("open the root of")
 	}
 	return root, nil
 }
 
-// RootIDs returns which user and group of this process's user namespace root is in a
-// container that runs.
+// RootIDs returns the user and group, in this process's user namespace, that root has in a
+// running container.
 func (c *Container) RootIDs() (uid, gid int, err error) {
 	for file, id := range map[string]*int{"uid_map": &uid, "gid_map": &gid} {
 		lines, err := user.ParseIDMapFile(path.Join("/proc", strconv.Itoa(c.state.PID), file))
@@ -49,7 +49,7 @@ func (c *Container) RootIDs() (uid, gid int, err error) {
 }
 
 // Hold keeps a container that has ended from being removed until release is called. The
-// error is [ErrOwned] if its launcher, or another process, is at work on it.
+// error is [ErrOwned] if its launcher, or another process, holds the lock.
 func (c *Container) Hold() (release func(), err error) {
 	lock, err := flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {

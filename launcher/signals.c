@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 static volatile int pipe_end = -1;
-static struct sigaction before[65]; // as many as the kernel has, and 0
+static struct sigaction before[65]; // by number, up to the kernel's last signal, 64
 
-// It is Docker's choice: all but SIGCHLD and SIGPIPE, which are about the launcher
-// itself. The Go runtime keeps SIGURG, by which it preempts, SIGPROF, and the ones by
-// which the hardware reports faults.
+// As Docker does, this leaves out SIGCHLD and SIGPIPE, which are about the launcher
+// itself. The Go runtime keeps SIGURG, by which it preempts, SIGPROF, and the signals of
+// hardware faults.
 bool signal_passed_on(int sig)
 {
 	switch (sig) {
@@ -19,7 +19,7 @@ bool signal_passed_on(int sig)
 	case SIGKILL: case SIGSTOP:
 		return false;
 	}
-	return sig < 32 || sig >= SIGRTMIN; // glibc keeps those between
+	return sig < 32 || sig >= SIGRTMIN; // glibc uses those between
 }
 
 static void pass_on(int sig)
@@ -27,7 +27,7 @@ static void pass_on(int sig)
 	int error = errno;
 	unsigned char number = sig;
 	ssize_t n = write(pipe_end, &number, 1);
-	(void)n; // full: as many signals wait as the kernel would queue
+	(void)n; // a full pipe holds more signals than the kernel would queue
 	errno = error;
 }
 

@@ -18,25 +18,23 @@ import (
 	"github.com/minirun/minirun/launcher/spec"
 )
 
-// Relay passes what reaches the launcher on to the container's PID 1, as
-// `docker run` does: every signal that can be caught, except SIGCHLD and SIGPIPE,
-// which are about the launcher itself, and those that the Go runtime needs. PID
-// 1 has Linux's protection: a signal that it has no handler for does nothing
-// (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: PID 1
-// gets the image's STOPSIGNAL instead, where there is one.
+// Relay passes signals of the launcher on to the container's PID 1, as `docker run` does:
+// every signal that can be caught, except SIGCHLD and SIGPIPE, which are about the launcher
+// itself, and those that the Go runtime needs. A signal that PID 1 has no handler for does
+// nothing (pid_namespaces(7)). SIGTERM asks for the end, as `docker stop` does: if the image
+// has a STOPSIGNAL, PID 1 gets that instead.
 //
-// A relay is meant to be there for the whole of a launch: before there is a PID 1, a
-// signal that asks for the end ends the start, and once PID 1 has ended, signals do
-// nothing, so that what the launch has made is always removed. The signals are the
-// process's: one relay may be in use at a time.
+// A relay should exist for the whole of a launch. Before PID 1 exists, a signal that asks
+// for the end ends the start. Once PID 1 has ended, signals do not end the launcher, so it
+// always removes what it has made. A process can use one relay at a time.
 type Relay struct {
-	pipe  *os.File         // the numbers of signals that have come
-	ended chan unix.Signal // one that asks for the end of a container that has ended
-	// killedBy is the signal that ended the container though it was not passed on, or 0.
+	pipe  *os.File         // the handler writes the numbers of signals to it
+	ended chan unix.Signal // a signal that asked for the end after PID 1 had ended
+	// killedBy is the signal that ended the container without being passed on, or 0.
 	killedBy atomic.Int32
 }
 
-// NewRelay catches the signals, until [Relay.Stop].
+// NewRelay catches the signals until [Relay.Stop].
 func NewRelay() (*Relay, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
@@ -50,7 +48,7 @@ func NewRelay() (*Relay, error) {
 	return s, nil
 }
 
-// read returns what the handler has written, at once; nothing if no signal has come.
+// read returns the signals that have come, and does not wait.
 func (s *Relay) read() []byte {
 	numbers := make([]byte, 128)
 	n := 0
@@ -60,7 +58,7 @@ func (s *Relay) read() []byte {
 	return numbers[:max(n, 0)]
 }
 
-// wait waits until a signal has come, but not longer than patience.
+// wait waits for a signal, for patience at most.
 func (s *Relay) wait(patience time.Duration) {
 	if raw, err := s.pipe.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
@@ -69,8 +67,8 @@ func (s *Relay) wait(patience time.Duration) {
 	}
 }
 
-// outcome is what a launch ends with: status and err, unless a signal or ^C has ended
-// the container without being passed on.
+// outcome returns what a launch ends with: status and err, unless a signal has ended the
+// container without being passed on.
 func (s *Relay) outcome(i *interrupts, status int, err error) (int, error) {
 	if i.done() {
 		i.report()
@@ -81,16 +79,15 @@ func (s *Relay) outcome(i *interrupts, status int, err error) (int, error) {
 	return status, err
 }
 
-// Stop restores the dispositions of all signals. The pipe stays open: on another
-// thread the handler may still be at it, and must not write to what has got its
-// number next.
+// Stop restores the dispositions of all signals. It leaves the pipe open: the handler may
+// still run on another thread, and must not write to a file that reuses the number.
 func (s *Relay) Stop() {
 	C.signals_release()
 }
 
-// pendingEnd takes the signals that came before there was a container to send
-// them to. It returns the number of one that asks for the end, else 0. For one that
-// may be on its way it waits.
+// pendingEnd takes the signals that came before there was a container to send them to. It
+// returns the first that asks for the end, else 0. It waits for patience at most for a signal
+// that is still on its way.
 func (s *Relay) pendingEnd(patience time.Duration) int {
 	for begin := time.Now(); ; {
 		for _, number := range s.read() {
@@ -118,11 +115,10 @@ func stopSignal(s *specs.Spec) unix.Signal {
 	return unix.SIGTERM
 }
 
-// forward sends signals on to PID 1, SIGTERM as the signal stop, unless policy says
-// otherwise. A change of the
-// terminal's size is made known by setting the container's. A signal that comes
-// when PID 1 has ended is for the launcher, which may still be waiting for a reader
-// of its output.
+// forward passes signals on to PID 1, SIGTERM as the signal stop, unless policy says
+// otherwise. For SIGWINCH it resizes the container's terminal. A signal that asks for the
+// end after PID 1 has ended is sent to s.ended: the launcher may still be waiting for a
+// reader of its output.
 func (s *Relay) forward(init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) {
 	numbers := make([]byte, 128)
 	for {
@@ -138,7 +134,7 @@ func (s *Relay) forward(init *initProcess, streams *streams, stop unix.Signal, p
 	}
 }
 
-// pass is forward for one signal. It returns false if that is for the launcher.
+// pass is forward for one signal. It returns false if that has been sent to s.ended.
 func (s *Relay) pass(sig unix.Signal, init *initProcess, streams *streams, stop unix.Signal, policy config.Signals) bool {
 	passed := sig
 	switch sig {

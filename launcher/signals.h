@@ -1,18 +1,19 @@
-// Signals as bytes in a pipe: one sigaction(2) each, where os/signal's Notify
-// wakes two threads for every signal, which for all of them is milliseconds.
+// Signals as bytes in a pipe. This takes one sigaction(2) for each signal; os/signal's Notify
+// wakes two threads for each, which takes milliseconds for all of them.
 #ifndef MINIRUN_SIGNALS_H
 #define MINIRUN_SIGNALS_H
 
 #include <stdbool.h>
 
-// signal_passed_on reports whether a signal that reaches the launcher is the container's.
+// signal_passed_on reports whether a signal that reaches the launcher is meant for the
+// container.
 bool signal_passed_on(int sig);
 
-// signals_catch makes every signal that can be passed on write its number, one
-// byte, to fd, which does not block. It returns 0 or an errno.
+// signals_catch installs a handler for all signals that are passed on. It writes a signal's
+// number, as one byte, to fd, which must not block. signals_catch returns 0 or an errno.
 int signals_catch(int fd);
 
-// signals_release gives all signals back to whom they had.
+// signals_release restores the handlers from before signals_catch.
 void signals_release(void);
 
 #endif

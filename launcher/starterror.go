@@ -13,8 +13,8 @@ import (
 	"github.com/minirun/minirun/launcher/arm"
 )
 
-// step is a step of libcontainer's before it looks the command up. Its errors are known
-// by their texts.
+// step is a step that libcontainer's init takes before it looks the command up. The texts of
+// its errors identify it.
 type step struct {
 	pattern string // of the error's text; its groups fill in op
 	op      string // what the user asked for; $1 and so on are groups
@@ -22,7 +22,7 @@ type step struct {
 	help    string
 }
 
-// steps returns those that depend on what the user asked for.
+// steps returns the steps that can fail because of what the user asked for.
 func steps() []step {
 	const quoted = `"((?:[^"\\]|\\.)*)"`
 	return []step{
@@ -44,9 +44,9 @@ const (
 	appArmorHelp = "'aa-status' lists the profiles that are loaded"
 )
 
-// stepError rewords an error of libcontainer's from before the command was looked up. It
-// came over a pipe as text, whose last part is the cause. The rest is about inner steps,
-// and about paths and descriptors that mean nothing outside.
+// stepError rewords an error that libcontainer's init reported before it looked the command
+// up. The last part of its text is the cause. The rest is about internal steps, paths and
+// descriptors that mean nothing to the user.
 func stepError(text string) error {
 	for _, s := range steps() {
 		pattern := regexp.MustCompile(s.pattern)
@@ -91,7 +91,8 @@ func rlimitName(number string) string {
 	return number
 }
 
-// runError is why an init did not get ready, or did not become the command.
+// runError returns the error for an init that did not get ready, or did not become the
+// command.
 func (l *launched) runError(err error) error {
 	var failed *arm.Error
 	if !errors.As(err, &failed) {
@@ -110,7 +111,8 @@ func (l *launched) runError(err error) error {
 	return initError("start container", err)
 }
 
-// armError is why the filter was not installed, or its listener not taken from init.
+// armError returns the error for a filter that was not installed, or whose listener was not
+// taken from init.
 func armError(err error) error {
 	const op = "arm the seccomp filter"
 	var call *os.SyscallError
@@ -120,8 +122,8 @@ func armError(err error) error {
 	return initError(op, err)
 }
 
-// initError returns the error for a failure that init reports. For any other failure op
-// is what was to be done.
+// initError returns the error for a failure that init has reported. For any other err, op is
+// the Op of the result.
 func initError(op string, err error) error {
 	var failed *arm.Error
 	if !errors.As(err, &failed) {

@@ -16,7 +16,7 @@ import (
 	"github.com/minirun/minirun/internal/atomicfile"
 )
 
-// Owner says whose a container is.
+// Owner says which process a container belongs to.
 type Owner string
 
 const (
@@ -41,8 +41,8 @@ const (
 )
 
 // State is what any process can know of a container. It is kept as JSON below the run
-// root, usually in memory, since it is written several times for each container; in the
-// container's directory is a symbolic link to it.
+// root, which is usually in memory, since it is written several times for each container.
+// The container's directory has a symbolic link to it.
 type State struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"` // 64 hexadecimal digits
@@ -50,20 +50,20 @@ type State struct {
 	Status  Status    `json:"status"`
 	Created time.Time `json:"created"` // when its init was ready
 
-	// PID 1 as the host numbers it. A number is used again: together with the time at
-	// which the process started, and the boot in which it did, it stands for one process.
+	// PID 1, in the host's numbering. PIDs are reused: only together with the start time of
+	// the process, and the boot, does the number identify one process.
 	PID       int    `json:"pid,omitempty"`
 	StartTime uint64 `json:"startTime,omitempty"` // in ticks since boot: proc_pid_stat(5)
 	Boot      string `json:"boot,omitempty"`      // random(4), boot_id
 
-	Root         string `json:"root,omitempty"`         // the root file system, in a mount namespace of the container's own
+	Root         string `json:"root,omitempty"`         // the root file system, in the container's mount namespace
 	RunRoot      string `json:"runRoot"`                // where libcontainer's state is
 	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
 	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
 
 	dir string // the container's directory
 
-	NextName string `json:"nextName,omitempty"` // the directory may have it already: see Rename
+	NextName string `json:"nextName,omitempty"` // a rename is under way, and the directory may have this name already: see Rename
 
 	Keep     bool `json:"keep,omitempty"`     // --rm=false: it stays until Remove
 	Detached bool `json:"detached,omitempty"` // its launcher is in the background
@@ -93,13 +93,13 @@ func (s *State) lasting() bool { return s.Keep || s.Detached }
 
 const stateFile = "state.json"
 
-// file is where the state is. The ID keeps containers apart that have the same name in
-// different roots. The directories of containers are beside it; their names start with
-// no dot. A state that is to last, also until after the next boot, is in the container's
-// directory itself.
+// file returns the path of the state. In the run root it is named by the ID, since
+// containers in different roots can have the same name; the dot keeps it apart from
+// libcontainer's directories there. A lasting state has to survive a reboot, and is in the
+// container's directory itself.
 func (s *State) file() string { return s.path(stateFile, ".json") }
 
-// launchFile is where [Launch] is, as with file.
+// launchFile returns the path of the [Launch], in the same directory as file.
 func (s *State) launchFile() string { return s.path("launch.json", ".launch.json") }
 
 func (s *State) path(name, suffix string) string {
@@ -109,12 +109,12 @@ func (s *State) path(name, suffix string) string {
 	return filepath.Join(s.RunRoot, "."+s.shortID()+suffix)
 }
 
-// shortID is the start of the ID that people use.
+// shortID returns the start of the ID, which people use.
 func (s *State) shortID() string { return s.ID[:min(len(s.ID), 12)] }
 
-// makeRunRoot makes the directory for the state of containers, which has to be its owner's
-// or root's: a user's may be in /tmp, where another can have made it before. Who can write
-// there says which process a container is, and so which is killed.
+// makeRunRoot makes the directory for the state of containers. It must belong to this user
+// or to root, since whoever can write there decides which processes are killed as
+// containers. A user's run root may be in /tmp, where another user can have made it first.
 func makeRunRoot(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -132,12 +132,13 @@ func makeRunRoot(dir string) error {
 	return nil
 }
 
-// link makes the state known to whoever finds the container's directory.
+// link puts the symbolic link to the state into the container's directory.
 func (s *State) link() error {
 	return os.Symlink(s.file(), filepath.Join(s.dir, stateFile))
 }
 
-// save writes the state for others to read. A reader sees the old state or the new one.
+// save writes the state for other processes, atomically: a reader sees the old state or the
+// new one.
 func (s *State) save() error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -146,7 +147,7 @@ func (s *State) save() error {
 	return atomicfile.Write(s.file(), data, 0o600)
 }
 
-// remove removes the files, which may never have been written.
+// remove removes the files of the state, which need not exist.
 func (s *State) remove() error {
 	var err error
 	for _, file := range []string{s.launchFile(), s.file()} {
@@ -179,7 +180,7 @@ func readState(dir string) (State, error) {
 	return s, nil
 }
 
-// DamagedError says that a file of a container's cannot be read as what the launcher wrote.
+// DamagedError says that a file of a container is not what its launcher wrote.
 type DamagedError struct {
 	Name string // the container's
 	File string
@@ -189,8 +190,8 @@ type DamagedError struct {
 func (e *DamagedError) Error() string { return e.File + ": " + e.Err.Error() }
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// check returns an error for a state that is another container's, or names files that no
-// container has.
+// check returns an error for a state that belongs to another container or cannot be a
+// container's.
 func (s *State) check() error {
 	name := filepath.Base(s.dir)
 	switch id, err := hex.DecodeString(s.ID); {
@@ -228,8 +229,8 @@ func (s *State) alive() bool {
 	return err == nil && start == s.StartTime && !ended
 }
 
-// open opens PID 1. The error is ESRCH when it has ended. The process is looked at
-// after it has been opened, so that it is the one that was meant.
+// open opens PID 1. The error is ESRCH when it has ended. Which process it is, is checked
+// after it has been opened: its number may have been reused before.
 func (s *State) open() (*initProcess, error) {
 	if s.PID == 0 {
 		return nil, unix.ESRCH
@@ -245,7 +246,8 @@ func (s *State) open() (*initProcess, error) {
 	return init, nil
 }
 
-// kill kills PID 1, if it has not ended, and waits for that. thaw has it get the signal.
+// kill kills PID 1, unless it has ended, and waits for its end. It calls thaw after the
+// signal, since a frozen process does not die.
 func (s *State) kill(thaw func() error) error {
 	init, err := s.open()
 	if errors.Is(err, unix.ESRCH) {

@@ -16,23 +16,24 @@ import (
 	"github.com/minirun/minirun/internal/hint"
 )
 
-// streams carry the container's standard streams: through pipes, or with -t
-// through the master of a terminal that the container's init makes. The
-// container never gets the launcher's own files, which it could reopen, or push
-// input into (TIOCSTI).
+// streams passes on the container's standard streams: through pipes, or with -t through
+// the master of a terminal that the container's init makes. A container of this launcher
+// never gets the launcher's own files, which it could reopen, or push input into
+// (TIOCSTI).
 type streams struct {
 	o         *Options
-	inherited []*os.File // ends that init inherits
+	inherited []*os.File // ends that init inherits, until they are closed here
 	ours      []io.Closer
 	input     *os.File // with pipes: where standard input goes, or nil
 	outputs   []*output
-	running   sync.WaitGroup // the outputs
+	running   sync.WaitGroup // the goroutines of outputs
 	terminal
 	interrupts *interrupts
 }
 
-// attach gives the process its ends. The caller closes the result. A container that
-// outlives this process gets the files themselves, since nobody would pass data on.
+// attach gives the process its ends of the streams. The caller closes the result. A
+// container that outlives this process gets the files of o themselves, since nobody would
+// pass data on.
 func attach(process *libcontainer.Process, o *Options, owner Owner) (*streams, error) {
 	s := &streams{o: o}
 	var err error
@@ -56,7 +57,8 @@ func attach(process *libcontainer.Process, o *Options, owner Owner) (*streams, e
 	return s, nil
 }
 
-// attachFiles is for files that may be nil: libcontainer opens /dev/null for those.
+// attachFiles gives the process the files of o themselves. libcontainer opens /dev/null for
+// those that are nil.
 func (s *streams) attachFiles(process *libcontainer.Process) {
 	if s.o.Interactive && s.o.Stdin != nil {
 		process.Stdin = s.o.Stdin
@@ -69,7 +71,7 @@ func (s *streams) attachFiles(process *libcontainer.Process) {
 	}
 }
 
-// The names of outputs, for the user.
+// The names of outputs in messages.
 const (
 	standardOutput = "standard output"
 	standardError  = "standard error"
@@ -105,7 +107,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 	return nil
 }
 
-// logged returns what takes the data of a stream, or nil if no log does.
+// logged returns the function that logs a stream, or nil without a log.
 func (s *streams) logged(stream string) func([]byte) {
 	if s.o.Log == nil {
 		return nil
@@ -113,12 +115,12 @@ func (s *streams) logged(stream string) func([]byte) {
 	return func(data []byte) { s.o.Log.Write(stream, data) }
 }
 
-// begin begins to pass on what goes through pipes.
+// begin starts passing on the data of pipes.
 func (s *streams) begin() {
 	for _, out := range s.outputs {
 		s.running.Go(out.run)
 	}
-	if s.input != nil && s.o.Stdin != nil { // else nobody will write
+	if s.input != nil && s.o.Stdin != nil {
 		go func() {
 			_, _ = io.Copy(s.input, s.o.Stdin)
 			s.input.Close()
@@ -126,8 +128,8 @@ func (s *streams) begin() {
 	}
 }
 
-// taken is called when init has its ends: the launcher's copies are closed, and the
-// terminal taken.
+// taken is called when init has its ends of the streams. It closes the launcher's copies of
+// them, and takes the terminal.
 func (s *streams) taken() error {
 	s.closeChilds()
 	if s.socket != nil {
@@ -136,7 +138,7 @@ func (s *streams) taken() error {
 	return nil
 }
 
-// started is taken, and begins to serve the terminal and those who are attached.
+// started does what taken does, and then serves the terminal and attached clients.
 func (s *streams) started() error {
 	err := s.taken()
 	if err == nil && s.socket != nil {
@@ -148,13 +150,13 @@ func (s *streams) started() error {
 	return err
 }
 
-// lastOutput is how long output is still passed on after a signal, which may have been
-// the one that ended the container.
+// lastOutput is how long drain still passes output on after a signal: the same signal may
+// have ended the container.
 const lastOutput = time.Second
 
-// drain is called when no process of the container is left. It returns when all
-// that they wrote has been passed on, or a signal comes: whoever reads the
-// output may take as long as they like.
+// drain is called when no process of the container is left. It returns when all of their
+// output has been passed on, or some time after a signal on stop: a reader of the output may
+// take as long as it likes.
 func (s *streams) drain(stop <-chan unix.Signal) error {
 	if s.slave != nil {
 		s.slave.Close() // so the master comes to an end
@@ -184,12 +186,13 @@ func (s *streams) drain(stop <-chan unix.Signal) error {
 	return nil
 }
 
-// unread is the error of a launch that a signal has ended while output waited for a reader.
+// unread returns the error of a launch that a signal has ended while output waited for a
+// reader.
 func unread(sig unix.Signal) error {
 	return &Error{Op: "write the output", Err: fmt.Errorf("%v before all was read", sig), Code: 128 + int(sig)}
 }
 
-// lost is the error of an output that could not be written.
+// lost returns the error of an output that could not be written.
 func lost(name string, err error) error {
 	return hint.With(&Error{Op: "write " + name, Err: err}, outputHelp(err))
 }
@@ -208,7 +211,7 @@ func (s *streams) close() {
 		c.Close()
 	}
 	if s.cooked != nil {
-		_ = term.Restore(int(s.host.Fd()), s.cooked) // a terminal that is gone has no mode
+		_ = term.Restore(int(s.host.Fd()), s.cooked) // fails only when the terminal is gone
 		s.cooked = nil
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/minirun/minirun/internal/removeall"
 )
 
-// sweepCount is how many containers a start looks at, so that it takes no longer where
-// hundreds run. It starts with any of them, so that in time all are looked at.
+// sweepCount is how many containers a start looks at, so that a start is not slower where
+// hundreds run. The first one is random, so that over several starts all are looked at.
 const sweepCount = 16
 
 // someContainers returns the names of up to sweepCount containers.
@@ -37,13 +37,14 @@ func someContainers(parent string) ([]string, error) {
 	return slices.Concat(names[first:], names[:first])[:sweepCount], err
 }
 
-// sweep ends those of the named containers whose launcher no longer holds its lock, and
-// frees their names. It returns what is left of them: directories, which the caller
-// removes. What fails is passed to warn; the sweep goes on with the next container.
-// Containers that are nobody's stay, and so does what is to be seen by 'ps' of others.
+// sweep ends the named containers whose launcher was killed, that is, no longer holds its
+// lock. A container that stays after its end ([State.lasting]) is settled: it becomes a
+// stopped one. The names of the others are freed, and the caller removes the directories
+// that are returned. Containers without a launcher ([OwnerNobody]) are left alone. Errors
+// are passed to warn, and the sweep goes on with the next container.
 //
-// The caller holds the lock of parent. A directory that does not say where its
-// libcontainer state is has it in runRoot.
+// The caller holds the lock of parent. runRoot is where libcontainer's state is if the
+// directory does not say so.
 func sweep(parent string, names []string, runRoot string, warn func(error)) (swept []*Container) {
 	for _, name := range names {
 		dead, err := takeDead(parent, name, runRoot)
@@ -70,8 +71,8 @@ func sweep(parent string, names []string, runRoot string, warn func(error)) (swe
 	return swept
 }
 
-// takeDead locks the directory of a container and returns the container, or nil if
-// its launcher lives, or it has none and is whole.
+// takeDead locks the directory of a container and returns the container, or nil if there
+// is nothing to sweep: its launcher is alive, it needs none, or it has been ended properly.
 func takeDead(parent, name, runRoot string) (*Container, error) {
 	dir := filepath.Join(parent, name)
 	lock, err := flock.Open(dir, unix.LOCK_EX|unix.LOCK_NB)
@@ -82,7 +83,7 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		return nil, err
 	}
 	state, err := readState(dir)
-	if errors.As(err, new(*DamagedError)) { // a launcher killed while it made the directory has written none
+	if errors.As(err, new(*DamagedError)) { // a missing state is no damage: the launcher was killed before it wrote one
 		lock.Close()
 		return nil, err
 	}
@@ -125,8 +126,8 @@ func (c *Container) endProcesses() error {
 	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
 }
 
-// settle ends what is left of a container whose launcher was killed, but not before it was
-// to be seen by others: it is a stopped one.
+// settle ends what is left of a container that stays after its end and whose launcher was
+// killed. Its state becomes [StatusStopped], with the exit status if one was noted.
 func (c *Container) settle() error {
 	if err := c.endProcesses(); err != nil {
 		return err
@@ -153,8 +154,8 @@ func (c *Container) renameAway() error {
 	return nil
 }
 
-// killAll kills the processes in a cgroup until none is left. A pidfd says when one has
-// ended, in either version of cgroups: only v2 has cgroup.events.
+// killAll kills the processes in a cgroup until none is left. It waits for their ends by
+// pidfds, which works with both versions of cgroups: only v2 has cgroup.events.
 func killAll(cm cgroups.Manager) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for {

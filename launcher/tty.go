@@ -13,16 +13,16 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// terminal is the part of streams for containers with -t.
+// terminal is the part of streams that containers with -t need.
 type terminal struct {
 	socket *os.File // our end of the socket over which init sends the master
 	master *os.File
-	// slave keeps the container's side open. Without it a read of the master fails
-	// with EIO while no process of the container has the terminal open, and a process
-	// may open it again: /dev/console is the same terminal.
+	// slave keeps the container's side open. Otherwise a read of the master fails with
+	// EIO whenever no process of the container has the terminal open, and a process may
+	// open it again later: /dev/console is the same terminal.
 	slave  *os.File
 	host   *os.File    // the user's terminal, or nil
-	cooked *term.State // its mode while it is raw, or nil
+	cooked *term.State // the mode to restore while host is raw, or nil
 }
 
 // CheckTerminal returns an error if the flags ask for a terminal and its input, but
@@ -66,7 +66,7 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	return nil
 }
 
-// takeTerminal receives the terminal that init has made.
+// takeTerminal receives the terminal that init has made, and opens the container's side.
 func (s *streams) takeTerminal() error {
 	fd, err := receiveFile(s.socket)
 	if err == nil {
@@ -84,15 +84,15 @@ func (s *streams) takeTerminal() error {
 	return nil
 }
 
-// serveTerminal sets the user's terminal to raw mode, and begins to pass on what goes
-// through the container's.
+// serveTerminal sets the user's terminal to raw mode, and starts passing on the data of the
+// container's terminal.
 func (s *streams) serveTerminal() (err error) {
 	if s.host != nil && s.o.Interactive {
 		if s.cooked, err = term.MakeRaw(int(s.host.Fd())); err != nil {
 			return rawError(err)
 		}
 	}
-	s.resize() // it may have changed since attach
+	s.resize() // the size may have changed since attach
 	out := &output{name: standardOutput, from: s.master, to: s.o.Stdout, log: s.logged("stdout"), show: s.o.Attach.shown(frameStdout)}
 	s.outputs = append(s.outputs, out)
 	s.running.Go(out.run)
@@ -116,7 +116,7 @@ func openSlave(master *os.File) (*os.File, error) {
 // resize gives the container's terminal the size of the user's.
 func (s *streams) resize() {
 	if size := s.size(); size != nil && s.master != nil {
-		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size) // it is gone: there is nothing to resize
+		_ = unix.IoctlSetWinsize(int(s.master.Fd()), unix.TIOCSWINSZ, size) // fails only when the terminal is gone
 	}
 }
 

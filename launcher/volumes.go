@@ -9,13 +9,13 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// MountVolumes makes a mount of its own of each of these directories of a root:
-// the image's VOLUMEs. They hold what the image has there, and can be written to
-// when the root itself is read-only; what is written goes with the root. A path
-// is followed as if root were "/", and a directory that does not exist is made.
+// MountVolumes mounts each of these directories of a root, the image's VOLUMEs, on itself.
+// They keep the image's content, and stay writable when the root itself is read-only;
+// what is written is removed with the root. Links in a path are followed as if root were
+// "/", and missing directories are made, owned by the root of ids unless that is nil.
 //
-// Like [PrivateMounts], it is for the caller's own mount namespace. Parents come
-// before children. What is made belongs to the root of ids, unless that is nil.
+// The mounts are made in the caller's mount namespace; see [PrivateMounts]. In paths,
+// parents must come before children.
 func MountVolumes(root string, paths []string, ids *userns.Namespace) error {
 	for _, path := range paths {
 		if err := mountVolume(root, path, ids); err != nil {
@@ -25,8 +25,8 @@ func MountVolumes(root string, paths []string, ids *userns.Namespace) error {
 	return nil
 }
 
-// VolumeError is a volume of the image's that cannot be mounted. A mount of the user's
-// at the same path takes its place.
+// VolumeError says that a volume of the image cannot be mounted. The user can mount
+// something at the same path instead.
 type VolumeError struct {
 	Path string // in the container
 	Err  error

@@ -27,7 +27,7 @@ static size_t page_size;
 static pid_t guard, speaker; // children; 0: none
 static bool running;         // init has become the command
 static bool ended;
-static int64_t began; // when init was told to become the command
+static int64_t began;        // when init was told to become the command
 
 static const int64_t MICROSECOND = 1000, MILLISECOND = 1000000, SECOND = 1000000000;
 
@@ -69,20 +69,20 @@ static void poll_wait(struct poll_set *set)
 			set->files[i].revents = 0;
 }
 
-// drop_signals drops the signals that wait: the Go runtime unblocks them, whatever the
-// mask was at its start.
+// drop_signals drops pending signals, since the Go runtime unblocks all signals, whatever
+// the mask was at its start.
 static void drop_signals(void)
 {
 	for (int sig = 1; sig <= SIGRTMAX; sig++) {
 		if (!signal_passed_on(sig))
 			continue;
-		signal(sig, SIG_IGN); // POSIX: what is ignored is not pending any more
+		signal(sig, SIG_IGN); // ignoring a pending signal discards it (POSIX)
 		signal(sig, SIG_DFL);
 	}
 }
 
-// in_go starts a Go program for a task. It has a session of its own: signals for this
-// process and its group, which mean nothing any more, would end it.
+// in_go starts this binary as a Go program for a task. The child has its own session, since
+// signals to this process's group would end it.
 static pid_t in_go(enum wait_task task)
 {
 	char number[16];
@@ -92,7 +92,7 @@ static pid_t in_go(enum wait_task task)
 	if (child != 0)
 		return child;
 	setsid();
-	drop_signals(); // that came before it had its session
+	drop_signals(); // those that came before setsid
 	setenv(REST_VARIABLE, number, 1);
 	execve("/proc/thread-self/exe", arguments, environ);
 	dprintf(STDERR_FILENO, "minirun: end the launch: execve: %s\n", strerror(errno));
@@ -124,7 +124,7 @@ static bool words_needed(void)
 	return record->failure || record->interrupted || record->unread || record->lost[STREAM_OUT] || record->lost[STREAM_ERR];
 }
 
-// finish ends the launch: nothing is left of the container when the process ends.
+// finish ends the launch. When the process ends nothing is left of the container.
 static _Noreturn void finish(void)
 {
 	int status = record->killed_by ? 128 + record->killed_by : record->status;
@@ -137,7 +137,7 @@ static _Noreturn void finish(void)
 		reap(record->pid);
 	}
 	if (guard > 0)
-		kill(guard, SIGKILL); // a child that has not been waited for: the PID is its own
+		kill(guard, SIGKILL); // the PID is not reused: nobody has waited for this child
 	reap(guard);
 	if (remove_container() < 0)
 		reap(in_go(WAIT_REMOVE));
@@ -151,8 +151,8 @@ static _Noreturn void failed(enum wait_failure failure, int error)
 	finish();
 }
 
-// The kernel wakes nobody when init has failed to become the command: under its filter it
-// may make no call. So there are pauses (arm.Page).
+// next_look returns when to look at the page again. An init that has failed to become the
+// command cannot wake anybody, since its filter may deny any call (arm.Page).
 static int64_t next_look(void)
 {
 	int64_t now = wait_now(), pause = (now - began) / 8;
@@ -161,7 +161,8 @@ static int64_t next_look(void)
 	return now + (pause < MILLISECOND ? pause : MILLISECOND);
 }
 
-// look finds out whether init has become the command: then its end of the pipe is closed.
+// look finds out whether init has become the command. closed says whether init's end of the
+// pipe is closed.
 static void look(bool closed)
 {
 	if (page_failed(page) || (closed && !page_executes(page)))
@@ -261,7 +262,7 @@ _Noreturn void wait_give_up(int sig)
 	finish();
 }
 
-// take_record maps the record. It returns false if the file has none, or another's.
+// take_record maps the record. It returns false if the file has no record of this process.
 static bool take_record(int file)
 {
 	struct stat st;
@@ -274,8 +275,8 @@ static bool take_record(int file)
 	       record->size == st.st_size && ((char *)record)[st.st_size - 1] == '\0' && record->launcher == getpid();
 }
 
-// leader_lives reports whether the main thread has not ended. It stays in the process as
-// a zombie until execve(2) gives its number to the thread that is left.
+// leader_lives reports whether the main thread is still running. Once ended it stays in the
+// process as a zombie, until execve(2) gives its number to the thread that is left.
 static bool leader_lives(void)
 {
 	char text[512];
@@ -287,8 +288,8 @@ static bool leader_lives(void)
 	return !state || state[1] == '\0' || state[2] != 'Z';
 }
 
-// end_others ends all threads but this one. A signal that one of them has got has reached
-// the pipe before that ends.
+// end_others ends all threads except this one. A thread that has got a signal writes that to
+// the pipe before it ends.
 static int end_others(void)
 {
 	bool main = syscall(SYS_gettid) == getpid();
@@ -297,7 +298,7 @@ static int end_others(void)
 		kill(getpid(), SIGURG);
 		sched_yield();
 	}
-	signal(SIGURG, SIG_DFL); // by which it ended them: this drops one that no thread took
+	signal(SIGURG, SIG_DFL); // discards one that no thread took: end_threads sends them
 	return error;
 }
 
@@ -308,13 +309,13 @@ _Noreturn void wait_hand_over(int file)
 	setenv(WAIT_VARIABLE, number, 1);
 	sigset_t all;
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL); // they stay pending over execve(2)
+	sigprocmask(SIG_SETMASK, &all, NULL); // signals stay pending over execve(2)
 	int error = end_others();
 	if (!error) {
 		execve("/proc/thread-self/exe", arguments, environ);
 		error = errno;
 		unsetenv(WAIT_VARIABLE);
-		if (take_record(file)) // with more memory than it needs
+		if (take_record(file)) // go on in this process, whose memory is larger
 			launch();
 	}
 	dprintf(STDERR_FILENO, "minirun: wait for the container: %s\n", strerror(error));

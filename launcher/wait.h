@@ -1,14 +1,14 @@
-// The launcher while its container runs: once init is ready to become the command, the
-// launcher replaces itself by execve(2) of its own binary, and a constructor (wait.c)
-// goes on in C, in one thread and without the Go runtime's memory. It
+// The launcher while its container runs. Once init is ready to become the command, the
+// launcher replaces itself by execve(2) of its own binary, and a constructor (wait.c) goes
+// on in C, with one thread and without the memory of the Go runtime. It
 //
 //	starts the guard, has init become the command    wait.c
 //	passes signals on                                wait_signals.c, wait_interrupts.c
 //	passes the streams on                            wait_streams.c
 //	waits for PID 1, and removes the container       wait.c, wait_remove.c
 //
-// What is seldom is Go's, in a child: words for the user, and the removal of what is
-// unusual (rest.go).
+// Rare tasks are left to a child in Go (rest.go): messages to the user, and the removal of a
+// container in which something is unusual.
 #ifndef MINIRUN_WAIT_H
 #define MINIRUN_WAIT_H
 
@@ -19,34 +19,34 @@
 #define WAIT_MAGIC "minirun"
 enum { WAIT_VERSION = 2 };
 
-// In the environment: the file of the record, for a launcher that goes on in C, and for
-// its child in Go.
+// These environment variables have the descriptor of the record, for the launcher in C and
+// for its child in Go.
 #define WAIT_VARIABLE "_MINIRUN_WAIT"
 #define REST_VARIABLE "_MINIRUN_REST"
 
-// The attribute of the container's directory that has the exit status (life.go).
+// The extended attribute of the container's directory with the exit status (life.go).
 #define END_ATTRIBUTE "minirun.status"
 
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
 
-// What a start failed at.
+// The step at which a start failed.
 enum wait_failure {
 	WAIT_NOT_FAILED,
 	WAIT_GUARD, // the guard was not started
-	WAIT_RAW,   // the user's terminal did not get its raw mode
+	WAIT_RAW,   // the user's terminal could not be set to raw mode
 	WAIT_EXEC,  // init has not become the command: the page says why
 };
 
-// What a child in Go is for.
+// The task of a child in Go.
 enum wait_task {
-	WAIT_SAY_IGNORED = 1, // that PID 1 ignores ^C
-	WAIT_SAY_END,         // what has happened: its status is the launch's
-	WAIT_REMOVE,          // what is left of the container
+	WAIT_SAY_IGNORED = 1, // say that PID 1 ignores ^C
+	WAIT_SAY_END,         // say what has happened; its status becomes the launcher's
+	WAIT_REMOVE,          // remove what is left of the container
 };
 
-// The record is what the launcher takes along: files by their numbers, -1 for none, and
-// texts by their offsets. It is at the begin of a memfd, and texts follow, each with a
-// NUL at its end.
+// The record has what the launcher in C needs to know: files as descriptors, -1 for none,
+// and texts as offsets. It is at the start of a memfd; the texts follow, each ending with
+// NUL.
 struct wait_record {
 	char magic[8];     // WAIT_MAGIC
 	uint32_t version;  // WAIT_VERSION
@@ -56,26 +56,26 @@ struct wait_record {
 	int32_t self;      // the record
 	int32_t init;      // pidfd
 	int32_t pid;       // of init
-	int32_t page;      // of init (arm/page.h), and the pipe that closes when init is the command
-	int32_t pipe;
-	int32_t signals;   // the pipe with the numbers of signals that have come until now
-	int32_t lock;      // on the container's directory
-	int32_t from[STREAMS]; // what is passed on, and to where; with a terminal all but STREAM_ERR
-	int32_t to[STREAMS];
-	int32_t slave;     // with a terminal: the container's side of it, which is held open
-	int32_t host;      // and the user's, which gets raw mode if raw is set
-	uint32_t raw;
+	int32_t page;      // shared with init (arm/page.h)
+	int32_t pipe;      // closes when init has become the command
+	int32_t signals;   // a pipe with the numbers of the signals that have come until now
+	int32_t lock;      // the container's directory, which is locked
+	int32_t from[STREAMS]; // the files to pass on; with a terminal there is no STREAM_ERR
+	int32_t to[STREAMS];   // and where to
+	int32_t slave;     // with a terminal: the container's side, which is held open
+	int32_t host;      // with a terminal: the user's
+	uint32_t raw;      // 1: set host to raw mode
 	int32_t stop;      // the signal that is passed on for SIGTERM
 	uint32_t keep;     // 1: no signal is passed on; one that asks for the end kills PID 1
 	uint32_t kills;    // 1: SIGTERM is followed by SIGKILL
-	int64_t kill_after; // ns; how much later
-	uint32_t command;  // for messages, as are the next
-	uint32_t workdir;
-	uint32_t directory; // the container's own
-	uint32_t state;     // the file of its state
-	uint32_t launch;    // and that of what it was launched with
+	int64_t kill_after; // this many ns later
+	uint32_t command;  // for messages
+	uint32_t workdir;  // for messages
+	uint32_t directory; // the container's
+	uint32_t state;     // its file (state.go)
+	uint32_t launch;    // its file (launch.go)
 	uint32_t id_file;   // removed after a failed start; may be empty
-	uint32_t mounts;    // what is mounted in the directory
+	uint32_t mounts;    // paths to unmount
 	uint32_t mount_count;
 	uint32_t cgroups;   // directories; one may be empty
 	uint32_t cgroup_count;
@@ -84,7 +84,7 @@ struct wait_record {
 	uint32_t task;        // enum wait_task
 	uint32_t failure;     // enum wait_failure
 	int32_t error;        // its errno
-	int32_t status;       // of PID 1, as a shell has it
+	int32_t status;       // of PID 1, as a shell reports it
 	uint32_t interrupted; // 1: ^C has killed a command that ignores it
 	int32_t killed_by;    // the signal that asked for the end and was not passed on, or 0
 	int32_t unread;       // the signal that ended the wait for a reader of the output, or 0
@@ -99,7 +99,7 @@ const char *wait_text(uint32_t offset);
 // wait_now is the time of CLOCK_MONOTONIC, in ns.
 int64_t wait_now(void);
 
-// poll_set is what the next poll(2) waits for: files, and a time, which is 0 for never.
+// poll_set is what the next poll(2) waits for: files, and a time; 0 is never.
 struct poll_set {
 	struct pollfd files[8];
 	int count;
@@ -109,10 +109,10 @@ struct poll_set {
 // poll_add returns the index of the file in the set.
 int poll_add(struct poll_set *set, int fd, short events);
 
-// poll_until has poll(2) return at a time; 0 is no time.
+// poll_until makes poll(2) return at a time at the latest; 0 is ignored.
 void poll_until(struct poll_set *set, int64_t time);
 
-// never_block has reads and writes of a file that is the launcher's own not wait.
+// never_block makes a file non-blocking. The file must be the launcher's own.
 void never_block(int fd);
 
 // wait_signals.c
@@ -120,20 +120,20 @@ void never_block(int fd);
 // asks_for_end reports whether a signal asks a launcher to end.
 bool asks_for_end(int sig);
 
-// signals_begin returns a file that can be read when signals have come (signalfd(2)).
+// signals_begin returns a signalfd(2) for the signals that are passed on.
 int signals_begin(void);
 
-// signals_take handles the signals that have come. ended: PID 1 has.
+// signals_take handles the signals that have come. ended says whether PID 1 has ended.
 void signals_take(bool ended);
 
-// signals_timers adds what signals have set a time for; signals_due does it.
+// signals_timers adds the times that signals have set; signals_due does what is due.
 void signals_timers(struct poll_set *set);
 void signals_due(void);
 
 // kill_init sends PID 1 a signal. It returns 0, or -1 and errno.
 int kill_init(int sig);
 
-// wait_interrupts.c: what interrupts.go does
+// wait_interrupts.c does what interrupts.go does.
 
 // interrupt_signal is called before PID 1 is sent SIGINT.
 void interrupt_signal(void);
@@ -149,22 +149,21 @@ void interrupt_due(void);
 // streams_begin returns 0, or -1 and errno when the user's terminal cannot be made raw.
 int streams_begin(void);
 
-// streams_watch adds the files that something can be passed on from or to, and
-// streams_move passes on what is there.
+// streams_watch adds the files to wait for, and streams_move passes on what they have.
 void streams_watch(struct poll_set *set);
 void streams_move(const struct poll_set *set);
 
-// streams_last is called when no process of the container is left: what it has written
-// is passed on, and nothing is waited for but readers.
+// streams_last is called when no process of the container is left. From then on only what has
+// been written is passed on, and only readers are waited for.
 void streams_last(void);
 
-// streams_done reports whether all of it has been passed on.
+// streams_done reports whether all output has been passed on.
 bool streams_done(void);
 
 // streams_drop gives up what has not been passed on.
 void streams_drop(void);
 
-// streams_end gives the user's terminal its mode back, and notes what was lost.
+// streams_end restores the mode of the user's terminal, and records output that was lost.
 void streams_end(void);
 
 // streams_resize gives the container's terminal the size of the user's.
@@ -181,21 +180,22 @@ int remove_tree(int dir, const char *path);
 
 // wait.c
 
-// say_ignored has Go warn that PID 1 ignores SIGINT.
+// say_ignored has a child in Go warn that PID 1 ignores SIGINT.
 void say_ignored(void);
 
 // wait_hand_over makes this process the launcher in C, with the mount namespace of the
 // calling thread. It does not return.
 _Noreturn void wait_hand_over(int file);
 
-// wait_go_on goes on with the record of a container whose init is parked; wait_give_up
-// removes that, since the signal has asked for the end.
+// wait_go_on goes on with the record of a container whose init is parked. wait_give_up
+// removes that container, since the signal has asked for the end.
 _Noreturn void wait_go_on(void);
 _Noreturn void wait_give_up(int sig);
 
-// Of arm, whose headers go(1) would not know that this depends on. end_threads ends
-// threads until only own ones are left, which block all signals, and returns 0 or an errno; page_run has a parked init
-// become its command; page_failed and page_executes report what has come of it.
+// These functions are package arm's. They are declared again since go(1) does not track
+// dependencies on headers of other packages. end_threads ends threads until as many as own
+// are left, which block all signals, and returns 0 or an errno. page_run makes a parked init
+// become its command; page_failed and page_executes report the result.
 int end_threads(unsigned own);
 void page_run(void *page);
 bool page_failed(const void *page);

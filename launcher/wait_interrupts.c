@@ -16,11 +16,12 @@
 
 static const int64_t WITHIN = 1200000000, IGNORED_AFTER = 200000000; // ns
 
-static int64_t last[2]; // the two ^C before; 0: none
+static int64_t last[2]; // when the last two ^C came; 0: never
 static int64_t warn_at; // 0: never
 static bool warned;
 
-// read_proc reads a file of a process. It returns NULL if the process is gone.
+// read_proc reads a file of a process, to a static buffer. It returns NULL if the process
+// has ended.
 static const char *read_proc(int pid, const char *name)
 {
 	static char text[8192];
@@ -37,7 +38,7 @@ static const char *read_proc(int pid, const char *name)
 	return text;
 }
 
-// field returns what follows a name at the begin of a line.
+// field returns what follows a name at the start of a line.
 static const char *field(const char *text, const char *name)
 {
 	size_t length = strlen(name);
@@ -74,7 +75,7 @@ static bool handles(int pid, int sig)
 static bool in_group(int pid, int group)
 {
 	const char *stat = read_proc(pid, "stat");
-	const char *fields = stat ? strrchr(stat, ')') : NULL; // the name before may have some in it
+	const char *fields = stat ? strrchr(stat, ')') : NULL; // the name before it may have parentheses, too
 	int its;
 	return fields && sscanf(fields, ") %*c %*d %d", &its) == 1 && its == group;
 }
@@ -132,6 +133,6 @@ void interrupt_due(void)
 	if (!warn_at || wait_now() < warn_at)
 		return;
 	warn_at = 0;
-	if (!handles(record->pid, SIGINT)) // nor has it ended
+	if (!handles(record->pid, SIGINT)) // a process that has ended counts as one that does
 		say_ignored();
 }

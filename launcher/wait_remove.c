@@ -1,4 +1,4 @@
-// The end of a container in which nothing is unusual. All else is Go's.
+// Removal of a container in which nothing is unusual. The rest is left to Go (rest.go).
 #define _GNU_SOURCE
 #include "wait.h"
 
@@ -11,12 +11,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { DEPTH = 16 }; // of directories, all of which are open; internal/removeall has no limit
+enum { DEPTH = 16 }; // each level keeps a directory open; internal/removeall has no limit
 
 static int remove_entry(int dir, const char *name, int depth);
 
-// remove_entries removes what is in an open directory. Where entries are removed while
-// they are read, some may be left out, so it reads until there are none.
+// remove_entries removes all entries of an open directory. Reading may skip entries while
+// others are removed, so it reads again until there are none.
 static int remove_entries(int dir, int depth)
 {
 	_Alignas(struct dirent64) char buffer[2048];
@@ -42,7 +42,7 @@ static int remove_entries(int dir, int depth)
 	return 0;
 }
 
-// remove_entry removes an entry and all below it, and follows no links.
+// remove_entry removes an entry and all below it. It follows no links.
 static int remove_entry(int dir, const char *name, int depth)
 {
 	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
@@ -78,11 +78,11 @@ int remove_container(void)
 		unlink(path);
 	path = wait_text(record->mounts);
 	for (uint32_t i = 0; i < record->mount_count; i++, path = next(path))
-		if (umount2(path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT) // it was not mounted
+		if (umount2(path, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT) // EINVAL, ENOENT: not mounted
 			return -1;
 	path = wait_text(record->cgroups);
 	for (uint32_t i = 0; i < record->cgroup_count; i++, path = next(path))
-		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share some
+		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share directories
 			return -1;
 	if (remove_tree(AT_FDCWD, wait_text(record->directory)) < 0)
 		return -1;

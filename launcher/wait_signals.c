@@ -1,5 +1,5 @@
-// Signals that reach the waiting launcher. All are blocked, and read from a signalfd, so
-// none interrupts or ends it.
+// Signals of the waiting launcher. They are blocked and read from a signalfd, so none
+// interrupts or ends it.
 #define _GNU_SOURCE
 #include "signals.h"
 #include "wait.h"
@@ -14,7 +14,7 @@
 
 static int signals = -1;
 static int64_t kill_at, give_up_at; // 0: never
-static int unread;                  // the signal for which the output is given up
+static int unread;                  // the signal because of which the output is given up
 
 bool asks_for_end(int sig)
 {
@@ -40,8 +40,8 @@ static void pass_on(int sig)
 	kill_init(sig == SIGTERM ? record->stop : sig);
 }
 
-// take handles a signal. One that asks for the end when PID 1 has ended ends the wait for
-// a reader of the output, a second later.
+// take handles a signal. If it asks for the end when PID 1 has already ended, the wait for a
+// reader of the output ends a second later.
 static void take(int sig, bool ended)
 {
 	if (ended) {
@@ -71,7 +71,7 @@ int signals_begin(void)
 	signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	unsigned char sig;
 	never_block(record->signals);
-	while (read(record->signals, &sig, 1) == 1) // came while Go was the launcher
+	while (read(record->signals, &sig, 1) == 1) // those that came while Go was the launcher
 		take(sig, false);
 	close(record->signals);
 	return signals;
@@ -95,7 +95,7 @@ void signals_due(void)
 	int64_t now = wait_now();
 	if (kill_at && now >= kill_at) {
 		kill_at = 0;
-		kill_init(SIGKILL); // it may have ended
+		kill_init(SIGKILL); // fails if it has ended
 	}
 	if (give_up_at && now >= give_up_at) {
 		give_up_at = 0;

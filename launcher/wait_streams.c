@@ -1,5 +1,5 @@
-// The container's standard streams, while the launcher waits: see streams.go, output.go
-// and tty.go for what is passed on, and why.
+// The container's standard streams while the launcher waits. streams.go, output.go and
+// tty.go say what is passed on, and why.
 #define _GNU_SOURCE
 #include "wait.h"
 
@@ -16,15 +16,15 @@
 
 enum { MAX_PIPE = 4 << 20 }; // as in output.go
 
-// flow passes data on from one file to another. Neither blocks.
+// flow passes data from one file to another. Neither blocks.
 struct flow {
-	int from, to;  // -1 when it has ended
-	int at;        // the index in the poll_set of what it waits for, or -1
-	int error;     // why to could not be written
+	int from, to;  // -1 when the flow has ended
+	int at;        // the index in the poll_set of the file that it waits for, or -1
+	int error;     // why to could not be written, or 0
 	int left;      // how much is passed on after the container's end
-	int64_t retry; // when to read again: this process is in the terminal's background
+	int64_t retry; // when to read again, while this process is in the terminal's background
 	size_t start, end;
-	char data[32768]; // from start to end it has been read, but not written
+	char data[32768]; // from start to end: read, but not written yet
 };
 
 static struct flow flows[STREAMS];
@@ -37,9 +37,10 @@ static bool is_open(const struct flow *f)
 	return f->from >= 0;
 }
 
-// unblocked returns a file that does not block, and is the same as one of the user's: that
-// may not be changed, since others share it. Sockets cannot be opened again, and regular
-// files have a position that is shared too; neither needs to.
+// unblocked opens a file of the user's again, without blocking, since other processes share
+// the flags of the original. It returns sockets and regular files as they are: sockets
+// cannot be opened again, and a regular file has a position that must stay shared. Neither
+// blocks (see take and give).
 static int unblocked(int fd, int flags)
 {
 	struct stat st;
@@ -48,7 +49,7 @@ static int unblocked(int fd, int flags)
 	char path[32];
 	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
 	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return own < 0 ? fd : own; // a pipe that nobody reads cannot be opened
+	return own < 0 ? fd : own; // a pipe without a reader cannot be opened for writing
 }
 
 void never_block(int fd)
@@ -58,8 +59,8 @@ void never_block(int fd)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-// end_flow closes the container's file. Its next write gets EPIPE and SIGPIPE from a pipe,
-// or EIO from a terminal.
+// end_flow closes the launcher's end of the container's file. The container's next write to
+// a pipe gets EPIPE and SIGPIPE, and to a terminal EIO.
 static void end_flow(struct flow *f)
 {
 	if (!is_open(f))
@@ -71,7 +72,7 @@ static void end_flow(struct flow *f)
 		close(f->to);
 	f->from = f->to = -1;
 	if (terminal && f == &flows[STREAM_OUT])
-		end_flow(&flows[STREAM_IN]); // to the same file
+		end_flow(&flows[STREAM_IN]); // it writes to the same file
 }
 
 static ssize_t take(struct flow *f)
@@ -87,7 +88,7 @@ static ssize_t give(struct flow *f)
 	return n < 0 && errno == ENOTSOCK ? write(f->to, data, f->end - f->start) : n;
 }
 
-// watch_keys counts each ^C that is typed, if it is a key of the container's terminal.
+// watch_keys counts each ^C that is typed, if the container's terminal turns it into a signal.
 static void watch_keys(const struct flow *f)
 {
 	struct termios mode;
@@ -123,7 +124,7 @@ static void fill(struct flow *f)
 	}
 	if (n < 0 && passing(errno))
 		return;
-	if (n <= 0) { // the end of a pipe, EIO of a terminal
+	if (n <= 0) { // the end of a pipe, or EIO of a terminal
 		end_flow(f);
 		return;
 	}
@@ -149,8 +150,8 @@ void streams_watch(struct poll_set *set)
 	}
 }
 
-// pass_last passes on what is in a pipe or terminal when the container has ended. Others
-// may go on writing to it, so it has a limit, and its end is not waited for.
+// pass_last passes on what is in a pipe or terminal when the container has ended. Other
+// processes may go on writing to it, so there is a limit, and the end is not waited for.
 static void pass_last(struct flow *f)
 {
 	while (is_open(f) && f->start == f->end) {
@@ -243,14 +244,14 @@ int streams_begin(void)
 	}
 	if (make_raw() < 0)
 		return -1;
-	streams_resize(); // it may have changed since init made the terminal
+	streams_resize(); // the size may have changed since init made the terminal
 	return 0;
 }
 
 void streams_end(void)
 {
 	if (raw)
-		tcsetattr(record->host, TCSANOW, &cooked); // a terminal that is gone has no mode
+		tcsetattr(record->host, TCSANOW, &cooked); // fails only when the terminal is gone
 	raw = false;
 	for (int i = 0; i < STREAMS; i++)
 		record->lost[i] = flows[i].error;
