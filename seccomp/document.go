@@ -10,7 +10,7 @@ import (
 type form int
 
 const (
-	dockerForm   form = iota // a file of its own, as Docker and Podman read it
+	dockerForm   form = iota // a separate file, as Docker and Podman read it
 	bundleForm               // linux.seccomp of a config.json (OCI runtime specification, config-linux.md)
 	resourceForm             // the spec of a SeccompProfile of Kubernetes' security profiles operator
 )
@@ -39,8 +39,7 @@ func readDocument(file string, data []byte) (*document, error) {
 	return nil, p.problems
 }
 
-// document finds the profile in a file by the file's content. It returns nil when there
-// is none, after a complaint.
+// document finds the profile in a file. If there is none it adds a problem and returns nil.
 func (p *parser) document(data []byte) *document {
 	switch {
 	case len(data) > MaxSize:
@@ -99,8 +98,8 @@ func (p *parser) bundle(root *node) *document {
 	return &document{form: bundleForm, root: root, body: seccomp}
 }
 
-// unique returns the value of a key, or nil without the key. It complains of a second
-// one, since readers differ in which of the two counts.
+// unique returns the value of a key, or nil. A duplicate key is a problem, since readers
+// differ in which of the two counts.
 func (p *parser) unique(n *node, key string) *node {
 	if n == nil {
 		return nil
@@ -145,7 +144,7 @@ func (p *parser) resource(roots []*node, yaml bool) *document {
 	return &document{form: resourceForm, root: found[0], body: spec, yaml: yaml}
 }
 
-// resources returns the given ones, with lists replaced by their items.
+// resources returns roots with each list replaced by its items.
 func resources(roots []*node) []*node {
 	var all []*node
 	for _, root := range roots {

@@ -22,8 +22,8 @@ type EditAction string
 // The actions, by the names of the flags for them.
 const (
 	Allow EditAction = "allow" // let the calls through
-	Deny  EditAction = "deny"  // leave them to the default action, or refuse them where that lets calls through
-	Gate  EditAction = "gate"  // let them through with a capability, deny them without
+	Deny  EditAction = "deny"  // leave the calls to the default action; if that lets them through, refuse them
+	Gate  EditAction = "gate"  // let the calls through with a capability, deny them without
 )
 
 // Edit is a change of a profile.
@@ -89,14 +89,14 @@ func expand(name string) ([]string, error) {
 	return nil, &EditError{fmt.Sprintf("%q", name), "no such system call or group", hint}
 }
 
-// Edit returns the profile's text with some changes. Each call of an edit is first
-// removed from every rule that names it, and a rule that is left without names is removed
-// too; a new rule, where one is needed, is added at the end. All else stays to the byte,
-// except that a resource in YAML becomes one in JSON. A call in two edits is an
+// Edit returns the profile's text with some changes. Each call of an edit is first removed
+// from every rule that names it; a rule that is left without names is removed too. Then a
+// new rule is added at the end, if one is needed. The rest of the text stays the same, byte
+// for byte, except that a resource in YAML becomes one in JSON. A call in two edits is an
 // [*EditError].
 //
-// The verdicts on other calls stay, except on calls newer than every call that the
-// profile names: which calls these are depends on the newest.
+// The verdicts on other calls stay the same, except for calls that are newer than every call
+// the profile names: an edit can change which calls these are.
 func (p *Profile) Edit(edits []Edit) ([]byte, error) {
 	var seen []string
 	for _, e := range edits {

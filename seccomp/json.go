@@ -10,12 +10,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// node is a JSON value and its place.
+// node is a JSON value and its position.
 type node struct {
 	kind   jsontext.Kind // one of n f t " 0 { [
 	offset int           // of its first byte
 	end    int           // after its last byte
-	text   string        // of a string its value, of a number its literal
+	text   string        // the value of a string, the literal of a number
 	fields []field
 	items  []*node
 }
@@ -26,7 +26,7 @@ type field struct {
 	value *node
 }
 
-// syntaxError says where data stops to be JSON.
+// syntaxError says where data is not JSON, or not YAML.
 type syntaxError struct {
 	offset int
 	err    error
@@ -40,7 +40,7 @@ const maxDepth = 100
 
 func errDepth() error { return fmt.Errorf("nested deeper than the limit of %d levels", maxDepth) }
 
-// parseJSON reads one value, which is all of data. It keeps duplicate keys.
+// parseJSON reads data as one value. It keeps duplicate keys.
 func parseJSON(data []byte) (*node, *syntaxError) {
 	r := &jsonReader{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))}
 	root, err := r.value(0)
@@ -59,8 +59,8 @@ type jsonReader struct {
 	dec  *jsontext.Decoder
 }
 
-// skipped returns the offset of the next token: the decoder knows only where the last
-// one ended.
+// skipped returns the offset of the next token at or after an offset. The decoder knows only
+// where the last token ended.
 func (r *jsonReader) skipped(offset int) int {
 	for ; offset < len(r.data); offset++ {
 		switch r.data[offset] {
@@ -175,7 +175,7 @@ func (n *node) appendJSON(out []byte) []byte {
 		}
 		return append(out, ']')
 	case '"':
-		out, _ = jsontext.AppendQuote(out, n.text) // what is not UTF-8 is replaced
+		out, _ = jsontext.AppendQuote(out, n.text) // invalid UTF-8 is replaced
 		return out
 	case '0':
 		return append(out, n.text...)

@@ -23,15 +23,15 @@ var (
 	}
 )
 
-// dockerKeys are the keys that Docker and Podman resolve. A runtime, which is given
-// the flat list of the OCI runtime specification, knows none of them.
+// dockerKeys are the keys that only Docker and Podman read. The flat list that a runtime
+// gets (OCI runtime specification) has none of them.
 var dockerKeys = []string{"archMap", "defaultErrno", "errno", "excludes", "includes", "name"}
 
 // noteKeys are keys that authors use for comments.
 var noteKeys = []string{"$comment", "$schema", "comment", "comments", "description", "note", "notes"}
 
-// keywordHint is [keyword.Suggest] for the keywords of the format, which people write
-// without their prefix, or as another tool names the same thing.
+// keywordHint is [keyword.Suggest] for the keywords of the format. It also recognizes
+// keywords without their prefix, and the names of architectures in other tools.
 func keywordHint(word string, set []string) string {
 	for _, prefix := range [...]string{"", "CAP_", "SCMP_ACT_", "SCMP_CMP_", "SCMP_ARCH_", "SECCOMP_FILTER_FLAG_"} {
 		if full := prefix + strings.ToUpper(word); slices.Contains(set, full) {

@@ -17,13 +17,13 @@ import (
 
 // Parse reads a profile: a file as Docker and Podman read it, the linux.seccomp of a
 // bundle's config.json, or a SeccompProfile of Kubernetes' security profiles operator in
-// YAML or JSON. The content of a file decides which of them it is. Its name is used only
-// in positions.
+// YAML or JSON. The content of data decides which of them it is; file is used only in
+// positions.
 //
-// Parse is strict: a key that Docker ignores silently, although it may have been meant
-// to restrict something, is an error. The error is [Problems], all that it finds: a file
-// that is not JSON has one, since the rest cannot be read. data must not be changed
-// afterwards, and may be untrusted: a file above [MaxSize] is an error.
+// Parse is strict: an unknown key is an error, although Docker ignores it silently, since it
+// may have been meant to restrict something. The error is a [Problems] with all problems of
+// the file; a file that is not JSON has one, since the rest cannot be read. data may be
+// untrusted; more than [MaxSize] bytes are an error. It must not be changed afterwards.
 func Parse(file string, data []byte) (*Profile, error) {
 	p := newParser(file, data)
 	if d := p.document(data); d != nil {
@@ -52,13 +52,13 @@ func (p *parser) complain(n *node, fix, format string, args ...any) {
 	p.problems = append(p.problems, &Problem{Pos: p.lines.at(n.offset), Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
-// complainOf complains of what the caller of [Parse] knows the fix of.
+// complainOf adds a problem whose fix the caller of [Parse] derives from the cause.
 func (p *parser) complainOf(cause Cause, n *node, format string, args ...any) {
 	p.problems = append(p.problems, &Problem{Pos: p.lines.at(n.offset), Message: fmt.Sprintf(format, args...), Cause: cause})
 }
 
-// object calls read for each member of an object by its key, and complains of unknown
-// and duplicate keys. It reports whether n is an object; null is not, and no problem.
+// object calls the function of read for each key of an object. Unknown and duplicate keys are
+// problems. It reports whether n is an object; if not, that is a problem, except for null.
 func (p *parser) object(n *node, what string, read map[string]func(*node)) bool {
 	if n.kind == 'n' {
 		return false
@@ -85,8 +85,8 @@ func (p *parser) object(n *node, what string, read map[string]func(*node)) bool 
 	return true
 }
 
-// key returns the key that a name stands for: Docker, which is written in Go, reads
-// known keys in any case.
+// key returns the known key that a name matches in another case, with a warning, since
+// Docker reads it (encoding/json ignores case). It returns other names as they are.
 func (p *parser) key(name *node, read map[string]func(*node)) string {
 	key := name.text
 	if read[key] != nil || p.form != dockerForm {
@@ -101,8 +101,8 @@ func (p *parser) key(name *node, read map[string]func(*node)) string {
 	return key
 }
 
-// unknown ignores what is plainly a note, with a warning, and complains of every other
-// key: its author may have meant it to restrict something.
+// unknown ignores a key that is clearly a note, with a warning. Every other unknown key is a
+// problem: its author may have meant it to restrict something.
 func (p *parser) unknown(f field, what string, known []string) {
 	key := f.name.text
 	near := spelling.Nearest(key, known)
@@ -274,7 +274,7 @@ func (p *parser) readRule(n *node) {
 	p.profile.Rules = append(p.profile.Rules, r)
 }
 
-// callName reads any name: a profile may name calls of future kernels, so lint checks
+// callName accepts any name, since a profile may name calls of future kernels. lint checks
 // whether the call exists.
 func (p *parser) callName(n *node) Name {
 	name := p.text(n, "a system call's name")
@@ -322,8 +322,8 @@ func (p *parser) errno(n *node, what string) *uint {
 	return &v
 }
 
-// errnoByName takes Podman's errno or defaultErrno into account, which may accompany the
-// number when both mean the same.
+// errnoByName returns the errno of Podman's errno or defaultErrno if n has one, else number.
+// A profile may have both if they mean the same.
 func (p *parser) errnoByName(number *uint, n *node) *uint {
 	if n == nil || n.kind == 'n' {
 		return number

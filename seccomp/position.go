@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Position is a place in a profile. Line and column start at 1; a column counts
-// bytes. A Position without a line is the file as a whole.
+// Position is a place in a profile. Line and Column start at 1; columns count bytes. Line 0
+// means the file as a whole.
 type Position struct {
 	File         string
 	Line, Column int
@@ -50,19 +50,19 @@ type Problem struct {
 	Pos     Position
 	Message string
 	Fix     string // what to do, or ""
-	Cause   Cause  // what it is, where Fix is empty since that depends on the program; or ""
+	Cause   Cause  // instead of Fix, where that depends on the program that reads profiles; or ""
 }
 
-// Cause is a kind of problem that the program which reads profiles can say more
-// about: it names its own commands and flags.
+// Cause is a kind of problem for which the program that reads profiles words the fix, with
+// the names of its own commands and flags.
 type Cause string
 
 // The causes.
 const (
 	CauseEmpty       Cause = "empty"        // the file is empty
-	CauseEmptyObject Cause = "empty object" // it is {}, which Docker reads as no filter
-	CauseNoFilter    Cause = "no filter"    // it is a runtime's configuration that asks for none
-	CauseDockerKey   Cause = "Docker key"   // it is a flat list with a key of Docker's format
+	CauseEmptyObject Cause = "empty object" // the profile is {}, which Docker reads as no filter
+	CauseNoFilter    Cause = "no filter"    // the file is a bundle's config.json without a filter
+	CauseDockerKey   Cause = "Docker key"   // a flat list has a key of Docker's format
 )
 
 func (p *Problem) Error() string { return p.Pos.String() + ": " + p.Message }
@@ -72,7 +72,7 @@ type Problems []*Problem
 
 func (p Problems) Error() string { return strings.Join(p.Lines(), "\n") }
 
-// Lines returns a line for each problem. When there are several, each has its own fix.
+// Lines returns a line for each problem. If there are several, the lines have the fixes, too.
 func (p Problems) Lines() []string {
 	all := make([]string, len(p))
 	for i, problem := range p {

@@ -5,12 +5,12 @@
 // position. [Profile.Resolve] returns the same list of rules as Docker's own resolver
 // (github.com/moby/profiles/seccomp) for the same capabilities, architecture and kernel,
 // and says for each rule why it is in the list or not. [Profile.Edit] changes the text
-// of a profile and keeps the rest of it to the byte.
+// of a profile and keeps the rest of it, byte for byte.
 //
-// Package compile makes a program of the list, package analyze answers what it does.
+// Package compile makes a program of the list, and package analyze says what it does.
 //
 // Nothing here needs a privilege or cgo, and nothing installs a filter. A Profile and a
-// Policy are not changed after they have been made, so they may be used at the same time.
+// Policy are not changed once they have been made, so they are safe for concurrent use.
 //
 // The API is not stable before version 1.
 package seccomp
@@ -37,17 +37,17 @@ type Profile struct {
 	Architectures    []Name
 	ArchMap          []ArchMap
 	Flags            []Name // nil when the profile has no such field
-	ListenerPath     Name   // of the socket of the agent that SCMP_ACT_NOTIFY asks, or zero
+	ListenerPath     Name   // the socket of the agent that SCMP_ACT_NOTIFY asks, or zero
 	ListenerMetadata string
 	Rules            []Rule
 
-	Remarks []*Remark // about keys that are ignored, or read in another case
+	Remarks []*Remark // on keys that are ignored, or that are spelled in another case
 }
 
 // Remark is a warning about a profile that can be used.
 type Remark struct {
 	Problem
-	ID string // of the kind, unknown-key or key-case
+	ID string // the kind of warning: unknown-key or key-case
 }
 
 // Name is a string in a profile.
@@ -56,7 +56,7 @@ type Name struct {
 	Pos   Position
 }
 
-// ArchMap is an architecture whose kernel also runs programs of others.
+// ArchMap is an architecture and those whose programs its kernel also runs.
 type ArchMap struct {
 	Architecture     Name
 	SubArchitectures []Name
@@ -96,7 +96,7 @@ type Filter struct {
 	MinKernel Name // "X.Y", or ""
 }
 
-// Kernel is a version of Linux, as precise as profiles have it.
+// Kernel is a version of Linux, as precise as in profiles.
 type Kernel struct{ Major, Minor int }
 
 func (k Kernel) String() string { return fmt.Sprintf("%d.%d", k.Major, k.Minor) }
@@ -117,7 +117,7 @@ func ParseKernel(text string) (Kernel, error) {
 	return Kernel{int(x), int(y)}, nil
 }
 
-// Gates returns the capabilities that any rule of the profile asks about, sorted.
+// Gates returns the capabilities in the includes and excludes of all rules, sorted.
 func (p *Profile) Gates() []string {
 	var all []string
 	for i := range p.Rules {

@@ -7,13 +7,12 @@ import (
 )
 
 // ErrYAML is the error of [Remove] for a file in YAML: only JSON is changed in place.
-// [Profile.Edit] makes JSON of it.
+// [Profile.Edit] converts the file to JSON.
 var ErrYAML = errors.New("only JSON can be fixed")
 
-// Remove returns a file without what starts at some positions: rules, names, and
-// members of objects with their keys. A rule that is left without names is removed
-// too. All else stays to the byte. The positions are those that [Parse] has given for
-// the same text.
+// Remove returns a file without the rules, names and members of objects that start at some
+// positions, which [Parse] has returned for the same text. A rule that is left without
+// names is removed too. The rest stays the same, byte for byte.
 func Remove(file string, source []byte, places []Position) ([]byte, error) {
 	d, err := readDocument(file, source)
 	if err != nil {
@@ -40,7 +39,7 @@ func Remove(file string, source []byte, places []Position) ([]byte, error) {
 // remover removes parts of a source.
 type remover struct {
 	source  []byte
-	removed map[int]bool // what starts at these offsets
+	removed map[int]bool // the offsets of the parts to remove
 }
 
 // value returns the text of a value without the removed parts, and whether it had any.
@@ -67,7 +66,7 @@ func (r *remover) value(n *node) (text []byte, changed bool) {
 	return splice(r.source[:n.end], n, kept)[n.offset:], true
 }
 
-// empty reports whether a rule names no call any more.
+// empty reports whether a rule is left without names.
 func (r *remover) empty(rule *node) bool {
 	if name := rule.member("name"); name != nil {
 		return r.removed[name.offset]

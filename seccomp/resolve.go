@@ -17,16 +17,17 @@ type Policy struct {
 	Seccomp *specs.LinuxSeccomp
 	// Origin has for each of Seccomp.Syscalls the index of its rule in Profile.Rules.
 	Origin []int
-	// Decisions has one for each rule of the profile.
+	// Decisions has one element for each rule of the profile.
 	Decisions []Decision
 }
 
-// RulePosition returns where the rule stands that Seccomp.Syscalls[i] comes from.
+// RulePosition returns the position of the rule that Seccomp.Syscalls[i] comes from.
 func (p *Policy) RulePosition(i int) Position { return p.Profile.Rules[p.Origin[i]].Pos }
 
-// CheckNotify reports whether the profile says all that SCMP_ACT_NOTIFY takes, with which
-// an agent decides: listenerPath. Without that action it may not have the flag
-// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (EINVAL of seccomp(2)). The error is a [*Problem].
+// CheckNotify returns an error if the policy has SCMP_ACT_NOTIFY and the profile has no
+// listenerPath, the socket of the agent that decides, or if it has no such action but the
+// flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (EINVAL of seccomp(2)). The error is a
+// [*Problem].
 func (p *Policy) CheckNotify() error {
 	const flag = specs.LinuxSeccompFlagWaitKillableRecv
 	at := slices.IndexFunc(p.Profile.Flags, func(f Name) bool { return f.Value == string(flag) })
@@ -40,8 +41,8 @@ func (p *Policy) CheckNotify() error {
 	return nil
 }
 
-// Notifies returns where the policy leaves calls to an agent first: the SCMP_ACT_NOTIFY of
-// a rule that applies, or of the default action. ok is false when it leaves none.
+// Notifies returns the position of the first SCMP_ACT_NOTIFY, with which an agent decides:
+// of a rule that applies, or else of the default action. ok is false without one.
 func (p *Policy) Notifies() (pos Position, ok bool) {
 	for i, s := range p.Seccomp.Syscalls {
 		if s.Action == specs.ActNotify {
@@ -64,7 +65,7 @@ type Reason string
 // The reasons.
 const (
 	Kept           Reason = ""
-	NoNames        Reason = "names" // it names no call
+	NoNames        Reason = "names" // the rule names no call
 	ExcludedArch   Reason = "excludes.arches"
 	ExcludedCap    Reason = "excludes.caps"
 	ExcludedKernel Reason = "excludes.minKernel"
@@ -108,8 +109,8 @@ func (p *Profile) Resolve(t Target) (*Policy, error) {
 	return policy, nil
 }
 
-// architectures returns those that the profile lists, or those that its archMap has for
-// the target's.
+// architectures returns the architectures that the profile lists, or those of the archMap
+// element for the target's.
 func (p *Profile) architectures(t Target) []specs.Arch {
 	var arches []specs.Arch
 	for _, a := range p.Architectures {
@@ -158,8 +159,8 @@ func (r *Rule) decide(t Target) (Decision, error) {
 	return Decision{Kept: true}, nil
 }
 
-// kernel reports whether the target's kernel is at least minKernel, and returns without
-// when the filter has no minKernel.
+// kernel reports whether the target's kernel is minKernel or later. It returns without if the
+// filter has no minKernel.
 func (f *Filter) kernel(t Target, without bool) (bool, error) {
 	if f.MinKernel.Value == "" {
 		return without, nil

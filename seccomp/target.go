@@ -11,7 +11,7 @@ import (
 // Target is the container and the machine that a profile is resolved for.
 type Target struct {
 	Capabilities []string      // the container's bounding set, CAP_ names
-	Arch         syscalls.Arch // the kernel's
+	Arch         syscalls.Arch // of the kernel
 	Kernel       Kernel
 }
 

@@ -16,8 +16,8 @@ import (
 // maxNodes is how many values a YAML file may have. Aliased values count each time.
 const maxNodes = 100_000
 
-// parseYAML reads the documents of a file, at least one. It keeps duplicate keys. An
-// alias is a copy of the value of its anchor, with the positions there.
+// parseYAML reads the documents of a file; without any it returns an error. It keeps
+// duplicate keys. An alias is a copy of its anchor's value, with the positions of that.
 func parseYAML(l *lines, data []byte) ([]*node, *syntaxError) {
 	file, err := yaml.ParseBytes(data, 0, yaml.AllowDuplicateMapKey())
 	if err != nil {
@@ -41,7 +41,7 @@ func parseYAML(l *lines, data []byte) ([]*node, *syntaxError) {
 	return roots, nil
 }
 
-// yamlError converts the library's error to one with its place.
+// yamlError converts the library's error to one with its offset.
 func yamlError(l *lines, err error) *syntaxError {
 	var at interface {
 		GetMessage() string
@@ -53,7 +53,7 @@ func yamlError(l *lines, err error) *syntaxError {
 	return &syntaxError{0, err}
 }
 
-// offset returns the place of a token in bytes: the library counts characters.
+// offset returns the offset of a token in bytes. The library counts characters.
 func (l *lines) offset(t *token.Token) int {
 	line := min(max(t.Position.Line, 1), len(l.starts))
 	begin, end := l.starts[line-1], len(l.data)
@@ -62,7 +62,7 @@ func (l *lines) offset(t *token.Token) int {
 	}
 	text := bytes.TrimRight(l.data[begin:end], "\r\n")
 	characters, ok := l.characters[line]
-	if !ok { // a file of one line has many tokens in it
+	if !ok { // computed once a line: a file can have all its tokens in one
 		for i := range string(text) {
 			characters = append(characters, i)
 		}
@@ -79,7 +79,7 @@ func (l *lines) offset(t *token.Token) int {
 
 type yamlReader struct {
 	lines   *lines
-	anchors map[string]ast.Node // of the document, so far
+	anchors map[string]ast.Node // the document's, so far
 	nodes   int
 }
 
@@ -147,7 +147,7 @@ func (r *yamlReader) mapping(n ast.Node, values []*ast.MappingValueNode, depth i
 			return nil, err
 		}
 		if i == 0 && key.offset < object.offset {
-			object.offset = key.offset // the token of a mapping in lines is its first colon
+			object.offset = key.offset // the token of a block mapping is its first colon
 		}
 		object.fields = append(object.fields, field{key, value})
 	}

@@ -10,14 +10,14 @@ import (
 
 // Call is a system call as a filter sees it: struct seccomp_data.
 type Call struct {
-	Nr   uint32 // of an x32 call with its bit
+	Nr   uint32 // with X32Bit for an x32 call
 	Arch uint32 // AUDIT_ARCH_*
 	IP   uint64
 	Args [6]uint64
 }
 
-// NewCall returns a call of an architecture by its name. ok is false when the architecture
-// does not have it.
+// NewCall returns a call of an architecture by its name. ok is false if the architecture does
+// not have it.
 func NewCall(a syscalls.Arch, name string, args ...uint64) (call Call, ok bool) {
 	nr, ok := syscalls.Number(a, name)
 	c := Call{Nr: nr, Arch: a.Audit()}
@@ -25,8 +25,8 @@ func NewCall(a syscalls.Arch, name string, args ...uint64) (call Call, ok bool) 
 	return c, ok
 }
 
-// Arches returns the architectures that programs tell apart, beginning with their
-// own. There may be more: any constant that is the number of one counts.
+// Arches returns the architectures that programs tell apart, starting with their own. It may
+// return too many: each compared constant that is the AUDIT_ARCH of one counts.
 func Arches(programs ...*Program) []syscalls.Arch {
 	var all []syscalls.Arch
 	add := func(a syscalls.Arch) {
@@ -48,9 +48,8 @@ func Arches(programs ...*Program) []syscalls.Arch {
 	return all
 }
 
-// Compatible returns the architectures whose calls a kernel takes from processes of
-// another kind, so that a filter sees them too: a filter that does not look at the
-// architecture mistakes their numbers.
+// Compatible returns the other architectures whose calls a kernel accepts. A filter sees these
+// calls too; one that does not check the architecture takes their numbers for its own.
 func Compatible(kernel syscalls.Arch) []syscalls.Arch {
 	switch kernel {
 	case syscalls.AMD64:

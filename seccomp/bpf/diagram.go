@@ -16,9 +16,9 @@ type decision struct {
 	zero, one node
 }
 
-// The bounds of one question, of which the first that is met ends it: steps of
-// [diagrams.ite], some tenths of a second, and nodes, some 20 MB. Docker's profile
-// takes a few hundred steps for a call, rules for 200 pairs of values a hundred thousand.
+// The bounds of one question, which ends at the first that is reached: steps of
+// [diagrams.ite], some tenths of a second, and nodes, some 20 MB. Docker's profile takes a few
+// hundred steps for a call; rules for 200 pairs of values take a hundred thousand.
 const (
 	maxSteps = 1 << 21
 	maxNodes = 1 << 18
@@ -28,12 +28,12 @@ const (
 type diagrams struct {
 	nodes  []decision
 	unique map[decision]node
-	memo   []memo // of results of ite, each at the place that its hash says; made when needed
+	memo   []memo // results of ite, by their hash; allocated when needed
 	steps  int    // taken for this question
-	limit  int    // of nodes for this question
+	limit  int    // on nodes, for this question
 }
 
-// memo is a result of ite. The last that came to a place stays.
+// memo is a result of ite. A later result with the same hash replaces it.
 type memo struct {
 	test, then, otherwise, result node
 }
@@ -105,14 +105,14 @@ func (d *diagrams) ite(test, then, otherwise node) node {
 	return n
 }
 
-// place returns a hash: multiplication by odd constants spreads small numbers.
+// place returns a hash. Multiplication by odd constants spreads small numbers.
 func place(test, then, otherwise node) uint32 {
 	h := uint32(test)*0x9e3779b1 ^ uint32(then)*0x85ebca77 ^ uint32(otherwise)*0xc2b2ae3d
 	return (h ^ h>>15) * 0x27d4eb2f >> (32 - memoBits)
 }
 
-// child returns what remains of a set when a bit, which no bit of the set comes
-// before, is known.
+// child returns what remains of a set when a bit is known. No bit of the set may come before
+// that bit.
 func (d *diagrams) child(n node, bit int32, one bool) node {
 	switch {
 	case n <= everything || d.nodes[n].bit != bit:
@@ -128,8 +128,8 @@ func (d *diagrams) or(a, b node) node  { return d.ite(a, everything, b) }
 func (d *diagrams) not(a node) node    { return d.ite(a, nothing, everything) }
 func (d *diagrams) xor(a, b node) node { return d.ite(a, d.not(b), b) }
 
-// least calls one for each bit that is 1 in the least member of a set, which is
-// not empty: bits that are asked first count most.
+// least calls one for each bit that is 1 in the least member of a set, which must not be
+// empty. Bits that are asked first are the most significant.
 func (d *diagrams) least(n node, one func(bit int32)) {
 	for n > everything {
 		at := d.nodes[n]

@@ -1,8 +1,10 @@
 package bpf
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -10,10 +12,9 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Disassemble returns the program as text: what is loaded and compared by name,
-// and jumps to labels. A number is called what it means on the architecture that
-// the program has compared last; where ways with different architectures meet
-// it stays a number.
+// Disassemble returns the program as text, with names for fields and values and labels for
+// jumps. The number of a call is named according to the architecture that the program has
+// compared before; where paths of different architectures meet it stays a number.
 func (p *Program) Disassemble() string {
 	d := &disassembler{program: p, labels: map[int]string{}, arch: make([]knownArch, len(p.Instructions)+1)}
 	d.walk()
@@ -28,11 +29,11 @@ func (p *Program) Disassemble() string {
 	return b.String()
 }
 
-// knownArch is what is known when an instruction is reached: what the
-// accumulator holds, and for which architecture the call is.
+// knownArch is what is known where an instruction is reached: the content of the accumulator,
+// and the architecture of the call.
 type knownArch struct {
 	reached bool
-	loaded  uint32 // offset in seccomp_data; ^0 when unclear
+	loaded  uint32 // offset in seccomp_data of what the accumulator holds, or unclear
 	audit   uint32
 	arch    bool // audit is known
 }
@@ -45,7 +46,7 @@ type disassembler struct {
 	arch    []knownArch
 }
 
-// walk follows all ways through the program, which lead forward only.
+// walk follows all paths through the program, which lead forward only.
 func (d *disassembler) walk() {
 	d.arch[0] = knownArch{reached: true, loaded: unclear}
 	for i, insn := range d.program.Instructions {
@@ -66,17 +67,16 @@ func (d *disassembler) walk() {
 		case insn.Code == unix.BPF_LD|unix.BPF_W|unix.BPF_ABS:
 			state.loaded = insn.K
 			d.meet(i+1, state)
-		default: // an argument that is masked is no number any more either
+		default: // the result of arithmetic has no name
 			state.loaded = unclear
 			d.meet(i+1, state)
 		}
 	}
 }
 
-// mark gives a label to each instruction that a jump leads to, in a way that is
-// never taken too.
+// mark gives a label to the target of each jump, even of one that is never reached.
 func (d *disassembler) mark() {
-	targets := make([]bool, len(d.program.Instructions)+1)
+	targets := map[int]bool{}
 	for i, insn := range d.program.Instructions {
 		switch {
 		case insn.Code == unix.BPF_JMP|unix.BPF_JA:
@@ -95,8 +95,14 @@ func (d *disassembler) mark() {
 	}
 }
 
+// label returns the label of an instruction. One outside of the program, to which seccomp(2)
+// accepts no jump, has its number only.
+func (d *disassembler) label(at int) string {
+	return cmp.Or(d.labels[at], strconv.Itoa(at))
+}
+
 func (d *disassembler) meet(at int, state knownArch) {
-	if at >= len(d.arch) {
+	if at < 0 || at >= len(d.arch) {
 		return
 	}
 	was := d.arch[at]
@@ -127,7 +133,7 @@ func (d *disassembler) text(i int, insn unix.SockFilter) string {
 		}
 	case unix.BPF_JMP:
 		if insn.Code == unix.BPF_JMP|unix.BPF_JA {
-			return "jump " + d.labels[i+1+int(insn.K)]
+			return "jump " + d.label(i+1+int(insn.K))
 		}
 		if name, ok := comparisons[insn.Code&0xf0]; ok && insn.Code&unix.BPF_X == 0 {
 			return fmt.Sprintf("if %s %s %s%s", d.subject(state), name, d.operand(state, insn), d.ways(i, insn))
@@ -136,7 +142,7 @@ func (d *disassembler) text(i int, insn unix.SockFilter) string {
 	return fmt.Sprintf("raw  %#02x %d %d %#x", insn.Code, insn.Jt, insn.Jf, insn.K)
 }
 
-// verdict returns a number where the name would leave data out.
+// verdict returns a verdict's name, or its number if the name would leave data out.
 func (d *disassembler) verdict(k uint32) string {
 	v := Verdict(k)
 	if a := v.Action(); v.Data() != 0 && a != unix.SECCOMP_RET_ERRNO && a != unix.SECCOMP_RET_TRACE {
@@ -145,7 +151,7 @@ func (d *disassembler) verdict(k uint32) string {
 	return v.String()
 }
 
-// subject returns what is compared: the accumulator, by what was loaded last.
+// subject names what is compared: the field that the accumulator holds.
 func (d *disassembler) subject(state knownArch) string {
 	if state.loaded == unclear {
 		return "A"
@@ -158,10 +164,10 @@ var comparisons = map[uint16]string{unix.BPF_JEQ: "==", unix.BPF_JGT: ">", unix.
 func (d *disassembler) ways(i int, insn unix.SockFilter) string {
 	text := ""
 	if insn.Jt > 0 {
-		text += " then " + d.labels[i+1+int(insn.Jt)]
+		text += " then " + d.label(i+1+int(insn.Jt))
 	}
 	if insn.Jf > 0 {
-		text += " else " + d.labels[i+1+int(insn.Jf)]
+		text += " else " + d.label(i+1+int(insn.Jf))
 	}
 	return text
 }

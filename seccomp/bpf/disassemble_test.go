@@ -290,6 +290,25 @@ func TestDisassembleNames(t *testing.T) {
 	}
 }
 
+// A program that seccomp(2) would refuse is shown all the same.
+func TestDisassembleRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		program []unix.SockFilter
+		want    string
+	}{
+		"empty":              {nil, ""},
+		"jump to nowhere":    {[]unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JA, K: 1 << 20}}, "jump 1048577"},
+		"the longest jump":   {[]unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JA, K: 1<<31 - 2}}, "jump 2147483647"},
+		"branches to beyond": {[]unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 7, Jf: 255}}, "if A == 0x0 then 8 else 256"},
+		"no instruction":     {[]unix.SockFilter{{Code: 0xffff, Jt: 1, Jf: 2, K: 3}}, "raw  0xffff 1 2 0x3"},
+	} {
+		p := bpf.Program{Arch: syscalls.AMD64, Instructions: test.program}
+		if got := p.Disassemble(); !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 // What gcc makes of the array is the program.
 func TestC(t *testing.T) {
 	const main = `

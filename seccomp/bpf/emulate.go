@@ -34,9 +34,9 @@ func (p *Program) Emulator() (*Emulator, error) {
 	return &Emulator{vm, ByteOrder(p.Arch)}, nil
 }
 
-// checked is seccomp_check_filter of kernel/seccomp.c: what seccomp(2) takes is
-// less than what a packet filter may have. A load of the length is one of a
-// constant, for the kernel as here. NEG is missing: the virtual machine has none.
+// checked does what seccomp_check_filter of kernel/seccomp.c does: seccomp(2) accepts fewer
+// instructions than packet filters may have. As in the kernel, a load of the length becomes
+// a load of a constant. NEG is missing, since the virtual machine does not have it.
 func checked(insn unix.SockFilter) (netbpf.RawInstruction, bool) {
 	const size = 64 // of struct seccomp_data
 	raw := netbpf.RawInstruction{Op: insn.Code, Jt: insn.Jt, Jf: insn.Jf, K: insn.K}
@@ -61,9 +61,9 @@ func checked(insn unix.SockFilter) (netbpf.RawInstruction, bool) {
 	return raw, false
 }
 
-// Run returns the verdict on a call. The virtual machine is one for packets: it
-// loads big-endian words, so each 32-bit word of seccomp_data is laid out so, in
-// the order that the target's byte order gives to the halves of 64-bit fields.
+// Run returns the verdict on a call. The virtual machine is made for packets and loads
+// big-endian words, so each 32-bit word of seccomp_data is stored big-endian. The order of
+// the halves of 64-bit fields is the target's.
 func (e *Emulator) Run(c Call) (Verdict, error) {
 	var data [64]byte
 	put := func(offset int, v uint32) { binary.BigEndian.PutUint32(data[offset:], v) }

@@ -11,23 +11,23 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// ErrNotify says that a program has verdicts for a listener already: a process can have
-// one listener only (seccomp(2), EBUSY).
+// ErrNotify says that a program already has verdicts for a listener: a process can have only
+// one (seccomp(2), EBUSY).
 var ErrNotify = errors.New("the filter notifies a listener of its own")
 
-// Observed returns the program with NOTIFY in place of the verdicts that ask selects, to
-// be installed with a listener (seccomp_unotify(2), Linux 5.0). Whoever answers a
-// notification runs the original program to find out what it decided. The calls that the
-// original allows get through as fast as before.
+// Observed returns the program with NOTIFY in place of the verdicts that ask selects, to be
+// installed with a listener (seccomp_unotify(2), Linux 5.0). The process that answers a
+// notification runs the original program to find out its verdict. Calls that the original
+// allows are as fast as before.
 //
-// A call of seccomp(2) that asks for another listener is notified too if the original
-// would let it through. When two filters return NOTIFY, the kernel notifies the one that
-// was installed last. Without this rule a program could install a filter of its own and,
-// when nobody serves ours any more, answer its own calls with CONTINUE. The right answer
-// is EBUSY, as the kernel gives while there is a listener.
+// A call of seccomp(2) that asks for another listener is notified too if the original would
+// let it through. When two filters return NOTIFY, the kernel notifies the listener of the
+// one that was installed last. Otherwise a program could install its own filter and, once
+// nobody serves ours any more, answer its own calls with CONTINUE. The right answer to such a
+// call is EBUSY, which the kernel returns while there is a listener.
 //
-// The program becomes about twice as long. The error is [ErrNotify], or says that the
-// result is longer than the kernel takes, or that a verdict is computed.
+// The program becomes about twice as long. The error is [ErrNotify], or says that the result
+// is longer than the kernel accepts, or that a verdict is computed.
 func (p *Program) Observed(ask func(Verdict) bool) (*Program, error) {
 	original, err := p.notify(ask)
 	if err != nil {
@@ -46,7 +46,7 @@ func (p *Program) Observed(ask func(Verdict) bool) (*Program, error) {
 	return &Program{Arch: p.Arch, Instructions: insns, Flags: p.Flags | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, Listener: true}, nil
 }
 
-// notify returns the instructions with NOTIFY for what ask selects.
+// notify returns the instructions with NOTIFY in place of the verdicts that ask selects.
 func (p *Program) notify(ask func(Verdict) bool) ([]unix.SockFilter, error) {
 	insns := slices.Clone(p.Instructions)
 	for i := range insns {
@@ -62,9 +62,9 @@ func (p *Program) notify(ask func(Verdict) bool) ([]unix.SockFilter, error) {
 		}
 	}
 	if code := insns[0].Code; code != unix.BPF_LD|unix.BPF_W|unix.BPF_ABS && code != unix.BPF_RET|unix.BPF_K {
-		// The program may read the accumulator before it sets it. Not for others: with
-		// this instruction the kernel knows no calls that are always allowed
-		// (seccomp_is_const_allow of kernel/seccomp.c, Linux 5.11).
+		// The program may read the accumulator before it sets it, so it is cleared. This is
+		// not done for other programs, since after this instruction the kernel recognizes no
+		// calls as always allowed (seccomp_is_const_allow of kernel/seccomp.c, Linux 5.11).
 		insns = slices.Insert(insns, 0, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_IMM})
 	}
 	return insns, nil

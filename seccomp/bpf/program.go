@@ -1,15 +1,15 @@
-// Package bpf reads, runs and analyzes the programs of seccomp filters. They are
-// classic BPF as seccomp(2) takes it: they load 32-bit words of struct
-// seccomp_data, compute, jump forward, and return a verdict. Any filter will do:
-// one that this module compiled, or one that was read from a live process.
+// Package bpf reads, runs and analyzes the programs of seccomp filters. They are classic
+// BPF as seccomp(2) accepts it: they load 32-bit words of struct seccomp_data, compute, jump
+// forward, and return a verdict. A filter may have been compiled by this module or read from
+// a live process.
 //
-// What a [Walker] says is exact for every filter that seccomp(2) takes, or a
-// [IntricateError]: never a guess. The [Emulator] shares no code with it. Neither knows
-// what the kernel does with a verdict afterwards, or other filters of the process.
+// The answer of a [Walker] is exact for every filter that seccomp(2) accepts, or an
+// [IntricateError], never a guess. The [Emulator] shares no code with it. Neither knows the
+// other filters of a process, or what the kernel does with a verdict.
 //
-// Nothing here needs a privilege or cgo. A Program must not be changed while a Walker or
-// an Emulator of it is in use; these two and Verdict may be used at the same time, a
-// [Solver] with its Scopes and Sets only by one goroutine.
+// Nothing here needs a privilege or cgo. A Program must not be changed while a Walker or an
+// Emulator of it is in use. An Emulator may be used concurrently; a Walker, and a [Solver]
+// with its Scopes and Sets, only by one goroutine at a time.
 //
 // The API is not stable before version 1.
 package bpf
@@ -44,16 +44,16 @@ const (
 // programs, which share AUDIT_ARCH_X86_64.
 const X32Bit = 0x40000000
 
-// Program is a filter as seccomp(2) takes it.
+// Program is a filter as seccomp(2) accepts it.
 type Program struct {
-	Arch         syscalls.Arch // whose calls it was compiled for, sub-architectures apart
+	Arch         syscalls.Arch // that it was compiled for, besides sub-architectures
 	Instructions []unix.SockFilter
 	Flags        uint32 // SECCOMP_FILTER_FLAG_* to install it with
-	Listener     bool   // some call is to be decided by a listener (SCMP_ACT_NOTIFY)
+	Listener     bool   // a listener decides some calls (SCMP_ACT_NOTIFY)
 }
 
-// Bytes returns the instructions as struct sock_filter (linux/filter.h) in the
-// target's byte order: what seccomp(2) takes, and bwrap --seccomp.
+// Bytes returns the instructions as struct sock_filter (linux/filter.h) in the target's byte
+// order, as seccomp(2) and bwrap --seccomp accept them.
 func (p *Program) Bytes() []byte {
 	var b bytes.Buffer
 	_ = binary.Write(&b, ByteOrder(p.Arch), p.Instructions) // a buffer takes everything
@@ -72,7 +72,7 @@ func (p *Program) C() string {
 	return b.String()
 }
 
-// ByteOrder returns the byte order of an architecture: libseccomp exports in it.
+// ByteOrder returns the byte order of an architecture, in which libseccomp exports programs.
 func ByteOrder(a syscalls.Arch) binary.ByteOrder {
 	const auditArchLE = 0x40000000 // __AUDIT_ARCH_LE of linux/audit.h
 	if a.Audit()&auditArchLE != 0 {

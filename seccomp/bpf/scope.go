@@ -15,19 +15,19 @@ type Solver struct{ *diagrams }
 // NewSolver makes a solver.
 func NewSolver() *Solver { return &Solver{newDiagrams()} }
 
-// IntricateError means that there is no answer within bounds: 2^22 steps with
-// decision diagrams for one question, and arithmetic that a filter has no use for,
-// such as a division by an argument. No filter that libseccomp makes is like that.
+// IntricateError means that there is no answer: the question takes more than a fixed number
+// of steps or nodes of decision diagrams, or the program does arithmetic that a filter has no
+// use for, such as a division by an argument. Filters of libseccomp do not cause it.
 type IntricateError struct{ Why string }
 
 func (e *IntricateError) Error() string {
 	return "the program is too intricate to say what it does for all arguments: " + e.Why
 }
 
-// Ask runs a question: a function that makes scopes and sets. These are not valid
-// after the question. The error is the function's own, or an [IntricateError].
+// Ask calls question, a function that makes scopes and sets, which are not valid after it
+// returns. The error is the function's own, or an [IntricateError].
 func (s *Solver) Ask(question func() error) (err error) {
-	if len(s.nodes) > maxNodes/4 { // of questions before
+	if len(s.nodes) > maxNodes/4 { // nodes of earlier questions
 		s.diagrams = newDiagrams()
 	}
 	s.steps, s.limit = 0, len(s.nodes)+maxNodes
@@ -47,8 +47,8 @@ func (s *Solver) Ask(question func() error) (err error) {
 // wordCount is the number of 32-bit words in struct seccomp_data.
 const wordCount = 16
 
-// Scope is the calls that a question is about. What the kernel cannot pass is not
-// in it: for programs with 32-bit registers the upper halves of arguments are 0.
+// Scope is the set of calls that a question is about. It leaves out calls that cannot occur:
+// for programs with 32-bit registers the upper halves of arguments are 0.
 type Scope struct {
 	solver *Solver
 	little bool
@@ -62,7 +62,7 @@ func (s *Solver) scope(a syscalls.Arch) *Scope {
 	return &Scope{solver: s, little: ByteOrder(a) == binary.LittleEndian, all: everything}
 }
 
-// Number returns the calls with an architecture's number, as a filter sees it.
+// Number returns the calls of an architecture with a number, as a filter sees it.
 func (s *Solver) Number(a syscalls.Arch, number uint32) *Scope {
 	c := s.scope(a)
 	c.fix(OffsetArch/4, a.Audit())
@@ -76,8 +76,8 @@ func (s *Solver) Number(a syscalls.Arch, number uint32) *Scope {
 	return c
 }
 
-// Unassigned returns the calls of an architecture whose number its table does not have,
-// such as one that a later kernel may assign. Numbers are ints: none is below 0.
+// Unassigned returns the calls of an architecture whose numbers are not in its table, such as
+// those that later kernels assign. Numbers are of type int, and none is negative.
 func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 	c := s.Number(a, 0)
 	c.fixed[OffsetNr/4] = false
@@ -97,8 +97,8 @@ func (s *Solver) Unassigned(a syscalls.Arch) *Scope {
 	return c
 }
 
-// Elsewhere returns all calls of architectures other than these, with a number not below 0. Their byte order is
-// taken to be that of the first.
+// Elsewhere returns all calls, with numbers from 0, of architectures other than these. Their
+// byte order is taken to be that of the first.
 func (s *Solver) Elsewhere(arches ...syscalls.Arch) *Scope {
 	c := s.scope(arches[0])
 	var audits []uint32
@@ -118,8 +118,8 @@ func (c *Scope) half(argument int, upper bool) int {
 	return at
 }
 
-// variable returns the number that a bit of a word has in diagrams: of a 64-bit field the
-// most significant bit comes first.
+// variable returns the number that a bit of a word has in diagrams. The most significant bit
+// of a 64-bit field comes first.
 func (c *Scope) variable(at, bit int) int32 {
 	if at >= OffsetIP/4 && c.little {
 		at ^= 1
@@ -138,17 +138,17 @@ func (c *Scope) place(variable int32) (at, bit int) {
 
 func (c *Scope) fix(at int, value uint32) { c.fixed[at], c.data[at] = true, value }
 
-// Fix leaves only the calls with this argument. It comes before the scope's first use.
+// Fix leaves only the calls with this argument. It must be called before the scope is used.
 func (c *Scope) Fix(argument int, value uint64) {
 	c.fix(c.half(argument, true), uint32(value>>32))
 	c.fix(c.half(argument, false), uint32(value))
 }
 
-// Fit leaves only the calls that pass no more than 32 bits in an argument. It comes
-// before the scope's first use.
+// Fit leaves only the calls that pass no more than 32 bits in an argument. It must be called
+// before the scope is used.
 func (c *Scope) Fit(argument int) { c.fix(c.half(argument, true), 0) }
 
-// word returns what a load of a word of struct seccomp_data gives.
+// word returns the result of loading a word of struct seccomp_data.
 func (c *Scope) word(at int) word {
 	if c.fixed[at] {
 		return word{number: c.data[at]}
@@ -169,7 +169,7 @@ func (c *Scope) argument(index int) []node {
 	return append(low[:], high[:]...)
 }
 
-// oneOf returns the calls in which a word has one of some values.
+// oneOf returns the calls in which a word has one of the values, which it sorts.
 func (c *Scope) oneOf(at int, values []uint32) node {
 	slices.Sort(values)
 	var choose func(bit int, values []uint32) node
@@ -220,20 +220,20 @@ type Set struct {
 // And returns the calls that are in both sets.
 func (s Set) And(o Set) Set { return Set{s.scope, s.scope.solver.and(s.node, o.node)} }
 
-// Or returns the calls that are in one of the sets.
+// Or returns the calls that are in at least one of the sets.
 func (s Set) Or(o Set) Set { return Set{s.scope, s.scope.solver.or(s.node, o.node)} }
 
 // Minus returns the calls that are not in the other set.
 func (s Set) Minus(o Set) Set { return Set{s.scope, s.scope.solver.ite(o.node, nothing, s.node)} }
 
-// Empty reports whether there is no call in the set: this is proved, not tried.
+// Empty reports whether there is no call in the set. The answer is a proof.
 func (s Set) Empty() bool { return s.node == nothing }
 
 // Whole reports whether all calls of the scope are in the set.
 func (s Set) Whole() bool { return s.node == s.scope.all }
 
-// Least returns a call of the set, which must not be empty: the one with the least
-// architecture and number, then first argument, and so on.
+// Least returns the least call of the set, which must not be empty: calls are ordered by
+// number, architecture, instruction pointer, then the arguments.
 func (s Set) Least() Call {
 	data := s.scope.data
 	s.scope.solver.least(s.node, func(variable int32) {
@@ -283,8 +283,8 @@ func (c *Scope) put(data *[wordCount]uint32, at int, v uint64) {
 	}
 }
 
-// Arguments returns one more than the highest index of an argument that decides
-// whether a call is in the set, or 0.
+// Arguments returns how many arguments decide whether a call is in the set: one more than the
+// highest index of such an argument, or 0.
 func (s Set) Arguments() int {
 	at, _ := s.scope.place(max(s.scope.solver.last(s.node), 0))
 	return max(at-OffsetArgs/4+2, 0) / 2

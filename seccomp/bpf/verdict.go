@@ -16,8 +16,8 @@ func (v Verdict) Action() uint32 { return uint32(v) & unix.SECCOMP_RET_ACTION_FU
 // tracer or the signal handler.
 func (v Verdict) Data() uint32 { return uint32(v) & unix.SECCOMP_RET_DATA }
 
-// Effect returns the verdict without what the kernel ignores (__seccomp_filter of
-// kernel/seccomp.c): verdicts with the same effect do the same.
+// Effect returns the verdict without the parts that the kernel ignores (__seccomp_filter of
+// kernel/seccomp.c). Verdicts with equal Effects do the same.
 func (v Verdict) Effect() Verdict {
 	switch v.Action() {
 	case unix.SECCOMP_RET_TRAP, unix.SECCOMP_RET_TRACE:
@@ -28,7 +28,7 @@ func (v Verdict) Effect() Verdict {
 	case unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_RET_LOG, unix.SECCOMP_RET_ALLOW:
 		return Verdict(v.Action())
 	}
-	return unix.SECCOMP_RET_KILL_PROCESS // an action that the kernel does not know too
+	return unix.SECCOMP_RET_KILL_PROCESS // also for unknown actions
 }
 
 // String returns the verdict as text: ALLOW, ERRNO(EPERM), KILL_PROCESS, ...
@@ -57,7 +57,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("%#x", uint32(v)) // the kernel kills the process
 }
 
-// Passes reports whether the call is made.
+// Passes reports whether the verdict lets the call through, without a listener or tracer.
 func (v Verdict) Passes() bool {
 	return v.Action() == unix.SECCOMP_RET_ALLOW || v.Action() == unix.SECCOMP_RET_LOG
 }

@@ -6,29 +6,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Walker takes all calls of a scope through a program at once. Programs have no
-// loops: each instruction is visited once, after all that lead there, with the set
-// of the calls that come there and what its registers hold for each of them. So the
-// work does not grow with the number of paths.
+// Walker takes all calls of a scope through a program at once. Programs have no loops, so it
+// visits each instruction once, after all that lead there, with the set of calls that reach
+// it and the content of the registers for each of them. So the work does not grow with the
+// number of paths.
 type Walker struct {
 	program *Program
 	emu     *Emulator
-	live    []uint32 // for each instruction the registers that are read later: see bits below
+	live    []uint32 // for each instruction, the registers that are read from there on: bits below
 	states  []state
 	pending int
 }
 
 // state is what is known where an instruction is reached.
 type state struct {
-	calls  node // nothing: it is not reached
+	calls  node // that reach it
 	a, x   word
-	memory *[memoryWords]word // nil: all zero; shared, so replaced and not written
+	memory *[memoryWords]word // nil is all zero; shared between states, so never written to
 }
 
 // memoryWords is BPF_MEMWORDS of linux/bpf_common.h.
 const memoryWords = 16
 
-// Bits of Walker.live; the memory follows.
+// Bits of Walker.live. Those above liveMemory are further words of memory.
 const (
 	liveA      = 1 << 0
 	liveX      = 1 << 1
@@ -69,8 +69,8 @@ func (p *Program) Walker() (*Walker, error) {
 // Program returns the program that is walked.
 func (w *Walker) Program() *Program { return w.program }
 
-// Confirm runs the program on one call by the emulator, which shares nothing with the
-// walk. It is an error when it does not give the verdict.
+// Confirm runs the emulator, which shares no code with the walk, on one call. It returns an
+// error if the verdict is another one.
 func (w *Walker) Confirm(c Call, want Verdict) error {
 	got, err := w.emu.Run(c)
 	if err == nil && got != want {
@@ -79,7 +79,7 @@ func (w *Walker) Confirm(c Call, want Verdict) error {
 	return err
 }
 
-// registers returns those that an instruction reads and writes.
+// registers returns the registers that an instruction reads and writes.
 func registers(insn unix.SockFilter) (reads, writes uint32) {
 	memory := uint32(liveMemory) << (insn.K % memoryWords)
 	if mode := insn.Code & 0xe0; mode != unix.BPF_MEM {
@@ -120,10 +120,10 @@ func operandX(insn unix.SockFilter) uint32 {
 	return 0
 }
 
-// Verdicts divides the calls of a scope by what the program does with them. It is
-// called within a question, see [Solver.Ask].
+// Verdicts divides the calls of a scope by the program's verdicts on them. It must be called
+// within a question, see [Solver.Ask].
 func (w *Walker) Verdicts(c *Scope) []Outcome {
-	if w.pending > 0 { // a question before was too intricate
+	if w.pending > 0 { // an earlier question was too intricate
 		clear(w.states)
 		w.pending = 0
 	}
@@ -231,7 +231,7 @@ func (r *walk) visit(at int, s state) {
 		s.store(insn.K, s.x)
 	case unix.BPF_ALU:
 		if insn.Code&0xf0 == unix.BPF_DIV && operand == (word{}) {
-			r.ret(s.calls, word{}) // the kernel ends a program that divides by 0 so
+			r.ret(s.calls, word{}) // a division by 0 ends the program with 0, as in the kernel
 			return
 		}
 		s.a = r.diagrams.compute(insn.Code&0xf0, s.a, operand)
@@ -257,7 +257,7 @@ func (r *walk) load(insn unix.SockFilter, s *state) word {
 	return word{number: insn.K} // BPF_IMM
 }
 
-// ret ends the walk for some calls. A value that depends on them is taken apart.
+// ret ends the walk for some calls. If value depends on the call, each value is an outcome.
 func (r *walk) ret(calls node, value word) {
 	for value.bits != nil && calls != nothing {
 		var bits [32 * wordCount]bool

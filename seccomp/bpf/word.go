@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// word is what a register holds, for every call at once: a number, or bits that
-// are each the set of the calls for which they are 1, the least significant first.
+// word is the content of a register for every call at once: a number, or for each bit, from
+// the least significant one, the set of calls for which it is 1.
 type word struct {
 	bits   *[32]node
 	number uint32 // when bits is nil
@@ -25,7 +25,7 @@ func (w word) expanded() *[32]node {
 	return &all
 }
 
-// asWord makes a number of bits that are one.
+// asWord returns the bits as a word, as a number if they are the same for all calls.
 func asWord(all *[32]node) word {
 	var number uint32
 	for i, b := range all {
@@ -37,10 +37,10 @@ func asWord(all *[32]node) word {
 	return word{number: number}
 }
 
-// equal returns the calls for which the bits are a number's.
+// equal returns the calls for which the bits are equal to a number.
 func (d *diagrams) equal(all []node, number uint64) node {
 	n := everything
-	for i, b := range all { // the bit that is asked last comes first: each step is a short one
+	for i, b := range all { // starting with the bit that is asked last keeps each step short
 		if number>>i&1 == 0 {
 			n = d.ite(b, nothing, n)
 		} else {
@@ -50,7 +50,8 @@ func (d *diagrams) equal(all []node, number uint64) node {
 	return n
 }
 
-// above returns the calls for which the bits are more than a number, or at least it.
+// above returns the calls for which the bits are greater than a number, or equal to it if
+// orEqual.
 func (d *diagrams) above(all []node, number uint64, orEqual bool) node {
 	n := nothing
 	if orEqual {
@@ -106,8 +107,8 @@ func taken(op uint16, a, b uint32) bool {
 	return a&b != 0 // BPF_JSET
 }
 
-// compareWords compares two words of the call with each other. For whole words the result
-// is more than a diagram can hold, and the question ends as too intricate.
+// compareWords compares two words that both depend on the call. For whole words the result
+// needs more nodes than the bound, and the question ends as too intricate.
 func (d *diagrams) compareWords(op uint16, a, b *[32]node) node {
 	n := nothing
 	if op == unix.BPF_JEQ || op == unix.BPF_JGE {
@@ -126,7 +127,7 @@ func (d *diagrams) compareWords(op uint16, a, b *[32]node) node {
 	return n
 }
 
-// compute returns what an arithmetic instruction leaves in the accumulator.
+// compute returns the result of an arithmetic instruction.
 func (d *diagrams) compute(op uint16, a, b word) word {
 	if a.bits == nil && b.bits == nil {
 		return word{number: calculate(op, a.number, b.number)}
@@ -161,8 +162,8 @@ func (d *diagrams) compute(op uint16, a, b word) word {
 	return asWord(&all)
 }
 
-// calculate is compute for numbers. The divisor is not 0. A shift by more than
-// 31 has no meaning in common: interpreters and JIT compilers differ.
+// calculate is compute for numbers. The divisor must not be 0. A shift by more than 31 has no
+// defined meaning: interpreters and JIT compilers differ.
 func calculate(op uint16, a, b uint32) uint32 {
 	switch op {
 	case unix.BPF_ADD:
@@ -234,7 +235,7 @@ func (d *diagrams) product(a, b *[32]node) (all [32]node) {
 	return all
 }
 
-// merge returns a word that is a for the calls of when, and b for others.
+// merge returns a word that is a for the calls in when, and b for the others.
 func (d *diagrams) merge(when node, a, b word) word {
 	if a == b {
 		return a
