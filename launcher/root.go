@@ -45,6 +45,9 @@ func (c *Container) RootIDs() (uid, gid int, err error) {
 			}
 		}
 	}
+	if !c.state.alive() { // then the maps may be another process's
+		return 0, 0, c.refuse("read the users of")
+	}
 	return uid, gid, nil
 }
 

@@ -60,6 +60,7 @@ type State struct {
 	RunRoot      string `json:"runRoot"`                // where libcontainer's state is
 	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
 	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
+	OwnPIDs      bool   `json:"ownPIDs,omitempty"`      // all processes end with PID 1: it has its own PID namespace
 
 	dir string // the container's directory
 
@@ -120,13 +121,15 @@ func makeRunRoot(dir string) error {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	for _, stat := range [...]func(string, *unix.Stat_t) error{unix.Lstat, unix.Stat} { // it may be a link
+		if err := stat(dir, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("%s belongs to another user", dir)
+		}
 	}
-	switch {
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("%s belongs to another user", dir)
-	case st.Mode&0o002 != 0:
+	if st.Mode&0o002 != 0 {
 		return fmt.Errorf("%s can be written to by everybody", dir)
 	}
 	return nil

@@ -113,17 +113,41 @@ func (c *Container) endProcesses() error {
 	if err := c.state.kill(c.thaw); err != nil { // it may have no cgroup
 		return err
 	}
+	if err := c.endCgroup(); err != nil {
+		return err
+	}
+	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
+}
+
+// endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup. A container of
+// another root that has the same name has the same cgroup: while that runs, it is left alone.
+func (c *Container) endCgroup() error {
 	cm, err := manager.New(c.cgroup())
 	if err != nil {
 		return err
 	}
+	if c.state.OwnPIDs && inOtherPIDs(cm) {
+		return nil
+	}
 	if err := killAll(cm); err != nil {
 		return err
 	}
-	if err := cm.Destroy(); err != nil {
-		return err
+	return cm.Destroy()
+}
+
+// inOtherPIDs reports whether a process in a cgroup is in another PID namespace than this
+// one. A container's namespace has no processes once its PID 1 has ended
+// (pid_namespaces(7)), so the process is another container's. Zombies have no namespace.
+func inOtherPIDs(cm cgroups.Manager) bool {
+	pids, err := cm.GetAllPids()
+	if err != nil {
+		return false // killAll reports it
 	}
-	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
+	own, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && slices.ContainsFunc(pids, func(pid int) bool {
+		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		return err == nil && ns != own
+	})
 }
 
 // settle ends what is left of a container that stays after its end and whose launcher was

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
@@ -141,6 +145,28 @@ func TestNewInOwnRunRoot(t *testing.T) {
 	}
 }
 
+// Another user cannot choose the directory for the state by a link where it is looked for.
+func TestNewInForeignLink(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: filepath.Join(t.TempDir(), "run")}
+	if err := os.Symlink(t.TempDir(), dirs.RunRoot); err != nil {
+		t.Fatal(err)
+	}
+	own, err := New(dirs, "box", OwnerLauncher, func(err error) { t.Error(err) })
+	if err == nil {
+		err = own.Delete()
+	}
+	if err != nil {
+		t.Errorf("the user's own link: %v", err)
+	}
+	if err := os.Lchown(dirs.RunRoot, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(dirs, "box", OwnerLauncher, func(err error) { t.Error(err) }); err == nil || !strings.HasSuffix(err.Error(), "belongs to another user") {
+		t.Errorf("another user's link: %v", err)
+	}
+}
+
 // A container's directory is closed to other users also where the store's is open to
 // them: its programs with set-user-ID bits are in it.
 func TestNewIsClosed(t *testing.T) {
@@ -228,6 +254,77 @@ func TestNewBesideMany(t *testing.T) {
 	}
 	if n := left(); n != 0 {
 		t.Errorf("%d are left", n)
+	}
+}
+
+// The cgroup of a container is named after it, so one of another root can have the same. What
+// runs there lives on when a container of a killed launcher is removed, unless that can have
+// left it.
+func TestNewSparesOthers(t *testing.T) {
+	testenv.Root(t)
+	for _, test := range []struct {
+		name        string
+		ownPIDs     bool    // of the removed container
+		namespace   uintptr // that the process has
+		wantProcess bool
+	}{
+		{"another root's", true, unix.CLONE_NEWPID, true},
+		{"its own", true, 0, false},
+		{"without a namespace", false, unix.CLONE_NEWPID, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+			warn := func(err error) { t.Error(err) }
+			killed, err := New(dirs, "spares"+randomDigits(8), OwnerLauncher, warn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cm, err := manager.New(killed.cgroup())
+			if err != nil {
+				t.Fatal(err)
+			}
+			process := exec.Command("sleep", "1000")
+			process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: test.namespace, Pdeathsig: unix.SIGKILL}
+			if err := process.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cm.Apply(process.Process.Pid); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() {
+				_ = process.Wait() // a signal ends it
+				close(ended)
+			}()
+			killed.state.Status, killed.state.OwnPIDs = StatusRunning, test.ownPIDs
+			killed.state.PID, killed.state.StartTime = os.Getpid(), 1 // a process that has ended, then
+			if err := killed.state.save(); err != nil {
+				t.Fatal(err)
+			}
+			killed.unlock()
+			next, err := New(dirs, "next", OwnerLauncher, warn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := next.Delete(); err != nil {
+				t.Error(err)
+			}
+			if !test.wantProcess {
+				<-ended
+			} else {
+				if pids, err := cm.GetAllPids(); err != nil || !slices.Equal(pids, []int{process.Process.Pid}) {
+					t.Errorf("in the cgroup: %v, %v; want %d", pids, err, process.Process.Pid)
+				}
+				_ = process.Process.Kill()
+				<-ended
+				if err := cm.Destroy(); err != nil {
+					t.Error(err)
+				}
+			}
+			if cm.Exists() {
+				t.Error("the cgroup is left")
+			}
+		})
 	}
 }
 
