@@ -17,7 +17,7 @@ import (
 // `clone(CLONE_NEWUSER|SIGCHLD)`, `ioctl(0, TIOCSTI)`.
 type CallPattern struct {
 	Name  string
-	Arch  syscalls.Arch // whose constants Args were written with; 0: those of most architectures
+	Arch  syscalls.Arch // whose constants Args have; 0 means those of most architectures
 	Args  [6]uint64
 	Given int // how many arguments were written; the others may have any value
 }
@@ -71,8 +71,8 @@ func (e *NoCallError) Elsewhere() (arch syscalls.Arch, ok bool) {
 	return 0, false
 }
 
-// ParseCalls reads what [ParseCall] does, or a @group, which stands for
-// those of its calls that the architecture has.
+// ParseCalls reads a call as [ParseCall] does, or a @group, which stands for those of its
+// calls that the architecture has.
 func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 	name := strings.TrimSpace(text)
 	if !strings.HasPrefix(name, "@") {
@@ -92,10 +92,10 @@ func ParseCalls(text string, arch syscalls.Arch) ([]CallPattern, error) {
 	return all, nil
 }
 
-// ParseCall reads NAME or NAME(ARGUMENT, ...). An argument is a sum of words
-// joined by |, each a number in Go's notation, a negative one, or a constant
-// that goes with the call on the architecture (see [syscalls.Constant]). The error
-// is a [*CallError].
+// ParseCall reads NAME or NAME(ARGUMENT, ...). An argument is one or more words joined by |,
+// whose values are ORed. A word is a number in Go's notation, possibly negative, or a
+// constant of that argument on the architecture (see [syscalls.Constant]). The error is a
+// [*CallError].
 func ParseCall(text string, arch syscalls.Arch) (CallPattern, error) {
 	fail := func(offset int, hint, format string, args ...any) (CallPattern, error) {
 		return CallPattern{}, &CallError{Text: text, Message: fmt.Sprintf(format, args...), Fix: hint, Offset: offset}
@@ -163,7 +163,7 @@ func groupHint(name string) string {
 	return "there are " + strings.Join(syscalls.Groups(), ", ")
 }
 
-// callHint helps with a name that no call has. Logs have numbers.
+// callHint returns a hint for a name that no call has. It may be a number, as in logs.
 func callHint(name string) string {
 	if number, err := strconv.ParseUint(name, 0, 32); err == nil {
 		if host, ok := syscalls.Host(); ok {

@@ -6,9 +6,9 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// brief gives cases with long lists a shorter form: where the argument that decides
-// has a name for each value, the form lists the names that the case is not for. It
-// covers known values only; When stays exact.
+// brief sets Brief of cases whose When is a long list: if the only deciding argument has a
+// name for each known value, Brief lists the names that the case is not for. It covers known
+// values only; When stays exact.
 func (e *Explainer) brief(c CallPattern, cases []Case) ([]Case, error) {
 	arch := e.arch
 	index, ok := e.onlyArgument(c.Name)
@@ -49,8 +49,8 @@ func allExcept(names []string) string {
 	}
 }
 
-// onlyArgument returns the index of the argument that every conjunction for a call
-// is about, alone.
+// onlyArgument returns the index of the argument that decides on a call alone: each
+// conjunction is one condition on it.
 func (e *Explainer) onlyArgument(call string) (index int, ok bool) {
 	for _, g := range append(conjunctions(e.Policy, call), multiplexedConjunctions(e.Policy, call)...) {
 		if len(g.args) != 1 || ok && int(g.args[0].Index) != index {

@@ -7,14 +7,14 @@ import (
 	"github.com/minirun/minirun/seccomp"
 )
 
-// Column is a set of capabilities and its name.
+// Column is a named set of capabilities.
 type Column struct {
 	Name         string
 	Capabilities []string
 }
 
-// DiffColumns compares two profiles as [Diff] does, for t with the capabilities of
-// each column in turn.
+// DiffColumns compares two profiles as [Diff] does, for t with the capabilities of each
+// column. The result has one element for each column.
 func DiffColumns(t seccomp.Target, columns []Column, a, b *seccomp.Profile) ([][]Difference, error) {
 	all := make([][]Difference, len(columns))
 	err := eachColumn(t, columns, func(i int, t seccomp.Target) error {
@@ -32,10 +32,10 @@ func DiffColumns(t seccomp.Target, columns []Column, a, b *seccomp.Profile) ([][
 	return all, err
 }
 
-// eachColumn calls f for t with the capabilities of each column, for several at the
-// same time: libseccomp needs some 20 ms to compile Docker's profile. The error is that
-// of the first column that has one. The first column comes before the others,
-// since libseccomp keeps what it finds out about the machine in global variables.
+// eachColumn calls f for t with the capabilities of each column, concurrently, since
+// libseccomp needs some 20 ms to compile Docker's profile. It returns the error of the first
+// column that has one. The first call returns before the others start; package compile
+// says why.
 func eachColumn(t seccomp.Target, columns []Column, f func(i int, t seccomp.Target) error) error {
 	failed := make([]error, len(columns))
 	one := func(i int) {

@@ -12,14 +12,14 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// conjunction is a set of conditions, all of which a call must meet for a rule.
+// conjunction is a set of conditions; a rule decides on calls that meet all of them.
 type conjunction struct {
 	args []specs.LinuxSeccompArg
 	rule *seccomp.Rule
 }
 
-// conjunctions returns those of the kept rules for a call whose action is not the
-// default.
+// conjunctions returns the conditions on a call of the rules that apply, except rules that do
+// what the default action does.
 func conjunctions(p *seccomp.Policy, name string) []conjunction {
 	var all []conjunction
 	for i, s := range p.Seccomp.Syscalls {
@@ -36,9 +36,8 @@ func conjunctions(p *seccomp.Policy, name string) []conjunction {
 	return all
 }
 
-// compared returns conditions as the program compares them: for architectures with
-// 32-bit registers libseccomp compares the lower halves only (db_col_rule_add of
-// libseccomp).
+// compared returns the conditions as the program compares them. For architectures with 32-bit
+// registers libseccomp compares the lower halves only (db_col_rule_add).
 func compared(p *seccomp.Policy, conditions []specs.LinuxSeccompArg) []specs.LinuxSeccompArg {
 	switch p.Target.Arch {
 	case syscalls.X86, syscalls.ARM, syscalls.S390, syscalls.PPC, syscalls.MIPS, syscalls.MIPSEL:
@@ -53,8 +52,8 @@ func compared(p *seccomp.Policy, conditions []specs.LinuxSeccompArg) []specs.Lin
 	return conditions
 }
 
-// holds reports whether arguments meet all of some conditions. It only picks
-// examples: verdicts come from the program.
+// holds reports whether arguments meet all conditions. It is used only to find the rule
+// behind a verdict, which comes from the program.
 func holds(conditions []specs.LinuxSeccompArg, args [6]uint64) bool {
 	for _, c := range conditions {
 		v, ok := args[c.Index], false
@@ -81,7 +80,7 @@ func holds(conditions []specs.LinuxSeccompArg, args [6]uint64) bool {
 	return true
 }
 
-// meeting returns the calls that meet all of some conditions.
+// meeting returns the calls of a scope that meet all conditions.
 func meeting(scope *bpf.Scope, conditions []specs.LinuxSeccompArg) bpf.Set {
 	all := scope.All()
 	for _, c := range conditions {

@@ -9,8 +9,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Difference is a call that two programs treat differently, with a witness: the
-// least call that shows it.
+// Difference is a call on which two programs have different verdicts, with a witness: the
+// least such call.
 type Difference struct {
 	Arch    string `json:"arch"`
 	Call    string `json:"call"`              // its name, or one of UnassignedNumber and OtherArchitecture
@@ -18,21 +18,20 @@ type Difference struct {
 	Example string `json:"example,omitempty"` // the witness with arguments; empty when any arguments will do
 	A       string `json:"a"`                 // verdicts
 	B       string `json:"b"`
-	RuleA   string `json:"ruleA,omitempty"` // FILE:LINE:COLUMN of what decides
+	RuleA   string `json:"ruleA,omitempty"` // FILE:LINE:COLUMN of the rule or default action that decides
 	RuleB   string `json:"ruleB,omitempty"`
 }
 
-// The names of calls that have none.
+// The values of Difference.Call for calls without a name.
 const (
 	UnassignedNumber  = "an unassigned number"
 	OtherArchitecture = "a call of another architecture"
 )
 
-// Diff compares the programs of two policies, which must be for the same target, for
-// every number of every architecture with all arguments. An empty list proves that
-// there is no difference. For each call it returns one difference for each pair of
-// verdicts. The error is a [*bpf.IntricateError] when a program is too intricate for
-// the proof.
+// Diff compares the verdicts of two policies, which must be for the same target, on every
+// number of every architecture with all arguments. An empty result proves that there is no
+// difference. For each call there is one difference for each pair of verdicts. The error is
+// a [*bpf.IntricateError] if a program is too intricate for the proof.
 func Diff(a, b *seccomp.Policy) ([]Difference, error) {
 	ea, err := NewExplainer(a)
 	if err != nil {
@@ -45,7 +44,7 @@ func Diff(a, b *seccomp.Policy) ([]Difference, error) {
 	return compare(side{ea.walker, ea}, side{eb.walker, eb})
 }
 
-// DiffProgram is [Diff] for a program, such as one that a process has, and a policy.
+// DiffProgram is [Diff] for a program, such as that of a process, and a policy.
 func DiffProgram(a *bpf.Program, b *seccomp.Policy) ([]Difference, error) {
 	walker, err := a.Walker()
 	if err != nil {
@@ -61,7 +60,7 @@ func DiffProgram(a *bpf.Program, b *seccomp.Policy) ([]Difference, error) {
 // side is one of two programs.
 type side struct {
 	*bpf.Walker
-	explainer *Explainer // nil when no profile is known
+	explainer *Explainer // nil if the profile is not known
 }
 
 // rule returns the position of the rule that decides on a call, or "".
@@ -96,7 +95,7 @@ func compare(a, b side) ([]Difference, error) {
 	return c.found, err
 }
 
-// arch compares all calls of an architecture, and the numbers that have no call.
+// arch compares all calls of an architecture, and its unassigned numbers.
 func (c *comparison) arch(arch syscalls.Arch) error {
 	for _, name := range syscalls.Calls(arch) {
 		number, _ := syscalls.Number(arch, name)
@@ -107,7 +106,7 @@ func (c *comparison) arch(arch syscalls.Arch) error {
 	return c.calls(Difference{Arch: arch.String(), Call: UnassignedNumber}, func() *bpf.Scope { return c.solver.Unassigned(arch) })
 }
 
-// calls completes d for each pair of different verdicts in a scope.
+// calls adds a difference, based on d, for each pair of different verdicts in a scope.
 func (c *comparison) calls(d Difference, scope func() *bpf.Scope) error {
 	err := c.solver.Ask(func() error {
 		s := scope()
@@ -137,8 +136,8 @@ func (c *comparison) calls(d Difference, scope func() *bpf.Scope) error {
 	return nil
 }
 
-// witness completes d with the least call of a set, which the programs must really
-// treat so.
+// witness completes d with the least call of a set, after the emulator has confirmed both
+// verdicts on it.
 func (c *comparison) witness(d Difference, a, b bpf.Verdict, calls bpf.Set) (Difference, error) {
 	call := calls.Least()
 	if err := c.a.Confirm(call, a); err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Explainer answers what a policy does to calls. Every verdict is that of the program,
-// for all arguments that were omitted; the rules are read only to find which of them it
-// comes from. An Explainer is not safe for concurrent use.
+// Explainer says what a policy does to calls. Every verdict is that of the program, for all
+// values of omitted arguments; the rules are read only to find the one behind it. An
+// Explainer is not safe for concurrent use.
 type Explainer struct {
 	Policy  *seccomp.Policy
 	Program *bpf.Program
@@ -28,7 +28,7 @@ type Explainer struct {
 	others  map[string]*Explainer // the same profile with other capabilities
 }
 
-// NewExplainer compiles a policy.
+// NewExplainer compiles a policy. The error may be a [*seccomp.Problem], with a position.
 func NewExplainer(p *seccomp.Policy) (*Explainer, error) {
 	program, err := compile.Compile(p.Target.Arch, p.Seccomp, p.RulePosition)
 	if err != nil {
@@ -45,9 +45,9 @@ func NewExplainer(p *seccomp.Policy) (*Explainer, error) {
 	return &Explainer{Policy: p, Program: program, arch: p.Target.Arch, emu: emu, walker: walker, solver: bpf.NewSolver(), others: map[string]*Explainer{}}, nil
 }
 
-// ForArch returns an explainer of the calls that programs of another architecture make
-// on the target's kernel, such as 32-bit programs. It shares the program with e, and is
-// for the same goroutine.
+// ForArch returns an explainer of the calls that programs of another architecture, such as
+// 32-bit ones, make on the target's kernel. It shares state with e: the two must not be used
+// concurrently.
 func (e *Explainer) ForArch(arch syscalls.Arch) *Explainer {
 	if arch == e.arch {
 		return e
@@ -57,9 +57,9 @@ func (e *Explainer) ForArch(arch syscalls.Arch) *Explainer {
 	return &other
 }
 
-// ask divides the calls of a pattern by what the program does with them, and calls f
-// with that within one question. With fit, omitted arguments have no more bits than the
-// kernel reads: to pass more, a program must go out of its way.
+// ask divides the calls of a pattern by the program's verdicts, and calls f with the result
+// within one question. With fit, omitted arguments have no more bits than the kernel reads:
+// programs usually do not pass more.
 func (e *Explainer) ask(arch syscalls.Arch, c CallPattern, fit bool, f func(*bpf.Scope, []bpf.Outcome) error) error {
 	number, ok := syscalls.Number(arch, c.Name)
 	if !ok {
@@ -96,7 +96,7 @@ type Explanation struct {
 	Remedies []Remedy `json:"-"` // what would let a denied call through
 }
 
-// Case is one of the verdicts on a call whose arguments decide.
+// Case is a verdict on a call whose arguments decide, and the conditions for it.
 type Case struct {
 	When    string   `json:"when"`
 	Verdict string   `json:"verdict"`
@@ -104,10 +104,10 @@ type Case struct {
 	Brief   string   `json:"-"` // When in few words, or ""
 
 	passes bool
-	other  bool // for the calls that meet no condition
+	other  bool // it is for calls that meet no condition
 }
 
-// Depends stands for the verdict on a call when its omitted arguments decide.
+// Depends is the Verdict of a call whose omitted arguments decide.
 const Depends = "DEPENDS"
 
 // Run returns the program's verdict on a call whose omitted arguments are 0.
@@ -119,11 +119,10 @@ func (e *Explainer) Run(c CallPattern) (bpf.Verdict, error) {
 	return e.emu.Run(call)
 }
 
-// Explain returns what happens to a call, why, and what would let it through. Each
-// remedy was tried: the program for it lets the call through. Omitted arguments may
-// have any value that the kernel reads. The error is a [*NoCallError] when the target's
-// architecture does not have the call, and a [*bpf.IntricateError] when the program is
-// too intricate for a proof.
+// Explain returns what happens to a call, why, and what would let it through. Each remedy has
+// been tried: with it the program lets the call through. Omitted arguments may have any value
+// that the kernel reads. The error is a [*NoCallError] if the architecture does not have the
+// call, and a [*bpf.IntricateError] if the program is too intricate for a proof.
 func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 	x, passes, err := e.verdict(c)
 	if err == nil && !passes {
@@ -132,8 +131,8 @@ func (e *Explainer) Explain(c CallPattern) (*Explanation, error) {
 	return x, err
 }
 
-// verdict is Explain without Remedies; passes reports whether the call gets through with
-// all arguments.
+// verdict is Explain without Remedies. passes reports whether the call gets through with all
+// values of omitted arguments.
 func (e *Explainer) verdict(c CallPattern) (x *Explanation, passes bool, err error) {
 	arch := e.arch
 	number, _ := syscalls.Number(arch, c.Name)
@@ -156,7 +155,7 @@ func (e *Explainer) verdict(c CallPattern) (x *Explanation, passes bool, err err
 	return x, passes, err
 }
 
-// because explains a verdict, with the rule that it comes from.
+// because explains a verdict, and returns the position and the comment of its rule.
 func (e *Explainer) because(c CallPattern, v bpf.Verdict) (why, rule, comment string) {
 	p := e.Policy
 	if r := e.decidingRule(c, v); r != nil {
@@ -198,9 +197,9 @@ func keeps(p *seccomp.Policy, name string) bool {
 	return slices.ContainsFunc(p.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool { return slices.Contains(s.Names, name) })
 }
 
-// elsewhere lists the rules for a call that are left out on this machine with any
-// capabilities: those for other kernels, and those for other architectures when
-// there are no others.
+// elsewhere lists the rules for a call that do not apply to the target's machine, whatever
+// the capabilities: those for other kernels, and those for other architectures if no
+// other reason leaves out a rule.
 func elsewhere(p *seccomp.Policy, name string) string {
 	var kernels, arches []string
 	others := false
@@ -236,8 +235,8 @@ func mentions(p *seccomp.Policy, name string) bool {
 	return slices.ContainsFunc(p.Profile.Rules, func(r seccomp.Rule) bool { return r.HasName(name) })
 }
 
-// decidingRule returns the kept rule with the verdict's action that applies: as in
-// libseccomp an unconditional one before all others, otherwise the first.
+// decidingRule returns the rule behind a verdict, or nil. As in libseccomp, an unconditional
+// rule comes before all others, else the first decides.
 func (e *Explainer) decidingRule(c CallPattern, v bpf.Verdict) *seccomp.Rule {
 	if e.truncated(c) {
 		return nil
@@ -262,7 +261,7 @@ func (e *Explainer) decidingRule(c CallPattern, v bpf.Verdict) *seccomp.Rule {
 	return conditional
 }
 
-// multiplexedRule returns the rule for a call of a multiplexer that decides on it.
+// multiplexedRule returns the rule for a multiplexed call that decides on the multiplexer.
 func (e *Explainer) multiplexedRule(c CallPattern, v bpf.Verdict) *seccomp.Rule {
 	for _, g := range multiplexedConjunctions(e.Policy, c.Name) {
 		value, err := actions.ReturnValue(g.rule.Action, g.rule.ErrnoRet)
@@ -273,7 +272,7 @@ func (e *Explainer) multiplexedRule(c CallPattern, v bpf.Verdict) *seccomp.Rule 
 	return nil
 }
 
-// truncated reports whether an argument that decides has more bits than the kernel
+// truncated reports whether an argument that rules compare has more bits than the kernel
 // reads.
 func (e *Explainer) truncated(c CallPattern) bool {
 	if unconditional(e.Policy, c.Name) {
@@ -290,15 +289,14 @@ func (e *Explainer) truncated(c CallPattern) bool {
 	return false
 }
 
-// isDefault reports whether a rule does what the default action does anyway.
+// isDefault reports whether a rule does what the default action does.
 func isDefault(p *seccomp.Policy, s specs.LinuxSyscall) bool {
 	return actions.Same(s.Action, s.ErrnoRet, p.Seccomp.DefaultAction, p.Seccomp.DefaultErrnoRet)
 }
 
-// cases lists what the omitted arguments decide: one case for all
-// conditions of rules with the same verdict, and one for what no such condition
-// covers. The program says which calls get a verdict; a condition is in a case
-// when some call that meets it does.
+// cases lists what the omitted arguments decide: a case for each verdict with the conditions
+// of its rules, and one for the calls that no condition covers. The program says which calls
+// get a verdict; a condition is listed if some call that meets it gets the verdict.
 func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcome) ([]Case, error) {
 	var cases []Case
 	rest := slices.Clone(outcomes)
@@ -321,9 +319,9 @@ func (e *Explainer) cases(c CallPattern, scope *bpf.Scope, outcomes []bpf.Outcom
 	return e.brief(c, append(cases, e.uncovered(c, rest)...))
 }
 
-// uncovered returns the cases for calls whose verdict no condition gives: "otherwise"
-// for the default action's, and an example for each other, should libseccomp have made
-// something else of the rules.
+// uncovered returns the cases for calls whose verdict comes from no condition: "otherwise",
+// usually for the default action. If libseccomp has compiled the rules wrongly, there are
+// more, each with an example.
 func (e *Explainer) uncovered(c CallPattern, rest []bpf.Outcome) []Case {
 	var cases []Case
 	byDefault, _ := actions.ReturnValue(e.Policy.Seccomp.DefaultAction, e.Policy.Seccomp.DefaultErrnoRet)
@@ -361,7 +359,7 @@ func addCase(cases []Case, v bpf.Verdict, when, rule string) []Case {
 	return cases
 }
 
-// describe writes a conjunction in the notation of C.
+// describe returns a conjunction as text, with the operators of C.
 func describe(arch syscalls.Arch, call string, args []specs.LinuxSeccompArg) string {
 	var parts []string
 	for _, a := range args {

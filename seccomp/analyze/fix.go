@@ -7,11 +7,10 @@ import (
 	"github.com/minirun/minirun/seccomp"
 )
 
-// Fix applies the safe fixes of findings to the file that they were found in, which
-// change no verdict: rules, names and keys without effect are removed. All other bytes
-// stay. It returns the new text and how many findings it fixed. A file that is not a
-// profile has no safe fix. Neither has YAML: if something is to be fixed there, the error
-// is [seccomp.ErrYAML].
+// Fix applies the safe fixes of findings to the text that they were found in: it removes
+// rules, names and keys without effect, which changes no verdict, and keeps all other bytes.
+// It returns the new text and the number of fixes. There are no safe fixes for a file that is
+// not a profile. For YAML the error is [seccomp.ErrYAML], unless there is nothing to fix.
 func Fix(source []byte, findings []Finding) ([]byte, int, error) {
 	places := map[seccomp.Position]bool{}
 	for _, f := range findings {

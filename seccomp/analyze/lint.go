@@ -18,7 +18,7 @@ import (
 // Severity says how much a finding matters.
 type Severity string
 
-// The severities, worst first. Info is for what may well be intended.
+// The severities, worst first. A finding with Info may well be intended.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
@@ -35,7 +35,7 @@ type Finding struct {
 	Fix      string           `json:"fix,omitempty"`
 	Cause    seccomp.Cause    `json:"-"` // as in [seccomp.Problem]
 
-	removable bool // what starts at Pos can be removed, which changes no verdict
+	removable bool // removing what starts at Pos changes no verdict
 	column    int  // of Pos, in UTF-16 code units
 }
 
@@ -68,9 +68,9 @@ func LintRules() []LintRule {
 	}
 }
 
-// Lint finds mistakes in a profile and what may surprise, for containers on the
-// target's machine. The findings are in the order of the file; file is its name in
-// them. A file that is not a profile is no error but has findings.
+// Lint finds mistakes and surprises in a profile, for containers on the target's machine. The
+// findings are in the order of the file; file is its name in them. For a file that is not a
+// profile, the findings say why, and the error is nil.
 func Lint(file string, data []byte, t seccomp.Target) ([]Finding, error) {
 	p, err := seccomp.Parse(file, data)
 	l := &linter{profile: p, target: t}
@@ -103,7 +103,7 @@ func Lint(file string, data []byte, t seccomp.Target) ([]Finding, error) {
 	return l.findings, nil
 }
 
-// valid adds the findings of a file that is a profile.
+// valid adds the findings for a valid profile.
 func (l *linter) valid() error {
 	l.rules()
 	l.notify()
@@ -128,7 +128,7 @@ func (l *linter) find(pos seccomp.Position, severity Severity, id, fix, format s
 	return &l.findings[len(l.findings)-1]
 }
 
-// rules looks at each rule by itself and beside the others.
+// rules checks each rule by itself and against the others.
 func (l *linter) rules() {
 	effective := false
 	for i := range l.profile.Rules {
@@ -164,14 +164,14 @@ func (l *linter) rules() {
 	}
 }
 
-// isDefault reports whether a rule does what the default action does: then it
-// decides nothing, and is ignored when the profile is compiled.
+// isDefault reports whether a rule does what the default action does. Compiling ignores such
+// a rule.
 func (l *linter) isDefault(r *seccomp.Rule) bool {
 	return actions.Same(r.Action, r.ErrnoRet, l.profile.DefaultAction, l.profile.DefaultErrnoRet)
 }
 
-// contradiction explains why a rule's own filters leave it out for every container,
-// or returns "".
+// contradiction returns why a rule's includes and excludes leave it out for every container,
+// or "".
 func contradiction(r *seccomp.Rule) string {
 	excluded := func(names []seccomp.Name) func(seccomp.Name) bool {
 		return func(n seccomp.Name) bool {
@@ -193,9 +193,9 @@ func contradiction(r *seccomp.Rule) string {
 	return ""
 }
 
-// raisesHorizon reports whether a rule, though it decides nothing, names a call that
-// is newer than all calls of the others on some architecture: without the rule the
-// calls below it would get ENOSYS.
+// raisesHorizon reports whether a rule that does what the default action does still has an
+// effect: it names the newest call on some architecture. Without it older calls would get
+// ENOSYS.
 func (l *linter) raisesHorizon(r *seccomp.Rule) bool {
 	if actions.Open(l.profile.DefaultAction) {
 		return false
@@ -245,9 +245,9 @@ func (l *linter) checkNames(index int, r *seccomp.Rule) {
 	}
 }
 
-// checkShadowed looks for another rule that decides before this one: the first of two
-// without conditions, and one without conditions before any with. The other must
-// apply whenever this one does.
+// checkShadowed looks for a rule that decides before this one: an earlier one if neither has
+// conditions, or any without conditions if this one has some. The other rule must apply
+// whenever this one does.
 func (l *linter) checkShadowed(index int, r *seccomp.Rule, n seccomp.Name) {
 	for j := range l.profile.Rules {
 		other := &l.profile.Rules[j]
@@ -258,7 +258,7 @@ func (l *linter) checkShadowed(index int, r *seccomp.Rule, n seccomp.Name) {
 			continue
 		}
 		if len(r.Args) == 0 && other.Action == r.Action && !unfiltered(r) && unfiltered(other) {
-			// only the author knows which of the two is meant
+			// only the author knows which of the two to keep
 			l.find(n.Pos, Warning, "dead-name", "remove one of the two", "%s is decided for everyone by the rule at %s: the condition of this rule gates nothing", n.Value, lineColumn(other.Pos))
 		} else {
 			l.find(n.Pos, Warning, "dead-name", "remove it here", "%s is decided by the rule at %s", n.Value, lineColumn(other.Pos)).removable = true
@@ -275,8 +275,8 @@ func unfiltered(r *seccomp.Rule) bool {
 	return empty(&r.Includes) && empty(&r.Excludes)
 }
 
-// implied reports whether other applies whenever r does, as far as is easily seen: it
-// has no filters, or the same.
+// implied reports whether other certainly applies whenever r does: it has no filters, or the
+// same ones.
 func implied(r, other *seccomp.Rule) bool {
 	values := func(names []seccomp.Name) string {
 		var all []string
@@ -304,7 +304,7 @@ func (l *linter) checkConditions(r *seccomp.Rule) {
 	}
 }
 
-// checkCondition looks at one condition, for each call of the rule.
+// checkCondition checks one condition, for each call of the rule.
 func (l *linter) checkCondition(r *seccomp.Rule, a seccomp.Arg) {
 	if a.Op == specs.OpMaskedEqual && a.ValueTwo&^a.Value != 0 {
 		l.find(a.Pos, Warning, "idle-condition", "value is the mask, valueTwo the bits that must be set in it", "the bits %#x are outside the mask %#x: libseccomp ignores them", a.ValueTwo&^a.Value, a.Value)
@@ -334,7 +334,8 @@ func sign(a seccomp.Arg) string {
 	return operatorSign(a.Op)
 }
 
-// reach reports whether no argument up to limit meets the condition, or every one.
+// reach reports whether no argument up to limit meets the condition, and whether every one
+// does.
 func reach(a seccomp.Arg, limit uint64) (never, always bool) {
 	switch a.Op {
 	case specs.OpEqualTo:

@@ -8,7 +8,7 @@ import (
 	"github.com/minirun/minirun/seccomp"
 )
 
-// notify looks at what SCMP_ACT_NOTIFY takes: an agent, and at what is for it only.
+// notify checks that SCMP_ACT_NOTIFY has an agent, and that the settings for it are not idle.
 func (l *linter) notify() {
 	p := l.profile
 	var where []seccomp.Position

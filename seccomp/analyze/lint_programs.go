@@ -15,8 +15,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// siblings are calls that do the same. Programs use one or the other, so a verdict on
-// one alone is bypassed, or breaks some programs.
+// siblings are groups of calls that do the same. Programs use one or the other: a rule for
+// only one can be bypassed, or breaks some programs.
 var siblings = [...]string{
 	"accept accept4",
 	"chmod fchmod fchmodat",
@@ -44,7 +44,7 @@ var siblings = [...]string{
 	"wait4 waitid",
 }
 
-// programs looks at the program that the profile compiles to for the target.
+// programs checks the compiled program for the target.
 func (l *linter) programs() error {
 	policy, err := l.profile.Resolve(l.target)
 	if err != nil {
@@ -78,7 +78,7 @@ func (l *linter) launchPos(e *Explainer, err *compile.LaunchError) seccomp.Posit
 	return l.profile.DefaultActionPos
 }
 
-// reportHorizon reports the largest number that the profile names.
+// reportHorizon adds a finding with the newest call that the profile names.
 func (l *linter) reportHorizon(p *seccomp.Policy) {
 	if actions.Open(p.Seccomp.DefaultAction) {
 		return
@@ -96,9 +96,9 @@ func (l *linter) reportHorizon(p *seccomp.Policy) {
 	}
 }
 
-// unconditionalVerdict returns the verdict on a call when it is the same for all arguments
-// that fit what the kernel reads. ok is false when it is not, or when the
-// architecture does not have the call.
+// unconditionalVerdict returns the verdict on a call if it is the same for all arguments with
+// no more bits than the kernel reads. ok is false if it is not, or if the architecture does
+// not have the call.
 func unconditionalVerdict(e *Explainer, arch syscalls.Arch, name string) (v bpf.Verdict, ok bool, err error) {
 	if _, has := syscalls.Number(arch, name); !has {
 		return 0, false, nil
@@ -110,15 +110,16 @@ func unconditionalVerdict(e *Explainer, arch syscalls.Arch, name string) (v bpf.
 	return v, ok, err
 }
 
-// unconditional reports whether the arguments of a call decide nothing.
+// unconditional reports whether the verdict on a call does not depend on arguments.
 func unconditional(p *seccomp.Policy, name string) bool {
 	return len(conjunctions(p, name)) == 0 || slices.ContainsFunc(p.Seccomp.Syscalls, func(s specs.LinuxSyscall) bool {
 		return len(s.Args) == 0 && slices.Contains(s.Names, name) && !isDefault(p, s)
 	})
 }
 
-// families returns the groups of siblings, each with the wider forms that 32-bit
-// programs have: chown and chown32, futex and futex_time64.
+// families returns the groups of siblings, each with the wider variants of its calls in
+// 32-bit programs: chown and chown32, futex and futex_time64. Calls with such variants that
+// are in no group have their own.
 func families() [][]string {
 	var all [][]string
 	for _, group := range siblings {
@@ -139,7 +140,7 @@ func families() [][]string {
 	return all
 }
 
-// withWiderForms returns a call and its wider forms.
+// withWiderForms returns a call and its wider variants.
 func withWiderForms(name string) []string {
 	all := []string{name}
 	for _, suffix := range [...]string{"32", "64", "_time64"} {
@@ -150,8 +151,8 @@ func withWiderForms(name string) []string {
 	return all
 }
 
-// checkSiblings finds calls of a family that are denied where others are let
-// through, on the first of the filter's architectures that has such.
+// checkSiblings looks for a family of which some calls are denied and others let through, and
+// reports the first of the filter's architectures with such a difference.
 func (l *linter) checkSiblings(e *Explainer, family []string) error {
 	for _, arch := range bpf.Arches(e.Program) {
 		open, denied, err := divide(e, arch, family)
@@ -176,10 +177,10 @@ func (l *linter) checkSiblings(e *Explainer, family []string) error {
 	return nil
 }
 
-// divide separates the calls that get through from those that do not. ENOSYS is no
-// denial: programs then fall back. A call that libseccomp is too old to know counts
-// only on the target's own architecture, where the profile's rule for it has an effect;
-// another finding reports it.
+// divide separates the calls that get through from those that are denied. ENOSYS does not
+// count as denied, since programs then fall back. A call that libseccomp is too old to know
+// counts only on the target's architecture, where its rule has an effect; another finding
+// reports it.
 func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []string, err error) {
 	for _, name := range calls {
 		if !compile.Knows(name) && arch != e.Policy.Target.Arch {
@@ -200,7 +201,7 @@ func divide(e *Explainer, arch syscalls.Arch, calls []string) (open, denied []st
 	return open, denied, nil
 }
 
-// firstNamed returns the first place where the profile names one of the calls.
+// firstNamed returns the first position at which the profile names one of the calls.
 func (l *linter) firstNamed(calls []string) (seccomp.Position, bool) {
 	for i := range l.profile.Rules {
 		for _, n := range l.profile.Rules[i].Names {
@@ -212,8 +213,8 @@ func (l *linter) firstNamed(calls []string) (seccomp.Position, bool) {
 	return seccomp.Position{}, false
 }
 
-// multiplexers finds denials that socketcall(2) and ipc(2) bypass, on architectures
-// that have them.
+// multiplexers looks for denied calls that can be made by socketcall(2) or ipc(2), on
+// architectures that have these.
 func (l *linter) multiplexers(e *Explainer) error {
 	for _, group := range [...]string{"socketcall socket socketpair bind connect", "ipc shmget shmat msgget semget"} {
 		calls := strings.Fields(group)

@@ -8,8 +8,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Matrix is what profiles do to every call of an architecture, for several sets
-// of capabilities.
+// Matrix has the verdicts of profiles on every call of an architecture, for several sets of
+// capabilities.
 type Matrix struct {
 	Arch     string   `json:"arch"`
 	Kernel   string   `json:"kernel"`
@@ -22,9 +22,9 @@ type Matrix struct {
 type Row struct {
 	Call   string   `json:"call"`
 	Number uint32   `json:"number"`
-	Cells  [][]Cell `json:"cells"` // for each profile one for each column
-	// Differs has for each column whether two profiles give some arguments
-	// different verdicts. With one profile it is empty.
+	Cells  [][]Cell `json:"cells"` // by profile, then by column
+	// Differs says for each column whether the verdicts of two profiles differ for some
+	// arguments. It is empty for one profile.
 	Differs []bool `json:"differs,omitempty"`
 }
 
@@ -37,8 +37,8 @@ type Cell struct {
 	Cases   []Case `json:"cases,omitempty"`
 }
 
-// NewMatrix resolves one or two profiles for t with the capabilities of each
-// column in turn, and asks the programs for every call that t.Arch has.
+// NewMatrix returns the verdicts of one or two profiles on every call of t.Arch, for t with
+// the capabilities of each column.
 func NewMatrix(t seccomp.Target, columns []Column, profiles ...*seccomp.Profile) (*Matrix, error) {
 	m := &Matrix{Arch: t.Arch.String(), Kernel: t.Kernel.String()}
 	for _, name := range slices.Sorted(slices.Values(syscalls.Calls(t.Arch))) {
@@ -109,8 +109,7 @@ func (r *Row) Varies() bool {
 // DiffersAnywhere reports whether two profiles differ in any column.
 func (r *Row) DiffersAnywhere() bool { return slices.Contains(r.Differs, true) }
 
-// Same reports whether two cells of a profile have the same verdict for the same
-// arguments.
+// Same reports whether two cells have the same verdicts for the same conditions.
 func (c Cell) Same(other Cell) bool {
 	return c.Verdict == other.Verdict && slices.EqualFunc(c.Cases, other.Cases, func(a, b Case) bool {
 		return a.Verdict == b.Verdict && a.When == b.When

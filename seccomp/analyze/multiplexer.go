@@ -10,9 +10,9 @@ import (
 	"github.com/minirun/minirun/seccomp/internal/actions"
 )
 
-// multiplexedCalls returns the calls that socketcall(2) and ipc(2) stand for, by the
-// number that is then the first argument (linux/net.h, linux/ipc.h). libseccomp makes a
-// rule for one of them a rule for the multiplexer too, on architectures that have it.
+// multiplexedCalls returns the calls that socketcall(2) or ipc(2) multiplexes, by the value of
+// its first argument (linux/net.h, linux/ipc.h). On architectures with the multiplexer
+// libseccomp also applies a rule for one of these calls to the multiplexer.
 func multiplexedCalls(multiplexer string) []string {
 	switch multiplexer {
 	case "socketcall":
@@ -23,9 +23,9 @@ func multiplexedCalls(multiplexer string) []string {
 	return nil
 }
 
-// multiplexedConjunctions returns the conditions under which rules for the calls of a
-// multiplexer decide on it. Whether they do depends on the architecture, so callers
-// compare with the program.
+// multiplexedConjunctions returns the conditions under which rules for multiplexed calls
+// decide on a multiplexer. Whether they do depends on the architecture, so callers compare
+// with the program.
 func multiplexedConjunctions(p *seccomp.Policy, name string) []conjunction {
 	var all []conjunction
 	for number, call := range multiplexedCalls(name) {

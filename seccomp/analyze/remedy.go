@@ -20,8 +20,8 @@ type Remedy struct {
 	Arguments string        // conditions on the arguments, for RemedyArguments
 	Edit      *seccomp.Edit // of the profile, for RemedyEdit
 
-	When  string // conditions on the omitted arguments, when it does not help with all
-	Rule  string // FILE:LINE:COLUMN of the rule that lets the call through then, or ""
+	When  string // conditions on the omitted arguments, if the remedy does not help with all
+	Rule  string // FILE:LINE:COLUMN of the rule that then lets the call through, or ""
 	Brief string // Arguments in few words, or ""
 }
 
@@ -35,9 +35,8 @@ const (
 	RemedyEdit       RemedyKind = "edit"       // another profile
 )
 
-// remedies finds what lets a denied call through: capabilities to add or drop,
-// other arguments, and always an edit of the profile. Each is tried: the
-// program for it lets the call through.
+// remedies returns what lets a denied call through: capabilities to add or drop, other
+// arguments, and always an edit of the profile. Each change of capabilities has been tried.
 func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 	all, err := e.capabilityRemedies(c)
 	if err != nil {
@@ -54,7 +53,7 @@ func (e *Explainer) remedies(c CallPattern) ([]Remedy, error) {
 	return append(all, Remedy{Kind: RemedyEdit, Edit: edit}), nil
 }
 
-// otherArguments returns the cases in which a call gets through.
+// otherArguments returns the arguments with which a call gets through.
 func otherArguments(cases []Case) []Remedy {
 	var all []Remedy
 	var met []string
@@ -71,8 +70,8 @@ func otherArguments(cases []Case) []Remedy {
 	return all
 }
 
-// passingRule returns the rule that lets the call through, or "", and the conditions on
-// the omitted arguments under which it does, or "" when there are none.
+// passingRule returns the position of the rule that lets the call through, or "", and the
+// conditions on omitted arguments under which it does, or "".
 func (e *Explainer) passingRule(c CallPattern) (rule, when string, err error) {
 	x, passes, err := e.verdict(c)
 	switch {
@@ -95,21 +94,21 @@ func (e *Explainer) passingRule(c CallPattern) (rule, when string, err error) {
 	return rule, when, nil
 }
 
-// key is equal for equal changes of the bounding set.
+// key returns a string that is equal for equal changes of the bounding set.
 func (r *Remedy) key() string {
 	return "+" + strings.Join(r.Add, "+") + "-" + strings.Join(r.Drop, "-")
 }
 
-// capabilityRemedies returns the changes of capabilities that let a call through:
-// first those of one, then those that bring in a rule which asks for several, unless
-// one of them does alone.
+// capabilityRemedies returns the changes of capabilities that let a call through: first
+// changes of one capability, then of several for which a rule asks, unless one of these is
+// enough.
 func (e *Explainer) capabilityRemedies(c CallPattern) ([]Remedy, error) {
 	var all []Remedy
 	rule, _, err := e.passingRule(c)
 	if err != nil {
 		return nil, err
 	}
-	denied := rule == "" // with all arguments: then a remedy for some helps
+	denied := rule == "" // with all arguments, so a remedy for some of them is useful
 	candidates, err := e.candidates(c)
 	if err != nil {
 		return nil, err
@@ -122,7 +121,7 @@ func (e *Explainer) capabilityRemedies(c CallPattern) ([]Remedy, error) {
 		other, err := e.with(r)
 		var refused *seccomp.Problem
 		if errors.As(err, &refused) {
-			continue // nothing starts with these capabilities
+			continue // the profile cannot be compiled for these capabilities
 		}
 		if err != nil {
 			return nil, err
@@ -137,8 +136,8 @@ func (e *Explainer) capabilityRemedies(c CallPattern) ([]Remedy, error) {
 	return all, nil
 }
 
-// candidates returns the changes of capabilities that bring in or leave out some rule
-// for the call, those of one capability first.
+// candidates returns the changes of capabilities that decide whether some rule for the call
+// applies, those of one capability first.
 func (e *Explainer) candidates(c CallPattern) ([]Remedy, error) {
 	var single, several []Remedy
 	has := func(n seccomp.Name) bool { return slices.Contains(e.Policy.Target.Capabilities, n.Value) }
@@ -177,14 +176,13 @@ func (e *Explainer) candidates(c CallPattern) ([]Remedy, error) {
 	v, err := e.Run(c)
 	if err == nil && v == bpf.Verdict(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)) && slices.ContainsFunc(append(multiplexedCalls(c.Name), c.Name), keepsName) {
 		for _, gate := range e.Policy.Profile.Gates() {
-			add(seccomp.Name{Value: gate}) // a rule for another call may move the horizon
+			add(seccomp.Name{Value: gate}) // a rule that names a newer call makes this one known
 		}
 	}
 	return append(single, several...), err
 }
 
-// with returns an explainer for the same profile and a container with the capabilities
-// of a remedy.
+// with returns an explainer for the same profile with the capabilities of a remedy.
 func (e *Explainer) with(r Remedy) (*Explainer, error) {
 	if other, ok := e.others[r.key()]; ok {
 		return other, nil
@@ -205,11 +203,11 @@ func (e *Explainer) with(r Remedy) (*Explainer, error) {
 	return other, nil
 }
 
-// Overview is a group of calls that have the same verdict and the same remedy.
+// Overview is a group of calls with the same verdict and the same remedy.
 type Overview struct {
 	Verdict       string   // or [Depends]
-	Add, Drop     []string // the first change of capabilities that lets the calls through, or none
-	SomeArguments bool     // it helps with some arguments only
+	Add, Drop     []string // the first change of capabilities that lets the calls through, if any
+	SomeArguments bool     // the change helps with some arguments only
 	Calls         []string
 }
 

@@ -9,16 +9,16 @@ import (
 	"github.com/minirun/minirun/seccomp/bpf"
 )
 
-// label is a place in a program that jumps lead to; none is the next instruction.
+// label is the target of a jump; none is the next instruction.
 type label int
 
 const none label = -1
 
-// assembler makes a program whose jumps name labels. Classic BPF jumps forward
-// only, conditional jumps by 255 instructions at most (bpf(4)).
+// assembler makes a program whose jumps name labels. Classic BPF jumps forward only, and
+// conditionally by at most 255 instructions (bpf(4)).
 type assembler struct {
 	insns  []unix.SockFilter
-	places []int // of each label: the index of its instruction
+	places []int // by label: the index of its instruction
 	jumps  []pendingJump
 }
 
@@ -53,7 +53,7 @@ func (a *assembler) jump(op uint16, k uint32, ifTrue, ifFalse label) {
 	a.emit(unix.BPF_JMP|op|unix.BPF_K, k)
 }
 
-// program resolves the labels. One at the end leads to what comes after.
+// program resolves the labels. A label at the end stands for the instruction that follows.
 func (a *assembler) program() ([]unix.SockFilter, error) {
 	for _, j := range a.jumps {
 		distance := func(l label) int {
@@ -91,12 +91,12 @@ func high(index uint, little bool) uint32 {
 	return bpf.OffsetArgs + 8*uint32(index)
 }
 
-// compare goes on when the condition holds, and to fail when it does not.
+// compare jumps to fail unless the condition holds.
 func (a *assembler) compare(arg specs.LinuxSeccompArg, little bool, fail label) {
 	hi, lo := uint32(arg.Value>>32), uint32(arg.Value)
 	holds := a.label()
 	switch arg.Op {
-	case specs.OpMaskedEqual: // (argument & value) == (valueTwo & value), as libseccomp has it
+	case specs.OpMaskedEqual: // (argument & value) == (valueTwo & value), as in libseccomp
 		a.load(high(arg.Index, little))
 		a.and(hi)
 		a.jump(unix.BPF_JEQ, uint32(arg.ValueTwo>>32)&hi, none, fail)

@@ -23,21 +23,20 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// compilerVersion changes whenever Compile returns another program for the same
-// list.
+// compilerVersion must change whenever Compile begins to return another program for the
+// same list.
 const compilerVersion = 2
 
-// cacheSize is how many programs are kept.
+// cacheSize is how many files are kept.
 const cacheSize = 256
 
 // Cached is [Compile] with the programs of earlier runs kept in dir, which is made
-// for the effective user alone. It reports whether the program came from there.
+// accessible to the effective user only. hit reports whether the program came from dir.
 //
-// A file there decides what a container may do. It is trusted only when it is a
-// regular file of the effective user that nobody else can write, in a directory for
-// which the same holds, and undamaged; otherwise the program is compiled again. It is
-// no error when a program cannot be kept, because of a full disk for example.
-// Processes may share dir: each reads a whole file or none.
+// A file in dir decides what a container may do. It is trusted only if it is undamaged, and
+// if it and dir belong to the effective user and nobody else can write to them; otherwise
+// the program is compiled again. It is not an error if a program cannot be kept, for example
+// because the disk is full. Processes may share dir: each reads a complete file or none.
 func Cached(dir string, arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) (program *bpf.Program, hit bool, err error) {
 	c, err := newCompiler(arch, list, origin)
 	if err != nil {
@@ -58,8 +57,8 @@ func Cached(dir string, arch syscalls.Arch, list *specs.LinuxSeccomp, origin Ori
 	return program, false, nil
 }
 
-// key returns a digest of all that the program depends on. Every part has its length
-// in front, so that no two lists run together.
+// key returns a digest of everything that the program depends on. Each part is preceded by
+// its length, so different lists never have the same encoding.
 func (c *compiler) key() ([]byte, error) {
 	release, err := kernel.Release()
 	if err != nil {
@@ -116,8 +115,8 @@ func number(h hash.Hash, v uint64) {
 	_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, v)) // a hash takes everything
 }
 
-// The file: magic, key, architecture, flags, listener, count, instructions, and
-// the SHA-256 of all that. Numbers are little-endian.
+// A file has magic, key, architecture, flags, listener, count, instructions, and the SHA-256
+// of all of these. Numbers are little-endian.
 const cacheMagic = "minirun program\n"
 
 type cacheHeader struct {
@@ -191,8 +190,8 @@ func readCached(dir, name string, key []byte) (*bpf.Program, error) {
 	return unmarshalProgram(data, key)
 }
 
-// checkOwner refuses a file of another kind, of another user than the effective one,
-// or that others can write.
+// checkOwner returns an error for a file of another kind, or that does not belong to the
+// effective user, or that others can write to.
 func checkOwner(f *os.File, kind uint32) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -211,12 +210,12 @@ func writeCached(dir, name string, data []byte) error {
 	}
 	prune(dir)
 	path := filepath.Join(dir, name)
-	_ = os.Remove(path) // a file that readCached did not trust, whose mode would remain
+	_ = os.Remove(path) // it may be something that readCached did not trust
 	return atomicfile.Write(path, data, 0o600)
 }
 
-// prune removes the oldest programs beyond the cache's size, and what a writer
-// that was killed has left: a live one is done within moments.
+// prune removes the oldest files if there are too many, and so the temporary files of killed
+// writers. A live writer needs its file for a moment only.
 func prune(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) < cacheSize {

@@ -21,18 +21,18 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Origin returns where the rule stands that became Syscalls[i] of a list. It is used
-// in errors only. [seccomp.Policy.RulePosition] is one.
+// Origin returns the position of the rule that became Syscalls[i] of a list. It is used in
+// errors only. [seccomp.Policy.RulePosition] is one.
 type Origin func(i int) seccomp.Position
 
-// compiler is what a program is made of.
+// compiler compiles one list.
 type compiler struct {
 	arch   syscalls.Arch
 	list   *specs.LinuxSeccomp
 	origin Origin
 }
 
-// newCompiler refuses lists that the parser of profiles would not let through.
+// newCompiler returns an error for lists that the parser of profiles refuses, too.
 func newCompiler(arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) (*compiler, error) {
 	c := &compiler{arch, list, origin}
 	if e := list.DefaultErrnoRet; e != nil && *e > math.MaxUint16 { // SECCOMP_RET_DATA
@@ -54,7 +54,7 @@ func newCompiler(arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) (*
 	return c, nil
 }
 
-// position is where a rule stands, or its place in the list when that is not known.
+// position returns the position of a rule, or its place in the list if that is not known.
 func (c *compiler) position(i int) seccomp.Position {
 	if c.origin != nil {
 		return c.origin(i)
@@ -62,13 +62,13 @@ func (c *compiler) position(i int) seccomp.Position {
 	return seccomp.Position{File: fmt.Sprintf("syscalls[%d]", i)}
 }
 
-// Compile returns the program that Docker's runtime would install for a list on a
-// machine of an architecture, with minirun's additions in front; see the package's
-// documentation. list.Architectures are compiled for as well; the order of the rules
+// Compile returns the program that Docker's runtime would install for a list on a machine
+// of an architecture, with minirun's additions in front; see the package's documentation.
+// The program also decides on the calls of list.Architectures. The order of the rules
 // counts. origin may be nil.
 //
-// An error about one rule is a [*seccomp.Problem] or starts with the rule's position.
-// list is only read, and may be used by others at the same time.
+// An error about one rule is a [*seccomp.Problem] or starts with the rule's position. list is
+// only read.
 func Compile(arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) (*bpf.Program, error) {
 	c, err := newCompiler(arch, list, origin)
 	if err != nil {
@@ -110,9 +110,9 @@ func (c *compiler) compile() (*bpf.Program, error) {
 	return program, nil
 }
 
-// correctReturns corrects what libseccomp 2.5.4 gets wrong in a long filter for the
-// other byte order: a return that it repeats, to be in reach of a jump, has its
-// bytes swapped once too often. The list has no such value.
+// correctReturns corrects a bug of libseccomp 2.5.4 in long filters for the other byte order:
+// a return that is repeated, to be in reach of a jump, has its bytes swapped once too often.
+// Such a return is recognized by its value, which the list does not have.
 func (c *compiler) correctReturns(body []unix.SockFilter) error {
 	returned := map[uint32]bool{unix.SECCOMP_RET_KILL_THREAD: true} // for other architectures
 	for _, s := range append([]specs.LinuxSyscall{{Action: c.list.DefaultAction, ErrnoRet: c.list.DefaultErrnoRet}}, c.list.Syscalls...) {
@@ -131,7 +131,7 @@ func (c *compiler) correctReturns(body []unix.SockFilter) error {
 	return nil
 }
 
-// PFC returns libseccomp's own pseudo code for the program's body, without the stub.
+// PFC returns libseccomp's pseudo code for its part of the program, without the stub.
 // The arguments are those of [Compile].
 func PFC(arch syscalls.Arch, list *specs.LinuxSeccomp, origin Origin) ([]byte, error) {
 	c, err := newCompiler(arch, list, origin)
@@ -167,7 +167,7 @@ func (c *compiler) fill(filter *libseccomp.ScmpFilter, defaultAction libseccomp.
 	if err := c.addArches(filter); err != nil {
 		return err
 	}
-	// As runc: without rules libseccomp 2.5 makes a wrong tree, and a small filter needs none.
+	// As in runc: without rules libseccomp 2.5 makes a wrong tree, and a small filter needs none.
 	if c.names() > 32 {
 		if err := filter.SetOptimize(2); err != nil {
 			return fmt.Errorf("libseccomp: optimize: %w", err)
@@ -198,8 +198,8 @@ func (c *compiler) names() int {
 	return n
 }
 
-// addArches makes the filter one for c.arch and the list's architectures: a new
-// filter is for the machine that it is made on.
+// addArches sets the filter's architectures to c.arch and the list's. A new filter has the
+// machine's.
 func (c *compiler) addArches(filter *libseccomp.ScmpFilter) error {
 	target, err := scmpArch(c.arch.OCI())
 	if err != nil {
@@ -229,9 +229,9 @@ func (c *compiler) addArches(filter *libseccomp.ScmpFilter) error {
 	return nil
 }
 
-// ruleError explains why libseccomp refused a rule. EEXIST means a conflicting
-// action: of two rules for a call the first wins, but for calls that are part of
-// socketcall(2) or ipc(2) on one of the architectures libseccomp refuses the second.
+// ruleError explains why libseccomp refused a rule. EEXIST means a conflicting action. Usually
+// the first of two rules for a call wins, but libseccomp refuses the second one for calls
+// that are part of socketcall(2) or ipc(2) on one of the architectures.
 func ruleError(pos seccomp.Position, name string, err error) error {
 	if errors.Is(err, unix.EEXIST) {
 		return &seccomp.Problem{Pos: pos, Message: name + ": an earlier rule has another action, and libseccomp takes no two for what is part of socketcall or ipc", Fix: "remove " + name + " from one of the two"}
@@ -239,12 +239,11 @@ func ruleError(pos seccomp.Position, name string, err error) error {
 	return &seccomp.Problem{Pos: pos, Message: fmt.Sprintf("%s: libseccomp: %v", name, err)}
 }
 
-// addRule adds one name's rule. A name that libseccomp does not know is left
-// to the stub.
+// addRule adds a rule for one name. A name that libseccomp does not know is left to the stub.
 func addRule(filter *libseccomp.ScmpFilter, name string, action libseccomp.ScmpAction, args []specs.LinuxSeccompArg) error {
 	call, err := libseccomp.GetSyscallFromName(name)
 	if err != nil {
-		return nil //nolint:nilerr // its one error is that it does not know the name
+		return nil //nolint:nilerr // the only error is that it does not know the name
 	}
 	if len(args) == 0 {
 		return filter.AddRule(call, action)
@@ -268,7 +267,7 @@ func scmpAction(action specs.LinuxSeccompAction, errnoRet *uint) (libseccomp.Scm
 	if errnoRet != nil {
 		value = int16(*errnoRet)
 	}
-	if action == specs.ActErrno && value >= actions.MaxErrno { // db_action_valid; its own error would name another reason
+	if action == specs.ActErrno && value >= actions.MaxErrno { // db_action_valid, whose error would name another reason
 		return libseccomp.ActInvalid, fmt.Errorf("errno %d: libseccomp takes none above %d", value, actions.MaxErrno-1)
 	}
 	switch action {
@@ -325,8 +324,8 @@ func scmpArch(oci string) (libseccomp.ScmpArch, error) {
 	return arch, nil
 }
 
-// libseccompName returns the Go binding's name of an architecture; it has one that
-// is not Docker's.
+// libseccompName returns the Go binding's name of an architecture, which for one is not
+// Docker's.
 func libseccompName(a syscalls.Arch) string {
 	if a.String() == "loongarch64" {
 		return "loong64"
@@ -357,8 +356,8 @@ func flagBits(flags []specs.LinuxSeccompFlag) (uint32, error) {
 	return bits, nil
 }
 
-// export reads the program that libseccomp writes to a file. It cannot write to
-// memory before 2.6; a memfd takes what a pipe might not hold.
+// export returns the program that libseccomp writes to a file: before 2.6 it cannot write to
+// memory. The file is a memfd, since a pipe may be too small.
 func export(write func(*os.File) error, order binary.ByteOrder) ([]unix.SockFilter, error) {
 	data, err := exportBytes(write)
 	if err != nil {

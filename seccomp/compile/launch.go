@@ -8,9 +8,9 @@ import (
 	"github.com/minirun/minirun/seccomp/bpf"
 )
 
-// CheckLaunch reports whether a container can start under a program, which needs no
-// call except execve(2): minirun makes that call next after it has installed the
-// filter. The error is a [*LaunchError], or the program cannot be emulated.
+// CheckLaunch returns a [*LaunchError] if no container can start under a program because it
+// denies execve(2). That is the only call that minirun makes after it has installed the
+// filter. Another error means that the program cannot be emulated.
 func CheckLaunch(p *bpf.Program) error {
 	e, err := p.Emulator()
 	if err != nil {
@@ -24,7 +24,7 @@ func CheckLaunch(p *bpf.Program) error {
 	if err != nil {
 		return err
 	}
-	if !v.Passes() && v.Action() != unix.SECCOMP_RET_USER_NOTIF { // which its agent may let through
+	if !v.Passes() && v.Action() != unix.SECCOMP_RET_USER_NOTIF { // the agent may let the call through
 		return &LaunchError{v}
 	}
 	return nil

@@ -21,10 +21,10 @@ func Knows(name string) bool {
 	return err == nil
 }
 
-// LargestNumber returns the largest number that the libseccomp in use has for some
-// system calls on an architecture. Calls with larger numbers get ENOSYS from a
-// program whose list names just these; see the package's documentation. ok is false
-// when libseccomp compiles nothing for the architecture, or knows no number there.
+// LargestNumber returns the largest number that some system calls have on an architecture,
+// according to the libseccomp in use. A program whose list names exactly these calls returns
+// ENOSYS for calls with larger numbers; see the package's documentation. ok is false if
+// libseccomp does not support the architecture, or knows none of the calls there.
 func LargestNumber(arch syscalls.Arch, names []string) (number uint32, ok bool) {
 	a, err := scmpArch(arch.OCI())
 	if err != nil {
@@ -34,8 +34,8 @@ func LargestNumber(arch syscalls.Arch, names []string) (number uint32, ok bool) 
 	return uint32(max(largest, 0)), largest > 0
 }
 
-// largestNumber is 0 when no number is larger: what an architecture does not have has
-// a number below 0.
+// largestNumber returns 0 if libseccomp has no number for any of the names. It has negative
+// numbers for calls that an architecture does not have.
 func largestNumber(arch libseccomp.ScmpArch, names []string) libseccomp.ScmpSyscall {
 	var largest libseccomp.ScmpSyscall
 	for _, name := range names {

@@ -12,17 +12,17 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Shortcut finds the program that a profile's text gave in an earlier run, so that the
-// text need not be parsed. The program is kept and trusted like those of [Cached], and
-// is another one for each text, set of capabilities, architecture, kernel, libseccomp
-// and running binary, whose parser and compiler made it. The methods of a nil Shortcut
-// find and keep nothing.
+// Shortcut finds the program that an earlier run has made of a profile's text, so that the
+// text need not be parsed. The program is kept and trusted as those of [Cached] are. Its key
+// consists of the text, the capabilities, the architecture, the kernel, libseccomp and the
+// running binary, which has the parser and the compiler. The methods of a nil Shortcut find
+// and keep nothing.
 type Shortcut struct {
 	dir string
 	key []byte
 }
 
-// NewShortcut looks nothing up yet.
+// NewShortcut computes the key. It does not look for the program.
 func NewShortcut(dir string, text []byte, arch syscalls.Arch, capabilities []string) (*Shortcut, error) {
 	release, err := kernel.Release()
 	if err != nil {
@@ -50,7 +50,7 @@ func NewShortcut(dir string, text []byte, arch syscalls.Arch, capabilities []str
 	return &Shortcut{dir, h.Sum(nil)}, nil
 }
 
-// Program returns the program, or nil when there is none that can be trusted.
+// Program returns the program, or nil if there is none that can be trusted.
 func (s *Shortcut) Program() *bpf.Program {
 	if s == nil {
 		return nil
@@ -62,7 +62,7 @@ func (s *Shortcut) Program() *bpf.Program {
 	return program
 }
 
-// Keep keeps the program for later runs, if it can.
+// Keep keeps the program for later runs, if possible.
 func (s *Shortcut) Keep(program *bpf.Program) {
 	if s != nil {
 		_ = writeCached(s.dir, s.name(), marshalProgram(program, s.key))

@@ -13,19 +13,18 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// stub returns what stands in front of libseccomp's program. It decides three
-// kinds of calls and lets all others through to the program:
+// stub returns the instructions in front of libseccomp's program. They decide on three kinds
+// of calls, and leave all others to the program:
 //
-//   - a call above the largest one that the list names gets ENOSYS, as from
-//     Docker's runtime, so that programs fall back from calls that are newer than
-//     the profile. Not when the default action lets calls through, or asks an agent;
-//   - a call of c.arch which the list names and libseccomp is too old to know gets
-//     the action of its rule;
-//   - a call with an argument that the kernel reads as a 32-bit int and a rule
-//     compares, but with some of the upper 32 bits set, gets the default action:
-//     the filter sees 64 bits, the kernel does not, and the call would bypass the
-//     rule. When the default lets calls through it gets the action of the first
-//     rule that does not.
+//   - A call with a number above the largest that the list names gets ENOSYS, as from
+//     Docker's runtime, so that programs fall back from calls that are newer than the
+//     profile; unless the default action lets calls through or asks an agent.
+//   - A call of c.arch that the list names and libseccomp is too old to know gets the action
+//     of its rule.
+//   - A call with any of the upper 32 bits set in an argument that a rule compares and that
+//     the kernel reads as an int gets the default action. The filter sees 64 bits, so the
+//     call would bypass the rule. If the default action lets calls through, the call gets
+//     the action of the first rule that does not.
 //
 // Docker's runtime has the first kind only.
 func (c *compiler) stub() ([]unix.SockFilter, error) {
@@ -47,7 +46,7 @@ func (c *compiler) stub() ([]unix.SockFilter, error) {
 		a.place(here)
 		a.load(bpf.OffsetNr)
 		if g.audit == c.arch.Audit() {
-			// In this order: what libseccomp does not know has such arguments too.
+			// In this order, since calls that libseccomp does not know can have such arguments.
 			if err := c.truncatedArguments(a, effective); err != nil {
 				return nil, err
 			}
@@ -86,15 +85,15 @@ func (c *compiler) effective() ([]specs.LinuxSyscall, error) {
 	return rules, nil
 }
 
-// horizon is the largest number of each of the architectures that share an
-// AUDIT_ARCH: x86_64 and x32, elsewhere one.
+// horizon has the largest number for each of the architectures that share an AUDIT_ARCH:
+// x86_64 and x32, elsewhere one.
 type horizon struct {
 	audit    uint32
-	numbers  map[bool]uint32 // by whether it is x32's
-	setupNr0 bool            // s390: call 0 stands for those that have no number of their own
+	numbers  map[bool]uint32 // true: for x32
+	setupNr0 bool            // s390: call 0 stands for calls without a number
 }
 
-// horizons finds the largest numbers of the list's names, for c.arch and the list's
+// horizons returns the largest numbers of the list's names, for c.arch and the list's
 // architectures.
 func (c *compiler) horizons() ([]*horizon, error) {
 	var groups []*horizon
@@ -130,7 +129,8 @@ func (c *compiler) largest(arch libseccomp.ScmpArch) libseccomp.ScmpSyscall {
 	return largest
 }
 
-// assemble returns ENOSYS for calls beyond the horizon. The number is loaded.
+// assemble adds instructions that return ENOSYS for calls beyond the horizon. The call's
+// number has been loaded.
 func (h *horizon) assemble(a *assembler, filter label) {
 	enosys, x32 := a.label(), a.label()
 	if h.setupNr0 && len(h.numbers) > 0 {
@@ -156,8 +156,8 @@ func (h *horizon) assemble(a *assembler, filter label) {
 	a.ret(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 }
 
-// unknownCalls decides the calls that libseccomp does not know by name. As in
-// libseccomp the first unconditional rule wins over all others.
+// unknownCalls adds instructions that decide on the calls whose names libseccomp does not
+// know. As in libseccomp, the first unconditional rule wins over all others.
 func (c *compiler) unknownCalls(a *assembler, effective []specs.LinuxSyscall) error {
 	for _, call := range c.unknownNames(effective) {
 		next := a.label()
@@ -195,7 +195,7 @@ func (c *compiler) unknownCalls(a *assembler, effective []specs.LinuxSyscall) er
 // unknownCall is a call that minirun's own table has and libseccomp does not know.
 type unknownCall struct {
 	nr    uint32
-	rules []specs.LinuxSyscall // an unconditional one stands alone
+	rules []specs.LinuxSyscall // one unconditional rule, or only conditional ones
 }
 
 func (c *compiler) unknownNames(effective []specs.LinuxSyscall) []*unknownCall {
@@ -222,7 +222,7 @@ func (c *compiler) unknownNames(effective []specs.LinuxSyscall) []*unknownCall {
 
 func (c *unknownCall) add(rule specs.LinuxSyscall) {
 	switch {
-	case len(c.rules) == 1 && len(c.rules[0].Args) == 0: // decided
+	case len(c.rules) == 1 && len(c.rules[0].Args) == 0: // already decided
 	case len(rule.Args) == 0:
 		c.rules = []specs.LinuxSyscall{rule}
 	default:
@@ -230,14 +230,14 @@ func (c *unknownCall) add(rule specs.LinuxSyscall) {
 	}
 }
 
-// argument is one that the kernel reads as an int.
+// argument is an argument that the kernel reads as an int.
 type argument struct {
 	nr    uint32
 	index uint
 }
 
-// truncatedArguments refuses calls with more bits in a compared argument than the
-// kernel reads.
+// truncatedArguments adds instructions that decide on calls with more bits in a compared
+// argument than the kernel reads.
 func (c *compiler) truncatedArguments(a *assembler, effective []specs.LinuxSyscall) error {
 	arguments, rules := c.comparedInts(effective)
 	little := bpf.ByteOrder(c.arch) == binary.LittleEndian
@@ -258,9 +258,9 @@ func (c *compiler) truncatedArguments(a *assembler, effective []specs.LinuxSysca
 	return nil
 }
 
-// comparedInts finds the int arguments on which verdicts depend, and for each
-// the strictest of its rules: the first that does not let calls through, if any.
-// A call that has an unconditional rule depends on no argument.
+// comparedInts returns the int arguments on which verdicts depend, and for each the first of
+// its rules that does not let calls through, else the first. A call with an unconditional
+// rule does not depend on arguments.
 func (c *compiler) comparedInts(effective []specs.LinuxSyscall) ([]argument, map[argument]specs.LinuxSyscall) {
 	decided := map[string]bool{}
 	for _, s := range effective {
@@ -294,8 +294,8 @@ func (c *compiler) comparedInts(effective []specs.LinuxSyscall) ([]argument, map
 	return inOrder, rules
 }
 
-// strictVerdict returns the default action's value, or the rule's own when the
-// default action lets calls through.
+// strictVerdict returns the value of the default action, or of the rule's action if the
+// default lets calls through.
 func (c *compiler) strictVerdict(s specs.LinuxSyscall) (uint32, error) {
 	if actions.Passes(c.list.DefaultAction) {
 		return actions.ReturnValue(s.Action, s.ErrnoRet)
