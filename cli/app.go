@@ -1,5 +1,5 @@
-// Package cli is minirun's command line: it turns arguments into calls of
-// rootfs, seccomp and launcher, and their answers into text and exit statuses.
+// Package cli is minirun's command line. It turns arguments into calls of rootfs, seccomp
+// and launcher, and their results into text and exit statuses.
 package cli
 
 import (
@@ -34,12 +34,12 @@ type app struct {
 	stdout *os.File
 	stderr *os.File
 
-	again *again // the container that is launched another time, or nil
+	again *again // the container that is started again, or nil
 }
 
-// Main runs the command line args, args[0] being the program's name, and
-// returns the exit status: the container's own, or that of the error as
-// `docker run` gives it (125 where the error does not say otherwise).
+// Main runs the command line args, where args[0] is the program's name, and returns the
+// exit status: the container's own, or the error's, which is 125 as with `docker run` unless
+// the error says otherwise.
 func Main(args []string, stdin, stdout, stderr *os.File) int {
 	userns.Settle()
 	if rest, ok := oci.Called(args); ok {
@@ -52,7 +52,7 @@ func Main(args []string, stdin, stdout, stderr *os.File) int {
 	return a.exitCode(a.main(args))
 }
 
-// doRemains does what a launcher in C leaves to this process.
+// doRemains does the task that a launcher in C has left to this process.
 func doRemains(r *launcher.Remains, err error) error {
 	if err != nil {
 		return err
@@ -76,10 +76,9 @@ func (a *app) main(args []string) error {
 	return withUsage(arranged.verb, app.Run(append([]string{app.Name}, arranged.args...)))
 }
 
-// newApp describes the command line to cli v2, which only holds the flags' values
-// and finds the verb: [arrange] has separated flags and arguments before. cli v2's
-// own help is off, since it takes -h, and the words help and h, which are a host
-// name and images here.
+// newApp describes the command line to cli v2, which only finds the verb and holds the values
+// of flags: [arrange] has separated flags and arguments before. cli v2's own help is off,
+// since it would take -h, which is the host name here, and the words help and h.
 func (a *app) newApp() *ucli.App {
 	ucli.HelpFlag = nil
 	run := a.runCommand()
@@ -144,7 +143,7 @@ func (a *app) newApp() *ucli.App {
 	return app
 }
 
-// prepare sets what all commands share.
+// prepare sets what all commands have in common.
 func prepare(commands []*ucli.Command) {
 	for _, c := range commands {
 		c.HideHelp = true
@@ -165,12 +164,12 @@ func (a *app) runCommand() *ucli.Command {
 	}
 }
 
-// helpCommand only puts help in the list of verbs: [arrange] answers it.
+// helpCommand only lists help among the verbs: [arrange] answers it.
 func helpCommand() *ucli.Command {
 	return &ucli.Command{Name: "help", Usage: "show help", ArgsUsage: "[VERB]"}
 }
 
-// ociCommand only puts oci in the list of verbs: package oci answers it.
+// ociCommand only lists oci among the verbs: package oci answers it.
 func ociCommand() *ucli.Command {
 	return &ucli.Command{
 		Name: "oci", Usage: "be the OCI runtime of containerd, dockerd or Podman", ArgsUsage: "VERB [ARG...]",
@@ -216,9 +215,9 @@ func (a *app) before(c *ucli.Context) error {
 	return nil
 }
 
-// dirs returns the directories of the store and of the running containers: the
-// flags', or those of the system for root, and those of the XDG Base Directory
-// Specification for others.
+// dirs returns the directories of the store and of the state of containers: those of the
+// flags, else the system's for root, and those of the XDG Base Directory Specification for
+// other users.
 func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	d := launcher.Dirs{Root: c.String("root"), RunRoot: c.String("run-root")}
 	var err error
@@ -241,7 +240,7 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	return d, err
 }
 
-// absolute returns the path of a flag as an absolute one.
+// absolute returns a flag's path as an absolute one.
 func absolute(flag, path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil { // getwd(2) fails
@@ -300,8 +299,8 @@ func interruptible(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// causeOf returns the signal that ended the work under ctx, if there was one and the
-// work failed, and else err.
+// causeOf returns the signal that interrupted the work under ctx, if err is not nil and there
+// was one, else err.
 func causeOf(ctx context.Context, err error) error {
 	var i interrupted
 	if err != nil && errors.As(context.Cause(ctx), &i) {
@@ -310,8 +309,8 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// status is an exit status without a message: a container's own, or that of a
-// verb which has printed its findings, such as `seccomp diff`.
+// status is an exit status without a message: a container's own, or that of a verb such as
+// `seccomp diff`, whose output says it all.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
@@ -328,10 +327,10 @@ func (a *app) exitCode(err error) int {
 	a.ui.error(err)
 	var intricate *bpf.IntricateError
 	if errors.As(err, &intricate) {
-		return 2 // there is no answer; 1 is the answer no
+		return 2 // there is no answer; status 1 means no
 	}
 	var coder interface{ ExitCode() int }
-	var child *exec.ExitError // the status of some program that minirun ran is not minirun's
+	var child *exec.ExitError // the status of a program that minirun ran is not minirun's
 	if errors.As(err, &coder) && (!errors.As(err, &child) || coder != child) {
 		return coder.ExitCode()
 	}

@@ -9,12 +9,12 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// arranged is a command line in the one form that cli v2 reads as `docker run`
-// would: [GLOBAL FLAGS] VERB [FLAGS] -- [ARG...], each flag as --NAME=VALUE.
+// arranged is a command line in a form that cli v2 reads in the same way as `docker run`:
+// [GLOBAL FLAGS] VERB [FLAGS] -- [ARG...], with each flag as --NAME=VALUE.
 type arranged struct {
 	args []string
-	verb *ucli.Command   // the last of the verb and its subcommands
-	help []*ucli.Command // what --help was given for: the verb and its subcommands, empty for minirun itself; nil without --help
+	verb *ucli.Command   // the verb, or its subcommand
+	help []*ucli.Command // with --help: the verb and its subcommands, empty for minirun itself; else nil
 }
 
 // arranger reads a command line.
@@ -24,16 +24,16 @@ type arranger struct {
 	globals  []string // the global flags that were given
 	verb     []string // the verb and its subcommands
 	flags    []string // the verb's flags that were given
-	misplace string   // the first flag of run that came before a verb
+	misplace string   // the first flag of a launch that came before a verb
 	help     bool
 }
 
-// arrange reads args as Docker does, which cli v2 alone would not: short flags
-// bundle (-it) and carry values (-m512m), --env A=1 and -e B=2 mix, flags of a
-// launch end at IMAGE, flags of other verbs may follow arguments, and nothing
-// after `--` is a flag. Without a verb it is a launch.
+// arrange reads args as Docker does, and cli v2 by itself would not: short flags can be
+// combined (-it) and followed by their value (-m512m), --env A=1 and -e B=2 keep their
+// order, flags of a launch end at IMAGE, flags of other verbs may follow arguments, and
+// nothing after `--` is a flag. Without a verb it is a launch.
 func arrange(app *ucli.App, args []string) (*arranged, error) {
-	if len(args) == 1 && args[0] == "--version" { // it works with most programs
+	if len(args) == 1 && args[0] == "--version" { // as with most programs
 		args = []string{"version"}
 	}
 	a := &arranger{global: app.Flags}
@@ -136,8 +136,8 @@ func (a *arranger) readVerb(verb *ucli.Command, args []string) ([]string, error)
 	return append(found, rest...), nil
 }
 
-// runsCommand reports whether a verb's arguments are a command's, or options of ps(1): its flags end at the
-// first of them.
+// runsCommand reports whether a verb's flags end at its first argument, since what follows
+// is a command, or options of ps(1).
 func runsCommand(verb *ucli.Command) bool {
 	return launches(verb) || verb.Name == "exec" || verb.Name == "top"
 }
@@ -189,7 +189,7 @@ func (a *arranger) long(args []string, verb *ucli.Command) ([]string, error) {
 	return args, a.add(f, value)
 }
 
-// short reads a bundle: -it, -it=false, -m512m, -m=512m, -m 512m, -itm 512m.
+// short reads short flags: -it, -it=false, -m512m, -m=512m, -m 512m, -itm 512m.
 func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 	bundle := args[0][1:]
 	args = args[1:]
@@ -198,10 +198,10 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 		bundle = bundle[1:]
 		f := a.lookup(verb, name)
 		if _, dockers := f.(*dockerFlag); dockers && len(bundle) > 0 && a.lookup(verb, name+bundle) != nil {
-			f = nil // -cap-add rather than -c
+			f = nil // -cap-add is meant as --cap-add
 		}
 		switch {
-		case f == nil || name == "c" && bundle != "" && a.lookup(verb, name+bundle) != nil: // -cap-add is no weight of -c
+		case f == nil || name == "c" && bundle != "" && a.lookup(verb, name+bundle) != nil: // -cap-add is not -c with a value
 			return nil, a.unknownShort(verb, name, "-"+name+bundle)
 		case strings.HasPrefix(bundle, "="):
 			return args, a.add(f, bundle[1:])
@@ -220,8 +220,8 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 	return args, nil
 }
 
-// lookup returns the verb's flag of that name, or the global one, or, for run, one
-// that only Docker has, or nil.
+// lookup returns the verb's flag with a name, else the global one, else for a launch the one
+// that only Docker has, else nil.
 func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 	for _, flags := range [][]ucli.Flag{verb.Flags, a.global} {
 		for _, f := range flags {
@@ -260,8 +260,8 @@ func (a *arranger) add(f ucli.Flag, value string) error {
 	return nil
 }
 
-// checkType returns an error for a value that is not of the flag's type, so that
-// cli v2 does not meet it, whose message means little to a user.
+// checkType returns an error for a value that is not of the flag's type. The message of cli v2
+// would mean little to a user.
 func checkType(f ucli.Flag, value string) error {
 	given := "--" + f.Names()[0] + " " + value
 	switch f := f.(type) {

@@ -9,8 +9,8 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// completions has a script for each shell. They ask `minirun __complete` for
-// candidates, so that they are always those of the minirun that is installed.
+// completions has a script for each shell. The scripts ask `minirun __complete` for
+// candidates, so these are always those of the installed minirun.
 //
 //go:embed completions
 var completions embed.FS
@@ -21,7 +21,7 @@ var ofImages = [...]string{"rmi", "images", "tag", "history", "verify", "save", 
 // ofContainers are the verbs whose arguments are containers.
 var ofContainers = [...]string{"attach", "exec", "logs", "stop", "kill", "wait", "rm", "pause", "unpause", "top", "stats", "port", "diff", "update", "rename", "start", "restart"}
 
-// ofEnded are those of them that are also for containers that have ended.
+// ofEnded are the verbs of ofContainers that also work with containers that have ended.
 var ofEnded = [...]string{"logs", "rm", "wait", "diff", "update", "rename", "start", "restart"}
 
 var shells = [...]string{"bash", "zsh", "fish"}
@@ -68,13 +68,13 @@ func (a *app) completeCommand() *ucli.Command {
 	}
 }
 
-// completer reads a command line that is being typed.
+// completer completes a command line that is being typed.
 type completer struct {
 	app   *ucli.App
 	root  string
 	verb  *ucli.Command // nil before a verb or an image
-	words []string      // after the verb
-	bare  bool          // after --
+	words []string      // after the verb, except flags
+	bare  bool          // -- has ended the flags
 	word  string        // the word to complete
 	out   bytes.Buffer
 }
@@ -91,7 +91,7 @@ func (k *completer) complete(words []string) {
 		oneOf(verbs...)(k, "", k.word)
 		return
 	}
-	var pending ucli.Flag // wants the next word as its value
+	var pending ucli.Flag // takes the next word as its value
 	for _, word := range words[:last] {
 		switch {
 		case pending != nil:
@@ -127,12 +127,12 @@ func (k *completer) complete(words []string) {
 	}
 }
 
-// flagsEnded reports whether no more flags of minirun can come.
+// flagsEnded reports whether no more flags of minirun can follow.
 func (k *completer) flagsEnded() bool {
 	return k.bare || k.verb != nil && runsCommand(k.verb) && len(k.words) > 0
 }
 
-// take reads a word: a verb, a verb's verb, an image, or a verb's argument.
+// take reads a word that is not a flag: a verb, a subcommand, an image, or another argument.
 func (k *completer) take(word string) {
 	if k.verb == nil {
 		k.verb = k.app.Command(word)
@@ -157,7 +157,7 @@ func (k *completer) wanting(word string) ucli.Flag {
 	}
 	if strings.HasPrefix(word, "--") {
 		if f := k.flag(word[2:]); f != nil && takesValue(f) {
-			return f // also not when word has its value: no flag's name has a =
+			return f // not if word has the value: no flag is called NAME=VALUE
 		}
 		return nil
 	}
@@ -210,8 +210,8 @@ func (k *completer) namesOf(flags []ucli.Flag) {
 	k.candidate("", "--help", "show help")
 }
 
-// candidate prints a candidate that starts with the word; before is the part of the
-// word that the candidates leave out.
+// candidate prints a candidate, if it starts with the word. before is the part of the word
+// in front of the value that is being completed.
 func (k *completer) candidate(before, text, usage string) {
 	if !strings.HasPrefix(before+text, k.word) {
 		return
@@ -223,8 +223,7 @@ func (k *completer) candidate(before, text, usage string) {
 	k.out.WriteByte('\n')
 }
 
-// files asks the shell to complete files; before is the part of the word in front
-// of the file.
+// files makes the shell complete files. before is the part of the word in front of the file.
 func (k *completer) files(before string) {
 	k.out.WriteString(":files")
 	if before != "" {

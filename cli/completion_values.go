@@ -13,8 +13,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// completion offers candidates for the value that is being typed; before is the
-// part of its word in front of it, such as --NAME=.
+// completion offers candidates for the value that is being typed. before is the part of the
+// word in front of the value, such as --NAME=.
 type completion func(k *completer, before, value string)
 
 // oneOf offers fixed words.
@@ -26,7 +26,7 @@ func oneOf(choices ...string) completion {
 	}
 }
 
-// files offers files of the host, in addition to fixed words.
+// files offers fixed words, and files of the host.
 func files(choices ...string) completion {
 	return func(k *completer, before, value string) {
 		oneOf(choices...)(k, before, value)
@@ -36,8 +36,8 @@ func files(choices ...string) completion {
 	}
 }
 
-// capabilities offers capabilities with CAP_ or, once another letter is typed,
-// without, in the case that is typed.
+// capabilities offers capabilities with CAP_, and once something is typed also without, in
+// the case that is typed.
 func capabilities(k *completer, before, value string) {
 	for _, name := range append(capname.All(), "ALL") {
 		k.capability(before, value, name, "")
@@ -54,7 +54,7 @@ func (k *completer) capability(before, value, name, after string) {
 	}
 }
 
-// callNames completes the last of a list of system calls and groups.
+// callNames completes the last item of a list of system calls and groups.
 func callNames(k *completer, before, list string) {
 	before += list[:strings.LastIndexByte(list, ',')+1]
 	for _, name := range syscalls.Groups() {
@@ -76,7 +76,7 @@ func gates(k *completer, before, value string) {
 	}
 }
 
-// securityOption completes seccomp=PROFILE and the others.
+// securityOption completes the options of --security-opt, and PROFILE of seccomp=PROFILE.
 func securityOption(k *completer, before, value string) {
 	if profile, ok := strings.CutPrefix(value, "seccomp="); ok {
 		files("default", "unconfined")(k, before+"seccomp=", profile)
@@ -123,8 +123,8 @@ func mountSpec(k *completer, before, value string) {
 	}
 }
 
-// userAndGroup completes USER[:GROUP] with the names of this machine: the image
-// comes after the flag.
+// userAndGroup completes USER[:GROUP] with the names of this machine, since the image
+// follows the flag.
 func userAndGroup(k *completer, before, value string) {
 	if user, _, found := strings.Cut(value, ":"); found {
 		groups(k, before+user+":", "")
@@ -163,12 +163,12 @@ func ulimits(k *completer, before, value string) {
 		"nproc=", "rss=", "rtprio=", "rttime=", "sigpending=", "stack=")(k, before, value)
 }
 
-// signals offers the signals that end a container, or that programs take as a request.
+// signals offers the signals that end a container, or that programs often handle.
 func signals(k *completer, before, value string) {
 	oneOf("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGSTOP", "SIGWINCH")(k, before, value)
 }
 
-// containers offers the names of the containers that run, or of all.
+// containers offers the names of the containers that run, or of all containers.
 func (k *completer) containers(all bool) {
 	if k.root == "" {
 		k.root, _ = defaultRoot()
@@ -184,7 +184,7 @@ func (k *completer) containers(all bool) {
 	}
 }
 
-// containerPaths offers the names of all containers, with the colon that a path follows.
+// containerPaths offers the names of all containers, each with a colon for the path.
 func (k *completer) containerPaths() {
 	if k.root == "" {
 		k.root, _ = defaultRoot()
@@ -198,7 +198,7 @@ func (k *completer) containerPaths() {
 	}
 }
 
-// platforms are those that images are most often made for.
+// platforms offers the most common platforms of images.
 func platforms(k *completer, before, value string) {
 	oneOf("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x")(k, before, value)
 }
@@ -231,8 +231,7 @@ func (k *completer) imageArgument() {
 	}
 }
 
-// store returns the image store, or nil if it does not exist: completion does not
-// make one.
+// store returns the image store, or nil if it does not exist. Completion does not make one.
 func (k *completer) store() *rootfs.Store {
 	if k.root == "" {
 		k.root, _ = defaultRoot()
@@ -262,8 +261,8 @@ func (k *completer) images() {
 	}
 }
 
-// commandArgument completes a word of the command in the container: names in
-// the image's PATH for the first, paths of the image for all.
+// commandArgument completes a word of the command in the container: the first one with names
+// in the image's PATH, all with paths of the image.
 func (k *completer) commandArgument() {
 	image := k.image()
 	if image == nil {
@@ -288,8 +287,8 @@ func (k *completer) commandArgument() {
 	k.list(image, from, dir, name, false)
 }
 
-// list offers the entries of a directory of the image, except those whose names
-// the shell would read as something else.
+// list offers the entries of a directory of the image, except those whose names the shell
+// would have to quote.
 func (k *completer) list(image *rootfs.Image, dir, before, prefix string, commands bool) {
 	entries, err := image.List(dir, prefix)
 	if err != nil {
@@ -311,7 +310,7 @@ func quoted(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune("\"'`\\$&|;<>()[]{}*?!#~^", r)
 }
 
-// pathOf returns the directories of a PATH in env, or Docker's.
+// pathOf returns the directories of PATH in env, else of Docker's default.
 func pathOf(env []string) []string {
 	dirs := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	for _, pair := range env {
@@ -322,8 +321,8 @@ func pathOf(env []string) []string {
 	return slices.DeleteFunc(strings.Split(dirs, ":"), func(dir string) bool { return dir == "" })
 }
 
-// image returns the image of the command line if it is in the store; nothing is
-// fetched.
+// image returns the image of the command line, or nil if it is not in the store. It fetches
+// nothing.
 func (k *completer) image() *rootfs.Image {
 	ref := k.words[0]
 	if dir, ok := strings.CutPrefix(ref, "dir:"); ok {

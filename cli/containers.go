@@ -10,8 +10,8 @@ import (
 	"github.com/minirun/minirun/launcher"
 )
 
-// containerError is an error of a verb that is about an existing container. The exit
-// status is 1, as docker's.
+// containerError is an error of a verb for existing containers. The exit status is 1, as with
+// docker.
 type containerError struct {
 	err  error
 	hint string
@@ -21,7 +21,7 @@ func (e *containerError) Error() string { return e.err.Error() }
 func (e *containerError) Unwrap() error { return e.err }
 func (e *containerError) ExitCode() int { return 1 }
 
-// refused returns a containerError with docker's words.
+// refused returns a containerError. Its text is docker's where docker has the same error.
 func refused(hint, format string, args ...any) error {
 	return &containerError{fmt.Errorf(format, args...), hint}
 }
@@ -44,7 +44,7 @@ func (a *app) findContainer(c *ucli.Context, name string) (*launcher.Container, 
 	return container, nil
 }
 
-// notFound is what a container that does not exist is to docker.
+// notFound is the error for a container that does not exist, in docker's words.
 type notFound string
 
 func (n notFound) Error() string     { return "no such container: " + printable(string(n)) }
@@ -54,9 +54,9 @@ func noSuchContainer(name string) error {
 	return &containerError{notFound(name), "'minirun ps -a' lists the containers"}
 }
 
-// eachContainer does something with each container that the arguments name. As with
-// docker an error is printed, and the others still have their turn; what was done is
-// printed as print says, "" for nothing.
+// eachContainer calls do for each container that the arguments name, and prints the text
+// that it returns unless that is empty. As with docker, an error is printed and does not
+// keep the other containers from their turn.
 func (a *app) eachContainer(c *ucli.Context, do func(name string, container *launcher.Container) (string, error)) error {
 	if err := checkArgs(c, 1, -1); err != nil {
 		return err

@@ -87,12 +87,13 @@ func containerPath(arg string) (container, path string) {
 	return container, path
 }
 
-// owners returns who is to own the copies: root of the container, or whoever calls.
+// owners returns the owner of the copies: the container's root, or the calling user. With
+// keep the copies have the owners of the originals.
 func owners(container *launcher.Container, keep, toContainer bool) (treetar.Owner, error) {
 	uid, gid := os.Geteuid(), os.Getegid()
 	if toContainer {
 		uid, gid = 0, 0
-		if container.Known().Status == launcher.StatusRunning && !userns.Rootless() { // else this process is in its namespace
+		if container.Known().Status == launcher.StatusRunning && !userns.Rootless() { // else this process is in the container's namespace
 			var err error
 			if uid, gid, err = container.RootIDs(); err != nil {
 				return nil, err
@@ -107,8 +108,8 @@ func owners(container *launcher.Container, keep, toContainer bool) (treetar.Owne
 	}, nil
 }
 
-// rootOf opens the root of a container. Where that has ended, its root is mounted for this
-// process alone.
+// rootOf opens the root of a container. The root of a container that has ended is mounted for
+// this process only.
 func (a *app) rootOf(c *ucli.Context, container *launcher.Container) (root *os.File, close func(), err error) {
 	if container.Known().Status == launcher.StatusRunning {
 		if err := userns.Join(container.Known().PID); err != nil {
@@ -140,7 +141,7 @@ func mountStopped(container *launcher.Container) (root *os.File, close func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	runtime.LockOSThread() // and never unlocked: the mounts go with the thread
+	runtime.LockOSThread() // and never unlocked: the mounts end with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return nil, nil, err
 	}
@@ -155,7 +156,7 @@ func mountStopped(container *launcher.Container) (root *os.File, close func(), e
 	return root, func() { root.Close(); _ = overlay.Unmount() }, nil
 }
 
-// copyTree copies from one side to the other; a path of this machine's may be -.
+// copyTree copies from one side to the other. A path of this machine may be -.
 func (a *app) copyTree(from side, fromPath string, to side, toPath string, follow bool, owner treetar.Owner) error {
 	if from.root == nil && fromPath == "-" {
 		return extractInto(bufio.NewReader(a.stdin), to, toPath, owner)
@@ -177,7 +178,7 @@ func (a *app) copyTree(from side, fromPath string, to side, toPath string, follo
 	written := make(chan error, 1)
 	go func() {
 		err := writeTree(w, s.file, name)
-		_ = w.CloseWithError(err) // which Extract returns; nil is the end
+		_ = w.CloseWithError(err) // Extract returns err; nil is the end of the stream
 		written <- err
 	}()
 	err = treetar.Extract(r, int(dir.Fd()), owner)
@@ -193,7 +194,7 @@ func writeTree(w io.Writer, tree *os.File, name string) error {
 	return errors.Join(treetar.Write(out, int(tree.Fd()), name), out.Close())
 }
 
-// extractInto extracts a stream in a directory, which has to exist.
+// extractInto extracts a stream into a directory, which must exist.
 func extractInto(r io.Reader, to side, toPath string, owner treetar.Owner) error {
 	dir, err := to.open(toPath, true)
 	if err != nil {
@@ -211,5 +212,5 @@ func isDirectory(f *os.File) bool {
 	return err == nil && info.IsDir()
 }
 
-// base returns the last component of a path, without slashes and . at its end.
+// base returns the last component of a path, ignoring slashes and . at its end.
 func base(name string) string { return path.Base(path.Clean(name)) }

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// side is where paths are looked up: this machine, or the root of a container, which no
-// path and no link of its files leads out of.
+// side is where paths are looked up: on this machine, or in the root of a container, which
+// neither .. nor links lead out of.
 type side struct {
-	root      *os.File // nil is this machine
+	root      *os.File // nil means this machine
 	container string
 }
 
 // open opens a path with O_PATH, and follows a link at its end if follow is true. In a
-// container the links of /proc that lead to other processes' files are errors.
+// container, the magic links of /proc are errors.
 func (p side) open(name string, follow bool) (*os.File, error) {
 	flags := unix.O_PATH | unix.O_CLOEXEC
 	if !follow {
@@ -32,7 +32,7 @@ func (p side) open(name string, follow bool) (*os.File, error) {
 	for {
 		fd, err := unix.Openat2(dir, name, how)
 		switch {
-		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR): // something was renamed meanwhile (openat2(2))
+		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR): // a concurrent rename (openat2(2))
 		case err != nil:
 			return nil, err
 		default:
@@ -41,7 +41,7 @@ func (p side) open(name string, follow bool) (*os.File, error) {
 	}
 }
 
-// error words an error about a path, as dockerd does for what does not exist.
+// error returns the error for a path, in dockerd's words if it does not exist.
 func (p side) error(name string, err error) error {
 	if p.root != nil && errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("could not find the file %s in container %s", printable(name), printable(p.container))
@@ -49,8 +49,7 @@ func (p side) error(name string, err error) error {
 	return &os.PathError{Op: "cp", Path: strings.TrimPrefix(p.container+":", ":") + name, Err: err}
 }
 
-// source is what is to be copied, and the name that it has in a stream: "." for what is in
-// a directory.
+// source is what is copied, and its name in the stream: "." for the content of a directory.
 type source struct {
 	file  *os.File
 	name  string
@@ -79,8 +78,8 @@ func (p side) source(name string, follow bool) (*source, error) {
 	return s, nil
 }
 
-// destination returns the directory in which to make the copy, and its name there, by the
-// rules of docker cp: into a directory that exists, in place of a file, or under a new name.
+// destination returns the directory for the copy of s, and its name there. The rules are those
+// of docker cp: into an existing directory, in place of a file, or under a new name.
 func (p side) destination(name string, s *source) (dir *os.File, as string, err error) {
 	f, err := p.open(name, true)
 	switch {
@@ -114,12 +113,12 @@ func (p side) destination(name string, s *source) (dir *os.File, as string, err 
 	return dir, as, nil
 }
 
-// followed returns the name of the file that a link leads to, which need not exist, so that
-// the file is replaced or made and the link stays.
+// followed returns the path that name leads to if it is a link, which need not exist. So the
+// target is replaced or made, and the link stays.
 func (p side) followed(name string) (string, error) {
 	for range 40 { // as many as the kernel follows (path_resolution(7))
 		f, err := p.open(name, false)
-		if errors.Is(err, unix.ENOENT) { // it is to be made
+		if errors.Is(err, unix.ENOENT) { // the copy makes it
 			return name, nil
 		}
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// createCommand takes the flags of a launch.
+// createCommand returns the verb create. launch are the flags of run.
 func (a *app) createCommand(launch []ucli.Flag) *ucli.Command {
 	var flags []ucli.Flag
 	for _, f := range launch {
@@ -36,9 +36,9 @@ func (a *app) createCommand(launch []ucli.Flag) *ucli.Command {
 	}
 }
 
-// create makes a container, and does not launch it. After an error nothing is left of it.
+// create makes a container for a later start. After an error nothing is left of it.
 func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options) (err error) {
-	runtime.LockOSThread() // and never unlocked: the mounts go with the thread
+	runtime.LockOSThread() // and never unlocked: the mounts end with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (a *app) containerDiffAction(c *ucli.Context) error {
 	if err := checkArgs(c, 1, 1); err != nil {
 		return err
 	}
-	if err := enter(c); err != nil { // only there a user may read all files
+	if err := enter(c); err != nil { // outside of the namespace a user may not read all files
 		return err
 	}
 	container, err := a.findContainer(c, c.Args().First())

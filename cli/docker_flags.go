@@ -8,12 +8,12 @@ import (
 
 // dockerFlag is a flag of `docker run` that minirun does not have.
 type dockerFlag struct {
-	ucli.DocGenerationFlag // nil: nothing asks for more than the methods below
+	ucli.DocGenerationFlag // nil: only the methods below are called
 
 	name, short string
 	toggle      bool     // takes no value
-	idle        []string // the values that change nothing, anyValue for all; they are accepted
-	instead     string   // what to do instead of giving another value
+	idle        []string // values that change nothing, which are accepted; anyValue stands for all
+	instead     string   // the hint for any other value
 }
 
 const anyValue = "*"
@@ -40,9 +40,9 @@ func dockerFlagNamed(name string) *dockerFlag {
 	return nil
 }
 
-// dockerFlags returns the flags of Docker 28.2 that minirun does not have, at the
-// end of each group its hidden ones. A test compares them with `docker run --help`.
-// It is a function, since a table would cost time at each start.
+// dockerFlags returns the flags of `docker run` 28.2 that minirun does not have, with hidden
+// ones at the end of each group. A test compares them with `docker run --help`. It is a
+// function, since a table would cost time at each start.
 func dockerFlags() []dockerFlag {
 	return slices.Concat(dockerLifeFlags(), dockerNetworkFlags(), dockerLimitFlags(), dockerOtherFlags())
 }

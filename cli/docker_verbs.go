@@ -8,15 +8,15 @@ import (
 	"github.com/minirun/minirun/internal/spelling"
 )
 
-// notAnImage returns an error for a first word that was hardly meant as an image:
-// a verb of docker's, or a misspelt one of minirun's. An image that a registry has
-// by such a name would run as root.
+// notAnImage returns an error for a first word that is probably not meant as an image: a verb
+// of docker, or a misspelt one of minirun. Otherwise an image of that name would be pulled
+// from a registry, and run as root.
 func notAnImage(app *ucli.App, word string) error {
 	run := "'minirun run " + word + "' runs an image of that name"
 	if instead := dockerVerb(word); instead != "" {
 		return &usageError{"minirun has no verb " + word, instead + "  (" + run + ")"}
 	}
-	if word == "docker" || word == "crate" { // well-known images, though their names are near doctor and create
+	if word == "docker" || word == "crate" { // well-known images whose names resemble doctor and create
 		return nil
 	}
 	var verbs []string
@@ -31,9 +31,9 @@ func notAnImage(app *ucli.App, word string) error {
 	return nil
 }
 
-// dockerVerb returns what to do instead of a command of docker's client 28.2
-// that minirun does not have, or "". `node` is not listed, since more people run
-// the image node than manage a swarm. A test compares the verbs with `docker --help`.
+// dockerVerb returns the hint for a command of docker 28.2 that minirun does not have, or "".
+// `node` is not listed, since more people run the image node than manage a swarm. A test
+// compares the verbs with `docker --help`.
 func dockerVerb(word string) string {
 	switch word {
 	case "container":
@@ -60,8 +60,8 @@ func dockerVerb(word string) string {
 	return ""
 }
 
-// ungrouped replaces the two words of docker's commands in groups, such as `image ls`,
-// by the verb.
+// ungrouped replaces the two words of docker's grouped commands, such as `image ls`, with the
+// verb.
 func ungrouped(words []string) []string {
 	if len(words) < 2 {
 		return words
@@ -90,7 +90,7 @@ func ungrouped(words []string) []string {
 	return append([]string{verb}, words[2:]...)
 }
 
-// groupVerbs returns the verbs of a group that ungrouped knows, for completion, or nil.
+// groupVerbs returns the second words that ungrouped knows after a first one, for completion.
 func groupVerbs(group string) []string {
 	switch group {
 	case "image":

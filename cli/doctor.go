@@ -84,7 +84,7 @@ func libseccompCheck(version string) launcher.Check {
 	return check
 }
 
-// storeCheck checks the directory of images and containers, and does not make it.
+// storeCheck checks the directory of images and containers. It does not make it.
 func storeCheck(c *ucli.Context) launcher.Check {
 	check := launcher.Check{Name: "store", Status: launcher.CheckOK}
 	d, err := dirs(c)
@@ -105,7 +105,7 @@ func storeCheck(c *ucli.Context) launcher.Check {
 	return check
 }
 
-// mapsOwners returns what says why the owners of the store's files cannot be mapped.
+// mapsOwners returns the function for [launcher.Checks], which checks the store's file system.
 func mapsOwners(c *ucli.Context) func(users *os.File) error {
 	return func(users *os.File) error {
 		d, err := dirs(c)
@@ -125,8 +125,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// writableParent returns an error unless the nearest directory above a path
-// that exists can be written.
+// writableParent returns an error unless the nearest existing directory above a path is
+// writable.
 func writableParent(path string) error {
 	for parent := filepath.Dir(path); ; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)

@@ -9,8 +9,8 @@ import (
 	"github.com/minirun/minirun/oci"
 )
 
-// observeForEngine has a container of an engine's observed as `run` does it with --explain,
-// --complain and --record.
+// observeForEngine sets up the observation of an engine's container, which works as that of
+// `run` with --explain, --complain and --record.
 func observeForEngine(w oci.Observation) (o launcher.Options, finish func() error, err error) {
 	a := &app{ui: &ui{w: w.Text}}
 	if w.Program != nil {

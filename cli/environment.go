@@ -11,7 +11,7 @@ import (
 )
 
 // environmentFlags returns the variables of --env-file and --env, in this order, as
-// NAME=VALUE. A name alone has minirun's own value, or is left out if it has none.
+// NAME=VALUE. A name without a value gets that of minirun's environment, or is left out.
 func environmentFlags(files, flags []string) ([]string, error) {
 	var env []string
 	for _, file := range files {

@@ -45,7 +45,7 @@ func (a *app) execAction(c *ucli.Context) error {
 		Terminal: c.Bool("tty"), Interactive: c.Bool("interactive"), Detached: c.Bool("detach"),
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
-	background := o.Detached && o.Terminal // somebody has to serve that
+	background := o.Detached && o.Terminal // a process has to serve the terminal
 	if background && os.Getenv(supervisorVariable) == "" {
 		_, err := a.startSupervisor(os.Args[1:], nil)
 		return err
@@ -88,8 +88,8 @@ func (a *app) execAction(c *ucli.Context) error {
 	return execOutcome(container, code, err)
 }
 
-// leave returns what a process in the background does once its command runs: it tells the
-// user's process, and holds nothing of the user's any more.
+// leave returns a function that a process in the background calls once its command runs. It
+// reports to the user's process, and gives up the user's files and working directory.
 func (a *app) leave() func() {
 	number, _ := strconv.Atoi(os.Getenv(supervisorVariable))
 	os.Unsetenv(supervisorVariable)
@@ -117,8 +117,8 @@ func notRunning(container *launcher.Container) error {
 	return refused("'minirun ps -a' shows what has become of it", "container %s is not running", container.ID())
 }
 
-// execOutcome is what exec ends with: as with docker, the status is 126 for whatever
-// keeps a command from being started in a container that runs.
+// execOutcome returns what exec ends with. As with docker, the status is 126 for any error that
+// keeps a command from being started in a running container.
 func execOutcome(container *launcher.Container, code int, err error) error {
 	var state *launcher.StateError
 	var failed *launcher.Error

@@ -17,12 +17,12 @@ import (
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
-// edited follows the name of a profile that flags have edited.
+// edited is appended to the name of a profile that flags have edited.
 const edited = " (edited)"
 
-// setFilter sets the filter of o to the named profile, edited as the flags say and
-// compiled for the capabilities, or to the program of an earlier start. With --explain and
-// its like it returns what reports the denied calls, else nil.
+// setFilter sets the filter of o to the profile of the flags, edited as these say and compiled
+// for the capabilities, or to the recorded program of a container that is started again. It
+// returns the reports of --explain and similar flags, else nil.
 func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Config, capabilities []string, root string) (*liveReports, error) {
 	if a.again != nil && !observes(c) && c.String("record") == "" {
 		a.again.launch.LaunchedFilter(o)
@@ -65,7 +65,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		}
 		if program := shortcut.Program(); program != nil {
 			logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
-			return nil, useProgram(o, program) // checkLaunch has passed it
+			return nil, useProgram(o, program) // checkLaunch has accepted it before
 		}
 	}
 	profile, edited, err := a.editedProfile(name, text, changes)
@@ -99,14 +99,14 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err := useProgram(o, program); err != nil {
 		return nil, err
 	}
-	if len(profile.Remarks) == 0 && !program.Listener { // what else is said or asked of the profile
+	if len(profile.Remarks) == 0 && !program.Listener { // each start repeats remarks, and needs the listener's path
 		shortcut.Keep(program)
 	}
 	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
 }
 
-// noteProfile notes a profile for 'inspect'. The digest of the one that is built in costs
-// nothing until somebody asks.
+// noteProfile records a profile for 'inspect'. It does not compute the digest of the built-in
+// one, to save time.
 func noteProfile(p *launcher.Profile, text []byte) (err error) {
 	if isDefault(p.Name) {
 		p.Name = "default"
@@ -119,7 +119,7 @@ func noteProfile(p *launcher.Profile, text []byte) (err error) {
 
 func digestOf(text []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(text)) }
 
-// editedProfile parses a profile, and edits it.
+// editedProfile parses a profile and edits it. It also returns the text.
 func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*seccomp.Profile, []byte, error) {
 	profile, err := a.parseProfile(name, text)
 	if err != nil || len(changes) == 0 {
@@ -132,7 +132,7 @@ func (a *app) editedProfile(name string, text []byte, changes []seccomp.Edit) (*
 	return profile, text, err
 }
 
-// checkLaunch refuses a program under which no container can start.
+// checkLaunch returns an error for a program under which no container can start.
 func checkLaunch(name string, program *bpf.Program) error {
 	err := compile.CheckLaunch(program)
 	if err != nil {

@@ -118,9 +118,9 @@ func runFlags() []ucli.Flag {
 	}
 }
 
-// These flags store their names. urfave/cli's own compute them with a regular expression
-// at each of the thousand look-ups of a start. They store their topics too: at each start
-// urfave/cli formats the help of all flags that have a category.
+// These flags store their names. Those of urfave/cli compute them with a regular expression at
+// each of the thousand lookups of a start. They store their topics too: urfave/cli formats
+// the help of all flags that have a category at each start.
 type (
 	textFlag struct {
 		*ucli.StringFlag

@@ -135,7 +135,7 @@ func writeFlag(b *strings.Builder, f ucli.DocGenerationFlag) {
 	b.WriteString(wrapped(usage, usageColumn) + "\n")
 }
 
-// wrapped breaks a text that starts at column into lines that start there too.
+// wrapped breaks a text into lines that all start at column.
 func wrapped(text string, column int) string {
 	var b strings.Builder
 	at := column
@@ -155,8 +155,8 @@ func wrapped(text string, column int) string {
 	return b.String()
 }
 
-// placeholder returns the name of a flag's value, which its usage has in backquotes,
-// and the usage without these.
+// placeholder returns the name of a flag's value, which is in backquotes in its usage, and the
+// usage without the backquotes.
 func placeholder(f ucli.DocGenerationFlag) (value, usage string) {
 	usage = f.GetUsage()
 	before, rest, found := strings.Cut(usage, "`")

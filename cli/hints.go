@@ -16,8 +16,8 @@ import (
 	"github.com/minirun/minirun/seccomp/live"
 )
 
-// hintOf returns what the user can do about an error, or "": the hint that it has, or
-// the words for what a package found, which knows neither flags nor verbs.
+// hintOf returns what the user can do about an error, or "": the error's own hint, or one
+// with flags and verbs, which the packages below do not know.
 func hintOf(err error) string {
 	var usage *usageError
 	if text := hint.Text(err); text != "" {
@@ -33,7 +33,7 @@ func hintOf(err error) string {
 	return cmp.Or(launchHint(err), imageHint(err), seccompHint(err))
 }
 
-// launchHint returns the hint for an error of launcher's, or "".
+// launchHint returns the hint for an error of package launcher, or "".
 func launchHint(err error) string {
 	var failed *launcher.Error
 	var volume *launcher.VolumeError
@@ -95,7 +95,7 @@ func causeHint(cause launcher.Cause) string {
 	return ""
 }
 
-// imageHint returns the hint for an error of rootfs', or "".
+// imageHint returns the hint for an error of package rootfs, or "".
 func imageHint(err error) string {
 	var e *rootfs.Error
 	for errors.As(err, &e) && e.Cause == 0 {
@@ -198,8 +198,8 @@ func problemHint(fix string, cause seccomp.Cause) string {
 	return fix
 }
 
-// errnoHint returns a hint for the errors of system calls that can occur anywhere
-// and depend on the state of the machine.
+// errnoHint returns a hint for errors of system calls that can occur anywhere and depend on
+// the state of the machine, or "".
 func errnoHint(err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -10,8 +10,9 @@ import (
 // imageFilter reports whether `images --filter` lists an image.
 type imageFilter func(rootfs.ImageInfo) bool
 
-// filterImages returns the images that all filters of `docker images` choose; of several
-// references one is enough. One named by before or since must be in the store.
+// filterImages returns the images that match all filters, which are those of `docker images`;
+// of several references one has to match. An image named by before or since must be in the
+// store.
 func filterImages(images []rootfs.ImageInfo, filters []string, find func(name string) (*rootfs.Description, error)) ([]rootfs.ImageInfo, error) {
 	var all []imageFilter
 	var references []imageFilter
@@ -53,7 +54,7 @@ func filterImages(images []rootfs.ImageInfo, filters []string, find func(name st
 	}), nil
 }
 
-// danglingFilter chooses the images without a name, or those with one.
+// danglingFilter matches images without a name, or those with one.
 func danglingFilter(text, value string) (imageFilter, error) {
 	switch value {
 	case "true", "1", "false", "0":
@@ -70,14 +71,14 @@ func hasLabel(labels map[string]string, filter string) bool {
 	return ok && (!exact || value == want)
 }
 
-// orderFilter chooses the images that were made before or after one.
+// orderFilter matches images that were made before or after another one.
 func orderFilter(images []rootfs.ImageInfo, key, name string, find func(string) (*rootfs.Description, error)) (imageFilter, error) {
 	found, err := find(name)
 	if err != nil {
 		return nil, err
 	}
 	i := slices.IndexFunc(images, func(image rootfs.ImageInfo) bool { return image.ID == found.ID })
-	if i < 0 { // it was removed meanwhile
+	if i < 0 { // it has just been removed
 		return func(rootfs.ImageInfo) bool { return false }, nil
 	}
 	moment := images[i].Created
@@ -87,5 +88,5 @@ func orderFilter(images []rootfs.ImageInfo, key, name string, find func(string) 
 	return func(image rootfs.ImageInfo) bool { return image.Created.After(moment) }, nil
 }
 
-// isNameless reports whether an image has only its ID for a name.
+// isNameless reports whether an image's name is its ID.
 func isNameless(name string) bool { return strings.HasPrefix(name, "sha256:") }

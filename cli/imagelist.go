@@ -90,8 +90,8 @@ func imagesNamed(images []rootfs.ImageInfo, pattern string) ([]rootfs.ImageInfo,
 	return slices.DeleteFunc(images, func(image rootfs.ImageInfo) bool { return !matches(image) }), nil
 }
 
-// referenceFilter chooses the images that a pattern matches as with `docker images`: by
-// their repository, or by repository and tag. A file may be named by any path to it.
+// referenceFilter matches images by a pattern for their repository, or repository and tag, as
+// `docker images` does. A file may be named by any path to it.
 func referenceFilter(pattern string) (imageFilter, error) {
 	if strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../") {
 		abs, err := filepath.Abs(pattern)
@@ -113,7 +113,7 @@ func referenceFilter(pattern string) (imageFilter, error) {
 	}, nil
 }
 
-// splitTag splits a name. A file, and a name with a digest, has no tag.
+// splitTag splits a name. Files and names with a digest have no tag.
 func splitTag(name string) (repository, tag string) {
 	if repository, _, ok := strings.Cut(name, "@"); ok {
 		return repository, ""
