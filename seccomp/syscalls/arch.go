@@ -1,26 +1,25 @@
-// Package syscalls knows the system calls of Linux: their numbers on every
-// architecture that Docker's profiles speak of, the groups that they fall into,
-// and which of their arguments are 32-bit ints.
+// Package syscalls has tables of Linux' system calls: their numbers on every architecture
+// that Docker's profiles name, groups of calls, and the types and constants of arguments.
 //
-// The tables are those of Linux 7.2, which contain all of 6.18, and for the
-// 31-bit programs of s390 those of Linux 6.1 with the later calls of s390x; see gen.
-// A newer kernel may have calls that no table has. Nothing here needs a privilege, and
-// all functions may be called at the same time.
+// The tables are those of Linux 7.2, which contain all of 6.18, and for the 31-bit programs
+// of s390 those of Linux 6.1 with the later calls of s390x; see gen. A newer kernel may have
+// calls that no table has. Nothing here needs a privilege, and all functions may be called
+// concurrently.
 //
 // The API is not stable before version 1.
 package syscalls
 
 import "runtime"
 
-// Arch is an architecture as seccomp filters distinguish them: an AUDIT_ARCH_
-// value, and for x32, which shares that of x86_64, one of its own.
+// Arch is an architecture as seccomp filters distinguish them. Its value is an AUDIT_ARCH_
+// value; x32, which shares that of x86_64, has another one.
 type Arch uint32
 
 // The architectures, by their AUDIT_ARCH_ values (linux/audit.h).
 const (
 	AMD64       Arch = 0xc000003e
 	X86         Arch = 0x40000003
-	X32         Arch = 0x4000003e // no AUDIT_ARCH_: see Audit
+	X32         Arch = 0x4000003e // not an AUDIT_ARCH_ value: see Audit
 	ARM64       Arch = 0xc00000b7
 	ARM         Arch = 0x40000028
 	LOONGARCH64 Arch = 0xc0000102
@@ -46,8 +45,8 @@ type entry struct {
 	number uint32
 }
 
-// arches lists each architecture with its names: the one of the OCI runtime
-// spec, and the one of includes.arches and libseccomp.
+// arches lists the architectures with their names in the OCI runtime specification, and in
+// includes.arches and libseccomp.
 var arches = [...]struct {
 	arch      Arch
 	oci, name string
@@ -82,12 +81,13 @@ func Arches() []Arch {
 	return all
 }
 
-// Host returns the architecture of the running kernel, as far as this program
-// knows: the one that it was compiled for.
+// Host returns the architecture that this program was compiled for, which is usually that of
+// the running kernel.
 func Host() (Arch, bool) { return ParseArch(runtime.GOARCH) }
 
-// ParseArch takes a name of the OCI runtime spec (SCMP_ARCH_X86_64), of Docker's
-// profiles and libseccomp (amd64), of Go (386) or of uname (x86_64).
+// ParseArch returns the architecture with a name of the OCI runtime specification
+// (SCMP_ARCH_X86_64), of Docker's profiles and libseccomp (amd64), of Go (386) or of uname(1)
+// (x86_64).
 func ParseArch(name string) (Arch, bool) {
 	switch name {
 	case "x86_64":
@@ -122,7 +122,7 @@ func (a Arch) index() int {
 	return -1
 }
 
-// OCI returns the name of the OCI runtime spec, such as SCMP_ARCH_X86_64.
+// OCI returns the name in the OCI runtime specification, such as SCMP_ARCH_X86_64.
 func (a Arch) OCI() string {
 	if i := a.index(); i >= 0 {
 		return arches[i].oci
@@ -130,7 +130,7 @@ func (a Arch) OCI() string {
 	return ""
 }
 
-// String returns Docker's and libseccomp's name, such as amd64.
+// String returns the name in Docker's profiles and libseccomp, such as amd64.
 func (a Arch) String() string {
 	if i := a.index(); i >= 0 {
 		return arches[i].name
@@ -138,8 +138,8 @@ func (a Arch) String() string {
 	return "unknown"
 }
 
-// Audit returns the AUDIT_ARCH_ value that a filter sees. x32 has that of x86_64,
-// and a bit in its numbers.
+// Audit returns the AUDIT_ARCH_ value that a filter sees. x32 has that of x86_64; a bit of
+// the number tells its calls apart.
 func (a Arch) Audit() uint32 {
 	if a == X32 {
 		return uint32(AMD64)
@@ -147,7 +147,7 @@ func (a Arch) Audit() uint32 {
 	return uint32(a)
 }
 
-// FromAudit returns the architecture of a call by what a filter sees of it.
+// FromAudit returns the architecture of a call by the fields that a filter sees.
 func FromAudit(audit, number uint32) (Arch, bool) {
 	if audit == uint32(AMD64) && number&0x40000000 != 0 {
 		return X32, true

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// constant is a name for a value of an argument, from the headers under linux/
-// and asm-generic/. Architectures with headers of their own are in deviations.
+// constant is a name for a value of an argument, from the headers in linux/ and asm-generic/.
+// The values of architectures with other headers are in deviations.
 type constant struct {
 	name  string
 	value uint64
@@ -59,7 +59,7 @@ var deviations = [...]struct {
 	}},
 }
 
-// on returns the value that a constant has on an architecture.
+// on returns the value of a constant on an architecture.
 func (c *constant) on(a Arch) uint64 {
 	for i := range deviations {
 		d := &deviations[i]
@@ -376,8 +376,8 @@ var clocks = [...]constant{
 	{"CLOCK_TAI", unix.CLOCK_TAI},
 }
 
-// constants returns the names that go with an argument; flags says whether they
-// are bits to be joined.
+// constants returns the names for values of an argument. flags says whether they are bits
+// that can be combined.
 func constants(a Arch, call string, index int) (set []constant, flags bool) {
 	switch {
 	case call == "clone" && (a == S390 || a == S390X) && index < 2:
@@ -432,9 +432,8 @@ func constants(a Arch, call string, index int) (set []constant, flags bool) {
 	return nil, false
 }
 
-// Constant returns the value of a name that goes with an argument of a call on an
-// architecture. Both the place of an argument and the value of a name may differ
-// from one architecture to another. The zero Arch stands for what most have.
+// Constant returns the value of a name for an argument of a call. Architectures differ in the
+// order of arguments and in values; the zero Arch stands for most of them.
 func Constant(a Arch, call string, index int, name string) (uint64, bool) {
 	set, _ := constants(a, call, index)
 	i := slices.IndexFunc(set, func(c constant) bool { return c.name == name })
@@ -444,7 +443,7 @@ func Constant(a Arch, call string, index int, name string) (uint64, bool) {
 	return set[i].on(a), true
 }
 
-// Constants returns the names that go with an argument of a call on an architecture.
+// Constants returns the names for an argument of a call on an architecture.
 func Constants(a Arch, call string, index int) []string {
 	set, _ := constants(a, call, index)
 	names := make([]string, len(set))
@@ -454,8 +453,8 @@ func Constants(a Arch, call string, index int) []string {
 	return names
 }
 
-// Choices returns the names that go with an argument of which each value is one of
-// them, rather than made of bits; each value has one name.
+// Choices returns the names for an argument whose values are alternatives and not made of
+// bits, one name for each value.
 func Choices(a Arch, call string, index int) []string {
 	set, flags := constants(a, call, index)
 	if flags {
@@ -485,8 +484,8 @@ func ChoiceNoun(call string, index int) string {
 	return "operation"
 }
 
-// FormatArgument returns an argument as people write it: by its name where it has one,
-// as names joined by | where it is made of bits, else as a number.
+// FormatArgument returns an argument as people write it: as a name if it has one, as names
+// joined by | if it is made of bits, else as a number.
 func FormatArgument(a Arch, call string, index int, value uint64) string {
 	set, flags := constants(a, call, index)
 	if i := slices.IndexFunc(set, func(c constant) bool { return c.on(a) == value }); i >= 0 {

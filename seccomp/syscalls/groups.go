@@ -2,8 +2,8 @@ package syscalls
 
 import "strings"
 
-// groups are sets of calls with one purpose, after those of systemd's
-// SystemCallFilter= (systemd.exec(5)). A line is: name, what it is for, calls.
+// groups are sets of calls with one purpose, based on those of systemd's SystemCallFilter=
+// (systemd.exec(5)), sorted by name.
 var groups = [...]struct{ name, doc, calls string }{
 	{"@aio", "asynchronous I/O", "io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit io_uring_enter io_uring_register io_uring_setup"},
 	{"@basic-io", "reading and writing what is open", "_llseek close close_range dup dup2 dup3 lseek pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readv write writev"},
@@ -32,7 +32,7 @@ var groups = [...]struct{ name, doc, calls string }{
 	{"@timer", "timers and alarms", "alarm getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times"},
 }
 
-// Groups returns the names of all groups, each with an @ in front, sorted.
+// Groups returns the names of all groups, which start with @, sorted.
 func Groups() []string {
 	all := make([]string, len(groups))
 	for i := range groups {
@@ -51,7 +51,7 @@ func Group(name string) ([]string, bool) {
 	return nil, false
 }
 
-// GroupDoc says in a few words what a group's calls are for.
+// GroupDoc returns in a few words what a group's calls are for, or "".
 func GroupDoc(name string) string {
 	for i := range groups {
 		if groups[i].name == name {

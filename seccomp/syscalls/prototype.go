@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ArgumentKind is what the kernel takes an argument for.
+// ArgumentKind is how the kernel interprets an argument.
 type ArgumentKind byte
 
 // The kinds of arguments.
@@ -19,16 +19,16 @@ const (
 	File     ArgumentKind = 'f' // a file descriptor
 	Mode     ArgumentKind = 'm' // permissions of a file
 	Pointer  ArgumentKind = 'p'
-	Text     ArgumentKind = 's' // a pointer to a text with a NUL byte at its end
-	TextSize ArgumentKind = 'n' // a pointer to a text, whose size is the next argument
+	Text     ArgumentKind = 's' // a pointer to a text that ends with NUL
+	TextSize ArgumentKind = 'n' // a pointer to a text whose size is the next argument
 )
 
 type prototype struct{ name, kinds string }
 
-// ArgumentKinds returns what the arguments of a call are, from its definition in Linux
-// 6.12, or in the kernel that it came with later. ok is false for calls without a
-// definition there: those of some architectures only. The arguments of a few calls differ between
-// architectures (clone); these are those of most.
+// ArgumentKinds returns the kinds of a call's arguments, from its definition in Linux 6.12, or
+// in the later kernel that added the call. ok is false for a call without a definition in
+// common code. Where architectures differ in the arguments of a call (clone), the result is
+// for most of them.
 func ArgumentKinds(call string) (kinds []ArgumentKind, ok bool) {
 	i, ok := slices.BinarySearchFunc(prototypes[:], call, func(p prototype, call string) int { return strings.Compare(p.name, call) })
 	if !ok {
@@ -37,12 +37,12 @@ func ArgumentKinds(call string) (kinds []ArgumentKind, ok bool) {
 	return []ArgumentKind(prototypes[i].kinds), true
 }
 
-// FormatTyped writes an argument as its kind asks for: by a name where it has one, as
-// FormatArgument does, else as a number.
+// FormatTyped returns an argument as text: as [FormatArgument] does if it has a name, else as
+// a number in the notation for its kind.
 func FormatTyped(a Arch, call string, index int, kind ArgumentKind, value uint64) string {
 	switch kind {
 	case Int, Uint, File, Mode:
-		value = uint64(uint32(value)) // the kernel reads no more
+		value = uint64(uint32(value)) // the kernel ignores the other bits
 	}
 	if name := FormatArgument(a, call, index, value); name[0] < '0' || name[0] > '9' {
 		return name

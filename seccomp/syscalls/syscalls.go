@@ -15,8 +15,8 @@ func Known(name string) bool {
 	return ok
 }
 
-// Number returns a call's number as a filter sees it: of x32 with its bit, of MIPS
-// with its offset. ok is false when the architecture does not have the call.
+// Number returns a call's number as a filter sees it: for x32 with its bit, for MIPS with its
+// offset. ok is false if the architecture does not have the call.
 func Number(a Arch, name string) (uint32, bool) {
 	at := a.index()
 	i, ok := slices.BinarySearch(names[:], name)
@@ -31,7 +31,7 @@ func Number(a Arch, name string) (uint32, bool) {
 	return table[j].number, true
 }
 
-// NameOf returns the call of a number as a filter sees it.
+// NameOf returns the name of the call with a number as a filter sees it.
 func NameOf(a Arch, number uint32) (string, bool) {
 	at := a.index()
 	if at < 0 {
@@ -60,9 +60,9 @@ func Calls(a Arch) []string {
 	return calls
 }
 
-// Int32Args has bit i set when the kernel reads argument i of the call as an
-// int or another type of at most 32 bits (its SYSCALL_DEFINE on 64-bit
-// machines). It is 0 when nothing is known.
+// Int32Args returns a mask with bit i set if the kernel reads argument i of the call as an int
+// or another type of at most 32 bits (its SYSCALL_DEFINE on 64-bit machines). It is 0 for
+// calls without a known definition.
 func Int32Args(name string) uint8 {
 	i, ok := slices.BinarySearch(names[:], name)
 	if !ok {
@@ -71,8 +71,8 @@ func Int32Args(name string) uint8 {
 	return int32Args[i]
 }
 
-// Suggest returns the call or group whose name takes the fewest edits from what was
-// written, or "" when none is near.
+// Suggest returns the call or group whose name is most similar to what was written, or "" if
+// none is.
 func Suggest(written string) string {
 	return spelling.Nearest(written, append(Names(), Groups()...))
 }

@@ -1,5 +1,5 @@
-// Package actions says what the actions and conditions of the OCI runtime
-// specification's flat list mean to a filter.
+// Package actions interprets the actions and conditions of the OCI runtime specification's
+// flat list as Docker's runtime does.
 package actions
 
 import (
@@ -9,23 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxErrno is MAX_ERRNO of linux/err.h; seccomp(2) caps what is above.
+// MaxErrno is MAX_ERRNO of linux/err.h, the largest errno that a filter can return.
 const MaxErrno = 4095
 
-// Passes reports whether an action lets a call through. TRACE counts: the tracer
-// decides, and without one the call fails with ENOSYS as if it did not exist.
+// Passes reports whether an action lets a call through. TRACE does: the tracer decides, and
+// without one the call fails with ENOSYS as if it did not exist.
 func Passes(action specs.LinuxSeccompAction) bool {
 	return action == specs.ActAllow || action == specs.ActLog || action == specs.ActTrace
 }
 
-// Open reports whether an action itself denies no call: it lets calls through, or leaves
-// them to an agent. As a default it is also for calls that are newer than the profile.
+// Open reports whether an action does not deny calls itself: it lets them through or leaves
+// them to an agent. An open default action also applies to calls newer than the profile.
 func Open(action specs.LinuxSeccompAction) bool {
 	return Passes(action) || action == specs.ActNotify
 }
 
-// ReturnValue returns an action as a filter returns it (seccomp(2)). Without an
-// errno ERRNO and TRACE have EPERM, as in Docker's runtime.
+// ReturnValue returns the value that a filter returns for an action (seccomp(2)). Without an
+// errno, ERRNO and TRACE have EPERM, as in Docker's runtime.
 func ReturnValue(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error) {
 	data := uint32(unix.EPERM)
 	if errnoRet != nil {
@@ -53,16 +53,16 @@ func ReturnValue(action specs.LinuxSeccompAction, errnoRet *uint) (uint32, error
 	return 0, fmt.Errorf("unknown action %q", action)
 }
 
-// Same reports whether a filter returns the same for two actions.
+// Same reports whether filters return the same value for two actions.
 func Same(a specs.LinuxSeccompAction, aErrno *uint, b specs.LinuxSeccompAction, bErrno *uint) bool {
 	one, errOne := ReturnValue(a, aErrno)
 	other, errOther := ReturnValue(b, bErrno)
 	return errOne == nil && errOther == nil && one == other
 }
 
-// Alternatives divides the conditions of a rule as Docker's runtime does: the rule
-// matches a call that meets all conditions of one of them. It is one conjunction,
-// unless two conditions have the same index; then each condition stands alone.
+// Alternatives divides the conditions of a rule as Docker's runtime does. The rule matches a
+// call that meets all conditions of at least one alternative. There is one alternative with
+// all conditions, unless two have the same index: then each is an alternative.
 func Alternatives(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
 	var seen [6]bool
 	for _, a := range args {

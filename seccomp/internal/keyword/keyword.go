@@ -1,5 +1,5 @@
-// Package keyword lists the names that profiles are written with: errnos and
-// architectures. Nothing is computed before it is asked for.
+// Package keyword lists names that occur in profiles: errnos and architectures. Nothing is
+// computed at initialisation.
 package keyword
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Errno returns the number of a name of errno(3).
+// Errno returns the number of a name in errno(3).
 func Errno(name string) (number uint, ok bool) {
 	switch name { // names that share a number with another
 	case "EWOULDBLOCK":
@@ -27,7 +27,7 @@ func Errno(name string) (number uint, ok bool) {
 	return uint(i + 1), i >= 0
 }
 
-// Errnos lists errno 1 and up; numbers that mean nothing are "".
+// Errnos returns the names of errno 1 and up; unused numbers have the name "".
 func Errnos() []string {
 	names := make([]string, 133) // EHWPOISON, the last one
 	for i := range names {
@@ -36,7 +36,7 @@ func Errnos() []string {
 	return names
 }
 
-// Arches lists the architectures as Go calls them, OCIArches their SCMP_ARCH_
+// Arches returns the names of architectures in includes.arches, OCIArches their SCMP_ARCH_
 // names. The caller must not change the lists.
 var (
 	Arches    = sync.OnceValue(func() []string { return arches(syscalls.Arch.String) })
@@ -51,8 +51,8 @@ func arches(name func(syscalls.Arch) string) []string {
 	return names
 }
 
-// Suggest returns a hint that names the word of a set that is nearest to what was
-// written, or lists a small set; or "".
+// Suggest returns a hint with the word of a set that is most similar to a misspelt one, or a
+// list of the set if that is small, or "".
 func Suggest(word string, set []string) string {
 	if near := spelling.Nearest(word, set); near != "" {
 		return "did you mean " + near + "?"
