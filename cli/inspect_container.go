@@ -13,8 +13,8 @@ import (
 	"github.com/minirun/minirun/profiles"
 )
 
-// describeContainer returns what is known of a container. What it was launched with is not
-// known of one that has not begun.
+// describeContainer returns what is known about a container. Its launch is unknown before it
+// has begun.
 func describeContainer(container *launcher.Container) (*containerDescription, error) {
 	launch, err := container.Launch()
 	if errors.Is(err, os.ErrNotExist) {
@@ -46,7 +46,7 @@ func describeContainer(container *launcher.Container) (*containerDescription, er
 	return d, nil
 }
 
-// timeText is a time as dockerd writes it.
+// timeText returns a time as dockerd writes it.
 func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 func (v containerView) describeState() describedState {
@@ -81,8 +81,8 @@ func (v containerView) attached() bool {
 	return !v.Detached
 }
 
-// describeConfig returns what the image and the flags say of the command. Env is all of
-// its environment.
+// describeConfig returns what the image and the flags say about the command. Env is its whole
+// environment.
 func (v containerView) describeConfig(flags *config.Config) describedConfig {
 	c := describedConfig{
 		Hostname: v.launch.Hostname, Domainname: flags.Domainname, User: v.launch.User, Image: v.Image, Labels: v.launch.Labels,
@@ -111,7 +111,7 @@ func (v containerView) describeConfig(flags *config.Config) describedConfig {
 	return c
 }
 
-// describeSeccomp names the profile, and says how long its program is.
+// describeSeccomp returns the profile, and the length of its program.
 func (v containerView) describeSeccomp() describedSeccomp {
 	p := v.launch.Seccomp
 	s := describedSeccomp{Profile: p.Name, Edited: p.Edited, Digest: p.Digest, Instructions: len(v.launch.Filter) / 8}
@@ -121,8 +121,8 @@ func (v containerView) describeSeccomp() describedSeccomp {
 	return s
 }
 
-// mountsOf lists the mounts that flags or the image ask for. A relative source has become
-// an absolute one in the launch.
+// mountsOf lists the mounts that flags or the image ask for. In the launch sources are
+// absolute.
 func (v containerView) mountsOf(flags *config.Config) []describedMount {
 	mounts := []describedMount{}
 	for _, m := range flags.Mounts {
@@ -131,7 +131,7 @@ func (v containerView) mountsOf(flags *config.Config) []describedMount {
 			d.Source, d.Propagation = v.bindSource(m), m.Propagation
 			_, d.Mode = volumeOf(m)
 		} else if strings.HasPrefix(m.Flag, "--tmpfs ") {
-			continue // as with Docker it is in HostConfig
+			continue // as with Docker, it is in HostConfig
 		}
 		mounts = append(mounts, d)
 	}
@@ -212,7 +212,7 @@ func (v containerView) hostConfig(flags *config.Config) describedHostConfig {
 	return h
 }
 
-// addedTo returns a map with a further value; it may be nil.
+// addedTo returns a map with a value added. The map may be nil.
 func addedTo[V any](all map[string]V, key string, value V) map[string]V {
 	if all == nil {
 		all = map[string]V{}
@@ -236,7 +236,7 @@ func textsOf[T fmt.Stringer](values []T) []string {
 	return texts
 }
 
-// networkSettings describes the container's device and ports, which it has while it runs.
+// networkSettings returns the device and ports that the container has while it runs.
 func (v containerView) networkSettings() describedNetworks {
 	n := describedNetworks{Ports: map[string][]portBinding{}, Networks: map[string]describedNetwork{}}
 	if v.launch.Network == "" {
@@ -266,7 +266,7 @@ func (v containerView) networkSettings() describedNetworks {
 	return n
 }
 
-// bindingOf splits an address with a port, as a container's ports are written.
+// bindingOf splits the address of a published port.
 func bindingOf(host string) portBinding {
 	i := strings.LastIndexByte(host, ':')
 	if i < 0 {

@@ -1,8 +1,7 @@
 package cli
 
-// containerDescription has the fields of `docker container inspect` (Docker's API 1.41),
-// and Seccomp and Capabilities, which Docker does not have. Fields of what minirun does not
-// do are left out.
+// containerDescription has the fields of `docker container inspect` (Docker's API 1.41) that
+// mean something for minirun, and Seccomp and Capabilities, which Docker does not have.
 type containerDescription struct {
 	ID              string `json:"Id"`
 	Created         string

@@ -18,7 +18,7 @@ type listing[R any] struct {
 	heading R      // what a table prints above each field
 }
 
-// writer returns the function that writes rows. data are what json writes.
+// writer returns the function that writes rows. data is what the format json writes.
 func (l listing[R]) writer(format string) (func(w io.Writer, data any, rows []R) error, error) {
 	switch {
 	case format == "json":
@@ -69,8 +69,8 @@ func templateError(format string, err error) error {
 	return &usageError{"--format " + format + ": " + templateProblem(err), "--format '{{json .}}' prints all fields"}
 }
 
-// templateProblem returns the text of an error of text/template without its own position
-// and the names of Go's types.
+// templateProblem returns the text of an error of text/template without positions and the
+// names of Go types.
 func templateProblem(err error) string {
 	text := err.Error()
 	if _, rest, ok := strings.Cut(text, "can't evaluate field "); ok {
@@ -89,7 +89,7 @@ func templateProblem(err error) string {
 	return text
 }
 
-// templateFunctions are those that docker's client has in addition to Go's.
+// templateFunctions are the functions that docker's client adds to Go's.
 func templateFunctions() template.FuncMap {
 	return template.FuncMap{
 		"json":  jsonText,

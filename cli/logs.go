@@ -47,7 +47,7 @@ func (a *app) logsAction(c *ucli.Context) error {
 	if q.Until, err = logTime("until", c.String("until"), now); err != nil {
 		return err
 	}
-	if n, err := strconv.Atoi(c.String("tail")); err == nil { // with docker, too, all else is all
+	if n, err := strconv.Atoi(c.String("tail")); err == nil { // any other value means all, as with docker
 		q.Tail = n
 	}
 	container, err := a.findContainer(c, c.Args().First())
@@ -70,7 +70,7 @@ func (a *app) logsAction(c *ucli.Context) error {
 	return a.copyLog(ctx, log, q, c.Bool("timestamps"))
 }
 
-// ends returns a channel that is closed when the launcher is done with the container.
+// ends returns a channel that is closed when the launcher has finished with the container.
 func ends(ctx context.Context, container *launcher.Container) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
@@ -80,7 +80,7 @@ func ends(ctx context.Context, container *launcher.Container) <-chan struct{} {
 	return ended
 }
 
-// timeFormat is that of docker logs -t: RFC 3339 with nine digits.
+// timeFormat is the format of docker logs -t: RFC 3339 with nine digits.
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
 func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/minirun/minirun/internal/atomicfile"
 )
 
-// fileError returns the error for a file that the user named and that cannot be
-// read or written: `WHAT FILE: WHY`, whichever step failed.
+// fileError returns the error for a file that the user has named and that cannot be read or
+// written. It is `WHAT FILE: WHY`, whichever step failed.
 func fileError(what, file string, err error) *usageError {
 	why := err
 	var path *fs.PathError
@@ -31,9 +31,8 @@ func fileError(what, file string, err error) *usageError {
 	return e
 }
 
-// writeFile replaces a file's content atomically. An existing file keeps its mode,
-// a symbolic link stays one, and a file that is not regular, such as /dev/null, is
-// only written to.
+// writeFile replaces a file's content atomically. An existing file keeps its mode, a symbolic
+// link is followed, and a file that is not regular, such as /dev/null, is written to.
 func writeFile(file string, data []byte) error {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real

@@ -14,8 +14,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// loadProfile reads and parses a profile: a file, or "default". It prints a warning
-// about what the parser ignored.
+// loadProfile reads and parses a profile: a file, or "default". It prints the first warning
+// of the parser.
 func (a *app) loadProfile(name string) (*seccomp.Profile, error) {
 	text, err := profileText(name)
 	if err != nil {
@@ -32,14 +32,13 @@ func profileText(name string) ([]byte, error) {
 		return profiles.Default(), nil
 	}
 	data, err := readProfile(name, "give a file, or default; a launch also takes unconfined")
-	if err != nil && name == "unconfined" { // a launch does not come here with it
+	if err != nil && name == "unconfined" { // a launch reads no profile then
 		return nil, &usageError{"unconfined: there is no profile to read", "give a file, or default"}
 	}
 	return data, err
 }
 
-// parseProfile parses the text of a profile, and prints a warning about what the parser
-// ignored.
+// parseProfile parses the text of a profile, and prints the first warning of the parser.
 func (a *app) parseProfile(name string, text []byte) (*seccomp.Profile, error) {
 	if isDefault(name) {
 		return seccomp.Parse(profiles.DefaultName, text)
@@ -66,7 +65,7 @@ func (a *app) warnOfRemarks(p *seccomp.Profile) {
 	}
 }
 
-// readProfile reads a file, but no more than shows that it is too large for a
+// readProfile reads a file, but only as much as needed to see that it is too large for a
 // profile.
 func readProfile(name, help string) ([]byte, error) {
 	if name == "" {
@@ -88,8 +87,8 @@ func readProfile(name, help string) ([]byte, error) {
 	return data, nil
 }
 
-// targetFlags returns the flags that say for which container and machine a profile
-// is resolved.
+// targetFlags returns the flags for the container and the machine that a profile is resolved
+// for.
 func targetFlags() []ucli.Flag {
 	return []ucli.Flag{
 		list("", "cap-add", "", "for a container with capability `CAP`, or ALL").with(capabilities),
@@ -103,13 +102,12 @@ func profileFlag() ucli.Flag {
 	return choice("", "profile", "default", "read the profile in `FILE`, or Docker's default one").with(files("default"))
 }
 
-// firstProfileFlag is profileFlag for verbs whose arguments are profiles.
+// firstProfileFlag returns --profile for verbs whose arguments are profiles, too.
 func firstProfileFlag() ucli.Flag {
 	return text("", "profile", "", "profile to read first, before the arguments: `FILE` or default").with(files("default"))
 }
 
-// profileNames returns the profiles of a verb whose arguments are profiles; that of
-// --profile comes first.
+// profileNames returns the profiles of --profile and of the arguments, in this order.
 func profileNames(c *ucli.Context) []string {
 	if c.IsSet("profile") {
 		return append([]string{c.String("profile")}, c.Args().Slice()...)
@@ -117,7 +115,7 @@ func profileNames(c *ucli.Context) []string {
 	return c.Args().Slice()
 }
 
-// target reads targetFlags.
+// target returns the target that targetFlags describe.
 func target(c *ucli.Context) (seccomp.Target, error) {
 	caps, err := config.BoundingSet(c.StringSlice("cap-add"), c.StringSlice("cap-drop"), false)
 	if err != nil {
@@ -142,7 +140,7 @@ func target(c *ucli.Context) (seccomp.Target, error) {
 	return t, nil
 }
 
-// policy reads profileFlag and targetFlags.
+// policy returns the profile of profileFlag, resolved for the target of targetFlags.
 func (a *app) policy(c *ucli.Context) (*seccomp.Policy, error) {
 	profile, err := a.loadProfile(c.String("profile"))
 	if err != nil {
@@ -155,7 +153,8 @@ func (a *app) policy(c *ucli.Context) (*seccomp.Policy, error) {
 	return profile.Resolve(t)
 }
 
-// edits reads the flags of seccomp edit, which have a prefix in a launch.
+// edits returns the changes that the flags of seccomp edit describe. In a launch the flags
+// have a prefix.
 func edits(c *ucli.Context, prefix string) ([]seccomp.Edit, error) {
 	var all []seccomp.Edit
 	for _, action := range []seccomp.EditAction{seccomp.Deny, seccomp.Allow, seccomp.Gate} {

@@ -15,21 +15,21 @@ import (
 // redraw is the shortest time between two redraws of a bar.
 const redraw = 50 * time.Millisecond
 
-// progress shows how an image is fetched: on a terminal with a bar for each layer and
-// one for all of them, else with a line for each layer, and with a line at the end.
+// progress shows how an image is fetched: on a terminal a bar for each layer and one for all
+// of them, else a line for each layer; and a line at the end.
 type progress struct {
 	ui     *ui
 	image  string
 	now    func() time.Time
 	layers map[string]rootfs.Event
 	order  []string // of the layers
-	remote bool     // it is pulled, not read from a file
+	remote bool     // the image is pulled, not read from a file
 	start  time.Time
 	drawn  time.Time
 }
 
-// progress returns a function for the events of rootfs, nil if quiet, and one to call
-// with the outcome.
+// progress returns the function for the events of rootfs, nil if quiet, and one that must be
+// called with the outcome.
 func (a *app) progress(image string, quiet bool) (report rootfs.Progress, done func(error)) {
 	if quiet {
 		return nil, func(error) {}
@@ -63,7 +63,7 @@ func (p *progress) bars(columns, rows int) []string {
 	var bars []string
 	shown := p.order
 	if len(shown) == 1 {
-		shown = nil // the line for all says it
+		shown = nil // the line for all layers is enough
 	}
 	leave := len(shown) - max(rows-1, 0)
 	for _, name := range shown {
@@ -93,7 +93,7 @@ func (p *progress) layer(e rootfs.Event, columns int) string {
 	return fitting(columns, name+" "+size, size)
 }
 
-// line prints the end of a layer, or that it is waited for.
+// line prints that a layer is finished, or that it is waited for.
 func (p *progress) line(e rootfs.Event) {
 	switch e.Status {
 	case "done":
@@ -133,8 +133,8 @@ func (p *progress) done(err error) {
 	p.ui.say("%s %s: %s in %.1f s", verb, p.image, units.HumanSize(float64(s.read)), p.now().Sub(p.start).Seconds())
 }
 
-// sums are the bytes of all layers: those read now, those read or found in the
-// store, and all as far as is known.
+// sums are the bytes of all layers: those read now, those read or found in the store, and the
+// total as far as it is known.
 type sums struct {
 	read, done, total int64
 	finished, found   int // layers that are unpacked, and those of them that the store had

@@ -115,16 +115,16 @@ func lastContainers(c *ucli.Context) (int, error) {
 	return max(n, -1), nil
 }
 
-// containerView is what is shown of a container.
+// containerView is a container with what ps shows of it.
 type containerView struct {
 	container *launcher.Container
 	launcher.State
-	launch *launcher.Launch // empty where it is not known
+	launch *launcher.Launch // empty if it is not known
 	now    time.Time
 }
 
-// containers returns all containers, the newest first, and says which of them ended since
-// their launcher was killed.
+// containers returns all containers, the newest first, and reports containers that have ended
+// because their launcher was killed.
 func (a *app) containers(c *ucli.Context) ([]containerView, error) {
 	d, err := dirs(c)
 	if err != nil {
@@ -146,8 +146,8 @@ func (a *app) containers(c *ucli.Context) ([]containerView, error) {
 	return views, nil
 }
 
-// newContainerView warns of what cannot be read. A container that has not begun, or has
-// just ended, has no launch.
+// newContainerView returns what is known about a container, and warns of what cannot be read.
+// A container that has not begun, or has just ended, has no launch.
 func (a *app) newContainerView(container *launcher.Container) containerView {
 	launch, err := container.Launch()
 	if err != nil {
@@ -161,7 +161,7 @@ func (a *app) newContainerView(container *launcher.Container) containerView {
 
 func (v containerView) runs() bool { return v.state() == "running" || v.state() == "paused" }
 
-// state is docker's word for the container's status.
+// state returns docker's word for the container's status.
 func (v containerView) state() string {
 	switch {
 	case v.Status == launcher.StatusStopped && v.Finished.IsZero() && !v.Lost:
@@ -174,7 +174,7 @@ func (v containerView) state() string {
 	return string(v.Status)
 }
 
-// status is the text that docker shows of the status.
+// status returns the text that docker shows as the status.
 func (v containerView) status() string {
 	switch v.state() {
 	case "created":
@@ -234,7 +234,7 @@ func (v containerView) row(whole bool) containerRow {
 	return r
 }
 
-// commandText is a command as dockerd shows it: an argument with a space is quoted.
+// commandText returns a command as dockerd shows it: arguments with a space are quoted.
 func commandText(args []string) string {
 	words := slices.Clone(args)
 	for i, word := range words {

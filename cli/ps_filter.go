@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// psFilter is what --filter of ps asks for. As with docker, one of the values of a key has
-// to match, and all labels.
+// psFilter is what the --filter flags of ps ask for. As with docker, one of the values of a
+// key has to match, but all labels.
 type psFilter struct {
 	values        map[string][]string
 	before, since time.Time
 }
 
-// psFilterKeys returns the filters of docker ps that there is something to match for.
+// psFilterKeys returns the filters of docker ps that make sense for minirun.
 func psFilterKeys() []string {
 	return []string{"ancestor", "before", "exited", "id", "label", "name", "since", "status"}
 }
@@ -69,7 +69,7 @@ func (f *psFilter) resolve(all []containerView) error {
 	return nil
 }
 
-// anyStatus reports whether containers that do not run are meant, too.
+// anyStatus reports whether containers that do not run can match, too.
 func (f *psFilter) anyStatus() bool {
 	for _, key := range []string{"status", "exited", "before", "since"} {
 		if len(f.values[key]) > 0 {
@@ -109,7 +109,7 @@ func (f *psFilter) matchesLabels(v containerView) bool {
 	return true
 }
 
-// sameImage reports whether two names mean the same image, as far as their texts say.
+// sameImage reports whether two names stand for the same image, by their text.
 func sameImage(a, b string) bool {
 	whole := func(name string) string {
 		name = familiar(name)

@@ -91,8 +91,7 @@ func allTags(store *rootfs.Store, repository string) ([]string, error) {
 	return names, nil
 }
 
-// pushProgress shows what is done with a layer: a bar on a terminal, else a line for
-// each layer.
+// pushProgress shows the progress of a layer: a bar on a terminal, else a line for each layer.
 func (a *app) pushProgress(e rootfs.Event) {
 	layer, size := shortLayer(e.Layer), units.HumanSize(float64(e.Done))
 	switch {

@@ -24,23 +24,23 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// recording is that of --record: the calls of a run, for the profile in a file.
+// recording collects the calls of a run for --record, for the profile in a file.
 type recording struct {
 	app      *app
-	path     string // as it was given
-	file     string // what it is, whatever links lead there
+	path     string // as the user gave it
+	file     string // with all links resolved
 	docker   bool
 	target   seccomp.Target
 	recorder launcher.Recorder
 
-	reports  *liveReports  // that of --explain, which has seen the denied calls, or nil
-	emulator *bpf.Emulator // of the filter, when we have the denied calls ourselves
+	reports  *liveReports  // of --explain, which has seen the denied calls, or nil
+	emulator *bpf.Emulator // of the filter, if the recording itself gets the denied calls
 	denied   map[string]bool
-	missing  map[string]bool // got ENOSYS
+	missing  map[string]bool // calls that got ENOSYS
 }
 
-// recording returns that of --record, or nil. The file is read, and refused, before
-// anything is made.
+// recording returns the recording that --record asks for, or nil. It reads the file, so that a
+// bad one is an error before anything is made.
 func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, error) {
 	path, runtime := c.String("record"), c.String("record-for")
 	switch {
@@ -56,7 +56,7 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 	return a.recordingTo(path, runtime == "docker", capabilities)
 }
 
-// recordingTo returns the recording into a file.
+// recordingTo returns a recording to a file.
 func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *recording, err error) {
 	r = &recording{app: a, path: path, docker: docker, denied: map[string]bool{}, missing: map[string]bool{}}
 	r.recorder.Argument = recordedArgument
@@ -80,7 +80,7 @@ func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *r
 	return r, os.Remove(probe.Name())
 }
 
-// recordedArgument returns the argument of a call that is recorded.
+// recordedArgument returns the argument of a call whose values are recorded.
 func recordedArgument(arch, nr uint32) (index int, mask uint64, ok bool) {
 	a, ok := syscalls.FromAudit(arch, nr)
 	if !ok {
@@ -91,8 +91,8 @@ func recordedArgument(arch, nr uint32) (index int, mask uint64, ok bool) {
 	return argument.Index, argument.Mask, ok
 }
 
-// read reads the profile that there is, or returns nil if there is none yet. An empty file,
-// as mktemp(1) makes it, is none.
+// read returns the profile in the file, or nil if there is none yet. An empty file, such as
+// mktemp(1) makes, counts as none.
 func (r *recording) read() (*seccomp.Profile, error) {
 	info, err := os.Stat(r.file)
 	switch {
@@ -120,7 +120,8 @@ func (r *recording) read() (*seccomp.Profile, error) {
 	return p, nil
 }
 
-// observe sets up o to record. reports is that of --explain and its like, or nil.
+// observe sets up o for the recording. reports are those of --explain and similar flags, or
+// nil.
 func (r *recording) observe(o *launcher.Options, reports *liveReports) error {
 	if r == nil {
 		return nil
@@ -134,7 +135,7 @@ func (r *recording) observe(o *launcher.Options, reports *liveReports) error {
 			return nil // nothing is denied, or another hears of it
 		}
 		flags, err := launcher.ObservationFlags()
-		if err != nil { // before Linux 5.7: what is denied stays unknown
+		if err != nil { // before Linux 5.7: denied calls stay unknown
 			return nil
 		}
 		return r.listen(o, program, fails, flags)
@@ -153,8 +154,8 @@ func (r *recording) observe(o *launcher.Options, reports *liveReports) error {
 	return r.listen(o, program, func(v bpf.Verdict) bool { return fails(v) || v.Passes() }, flags)
 }
 
-// listen has the filter ask us about what it denies, and, where there is no BPF, about all
-// calls.
+// listen makes the filter ask this process about the calls that it denies or, without BPF,
+// about all calls.
 func (r *recording) listen(o *launcher.Options, program *bpf.Program, ask func(bpf.Verdict) bool, flags uint32) (err error) {
 	if r.emulator, err = program.Emulator(); err != nil {
 		return err
@@ -174,7 +175,7 @@ func (r *recording) judge(n launcher.Notification) launcher.Answer {
 		return launcher.Answer{Errno: unix.EPERM}
 	}
 	name, _ := callName(n)
-	const enough = 1000 // of a command that tries all numbers
+	const enough = 1000 // a command may try all numbers
 	switch {
 	case !fails(v) && asksForListener(n):
 		return launcher.Answer{Errno: unix.EBUSY} // see bpf.Program.Observed
@@ -195,7 +196,7 @@ func asksForListener(n launcher.Notification) bool {
 	return name == "seccomp" && uint32(n.Args[0]) == unix.SECCOMP_SET_MODE_FILTER && n.Args[1]&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
 }
 
-// finish writes the profile, if the command has run. err is how the launch ended.
+// finish writes the profile, if the command has run. err is the error of the launch.
 func (r *recording) finish(command []string, err error) error {
 	var code status
 	if r == nil || err != nil && !errors.As(err, &code) || len(r.recorder.Calls()) == 0 {
@@ -235,7 +236,7 @@ func (r *recording) write(command []string) error {
 	return nil
 }
 
-// run collects the calls. unknown is how many numbers have no name.
+// run returns the calls of the run. unknown is how many numbers have no name.
 func (r *recording) run(command []string) (run *record.Run, unknown int) {
 	run = &record.Run{Command: command[0], Missing: slices.Sorted(maps.Keys(r.missing))}
 	if r.docker {
@@ -277,7 +278,7 @@ func (r *recording) run(command []string) (run *record.Run, unknown int) {
 	return run, unknown
 }
 
-// report says what the run has added, and what it may lack.
+// report prints what the run has added, and what the profile may lack.
 func (r *recording) report(first bool, result *record.Result, unknown int) {
 	ui := r.app.ui
 	text := fmt.Sprintf("minirun: %s: %d calls", printable(r.path), result.Calls)

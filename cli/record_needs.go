@@ -12,7 +12,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 )
 
-// reportNeeds says which capabilities the run needed, and what for.
+// reportNeeds prints which capabilities the run needed, and what for.
 func (r *recording) reportNeeds() {
 	found, err := r.recorder.Needs()
 	if err != nil {
@@ -53,7 +53,7 @@ func neededFor(found []launcher.Need) map[string][]string {
 }
 
 // matters reports whether a call would have had another result without a capability that the
-// kernel asked for. These ask for one whatever they are to do (Linux 6.18).
+// kernel checked. Some calls check one whatever they do (Linux 6.18).
 func matters(call string, n launcher.Need) bool {
 	mode := n.Args[1]
 	switch call {

@@ -48,7 +48,7 @@ func (a *app) rmAction(c *ucli.Context) error {
 	})
 }
 
-// removeDamaged removes a container that err says is damaged.
+// removeDamaged removes the damaged container of a [launcher.DamagedError].
 func removeDamaged(c *ucli.Context, err error) error {
 	d, failed := dirs(c)
 	var damaged *launcher.DamagedError

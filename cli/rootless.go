@@ -17,13 +17,13 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// isUsers reports whether this process is an ordinary user's, be it as root of a user
-// namespace.
+// isUsers reports whether this process belongs to an ordinary user, also if it is root of a
+// user namespace.
 func isUsers() bool { return os.Geteuid() != 0 || userns.Rootless() }
 
-// enter makes the process of a user root of a user namespace, where images are unpacked
-// and containers made, by starting the program again ([userns.Enter]). Nothing may have
-// been printed or read by then. As root it does nothing.
+// enter makes a user's process root of a user namespace, in which images are unpacked and
+// containers made, by starting the program again ([userns.Enter]). Nothing may have been
+// printed or read before. As root it does nothing.
 func enter(c *ucli.Context) error {
 	if os.Geteuid() == 0 {
 		return nil
@@ -36,9 +36,9 @@ func enter(c *ucli.Context) error {
 	return userns.Enter(userns.Find())
 }
 
-// enterForLaunch is enter before a launch. One that shares another container's network has
-// that one's host name, as with Docker. A user's is in that one's user namespace too, to
-// which the network belongs.
+// enterForLaunch is enter before a launch. A container that shares another container's network
+// also shares its host name, as with Docker. Without root it also shares the user namespace,
+// to which the network belongs.
 func enterForLaunch(c *ucli.Context, flags *config.Config) error {
 	name := flags.Network.Container()
 	if name == "" {
@@ -50,7 +50,7 @@ func enterForLaunch(c *ucli.Context, flags *config.Config) error {
 	}
 	other, err := launcher.Find(d, name, func(error) {})
 	if err != nil || other.Known().Status != launcher.StatusRunning {
-		return enter(c) // the launcher says so, when it opens the network
+		return enter(c) // the launcher reports it when it opens the network
 	}
 	if launch, err := other.Launch(); err == nil {
 		flags.Hostname = launch.Hostname
@@ -62,10 +62,10 @@ func enterForLaunch(c *ucli.Context, flags *config.Config) error {
 	return userns.Join(other.Known().PID)
 }
 
-// enterToRemove is enter before containers are removed, whose files need not be the user's
-// own. Those that run are killed before, if they are to be: once inside, this process
-// cannot signal those of another namespace. One that goes when it has ended is removed by
-// its launcher then, and none of what is left to do inside. done says that nothing is.
+// enterToRemove is enter before containers are removed, whose files may belong to subordinate
+// IDs. With --force it first kills the running ones, since inside the namespace this process
+// cannot signal processes of another. A container of --rm is then removed by its launcher,
+// and left out inside. done reports that nothing is left to do.
 func (a *app) enterToRemove(c *ucli.Context) (done bool, err error) {
 	if os.Geteuid() == 0 {
 		return false, nil
@@ -81,7 +81,7 @@ func (a *app) enterToRemove(c *ucli.Context) (done bool, err error) {
 	for _, name := range c.Args().Slice() {
 		container, err := launcher.Find(d, name, func(error) {})
 		if err != nil || container.Halt(c.Context, launcher.StopPolicy{Signal: unix.SIGKILL}) != nil || container.Known().Keep {
-			continue // it is removed inside, or said there
+			continue // it is removed or reported inside
 		}
 		if err := a.released(c.Context, container); err != nil {
 			return false, err
@@ -100,8 +100,8 @@ func (a *app) enterToRemove(c *ucli.Context) (done bool, err error) {
 	return false, enter(c)
 }
 
-// forget takes the last of the words that are name off the command line with which the
-// program starts again.
+// forget removes the last word equal to name from the command line with which the program
+// starts again.
 func forget(name string) {
 	for i := len(os.Args) - 1; i > 0; i-- {
 		if os.Args[i] == name {
@@ -111,11 +111,11 @@ func forget(name string) {
 	}
 }
 
-// oneIDStore is where the images of a user without subordinate IDs are, below the root:
-// their files have lost their owners, and with more IDs would be wrong.
+// oneIDStore is the directory below the root with the store of a user without subordinate IDs.
+// Its files have lost their owners, so the images would be wrong with more IDs.
 const oneIDStore = "one-id"
 
-// userRoot returns the directory for a user's images and containers below root.
+// userRoot returns the directory for images and containers: root, or oneIDStore below it.
 func userRoot(root string) (string, error) {
 	one := false
 	switch {
@@ -135,7 +135,7 @@ func userRoot(root string) (string, error) {
 	return root, nil
 }
 
-// warnOneID says once, before the store is made, that containers have one user.
+// warnOneID warns once, before the store is made, that containers have only one user.
 func (a *app) warnOneID(root string) {
 	if !isUsers() || filepath.Base(root) != oneIDStore {
 		return
@@ -164,7 +164,7 @@ func controllerOf(flag string) string {
 	return ""
 }
 
-// enterScope gives the process of a user the cgroup that limits need, if there are any. In
+// enterScope moves a user's process to a cgroup from systemd, if flags ask for limits. Inside
 // the namespace the container's cgroup is made below it.
 func enterScope(c *ucli.Context, flags *config.Config) error {
 	switch {

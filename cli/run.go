@@ -23,14 +23,14 @@ import (
 	"github.com/minirun/minirun/rootfs"
 )
 
-// runAction runs a command in a new container. It refuses what it can before it
-// makes anything: first the flags, then the profile, then the image.
+// runAction runs a command in a new container. It finds as many errors as possible before it
+// makes anything: first in the flags, then in the profile, then in the image.
 func (a *app) runAction(c *ucli.Context) error {
 	initBy := launcher.InitBy(c.String("init-by"))
 	if initBy != launcher.InitByPlan && initBy != launcher.InitByLibcontainer {
 		return &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
 	}
-	if os.Geteuid() == 0 { // or the program starts again
+	if os.Geteuid() == 0 { // else the program starts again
 		launcher.Prime(initBy)
 	}
 	d, err := dirs(c)
@@ -137,7 +137,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	o.Signals, o.Network = merged.Signals, network.New(merged)
 	o.Network.Prepared = prepared
 	o.Notice = func(text string) { a.ui.say("%s", text) }
-	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // which a program that counts coverage needs to end for
+	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // a program that counts coverage has to end as Go
 		o.Rest = &launcher.Rest{}
 		if lock := image.Lock(); lock != nil {
 			o.Rest.Files = append(o.Rest.Files, lock)
@@ -149,7 +149,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	return recording.finish(merged.Args, a.launch(d, merged, host, image, layers, o, detached, keeps(c)))
 }
 
-// describeLaunch says what others are to see of the container.
+// describeLaunch records what other processes can see of the launch.
 func describeLaunch(about *launcher.About, image string, flags *config.Config, from *rootfs.Image) {
 	about.Image, about.Network, about.Labels, about.Groups = image, string(flags.Network), flags.Labels, flags.Groups
 	about.User, about.Volumes, about.Layers, about.Entrypoint = flags.User, flags.Volumes, from.Layers, from.Config.Entrypoint
@@ -164,7 +164,7 @@ func describeLaunch(about *launcher.About, image string, flags *config.Config, f
 	}
 }
 
-// planned logs what init will do.
+// planned logs the plan of init, or why there is none.
 func planned(plan fmt.Stringer, err error) {
 	if err != nil {
 		logrus.Debugf("plan: %v: libcontainer sets the container up", err)
@@ -177,7 +177,7 @@ func planned(plan fmt.Stringer, err error) {
 	}
 }
 
-// waits logs why the launcher does not replace itself while the container runs.
+// waits logs why the launcher does not go on in C while the container runs.
 func waits(err error) {
 	if err != nil {
 		logrus.Debugf("wait: %v", err)
@@ -203,7 +203,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 		}
 	}
 	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"} {
-		delete(given, name) // they are not about the container
+		delete(given, name) // these flags are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
 		return nil, &usageError{"--pull " + c.String("pull") + ": no such policy", "use always, missing or never"}
@@ -254,7 +254,7 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	name, o := c.Args().First(), rootfs.ResolveOptions{
 		Pull: rootfs.PullPolicy(c.String("pull")), Platform: c.String("platform"), Warn: a.warned,
 	}
-	// Nothing to be interrupted, for which os/signal would start threads.
+	// Nothing here takes long, so there are no signal handlers: os/signal would start threads.
 	if image, err := store.Present(name, o); image != nil || err != nil {
 		return image, err
 	}
@@ -267,11 +267,11 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	return image, causeOf(ctx, err)
 }
 
-// launch mounts the image's layers in a mount namespace of this thread and runs the
-// container on them. When it returns nothing is left of the container, or a warning
-// says what is. With keep its directory stays once the command has run.
+// launch mounts the image's layers in a mount namespace of this thread and runs the container
+// on them. When it returns nothing is left of the container, or a warning says what is. With
+// keep the container's directory stays once the command has run.
 func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options, detached *supervisor, keep bool) error {
-	runtime.LockOSThread() // and never unlocked: the namespace goes with the thread
+	runtime.LockOSThread() // and never unlocked: the namespace ends with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
@@ -280,8 +280,8 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 		return err
 	}
 	ran := false
-	defer func() { // when all is removed
-		if !ran { // else a late signal must not change the status
+	defer func() { // after everything has been removed
+		if !ran { // if it ran, a late signal must not change the status
 			relay.Stop()
 		}
 	}()
@@ -355,8 +355,8 @@ func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 	return nil
 }
 
-// writeID writes the file of --cidfile, and returns its absolute path: it is removed if
-// the container does not start, also from another working directory.
+// writeID writes the file of --cidfile and returns its absolute path, by which the file is
+// removed if the container does not start.
 func writeID(file, id string) (path string, err error) {
 	if file == "" {
 		return "", nil

@@ -49,8 +49,8 @@ func (a *app) saveAction(c *ucli.Context) error {
 	})
 }
 
-// streamFile makes or replaces a file with what write writes, once all is written. A
-// file that is not regular, such as a FIFO, is only written to.
+// streamFile makes or replaces a file once write has written everything. A file that is not
+// regular, such as a FIFO, is written to.
 func streamFile(file string, write func(io.Writer) error) error {
 	if real, err := filepath.EvalSymlinks(file); err == nil {
 		file = real

@@ -2,8 +2,8 @@ package cli
 
 import ucli "github.com/urfave/cli/v2"
 
-// seccompCommand has the verbs for people who write profiles. All except for dump
-// work without root.
+// seccompCommand returns the verbs for people who write profiles. All except dump work without
+// root.
 func (a *app) seccompCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:  "seccomp",

@@ -63,9 +63,9 @@ func (a *app) diffAction(c *ucli.Context) error {
 	return err
 }
 
-// capabilitySets returns the given set and, if every is true, those for which the
-// profiles may differ from it: with each capability that they ask about added or
-// dropped, with all and with none.
+// capabilitySets returns the given set and, if every is true, others for which the profiles may
+// decide differently: with each capability of their gates added or dropped, with all, and with
+// none.
 func capabilitySets(profiles []*seccomp.Profile, given []string, every bool) []analyze.Column {
 	sets := []analyze.Column{{Name: "as given", Capabilities: given}}
 	if !every {
@@ -146,7 +146,7 @@ func (a *app) writeDifferences(all []analyze.Difference, nameA, nameB string) er
 	return w.Flush()
 }
 
-// decided returns a verdict and the rule that decides it, as text.
+// decided returns a verdict and the position of its rule, as text.
 func decided(verdict, rule string) string {
 	if rule == "" {
 		return verdict

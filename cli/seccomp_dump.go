@@ -119,7 +119,7 @@ func dumpedFilters(filters []*bpf.Program) []dumpedFilter {
 
 // comparison is the result of --against.
 type comparison struct {
-	Same        bool                 `json:"same"` // one filter is that of the profile, byte for byte, or as --explain changes it
+	Same        bool                 `json:"same"` // one filter is the profile's, byte for byte or as --explain changes it
 	Finding     string               `json:"finding"`
 	Differences []analyze.Difference `json:"differences"`
 }
@@ -149,7 +149,7 @@ func compareFilters(pid int, filters []*bpf.Program, p *seccomp.Policy, name str
 	if err != nil {
 		return found, err
 	}
-	observed, _ := want.Observed(fails) // not all programs can be
+	observed, _ := want.Observed(fails) // nil if the program cannot be observed
 	for i, f := range filters {
 		how := ""
 		switch {

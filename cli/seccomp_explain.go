@@ -85,11 +85,11 @@ func explainText(e *analyze.Explainer, text string) ([]explanation, error) {
 	return all, nil
 }
 
-// unknownCalls are the errors of arguments that are not calls; the others have been
+// unknownCalls are the errors for arguments that are not calls. The other arguments have been
 // explained.
 type unknownCalls []error
 
-// add adds an error that is about one argument, and reports whether it is one.
+// add adds an error if it is about one argument, and reports whether it is.
 func (u *unknownCalls) add(err error) bool {
 	var wrong *analyze.CallError
 	var missing *analyze.NoCallError
@@ -136,7 +136,7 @@ func writeExplanations(w io.Writer, all []explanation) {
 func (a *app) warnOfIdle(p *seccomp.Profile, added []string) {
 	names, err := config.BoundingSet(added, []string{"ALL"}, false)
 	if err != nil || slices.ContainsFunc(added, func(n string) bool { return strings.EqualFold(n, "ALL") }) {
-		return // said elsewhere; ALL is meant as a whole
+		return // reported elsewhere; ALL is meant as a whole
 	}
 	gates := p.Gates()
 	for _, name := range names {
@@ -162,7 +162,7 @@ func writeExplanation(w io.Writer, x explanation) {
 	writeReasons(w, x)
 }
 
-// writeReasons prints what decided on the call, and what would let it through.
+// writeReasons prints why a call has its verdict, and what would let it through.
 func writeReasons(w io.Writer, x explanation) {
 	if len(x.Cases) == 0 {
 		fmt.Fprintf(w, "  %s%s\n", printable(x.Because), at(x.Rule))

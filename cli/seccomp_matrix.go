@@ -65,7 +65,7 @@ func (a *app) matrixAction(c *ucli.Context) error {
 	return writeFile(file, page.Bytes())
 }
 
-// matrixProfiles reads the profiles of --profile and of the arguments.
+// matrixProfiles returns the profiles of --profile and of the arguments.
 func (a *app) matrixProfiles(c *ucli.Context) ([]*seccomp.Profile, error) {
 	names := profileNames(c)
 	if len(names) == 0 {

@@ -7,7 +7,7 @@ import (
 	"github.com/minirun/minirun/seccomp/analyze"
 )
 
-// explanation is an analysis as JSON has it, with its remedies in words.
+// explanation is an analysis for JSON, with its remedies in words.
 type explanation struct {
 	*analyze.Explanation
 	Changes []change `json:"changes,omitempty"`
@@ -23,7 +23,7 @@ type change struct {
 	brief string // How in few words, or ""
 }
 
-// inWords adds to an explanation what to do about it. profile is the file that was
+// inWords adds the remedies to an explanation, in words. profile is the file that was
 // explained.
 func inWords(x *analyze.Explanation, profile string) explanation {
 	e := explanation{Explanation: x}
@@ -56,7 +56,7 @@ func capabilityFlags(add, drop []string) string {
 	return strings.Join(flags, " ")
 }
 
-// shellWord is a word that a shell takes as it is, quoted where it must be.
+// shellWord returns a word for a shell, quoted if necessary.
 func shellWord(text string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@%", r)
@@ -67,7 +67,7 @@ func shellWord(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// overviewTitle names what a group of calls has in common.
+// overviewTitle returns what a group of calls has in common.
 func overviewTitle(o analyze.Overview) string {
 	title := o.Verdict
 	if title == analyze.Depends {

@@ -40,15 +40,15 @@ type statsRow struct {
 	BlockIO, CPUPerc, Container, ID, MemPerc, MemUsage, Name, NetIO, PIDs string
 }
 
-// measured is a container with what it used when.
+// measured is a container with its usage at some time.
 type measured struct {
-	shown string // as it was named
+	shown string // as the user named it
 	containerView
 	usage launcher.Usage
 	at    time.Time
 }
 
-// statsInterval is the time between two measurements, for which CPU % is.
+// statsInterval is the time between two measurements. CPU % is computed for it.
 const statsInterval = time.Second
 
 func (a *app) statsAction(c *ucli.Context) error {
@@ -89,7 +89,7 @@ func (a *app) statsAction(c *ucli.Context) error {
 	return causeOf(ctx, errors.Join(err, context.Cause(ctx)))
 }
 
-// pause waits, and reports false if ctx has ended.
+// pause waits, and reports whether ctx has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -151,7 +151,7 @@ func pairOfSizes(a, b uint64) string {
 	return units.HumanSizeWithPrecision(float64(a), 3) + " / " + units.HumanSizeWithPrecision(float64(b), 3)
 }
 
-// cpu returns what a container used of a processor since it was measured before.
+// cpu returns the share of a processor that a container has used since the last measurement.
 func (m *measured) cpu(before []measured) float64 {
 	i := slices.IndexFunc(before, func(b measured) bool { return b.ID == m.ID })
 	if i < 0 || m.usage.CPU < before[i].usage.CPU {

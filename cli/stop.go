@@ -74,12 +74,12 @@ func parseSignal(text string) (unix.Signal, error) {
 	return sig, nil
 }
 
-// patienceWithLauncher is how long a launcher has to be done with a container that has
-// ended. It may still be waiting for a reader of its output.
+// patienceWithLauncher is how long released waits for a launcher, which may still be waiting
+// for a reader of its output.
 const patienceWithLauncher = 10 * time.Second
 
-// released waits until the launcher of a container that has ended is done with it, so
-// that its name is free, if it is quick.
+// released waits until the launcher of a container that has ended has finished with it, so
+// that the name is free; but not longer than patienceWithLauncher.
 func (a *app) released(ctx context.Context, container *launcher.Container) error {
 	limited, cancel := context.WithTimeout(ctx, patienceWithLauncher)
 	defer cancel()

@@ -68,7 +68,7 @@ func (a *app) topAction(c *ucli.Context) error {
 	return table.Flush()
 }
 
-// pidRenamed returns what gives another column the heading PID, or "".
+// pidRenamed returns the option that gives another column the heading PID, or "".
 func pidRenamed(options []string) string {
 	found := regexp.MustCompile(`\s+(\S*)=\s*(PID\S*)`).FindStringSubmatch(" " + strings.Join(options, " "))
 	if found == nil || found[1] == "pid" || strings.HasSuffix(found[1], ",pid") && found[2] == "PID" {
@@ -77,7 +77,7 @@ func pidRenamed(options []string) string {
 	return strings.TrimSpace(found[0])
 }
 
-// psOutput runs ps(1) for some processes. Options that do not go with -q list all.
+// psOutput runs ps(1) for some processes, or for all if the options exclude -q.
 func psOutput(options []string, pids []int) ([]byte, error) {
 	var list []string
 	for _, pid := range pids {
@@ -99,8 +99,8 @@ func psOutput(options []string, pids []int) ([]byte, error) {
 	return out, err
 }
 
-// processRows returns the heading of ps(1)'s output and the lines of the processes, each
-// split into as many columns as the heading has. Lines of threads follow their process.
+// processRows returns the heading of ps(1)'s output and the lines of some processes, each split
+// into as many columns as the heading has. Lines of threads follow their process.
 func processRows(text []byte, pids []int) ([][]string, error) {
 	lines := bytes.Split(bytes.TrimRight(text, "\n"), []byte("\n"))
 	titles := strings.Fields(string(lines[0]))
@@ -109,7 +109,7 @@ func processRows(text []byte, pids []int) ([][]string, error) {
 		return nil, errors.New("couldn't find PID field in ps output")
 	}
 	rows := [][]string{titles}
-	belongs := false // the line of a process before does
+	belongs := false // whether the last line of a process is one of them
 	for _, line := range lines[1:] {
 		fields := strings.Fields(string(line))
 		if len(fields) <= column {

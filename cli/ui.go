@@ -52,7 +52,7 @@ func newUI(f *os.File) *ui {
 	return u
 }
 
-// plain has all that follows be without colours and bars: it goes to a log.
+// plain turns colours and bars off for all that follows, which goes to a log.
 func (u *ui) plain() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -153,7 +153,7 @@ func (u *ui) say(format string, args ...any) {
 	u.line("", "", fmt.Sprintf(format, args...))
 }
 
-// said reports whether anything but a log has been printed.
+// said reports whether anything except debug messages has been printed.
 func (u *ui) said() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -168,7 +168,7 @@ func (u *ui) line(colour, label, text string) {
 	if label != "" {
 		text = u.paint(colour, label) + " " + text
 	}
-	_, _ = u.Write([]byte(text + "\n")) // standard error is gone; there is nowhere to report that
+	_, _ = u.Write([]byte(text + "\n")) // if standard error is gone there is nowhere to report that
 }
 
 const (
@@ -184,7 +184,7 @@ func (u *ui) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// erased returns what clears the bars.
+// erased returns the control characters that clear the bars.
 func (u *ui) erased() string {
 	switch len(u.drawn) {
 	case 0:
@@ -195,8 +195,8 @@ func (u *ui) erased() string {
 	return fmt.Sprintf(clearBelow, len(u.drawn)-1)
 }
 
-// bars draws texts on the last lines in place of the last bars. Each text fits a line,
-// and all of them the terminal.
+// bars draws texts on the last lines, in place of the bars before. Each text must fit on a line,
+// and all of them on the terminal.
 func (u *ui) bars(texts ...string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -223,7 +223,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	for {
 		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
 		if !found && len(l.rest) > maxLine {
-			line, found = l.rest, true // too long to wait for its end
+			line, found = l.rest, true // too long: print what there is
 		}
 		if !found {
 			return len(p), nil
@@ -246,8 +246,8 @@ const (
 	maxLine  = 2000 // bytes, before printable
 )
 
-// shortened leaves out the middle of a text that is too long for a line: its start
-// says what failed, its end why.
+// shortened leaves out the middle of a text that is too long for a line: the start says what
+// failed, and the end why.
 func shortened(text string) string {
 	if len(text) <= maxLine {
 		return text
@@ -262,8 +262,8 @@ func shortened(text string) string {
 	return fmt.Sprintf("%s[... %d bytes ...]%s", text[:head], tail-head, text[tail:])
 }
 
-// printable returns text on one line, with control characters and others that do
-// not print as escapes, since messages quote untrusted names and files.
+// printable returns text on one line, with escapes in place of control characters and others
+// that are not printable, since messages quote untrusted names and files.
 func printable(text string) string {
 	clean := func(r rune) bool { return r != utf8.RuneError && unicode.IsPrint(r) }
 	if strings.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
@@ -282,7 +282,7 @@ func printable(text string) string {
 	return b.String()
 }
 
-// logFormatter formats what libcontainer logs by logrus as minirun's own lines.
+// logFormatter formats libcontainer's messages to logrus as minirun's own.
 type logFormatter struct{ ui *ui }
 
 func (f logFormatter) Format(e *logrus.Entry) ([]byte, error) {

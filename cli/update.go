@@ -10,7 +10,8 @@ import (
 	"github.com/minirun/minirun/launcher/config"
 )
 
-// updateCommand takes the flags of a launch, of which those of limits are its own.
+// updateCommand returns the verb update. launch are the flags of run; it takes those for
+// limits.
 func (a *app) updateCommand(launch []ucli.Flag) *ucli.Command {
 	return &ucli.Command{
 		Name:      "update",
@@ -44,7 +45,7 @@ func (a *app) updateAction(c *ucli.Context) error {
 	if len(given) == 0 {
 		return &containerError{&usageError{"update: you must provide one or more flags when using this command", "'minirun update --help' lists them"}, ""}
 	}
-	if _, err := config.Parse(withoutSwap(given)); err != nil { // of itself it must mean something
+	if _, err := config.Parse(withoutSwap(given)); err != nil { // the flags must be valid by themselves
 		return err
 	}
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
@@ -52,14 +53,14 @@ func (a *app) updateAction(c *ucli.Context) error {
 	})
 }
 
-// withoutSwap leaves out what has a meaning only together with what a container has.
+// withoutSwap leaves out the flags that are valid only together with the container's others.
 func withoutSwap(given config.Flags) config.Flags {
 	given = maps.Clone(given)
 	delete(given, "memory-swap")
 	return given
 }
 
-// updateLimits gives a container the limits that it was launched with, changed.
+// updateLimits sets the limits of the container's launch, changed by the given flags.
 func updateLimits(container *launcher.Container, changes config.Flags) error {
 	launch, err := container.Launch()
 	if err != nil {

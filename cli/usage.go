@@ -29,7 +29,7 @@ with -v .Name .Repository .Tag .ID .CreatedSince .Size .SharedSize .UniqueSize .
 // partRow has the fields that a template can use, those of `docker system df`.
 type partRow struct{ Type, TotalCount, Active, Size, Reclaimable string }
 
-// usageRow has those of `docker system df -v` for images, except the number of
+// usageRow has the fields of `docker system df -v` for images, except the number of
 // containers.
 type usageRow struct {
 	imageRow

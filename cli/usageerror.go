@@ -18,13 +18,13 @@ func (e *usageError) Error() string { return e.message }
 
 func (e *usageError) ExitCode() int { return 125 }
 
-// onUsageError rewords the errors that cli v2 still finds, in flags' values.
+// onUsageError rewords the errors that cli v2 itself finds, in values of flags.
 func onUsageError(_ *ucli.Context, err error, _ bool) error {
 	return &usageError{message: strings.TrimSuffix(err.Error(), ": parse error")}
 }
 
-// checkArgs returns an error unless a verb has from least to most arguments; a
-// negative most is no limit.
+// checkArgs returns an error unless a verb has at least least and at most most arguments. A
+// negative most means no limit.
 func checkArgs(c *ucli.Context, least, most int) error {
 	name := c.Command.Name
 	if parent := c.Lineage()[1]; parent.Command != nil && parent.Command.Name == "seccomp" {
@@ -40,8 +40,8 @@ func checkArgs(c *ucli.Context, least, most int) error {
 	return nil
 }
 
-// misplacedFlag adds a hint to the error of a command that was not found and looks
-// like a flag: minirun's flags come before IMAGE.
+// misplacedFlag adds a hint to the error for a command that was not found, if it looks like a
+// flag: minirun's flags come before IMAGE.
 func misplacedFlag(words []string, err error) error {
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) && coded.ExitCode() == 127 && len(words) > 1 && strings.HasPrefix(words[1], "-") {
@@ -50,8 +50,8 @@ func misplacedFlag(words []string, err error) error {
 	return err
 }
 
-// withUsage adds a hint that says what the flag takes to an error that starts with
-// a flag, unless it has a hint already.
+// withUsage adds the usage of a flag as a hint to an error that starts with the flag, unless
+// it has a hint already.
 func withUsage(verb *ucli.Command, err error) error {
 	if err == nil || hintOf(err) != "" {
 		return err
@@ -79,8 +79,8 @@ func (a *arranger) unknownFlag(verb *ucli.Command, flag string) error {
 	return e
 }
 
-// unknownShort returns the error for a short flag that does not exist. It may be a
-// long one with one dash.
+// unknownShort returns the error for a short flag that does not exist. The user may have meant
+// a long one.
 func (a *arranger) unknownShort(verb *ucli.Command, name, given string) error {
 	if long := strings.TrimLeft(given, "-"); len(long) > 1 {
 		if a.lookup(verb, long) != nil {
