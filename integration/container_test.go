@@ -59,6 +59,11 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 	t.Cleanup(func() {
 		_ = l.Process.Kill() // it has ended, if all went well
 		_ = l.Wait()
+		if exists(filepath.Join(testBed.root, "containers", name)) { // not every test has its container end
+			rm := exec.Command(testBed.minirun, "rm", "-f", name)
+			rm.Env = l.Env
+			run(t, rm)
+		}
 	})
 	l.output = out
 	said := make([]byte, len("ready"))

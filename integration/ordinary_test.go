@@ -70,6 +70,9 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
+// runtimeDir is where the user's systemd has its sockets.
+func (u *ordinary) runtimeDir() string { return fmt.Sprint("/run/user/", u.uid) }
+
 // rangeOf returns what useradd has put into /etc/subuid.
 func rangeOf(t *testing.T, name string) (first string, count int) {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 
+	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
@@ -76,6 +77,7 @@ func (c *Container) configure(l *launched) (*configs.Config, error) {
 		return nil, os.NewSyscallError("chdir", err)
 	}
 	opts.UseSystemdCgroup = c.state.Systemd
+	opts.RootlessCgroups = c.state.Systemd && mobyuserns.RunningInUserNS() // the user's own systemd makes it
 	if c.ids != nil {
 		spec = withoutUsers(spec)
 	}

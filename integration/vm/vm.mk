@@ -20,8 +20,8 @@ ALONE   = mkdir -p build/vm && $(AS_ROOT) flock --no-fork build/vm
 test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=1
 	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP)
 
-test-vm-podman: build ## TestUnderPodman in a guest that has Podman, with systemd's cgroups; SUITE=trixie, CGROUP=1
-	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP) podman '^TestUnderPodman$$' $(PODMAN)
+test-vm-podman: build ## what depends on cgroups of TestUnderPodman, in a guest with Podman and systemd's; SUITE=trixie, CGROUP=1
+	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP) podman '^TestUnderPodman$$/^cgroups|^TestUnderPodmanDelegated' $(PODMAN) dbus-user-session
 
 test-vagrant: build ## the same by vagrant up, with a box made here
 	$(ALONE) integration/vm/vagrant.sh
@@ -33,5 +33,6 @@ test-all: build test-unit ## all tests on all machines, and a table of what ran 
 	$(MAKE) test-vm SUITE=bookworm || status=1; \
 	$(MAKE) test-vm SUITE=bookworm CGROUP=1 || status=1; \
 	$(MAKE) test-vm SUITE=trixie || status=1; \
+	$(MAKE) test-vm-podman || status=1; \
 	$(MAKE) test-vagrant || status=1; \
 	integration/vm/table.sh $$(ls -tr build/results/*.log) && exit $$status # in the order of their runs
