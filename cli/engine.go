@@ -7,6 +7,7 @@ import (
 
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/oci"
+	"github.com/minirun/minirun/seccomp"
 )
 
 // observeForEngine sets up the observation of an engine's container, which works as that of
@@ -28,7 +29,11 @@ func observeForEngine(w oci.Observation) (o launcher.Options, finish func() erro
 	}
 	var reports *liveReports
 	if w.Explain || w.Complain {
-		reports = &liveReports{app: a, policy: w.Policy, program: w.Program, complain: w.Complain, capabilities: w.Capabilities, file: w.Lines}
+		filter := reported{program: w.Program}
+		if w.Policy != nil {
+			filter.profile, filter.policy = w.Policy.Profile.File, func() (*seccomp.Policy, error) { return w.Policy, nil }
+		}
+		reports = &liveReports{reported: filter, app: a, complain: w.Complain, capabilities: w.Capabilities, file: w.Lines}
 		if w.Lines != nil {
 			reports.path = w.Lines.Name()
 		}

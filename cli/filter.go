@@ -44,7 +44,7 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 				return nil, &usageError{"--" + flag + ": the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --" + flag}
 			}
 		}
-		return a.observed(c, o, nil, nil, flags.Terminal, capabilities)
+		return a.observed(c, o, reported{}, flags.Terminal, capabilities)
 	}
 	text, err := profileText(name)
 	if err != nil {
@@ -59,13 +59,16 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	}
 	cache := filepath.Join(root, "cache")
 	var shortcut *compile.Shortcut
-	if len(changes) == 0 && !observes(c) {
+	if len(changes) == 0 && a.again == nil {
 		if shortcut, err = compile.NewShortcut(cache, text, target.Arch, target.Capabilities); err != nil {
 			return nil, err
 		}
 		if program := shortcut.Program(); program != nil {
 			logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
-			return nil, useProgram(o, program) // checkLaunch has accepted it before
+			if err := useProgram(o, program); err != nil { // checkLaunch has accepted it before
+				return nil, err
+			}
+			return a.observed(c, o, reported{program, profileFile(name), func() (*seccomp.Policy, error) { return resolve(name, text, target) }}, flags.Terminal, capabilities)
 		}
 	}
 	profile, edited, err := a.editedProfile(name, text, changes)
@@ -102,7 +105,16 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if len(profile.Remarks) == 0 && !program.Listener { // each start repeats remarks, and needs the listener's path
 		shortcut.Keep(program)
 	}
-	return a.observed(c, o, policy, program, flags.Terminal, capabilities)
+	return a.observed(c, o, reported{program, policy.Profile.File, func() (*seccomp.Policy, error) { return policy, nil }}, flags.Terminal, capabilities)
+}
+
+// resolve resolves a profile that has been parsed without a remark before.
+func resolve(name string, text []byte, target seccomp.Target) (*seccomp.Policy, error) {
+	profile, err := seccomp.Parse(profileFile(name), text)
+	if err != nil {
+		return nil, err
+	}
+	return profile.Resolve(target)
 }
 
 // noteProfile records a profile for 'inspect'. It does not compute the digest of the built-in

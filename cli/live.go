@@ -34,9 +34,8 @@ const (
 // made them, what denied them and what would allow them. The observer's goroutine of
 // launcher judges and counts; one of ours explains and prints, since that takes longer.
 type liveReports struct {
+	reported
 	app      *app
-	policy   *seccomp.Policy
-	program  *bpf.Program // the one that decides; the kernel has it with NOTIFY in it
 	complain bool
 	only     bool     // what the filter denies is reported, and nothing else
 	late     bool     // nothing is printed before finish: the terminal is raw
@@ -61,6 +60,13 @@ type liveReports struct {
 	ended   chan struct{} // closed when the container has ended
 	done    chan struct{}
 	fileErr error
+}
+
+// reported is the filter that reports are about; the zero value is none.
+type reported struct {
+	program *bpf.Program // the one that decides; the kernel may have it with NOTIFY in it
+	profile string       // as positions name it
+	policy  func() (*seccomp.Policy, error)
 }
 
 // place is where a thread makes a call.
@@ -103,6 +109,8 @@ type liveReport struct {
 	values  [6]uint64
 	guarded bool // it asked for a listener
 	killed  bool // the filter sent SIGSYS; the arguments are not known
+
+	lookUp func() // adds what takes long to find out, which only the first of equal reports has; or nil
 }
 
 // observes reports whether a launch is to report or pass what is denied.
@@ -118,14 +126,14 @@ func errNoStream(flag string) error {
 
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
-func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Policy, program *bpf.Program, terminal bool, capabilities []string) (*liveReports, error) {
+func (a *app) observed(c *ucli.Context, o *launcher.Options, filter reported, terminal bool, capabilities []string) (*liveReports, error) {
 	if !observes(c) {
 		return nil, nil
 	}
 	if c.String("explain-to") == "-" {
 		return nil, errNoStream("--explain-to")
 	}
-	r := &liveReports{app: a, policy: policy, program: program, complain: c.Bool("complain"), only: c.Bool("explain-filter"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
+	r := &liveReports{reported: filter, app: a, complain: c.Bool("complain"), only: c.Bool("explain-filter"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
 	err := r.setUp(o)
 	if errors.As(err, new(*launcher.Error)) {
 		return nil, err
@@ -133,8 +141,8 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, policy *seccomp.Pol
 	if err != nil {
 		return nil, hint.With(fmt.Errorf("--explain: %w", err), "leave out --explain and its like, and unset MINIRUN_EXPLAIN")
 	}
-	if r.complain && program != nil {
-		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", policy.Profile.File)
+	if r.complain && r.program != nil {
+		a.ui.warn("--complain: %s denies nothing now; capabilities and namespaces still do", r.profile)
 	}
 	return r, nil
 }
@@ -148,12 +156,17 @@ func (r *liveReports) setUp(o *launcher.Options) error {
 	if r.program == nil {
 		return nil
 	}
-	if pos, ok := r.policy.Notifies(); ok {
+	if r.program.Listener {
+		policy, err := r.policy()
+		if err != nil {
+			return err
+		}
+		pos, _ := policy.Notifies()
 		return fmt.Errorf("%s: SCMP_ACT_NOTIFY: the agent is the filter's listener, and there can be only one", pos)
 	}
 	observed, err := r.program.Observed(r.asks)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.policy.Profile.File, err)
+		return fmt.Errorf("%s: %w", r.profile, err)
 	}
 	flags, err := launcher.ObservationFlags()
 	if err != nil {
@@ -180,100 +193,6 @@ func (r *liveReports) open() (err error) {
 	return nil
 }
 
-// fails reports whether a call returns an errno.
-func fails(v bpf.Verdict) bool { return v.Effect().Action() == unix.SECCOMP_RET_ERRNO }
-
-// asks selects what is notified: what returns an errno, and with --complain what ends
-// the caller or sends it SIGSYS, too. No answer to a notification has these effects.
-func (r *liveReports) asks(v bpf.Verdict) bool {
-	if fails(v) {
-		return true
-	}
-	switch v.Effect().Action() {
-	case unix.SECCOMP_RET_KILL_PROCESS, unix.SECCOMP_RET_KILL_THREAD, unix.SECCOMP_RET_TRAP:
-		return r.complain
-	}
-	return false
-}
-
-// verdict is the original program's.
-func (r *liveReports) verdict(n launcher.Notification) (bpf.Verdict, error) {
-	if r.emulator == nil {
-		var err error
-		if r.emulator, err = r.program.Emulator(); err != nil {
-			return 0, err
-		}
-	}
-	return r.emulator.Run(bpf.Call{Nr: n.Nr, Arch: n.Arch, IP: n.IP, Args: n.Args})
-}
-
-const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
-
-// isDetour reports whether a verdict makes programs fall back to older calls. They take
-// the calls of Linux 3.2 for granted: glibc is built for that kernel and later ones, and a filter
-// that knows few calls returns ENOSYS for openat(2), too.
-func isDetour(v bpf.Verdict, n launcher.Notification) bool {
-	if v != noSuchCall {
-		return false
-	}
-	name, _ := callName(n)
-	for _, last := range [...]struct {
-		arch syscalls.Arch
-		call uint32 // process_vm_writev(2)
-	}{{syscalls.AMD64, 311}, {syscalls.X86, 348}} {
-		if number, ok := syscalls.Number(last.arch, name); ok && number <= last.call {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *liveReports) judge(n launcher.Notification) launcher.Answer {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	v, err := r.verdict(n)
-	if err != nil { // the compiler's programs all run
-		return launcher.Answer{Errno: unix.EPERM}
-	}
-	r.asked = true
-	if r.places == nil {
-		r.places = map[place]*sightings{}
-	}
-	answer := launcher.Answer{Continue: r.complain, Errno: unix.Errno(v.Effect().Data())}
-	switch {
-	case isDetour(v, n): // with --complain too: the run would be another program's
-		r.detour(n)
-		return launcher.Answer{Errno: unix.ENOSYS}
-	case !r.asks(v):
-		answer = launcher.Answer{Errno: unix.EBUSY} // it asks for a listener; see bpf.Program.Observed
-	}
-	answer.Report, answer.Texts = r.look(n), texts(n)
-	return answer
-}
-
-// look reports whether a caller is to be looked at, and counts the call if not.
-func (r *liveReports) look(n launcher.Notification) bool {
-	at := place{n.TID, n.Arch, n.Nr, n.IP}
-	s := r.places[at]
-	if s == nil {
-		if len(r.places) >= maxPlaces {
-			clear(r.places)
-		}
-		s = &sightings{}
-		r.places[at] = s
-	}
-	s.n++
-	switch {
-	case s.n <= maxLooks:
-		return true
-	case s.report != nil:
-		s.report.Count++
-	default:
-		r.more++
-	}
-	return false
-}
-
 // callName returns the name of a call, or its number.
 func callName(n launcher.Notification) (string, syscalls.Arch) {
 	arch, ok := syscalls.FromAudit(n.Arch, n.Nr)
@@ -286,15 +205,9 @@ func callName(n launcher.Notification) (string, syscalls.Arch) {
 }
 
 // texts is the mask of the arguments that point to texts.
-func texts(n launcher.Notification) (mask uint8) {
+func texts(n launcher.Notification) uint8 {
 	name, _ := callName(n)
-	kinds, _ := syscalls.ArgumentKinds(name)
-	for i, kind := range kinds {
-		if kind == syscalls.Text || kind == syscalls.TextSize {
-			mask |= 1 << i
-		}
-	}
-	return mask
+	return syscalls.TextArguments(name)
 }
 
 func (r *liveReports) whenDenied(d launcher.Denied) {
@@ -316,7 +229,9 @@ func (r *liveReports) add(now *liveReport) *liveReport {
 		r.more++
 		return nil
 	default:
-		one = now
+		if one = now; now.lookUp != nil {
+			now.lookUp()
+		}
 		r.reports[key] = one
 		r.order = append(r.order, one)
 		if r.queue == nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // explainAll explains the reports of the queue and prints them. The explainer is made
-// for the first of them: it compiles the profile, which takes half as long as a start.
+// for the first of them: it parses and compiles the profile, which takes half as long as a start.
 func (r *liveReports) explainAll() {
 	defer close(r.done)
 	var explainer *analyze.Explainer
@@ -26,7 +26,7 @@ func (r *liveReports) explainAll() {
 			continue
 		}
 		if explainer == nil {
-			explainer, err = analyze.NewExplainer(r.policy)
+			explainer, err = r.explainer()
 		}
 		var x explanation
 		if err == nil {
@@ -41,6 +41,14 @@ func (r *liveReports) explainAll() {
 	for _, text := range late {
 		_, _ = r.app.ui.Write([]byte(text))
 	}
+}
+
+func (r *liveReports) explainer() (*analyze.Explainer, error) {
+	policy, err := r.policy()
+	if err != nil {
+		return nil, err
+	}
+	return analyze.NewExplainer(policy)
 }
 
 // messageTime is how long a report waits for the program's own message about a call, which
@@ -74,9 +82,9 @@ func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanatio
 	if err != nil {
 		return explanation{}, err
 	}
-	worded := inWords(x, r.policy.Profile.File)
+	worded := inWords(x, r.profile)
 	for i := range worded.Changes {
-		if c := &worded.Changes[i]; c.Kind == analyze.RemedyEdit && strings.HasSuffix(r.policy.Profile.File, edited) {
+		if c := &worded.Changes[i]; c.Kind == analyze.RemedyEdit && strings.HasSuffix(r.profile, edited) {
 			c.How = "--seccomp-allow " + one.Call // there is no file to edit
 		}
 	}

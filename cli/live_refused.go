@@ -12,6 +12,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/seccomp/analyze"
 	"github.com/minirun/minirun/seccomp/bpf"
+	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
 // remedyFlags is a change of a run that is neither of its capabilities nor of the profile.
@@ -40,13 +41,24 @@ func (r *liveReports) watch(o *launcher.Options) {
 	r.refusals = map[launcher.Sighting]*liveReport{}
 	o.Watch = &launcher.Watch{
 		Errnos:   kernelErrnos(),
-		Texts:    func(arch, nr uint32) uint8 { return texts(launcher.Notification{Arch: arch, Nr: nr}) },
+		Texts:    textCalls,
 		Executes: executes,
 		Warn: func(err error) {
 			r.app.ui.warn("--explain: what the kernel refuses is not all reported: %v", err)
 		},
 		WhenRefused: r.whenRefused,
 		AtEnd:       r.whenWatched,
+	}
+}
+
+// textCalls calls yield with the calls that take texts, of the architectures that run on amd64.
+func textCalls(yield func(arch, nr uint32, texts uint8)) {
+	for name, mask := range syscalls.WithTexts {
+		for _, arch := range [...]syscalls.Arch{syscalls.AMD64, syscalls.X32, syscalls.X86} {
+			if nr, ok := syscalls.Number(arch, name); ok {
+				yield(arch.Audit(), nr, mask)
+			}
+		}
 	}
 }
 
@@ -69,7 +81,7 @@ func (r *liveReports) watchDenied(w *launcher.Watch) bool {
 }
 
 // whenRefused reports a call that the kernel refused, by the filter or otherwise.
-func (r *liveReports) whenRefused(refused launcher.Refused) {
+func (r *liveReports) whenRefused(refused *launcher.Refused) {
 	verdict, err := r.watchedVerdict(refused.Notification)
 	if err != nil {
 		return // it is reported as one that the filter denies
@@ -77,8 +89,9 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 	killed := refused.Errno == 0
 	byFilter := !killed && !r.complain && !verdict.Passes()
 	var one *liveReport
-	if !byFilter && (killed || slices.Contains(kernelErrnos(), refused.Errno) && !isNoRefusal(refused) || overLimit(refused)) {
-		one = r.describeRefused(refused, verdict) // it looks at files of the container: callers do not wait for that
+	if !byFilter && (killed || slices.Contains(kernelErrnos(), refused.Errno) && !isNoRefusal(*refused) || overLimit(*refused)) {
+		refused.LookUp()
+		one = r.describeRefused(*refused, verdict) // it looks at files of the container: callers do not wait for that
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,6 +101,10 @@ func (r *liveReports) whenRefused(refused launcher.Refused) {
 		r.detour(refused.Notification)
 	case fails(verdict):
 		one = r.describe(refused.Denied)
+		one.lookUp = func() {
+			refused.LookUp()
+			one.PID, one.Exe, one.Library = refused.Caller.PID, refused.Caller.Exe, libraryOf(refused.Caller)
+		}
 	}
 	same := &r.ignored
 	if one != nil {

@@ -55,7 +55,7 @@ func TestBlame(t *testing.T) {
 		"too many processes":       {"clone", launcher.Refused{Sighting: asked(unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN), Errno: unix.EAGAIN}, "the kernel asked for CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which the container does not have", "--ulimit nproc=N, with N as large as it asks for--cap-add CAP_SYS_RESOURCE"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &liveReports{program: &bpf.Program{}, capabilities: has}
+			r := &liveReports{reported: reported{program: &bpf.Program{}}, capabilities: has}
 			one := &liveReport{Call: test.call}
 			r.blame(one, test.refused, bpf.Verdict(unix.SECCOMP_RET_ALLOW))
 			how := ""

@@ -38,12 +38,20 @@ func profileText(name string) ([]byte, error) {
 	return data, err
 }
 
+// profileFile is how positions name a profile.
+func profileFile(name string) string {
+	if isDefault(name) {
+		return profiles.DefaultName
+	}
+	return name
+}
+
 // parseProfile parses the text of a profile, and prints the first warning of the parser.
 func (a *app) parseProfile(name string, text []byte) (*seccomp.Profile, error) {
+	profile, err := seccomp.Parse(profileFile(name), text)
 	if isDefault(name) {
-		return seccomp.Parse(profiles.DefaultName, text)
+		return profile, err
 	}
-	profile, err := seccomp.Parse(name, text)
 	if err != nil && hintOf(err) == "" {
 		return nil, hint.With(err, "'minirun seccomp edit' prints Docker's default profile, as an example of the format")
 	}

@@ -79,7 +79,7 @@ func (c *Container) create(l *launched) (err error) {
 	}
 	// These go on while init sets up the container.
 	if l.o.Watch != nil {
-		l.watcher = startWatch(l.init.pid, l.o.Spec, *l.o.Watch)
+		l.watcher = startWatch(l.init.pid, l.cgroup.paths()[""], l.o.Spec, *l.o.Watch)
 	}
 	c.begins()
 	c.state.Status, c.state.Root = StatusCreated, l.o.Spec.Root.Path

@@ -136,7 +136,7 @@ func (n *needs) loadCall() asm.Instructions {
 		asm.FnTaskPtRegs.Call(),
 		asm.Mov.Reg(asm.R8, asm.R0),
 	}
-	code = append(code, trace.LoadRegs(stackNeedRegs, asm.R8)...)
+	code = append(code, trace.LoadRegs(asm.RFP, stackNeedRegs, asm.R8)...)
 	code = append(code, trace.LoadCompat(stackNeedWord)...)
 	code = append(code,
 		asm.Mov.Reg(asm.R8, asm.R0),

@@ -217,7 +217,7 @@ func (c *Container) newSupervision(prepare func(stderr *os.File) (Options, error
 	}
 	if s.o.Watch != nil {
 		s.o.Watch.filtered = filtered
-		s.watcher = startWatch(s.init.pid, s.o.Spec, *s.o.Watch)
+		s.watcher = startWatch(s.init.pid, "", s.o.Spec, *s.o.Watch)
 		if err := s.watcher.begin(); err != nil {
 			s.o.Watch.Warn(err)
 			err = s.watcher.stop()

@@ -20,10 +20,10 @@ import (
 // Of a thread's calls from one place three are reported and the others counted. Both
 // functions are called by one goroutine of the launcher's, while callers go on.
 type Watch struct {
-	Errnos      []unix.Errno                // that count as refused; not 0. ENOMEM and EAGAIN do where CAP_IPC_LOCK or CAP_SYS_RESOURCE was asked for
-	Texts       func(arch, nr uint32) uint8 // a bit for each argument of a call that points to a text
-	Executes    func(Notification) bool     // whether a call executes a file, or asks whether it can
-	WhenRefused func(Refused)
+	Errnos      []unix.Errno                                   // that count as refused; not 0. ENOMEM and EAGAIN do where CAP_IPC_LOCK or CAP_SYS_RESOURCE was asked for
+	Texts       func(yield func(arch, nr uint32, texts uint8)) // the calls with arguments that point to texts, a bit each
+	Executes    func(Notification) bool                        // whether a call executes a file, or asks whether it can
+	WhenRefused func(*Refused)
 	Warn        func(error)                    // called once if nothing, or not all, can be watched
 	AtEnd       func(more []More, lost uint64) // lost is how many reports found no room
 
@@ -43,6 +43,11 @@ type Refused struct {
 	NoNewPrivs bool       // prctl(2), PR_SET_NO_NEW_PRIVS
 	AppArmor   string     // the profile that confines the container, or ""
 	Answered   bool       // by a message that the call's process received later: the call itself succeeded (netlink(7))
+
+	// LookUp adds what /proc says of the caller, unless it has ended: the executable and the library,
+	// OwnUsers and NoNewPrivs, and the PID of a caller in a PID namespace inside of the container's. It
+	// takes longer than all else, and is for [Watch.WhenRefused] only.
+	LookUp func()
 
 	// FindObstacle looks for what else stood in the way, which takes a while. It is for
 	// [Watch.WhenRefused] only, and nil if there is nothing to look at.
@@ -70,10 +75,12 @@ type watcher struct {
 	Watch
 	spec   *specs.Spec
 	init   int
+	cgroup string   // the directory of its cgroup v2, or "" if that is not known
 	root   *os.File // of the container, with O_PATH
 	mounts *os.File // its mount namespace, which keeps what is mounted in root
 	users  string   // its user namespace, or ""
 	reader callerReader
+	texts  [textCalls]uint8 // of each call the arguments that point to texts
 	maps   watchMaps
 	scope  *trace.Scope
 	links  []*trace.Link
@@ -85,8 +92,9 @@ type watcher struct {
 
 // startWatch attaches the programs for an init that may still set up its container, which
 // they do not look at before [watcher.begin].
-func startWatch(init int, spec *specs.Spec, w Watch) *watcher {
-	l := &watcher{Watch: w, spec: spec, init: init, ready: make(chan struct{}), done: make(chan struct{})}
+// cgroup is the directory of its cgroup v2, or "" if that is not known.
+func startWatch(init int, cgroup string, spec *specs.Spec, w Watch) *watcher {
+	l := &watcher{Watch: w, spec: spec, init: init, cgroup: cgroup, ready: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(l.ready)
 		l.err = l.prepare()
@@ -133,7 +141,7 @@ func (l *watcher) begin() (err error) {
 	if l.reader.level, err = pidLevel(l.init); err != nil {
 		return err
 	}
-	if l.scope.Fill(l.init) != nil {
+	if l.fillScope() != nil {
 		if err := l.watchNamespace(); err != nil {
 			return err
 		}
@@ -152,6 +160,13 @@ func (l *watcher) begin() (err error) {
 	return nil
 }
 
+func (l *watcher) fillScope() error {
+	if l.cgroup == "" {
+		return l.scope.Fill(l.init)
+	}
+	return l.scope.FillFrom(l.cgroup)
+}
+
 // watchNamespace attaches the programs again, for a container without a cgroup v2.
 func (l *watcher) watchNamespace() (err error) {
 	err = errors.Join(closeLinks(l.links), l.scope.Close())
@@ -167,30 +182,27 @@ func (l *watcher) watchNamespace() (err error) {
 
 // setTexts tells the programs which arguments point to texts.
 func (l *watcher) setTexts() error {
-	for _, arch := range []uint32{unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386} {
-		compat := arch == unix.AUDIT_ARCH_I386
-		for nr := range uint32(textNumbers) {
-			mask := l.Texts(arch, nr)
-			if mask == 0 && !compat && nr >= 512 {
-				mask = l.Texts(arch, nr|x32Bit)
-			}
-			if mask == 0 {
-				continue
-			}
-			key := nr
-			if compat {
-				key += textNumbers
-			}
-			value := binary.NativeEndian.AppendUint32(nil, textRegisters(mask, compat))
-			if err := l.maps.texts.Update(binary.NativeEndian.AppendUint32(nil, key), value); err != nil {
-				return err
-			}
+	value := make([]byte, 4*textCalls)
+	l.Texts(func(arch, nr uint32, texts uint8) {
+		at := textsAt(arch, nr)
+		if l.texts[at] == 0 || nr&x32Bit == 0 { // x32 has numbers of its own from 512 on, and else those of amd64
+			l.texts[at] = texts
+			binary.NativeEndian.PutUint32(value[4*at:], textRegisters(texts, arch == unix.AUDIT_ARCH_I386))
 		}
-	}
-	return nil
+	})
+	return l.maps.texts.Update(make([]byte, 4), value)
 }
 
 const x32Bit = 0x40000000 // __X32_SYSCALL_BIT
+
+// textsAt is the index of a call among those that have texts.
+func textsAt(arch, nr uint32) uint32 {
+	at := nr & (textNumbers - 1)
+	if arch == unix.AUDIT_ARCH_I386 {
+		at += textNumbers
+	}
+	return at
+}
 
 func (l *watcher) close() error {
 	err := errors.Join(closeLinks(l.links), l.maps.close())
@@ -247,14 +259,14 @@ func (l *watcher) more() (all []More, err error) {
 
 // event reports what a program sent.
 func (l *watcher) event(data []byte) {
-	if len(data) < eventSize {
+	if len(data) < eventTexts {
 		return
 	}
 	order := binary.NativeEndian
 	word := func(at int) uint32 { return order.Uint32(data[at:]) }
 	long := func(at int) uint64 { return order.Uint64(data[at:]) }
 	call := trace.ReadCall(data[eventRegs:eventSizes], word(eventCompat) != 0)
-	r := Refused{User: word(eventUser), Answered: word(eventKind) == eventAnswered}
+	r := &Refused{User: word(eventUser), Answered: word(eventKind) == eventAnswered}
 	r.Notification = Notification{TID: int(word(eventPID)), Nr: call.Nr, Arch: unix.AUDIT_ARCH_X86_64, IP: call.IP}
 	comm, _, _ := bytes.Cut(data[eventComm:eventComm+commSize], []byte{0})
 	r.Caller = Caller{Comm: string(comm), Host: int(word(eventPID + 4)), PID: int(word(eventInside + 4))}
@@ -269,21 +281,21 @@ func (l *watcher) event(data []byte) {
 	}
 	r.Sighting = Sighting{r.Denied.TID, call.Nr, call.IP, r.Asked}
 	r.NoNewPrivs, r.AppArmor = l.spec.Process.NoNewPrivileges, l.spec.Process.ApparmorProfile
-	l.lookUp(&r)
-	r.FindObstacle = func() Obstacle { return l.obstacle(&r) }
+	r.LookUp = func() { l.lookUp(r) }
+	r.FindObstacle = func() Obstacle { return l.obstacle(r) }
 	l.WhenRefused(r)
 }
 
 // eventTexts returns the texts that were read, each at the index of its argument.
 func (l *watcher) eventTexts(data []byte, n Notification) (texts [6]*CallerText) {
-	mask, slot := l.Texts(n.Arch, n.Nr), 0
+	mask, slot := l.texts[textsAt(n.Arch, n.Nr)], 0
 	for i := range texts {
-		if mask>>i&1 == 0 || slot == maxEventTexts {
+		at := eventTexts + slot*maxCallerText
+		if mask>>i&1 == 0 || at+maxCallerText > len(data) {
 			continue
 		}
 		size := int64(binary.NativeEndian.Uint64(data[eventSizes+8*slot:]))
 		if size > 0 && size <= maxCallerText {
-			at := eventTexts + slot*maxCallerText
 			texts[i] = &CallerText{Text: string(data[at : at+int(size)-1]), Cut: size == maxCallerText}
 		}
 		slot++

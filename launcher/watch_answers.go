@@ -9,9 +9,9 @@ import (
 	"github.com/minirun/minirun/launcher/trace"
 )
 
-// sentSize is the size of what is kept of a message that was sent: the capabilities that it
-// asked for in vain, and the caller's registers.
-const sentSize = 8 + trace.RegsSize
+// sentSize is the size of what is kept of a message that was sent: the part of an event with the
+// capabilities that it asked for in vain, and the caller's registers.
+const sentSize = eventSizes - eventAsked
 
 // answerPatience is how long after a message its answer is looked for. It waits for the
 // sender already when the message has been sent.
@@ -19,9 +19,9 @@ const answerPatience = 2 * time.Second
 
 // answerProgram finds what netlink(7) refuses. The call that sends a request succeeds, though
 // the kernel asked for a capability in vain: the refusal is a message, which another call
-// receives. R7 is a call's result, and R9 what it asked for. It goes to "refused" with the
-// error of the message in R7, and what the request had asked for in R9, with the registers
-// of the call that sent it. It goes out else.
+// receives. R7 is a call's result, and R9 what it asked for; its registers are in the event at
+// R6. It goes to "refused" with the error of the message in R7, and what the request had asked for
+// in R9 and in the event, with the registers of the call that sent it. It goes out else.
 //
 // A request and its answer are calls of one process, of amd64. A request that asked for
 // nothing, and an answer that is no refusal, end it.
@@ -35,8 +35,8 @@ func answerProgram(m watchMaps) asm.Instructions {
 	code = append(code,
 		asm.Mov.Reg(asm.R8, asm.R0),
 		asm.JSLE.Imm(asm.R7, 0, "out"),
-		asm.LoadMem(asm.R3, asm.RFP, stackRegs+int16(trace.RegsArg64()[1]), asm.DWord),
-		asm.LoadMem(asm.R1, asm.RFP, stackRegs+trace.RegsNr, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R6, eventRegs+int16(trace.RegsArg64()[1]), asm.DWord),
+		asm.LoadMem(asm.R1, asm.R6, eventRegs+trace.RegsNr, asm.DWord),
 		asm.JEq.Imm(asm.R1, unix.SYS_SENDTO, "sends"),
 		asm.JEq.Imm(asm.R1, unix.SYS_SENDMSG, "sends"),
 		asm.JEq.Imm(asm.R8, 0, "out"),
@@ -76,13 +76,12 @@ func answered(m watchMaps) asm.Instructions {
 		asm.LSh.Imm(asm.R7, 32),
 		asm.ArSh.Imm(asm.R7, 32),
 		asm.LoadMem(asm.R9, asm.R8, 0, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.RFP),
-		asm.Add.Imm(asm.R1, stackRegs),
-		asm.Mov.Imm(asm.R2, trace.RegsSize),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Add.Imm(asm.R1, eventAsked),
+		asm.Mov.Imm(asm.R2, sentSize),
 		asm.Mov.Reg(asm.R3, asm.R8),
-		asm.Add.Imm(asm.R3, 8),
 		asm.FnProbeReadKernel.Call(),
-		asm.StoreImm(asm.RFP, stackAnswer, eventAnswered, asm.Word))
+		asm.StoreImm(asm.R6, eventKind, eventAnswered, asm.Word))
 	code = append(code, call(asm.FnMapDeleteElem, m.sent, stackNumber, 0)...)
 	return append(code,
 		asm.JEq.Imm(asm.R7, -int32(unix.EPERM), "refused"),
@@ -95,9 +94,14 @@ func answered(m watchMaps) asm.Instructions {
 func sends(m watchMaps) asm.Instructions {
 	code := asm.Instructions{
 		asm.JEq.Imm(asm.R9, 0, "harmless").WithSymbol("sends"),
-		asm.StoreMem(asm.RFP, stackSent, asm.R9, asm.DWord),
+		asm.LoadMapPtr(asm.R1, m.sent.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, stackNumber),
+		asm.Mov.Reg(asm.R3, asm.R6),
+		asm.Add.Imm(asm.R3, eventAsked),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnMapUpdateElem.Call(),
 	}
-	code = append(code, call(asm.FnMapUpdateElem, m.sent, stackNumber, stackSent)...)
 	code = append(code,
 		asm.FnKtimeGetNs.Call(),
 		asm.Mov.Reg(asm.R9, asm.R0),

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
@@ -10,17 +9,17 @@ import (
 	"github.com/minirun/minirun/launcher/trace"
 )
 
-// What programs send: the registers of a caller and what is known of it. Texts are those
-// that three arguments at most point to.
+// What programs send: the registers of a caller and what is known of it, and the texts that
+// up to three arguments point to. An event has no more room for texts than the call has.
 const (
 	eventKind   = 0  // 32 bits: eventRefused and its like
 	eventCompat = 4  // 32 bits: not 0 for a call of i386
 	eventPID    = 8  // thread and process, 32 bits each
 	eventResult = 16 // of the call; of a signal the architecture, AUDIT_ARCH_*
-	eventAsked  = 24 // a bit for each capability that was asked for and not held
-	eventUser   = 32 // user and group, 32 bits each, in the first user namespace
-	eventInside = 40 // thread and process in the container's PID namespace, or 0
-	eventComm   = 48
+	eventUser   = 24 // user and group, 32 bits each, in the first user namespace
+	eventInside = 32 // thread and process in the container's PID namespace, or 0
+	eventComm   = 40
+	eventAsked  = 56 // a bit for each capability that was asked for and not held
 	eventRegs   = 64
 	eventSizes  = eventRegs + trace.RegsSize // of the texts with their NUL bytes, 64 bits each; negative without one
 	eventTexts  = eventSizes + maxEventTexts*8
@@ -42,7 +41,8 @@ type watchMaps struct {
 	asked *trace.Map // thread → capabilities that its current call asked for in vain
 	sent  *trace.Map // process → a message that asked for capabilities in vain, and was sent
 	count *trace.Map // how many threads asked has; and until when, in ns, answers are awaited
-	texts *trace.Map // call → which registers point to texts
+	texts *trace.Map // one value: of each call which registers point to texts
+	event *trace.Map // where a program makes an event: that of calls, and that of signals
 	seen  *trace.Map // key → number of events
 	lost  *trace.Map // number of events that found no room
 	ring  *trace.Ring
@@ -53,25 +53,26 @@ func newWatchMaps() (m watchMaps, err error) {
 		at      **trace.Map
 		options trace.MapOptions
 	}{
-		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 14}},
-		{&m.sent, trace.MapOptions{Name: "minirun_sent", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: sentSize, Entries: 1 << 10}},
+		{&m.asked, trace.MapOptions{Name: "minirun_asked", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: 8, Entries: 1 << 11}},
+		{&m.sent, trace.MapOptions{Name: "minirun_sent", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: 4, Value: sentSize, Entries: 1 << 8}},
 		{&m.count, trace.MapOptions{Name: "minirun_count", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 16, Entries: 1}},
-		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4, Entries: 2 * textNumbers}},
-		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 14}},
+		{&m.texts, trace.MapOptions{Name: "minirun_texts", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 4 * textCalls, Entries: 1}},
+		{&m.event, trace.MapOptions{Name: "minirun_event", Kind: unix.BPF_MAP_TYPE_PERCPU_ARRAY, Key: 4, Value: eventSize, Entries: 2}},
+		{&m.seen, trace.MapOptions{Name: "minirun_seen", Kind: unix.BPF_MAP_TYPE_LRU_HASH, Key: seenSize, Value: 8, Entries: 1 << 12}},
 		{&m.lost, trace.MapOptions{Name: "minirun_lost", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}},
 	} {
 		if *one.at, err = trace.NewMap(one.options); err != nil {
 			return watchMaps{}, errors.Join(err, m.close())
 		}
 	}
-	if m.ring, err = trace.NewRing("minirun_events", 1<<21); err != nil {
+	if m.ring, err = trace.NewRing("minirun_events", 1<<20); err != nil {
 		return watchMaps{}, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
 func (m watchMaps) close() (err error) {
-	for _, one := range []*trace.Map{m.asked, m.sent, m.count, m.texts, m.seen, m.lost} {
+	for _, one := range []*trace.Map{m.asked, m.sent, m.count, m.texts, m.event, m.seen, m.lost} {
 		if one != nil {
 			err = errors.Join(err, one.Close())
 		}
@@ -82,10 +83,16 @@ func (m watchMaps) close() (err error) {
 	return err
 }
 
-// textNumbers is how many calls the texts map has for i386, and for amd64 with x32.
-const textNumbers = 1024
+// The texts map has the calls of amd64 with x32, and after them those of i386.
+const (
+	textNumbers = 1024
+	textCalls   = 2 * textNumbers
+)
 
-// textRegisters is a value of the texts map: for each text the number of a register of
+// maxRegister is the largest number of a register in the texts map: one less than a power of two.
+const maxRegister = 31
+
+// textRegisters is what the texts map has of a call: for each text the number of a register of
 // struct pt_regs, plus 1, in 8 bits. mask has a bit for each argument.
 func textRegisters(mask uint8, compat bool) (value uint32) {
 	offsets := trace.RegsArg64()
@@ -159,10 +166,8 @@ const (
 	stackThread = -16 // a key of asked
 	stackMask   = -24
 	stackKey    = -24 - seenSize
-	stackNumber = -24 - seenSize - 8
-	stackRegs   = stackNumber - trace.RegsSize
-	stackSent   = stackRegs - 8 // a value of sent: capabilities, and the registers
-	stackAnswer = stackSent - 8 // the event's kind
+	stackNumber = stackKey - 8
+	stackInfo   = stackNumber - 32 // struct kernel_siginfo
 )
 
 func watchProgram(parts ...asm.Instructions) (all asm.Instructions) {
@@ -230,24 +235,18 @@ func addCount(m watchMaps, n int32) asm.Instructions {
 	return append(loadCount(m), asm.Mov.Imm(asm.R1, n), asm.StoreXAdd(asm.R0, asm.R1, asm.DWord))
 }
 
-// sendProgram sends an event, which R6 points to: kind, caller, and what others add.
-func sendProgram(m watchMaps, pids trace.Namespace, kind int64, add ...asm.Instructions) asm.Instructions {
-	code := asm.Instructions{
-		asm.LoadMapPtr(asm.R1, m.ring.FD()),
-		asm.Mov.Imm(asm.R2, eventSize),
-		asm.Mov.Imm(asm.R3, 0),
-		asm.FnRingbufReserve.Call(),
-		asm.JNE.Imm(asm.R0, 0, "room"),
-		asm.StoreImm(asm.RFP, stackNumber, 0, asm.DWord),
-	}
-	code = append(code, call(asm.FnMapLookupElem, m.lost, stackNumber, 0)...)
-	code = append(code,
+// takeEvent points R6 to the event that a program makes, or goes out. Programs run with
+// preemption disabled, and one that is interrupted does not run again on that processor meanwhile.
+func takeEvent(m watchMaps, which int64) asm.Instructions {
+	code := asm.Instructions{asm.StoreImm(asm.RFP, stackNumber, which, asm.DWord)}
+	return append(append(code, call(asm.FnMapLookupElem, m.event, stackNumber, 0)...),
 		asm.JEq.Imm(asm.R0, 0, "out"),
-		asm.Mov.Imm(asm.R1, 1),
-		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-		asm.Ja.Label("out"),
-		asm.Mov.Reg(asm.R6, asm.R0).WithSymbol("room"),
-		asm.StoreImm(asm.R6, eventKind, kind, asm.Word),
+		asm.Mov.Reg(asm.R6, asm.R0))
+}
+
+// callerProgram puts who calls into the event at R6.
+func callerProgram(pids trace.Namespace) asm.Instructions {
+	return asm.Instructions{
 		asm.FnGetCurrentPidTgid.Call(),
 		asm.StoreMem(asm.R6, eventPID, asm.R0, asm.DWord),
 		asm.FnGetCurrentUidGid.Call(),
@@ -259,42 +258,52 @@ func sendProgram(m watchMaps, pids trace.Namespace, kind int64, add ...asm.Instr
 		asm.LoadImm(asm.R1, int64(pids.Dev), asm.DWord),
 		asm.LoadImm(asm.R2, int64(pids.Ino), asm.DWord),
 		asm.Mov.Reg(asm.R3, asm.R6),
-		asm.Add.Imm(asm.R3, eventInside), // struct bpf_pids_info, 0 in another namespace
+		asm.Add.Imm(asm.R3, eventInside), // struct bpf_pidns_info, 0 in another namespace
 		asm.Mov.Imm(asm.R4, 8),
 		asm.FnGetNsCurrentPidTgid.Call(),
-	)
-	for _, more := range add {
-		code = append(code, more...)
 	}
-	return append(code,
-		asm.Mov.Reg(asm.R1, asm.R6),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.FnRingbufSubmit.Call(),
-	)
 }
 
-// textsProgram copies the texts that arguments point to into the event at R6. R8 is
-// not 0 for i386. A page that is not in memory is not read: there is no text then.
+// sendProgram sends the event at R6, of which R9 is the size.
+func sendProgram(m watchMaps) asm.Instructions {
+	code := asm.Instructions{
+		asm.LoadMapPtr(asm.R1, m.ring.FD()).WithSymbol("send"),
+		asm.Mov.Reg(asm.R2, asm.R6),
+		asm.Mov.Reg(asm.R3, asm.R9),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.StoreImm(asm.RFP, stackNumber, 0, asm.DWord),
+	}
+	return append(append(code, call(asm.FnMapLookupElem, m.lost, stackNumber, 0)...),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord))
+}
+
+// textsProgram copies the texts that arguments point to into the event at R6, and sets R9 to
+// its size. R8 is not 0 for i386. A page that is not in memory is not read: there is no text then.
 func textsProgram(m watchMaps) asm.Instructions {
 	code := asm.Instructions{
-		asm.LoadMem(asm.R1, asm.R6, eventRegs+trace.RegsNr, asm.Word),
-		asm.And.Imm(asm.R1, textNumbers-1),
+		asm.Mov.Imm(asm.R9, eventTexts),
+		asm.LoadMem(asm.R7, asm.R6, eventRegs+trace.RegsNr, asm.Word),
+		asm.And.Imm(asm.R7, textNumbers-1),
 		asm.JEq.Imm(asm.R8, 0, "native"),
-		asm.Add.Imm(asm.R1, textNumbers),
-		asm.StoreMem(asm.RFP, stackNumber, asm.R1, asm.Word).WithSymbol("native"),
-		asm.Mov.Imm(asm.R8, 0),
+		asm.Add.Imm(asm.R7, textNumbers),
+		asm.LSh.Imm(asm.R7, 2).WithSymbol("native"),
+		asm.StoreImm(asm.RFP, stackNumber, 0, asm.DWord),
 	}
 	code = append(code, call(asm.FnMapLookupElem, m.texts, stackNumber, 0)...)
-	code = append(code, asm.JEq.Imm(asm.R0, 0, "text0"), asm.LoadMem(asm.R8, asm.R0, 0, asm.Word))
+	code = append(code,
+		asm.JEq.Imm(asm.R0, 0, "send"),
+		asm.Add.Reg(asm.R0, asm.R7),
+		asm.LoadMem(asm.R8, asm.R0, 0, asm.Word))
 	for i := range maxEventTexts {
-		begin, next := fmt.Sprint("text", i), fmt.Sprint("text", i+1)
 		code = append(code,
-			asm.Mov.Reg(asm.R1, asm.R8).WithSymbol(begin),
+			asm.Mov.Reg(asm.R1, asm.R8),
+			asm.And.Imm(asm.R1, maxRegister),
+			asm.JEq.Imm(asm.R1, 0, "send"),
 			asm.RSh.Imm(asm.R8, 8),
-			asm.StoreImm(asm.R6, int16(eventSizes+8*i), -1, asm.DWord),
-			asm.And.Imm(asm.R1, 0xff),
-			asm.JEq.Imm(asm.R1, 0, next),
-			asm.JGT.Imm(asm.R1, trace.RegsSize/8, next),
 			asm.LSh.Imm(asm.R1, 3),
 			asm.Mov.Reg(asm.R2, asm.R6),
 			asm.Add.Reg(asm.R2, asm.R1),
@@ -304,17 +313,17 @@ func textsProgram(m watchMaps) asm.Instructions {
 			asm.Mov.Imm(asm.R2, maxCallerText),
 			asm.FnProbeReadUserStr.Call(),
 			asm.StoreMem(asm.R6, int16(eventSizes+8*i), asm.R0, asm.DWord),
+			asm.Mov.Imm(asm.R9, int32(eventTexts+maxCallerText*(i+1))),
 		)
 	}
-	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol(fmt.Sprint("text", maxEventTexts)))
+	return code
 }
 
 // signalProgram runs when a thread gets a signal, and sends those that a filter's KILL or
 // TRAP causes. The values are sig, info, task, group and result.
 func signalProgram(s *trace.Scope, m watchMaps, pids trace.Namespace) asm.Instructions {
-	const (
-		info               = stackRegs // struct kernel_siginfo, include/uapi/asm-generic/siginfo.h
-		code, ip, nr, arch = info + 8, info + 16, info + 24, info + 28
+	const ( // include/uapi/asm-generic/siginfo.h
+		code, ip, nr, arch = stackInfo + 8, stackInfo + 16, stackInfo + 24, stackInfo + 28
 		sysSeccomp         = 1 // SYS_SECCOMP
 	)
 	return watchProgram(s.Enter("out"), asm.Instructions{
@@ -323,18 +332,20 @@ func signalProgram(s *trace.Scope, m watchMaps, pids trace.Namespace) asm.Instru
 		asm.LoadMem(asm.R8, asm.R6, 8, asm.DWord),
 		asm.JLE.Imm(asm.R8, 1, "out"), // SEND_SIG_NOINFO, SEND_SIG_PRIV
 		asm.Mov.Reg(asm.R1, asm.RFP),
-		asm.Add.Imm(asm.R1, info),
+		asm.Add.Imm(asm.R1, stackInfo),
 		asm.Mov.Imm(asm.R2, 32),
 		asm.Mov.Reg(asm.R3, asm.R8),
 		asm.FnProbeReadKernel.Call(),
 		asm.LoadMem(asm.R1, asm.RFP, code, asm.Word),
 		asm.JNE.Imm32(asm.R1, sysSeccomp, "out"),
-	}, sendProgram(m, pids, eventSignal, asm.Instructions{
+	}, takeEvent(m, 1), callerProgram(pids), asm.Instructions{
+		asm.StoreImm(asm.R6, eventKind, eventSignal, asm.DWord),
 		asm.LoadMem(asm.R1, asm.RFP, arch, asm.Word),
 		asm.StoreMem(asm.R6, eventResult, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, asm.RFP, ip, asm.DWord),
 		asm.StoreMem(asm.R6, eventRegs+trace.RegsIP, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, asm.RFP, nr, asm.Word),
 		asm.StoreMem(asm.R6, eventRegs+trace.RegsNr, asm.R1, asm.DWord),
-	}))
+		asm.Mov.Imm(asm.R9, eventTexts),
+	}, sendProgram(m))
 }

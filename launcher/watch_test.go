@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -88,6 +89,13 @@ func TestWatchLoses(t *testing.T) {
 	}
 	maps.ring.Close()
 	maps.ring = small
+	all := make([]byte, 0, 4*textCalls) // each call has three texts, so that all events are of full size
+	for range textCalls {
+		all = binary.NativeEndian.AppendUint32(all, textRegisters(0b111, false))
+	}
+	if err := maps.texts.Update(make([]byte, 4), all); err != nil {
+		t.Fatal(err)
+	}
 	scope, err := trace.NewScope(cmd.Process.Pid, false)
 	if err != nil {
 		t.Fatal(err)

@@ -45,17 +45,21 @@ func ReadCall(regs []byte, compat bool) Call {
 	return c
 }
 
-// LoadRegs copies the registers of a caller from where regs points, to the stack at an
-// offset from the frame pointer. It changes R0 to R5.
-func LoadRegs(stack int16, regs asm.Register) asm.Instructions {
-	return readKernel(stack, RegsSize, regs)
+// LoadRegs copies the registers of a caller from where regs points, to an offset from where
+// to points. It changes R0 to R5.
+func LoadRegs(to asm.Register, offset int16, regs asm.Register) asm.Instructions {
+	return readKernelTo(to, offset, RegsSize, regs)
 }
 
 func readKernel(stack int16, size int32, from asm.Register) asm.Instructions {
+	return readKernelTo(asm.RFP, stack, size, from)
+}
+
+func readKernelTo(to asm.Register, offset int16, size int32, from asm.Register) asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Reg(asm.R3, from),
-		asm.Mov.Reg(asm.R1, asm.RFP),
-		asm.Add.Imm(asm.R1, int32(stack)),
+		asm.Mov.Reg(asm.R1, to),
+		asm.Add.Imm(asm.R1, int32(offset)),
 		asm.Mov.Imm(asm.R2, size),
 		asm.FnProbeReadKernel.Call(),
 	}

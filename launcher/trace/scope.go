@@ -80,6 +80,11 @@ func (s *Scope) Fill(pid int) error {
 	if err != nil {
 		return err
 	}
+	return s.FillFrom(dir)
+}
+
+// FillFrom is Fill with the directory of a cgroup v2 that is known to be a container's own.
+func (s *Scope) FillFrom(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

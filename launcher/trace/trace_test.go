@@ -192,7 +192,7 @@ func counting(s *Scope, counts *Map, ring *Ring) asm.Instructions {
 		asm.JNE.Imm(asm.R7, unix.SYS_GETPRIORITY, "out"),
 		asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord),
 	)
-	load = append(load, LoadRegs(regs, asm.R8)...)
+	load = append(load, LoadRegs(asm.RFP, regs, asm.R8)...)
 	load = append(load, LoadCompat(compat)...)
 	return append(load,
 		asm.StoreMem(asm.RFP, compat, asm.R0, asm.DWord),

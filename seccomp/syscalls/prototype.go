@@ -30,11 +30,43 @@ type prototype struct{ name, kinds string }
 // common code. Where architectures differ in the arguments of a call (clone), the result is
 // for most of them.
 func ArgumentKinds(call string) (kinds []ArgumentKind, ok bool) {
-	i, ok := slices.BinarySearchFunc(prototypes[:], call, func(p prototype, call string) int { return strings.Compare(p.name, call) })
+	i, ok := findPrototype(call)
 	if !ok {
 		return nil, false
 	}
 	return []ArgumentKind(prototypes[i].kinds), true
+}
+
+// WithTexts calls yield with each call that takes texts, and a bit for each argument that points to
+// one. It is quicker than [ArgumentKinds] of all calls.
+func WithTexts(yield func(call string, texts uint8) bool) {
+	for _, p := range prototypes {
+		if texts := textArguments(p.kinds); texts != 0 && !yield(p.name, texts) {
+			return
+		}
+	}
+}
+
+// TextArguments returns a bit for each argument of a call that points to a text.
+func TextArguments(call string) uint8 {
+	i, ok := findPrototype(call)
+	if !ok {
+		return 0
+	}
+	return textArguments(prototypes[i].kinds)
+}
+
+func textArguments(kinds string) (mask uint8) {
+	for i := range len(kinds) {
+		if kind := ArgumentKind(kinds[i]); kind == Text || kind == TextSize {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+func findPrototype(call string) (int, bool) {
+	return slices.BinarySearchFunc(prototypes[:], call, func(p prototype, call string) int { return strings.Compare(p.name, call) })
 }
 
 // FormatTyped returns an argument as text: as [FormatArgument] does if it has a name, else as
