@@ -20,7 +20,8 @@ const (
 	deniedCall  = `syscall(163, $p)` // acct
 )
 
-// limits of what 100000 equal denials may take with --explain.
+// limits of what 100000 equal denials may take with --explain, in processor time of minirun and the
+// container: on a busy machine they wait for processors.
 const (
 	manyDenials   = 100000
 	maxDenialTime = 2 * time.Second
@@ -108,28 +109,32 @@ func (l *lab) perCall(command []string, call string, calls, rounds int) (string,
 
 // loop makes a number of calls in a container.
 func (l *lab) loop(command []string, call string, calls int) (time.Duration, []byte, error) {
+	took, _, report, err := l.measuredLoop(command, call, calls)
+	return took, report, err
+}
+
+// measuredLoop is loop, and returns the processor time that it took, too.
+func (l *lab) measuredLoop(command []string, call string, calls int) (took, processor time.Duration, report []byte, err error) {
 	script := `my $p = "/x"; for (my $i = 0; $i < ` + strconv.Itoa(calls) + `; $i++) { ` + call + ` }`
 	cmd := exec.Command(command[0], slices.Concat(command[1:], []string{l.image, "perl", "-e", script})...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	begin := time.Now()
-	err := cmd.Run()
-	took := time.Since(begin)
-	if err != nil {
-		return 0, nil, fmt.Errorf("%v: %w: %s", command, err, stderr.Bytes())
+	if err := cmd.Run(); err != nil {
+		return 0, 0, nil, fmt.Errorf("%v: %w: %s", command, err, stderr.Bytes())
 	}
-	return took, stderr.Bytes(), nil
+	return time.Since(begin), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), stderr.Bytes(), nil
 }
 
 // manyDenied checks the report of many equal denials.
 func (l *lab) manyDenied(way []string) error {
-	took, report, err := l.loop(way, deniedCall, manyDenials)
+	took, processor, report, err := l.measuredLoop(way, deniedCall, manyDenials)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d equal denials with %s: %.1f s (limit %.0f), %d bytes of report (limit %d)\n",
-		manyDenials, way[1], took.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
-	if took > maxDenialTime || len(report) > maxReport {
+	fmt.Printf("%d equal denials with %s: %.1f s, %.1f of processor time (limit %.0f), %d bytes of report (limit %d)\n",
+		manyDenials, way[1], took.Seconds(), processor.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
+	if processor > maxDenialTime || len(report) > maxReport {
 		return fmt.Errorf("more than the limit")
 	}
 	return nil
