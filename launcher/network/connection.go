@@ -95,23 +95,29 @@ func (c *Connection) open(guard Guard) (err error) {
 		}
 		return err
 	}
+	return n.failed(c.connect(guard))
+}
+
+// connect makes the namespace, and begins to connect it.
+func (c *Connection) connect(guard Guard) (err error) {
+	n := c.network
 	if c.namespace, err = n.ownNamespace(); err != nil {
-		return n.failed(err)
+		return err
 	}
-	connect := c.plug
+	way := c.plug
 	if n.Kind != config.NetworkBridge || !ownsNetwork() {
 		program, path, err := userMode(n.Kind)
 		if err != nil {
-			return n.failed(err)
+			return err
 		}
 		if c.helper, err = startHelper(program, path, c.namespace.file, guard); err != nil {
-			return n.failed(err)
+			return err
 		}
-		connect = c.join
+		way = c.join
 	}
 	c.connected = make(chan error, 1)
 	go func() {
-		err := connect()
+		err := way()
 		c.connected <- err
 	}()
 	return nil
@@ -264,8 +270,8 @@ func (l *link) hostLines(hostname, domainname string) string {
 	return b.String()
 }
 
-// Chosen says, in a text each, at which ports of the host those are published that may be
-// at several.
+// Chosen returns texts about the published ports for which a flag allowed several ports of
+// the host: each says which one it is.
 func (c *Connection) Chosen() []string {
 	var all []string
 	for _, p := range c.published {

@@ -54,7 +54,7 @@ func (d *datagrams) serve() {
 			return
 		}
 		if err != nil {
-			continue // an earlier answer reached nobody
+			continue // the error of an earlier answer, which did not arrive
 		}
 		client, err := d.client(from, control[:controls])
 		if err != nil {

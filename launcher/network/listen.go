@@ -95,8 +95,8 @@ func (p *published) at(address netip.Addr) error {
 	return nil
 }
 
-// tellAddress has a socket say at which of the host's addresses it was reached, from
-// where the answer has to come (ip(7), IP_PKTINFO).
+// tellAddress makes a socket report at which of the host's addresses a datagram has
+// arrived: the answer has to come from there (ip(7), IP_PKTINFO).
 func tellAddress(c *net.UDPConn, address netip.Addr) error {
 	level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
 	if address.Is6() {

@@ -106,8 +106,9 @@ func (b *bridge) tryPlug(ns *namespace, address netip.Addr, mac net.HardwareAddr
 	return b.configure(ns, address)
 }
 
-// hardwareAddressOf returns the hardware address that flags ask for, or as Docker does one
-// made from the IPv4 address: who has asked for that before (ARP) need not ask again.
+// hardwareAddressOf returns the hardware address that flags ask for, or, as with Docker,
+// one made from the IPv4 address: neighbours that know that address from an earlier
+// container (arp(7)) stay right.
 func hardwareAddressOf(address netip.Addr, wanted net.HardwareAddr) net.HardwareAddr {
 	if wanted != nil {
 		return wanted
