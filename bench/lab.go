@@ -195,8 +195,8 @@ func (l *lab) own(program string, flags ...string) func(...string) *exec.Cmd {
 	return func(args ...string) *exec.Cmd { return exec.Command(program, slices.Concat(flags, args)...) }
 }
 
-// first has a program start as if it had never been started so: a launch with another
-// environment is another launch.
+// first makes a program start as if for the first time: a launch with another environment
+// is another launch.
 func (l *lab) first(command func(...string) *exec.Cmd) func(...string) *exec.Cmd {
 	return func(args ...string) *exec.Cmd {
 		cmd := command(args...)

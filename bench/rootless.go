@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// benchUser is the ordinary user who starts containers, made for that.
+// benchUser is an ordinary user that is created to start containers.
 const benchUser = "minirun-bench"
 
 // rootless measures starts by an ordinary user beside podman's and bwrap's, and by root.

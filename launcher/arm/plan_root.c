@@ -15,7 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-// Of sys/mount.h, which linux/mount.h does not go with in every version of glibc.
+// From sys/mount.h, which conflicts with linux/mount.h in some versions of glibc.
 enum { KERNEL_MS_REC = 16384, KERNEL_MNT_DETACH = 2 };
 
 int plan_root = -1;

@@ -177,7 +177,8 @@ static int open_again(int copy)
 
 // page_reopen takes the page of a parked init that another process has started, whose
 // command is to get so many files, and the pipe that closes when it becomes that. It
-// returns -1 if the process is none, or its filter has a listener, which somebody has to take.
+// returns -1 if the process is no parked init, or if its filter has a listener, which Go
+// must take.
 int page_reopen(int pidfd, uint32_t kept, void **mem, size_t *size, int *pipe)
 {
 	struct stat st;

@@ -192,7 +192,7 @@ func attributes(flags int) (attrs, all uint64) {
 	if flags&unix.MS_NODIRATIME != 0 {
 		attrs |= unix.MOUNT_ATTR_NODIRATIME
 	}
-	if flags&atimeFlags != 0 { // else a mount of what is mounted keeps its own
+	if flags&atimeFlags != 0 { // without them a bind mount keeps those of its source
 		all |= unix.MOUNT_ATTR__ATIME | unix.MOUNT_ATTR_NODIRATIME
 	}
 	return attrs, all

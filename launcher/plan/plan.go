@@ -338,8 +338,8 @@ func set(names []string) uint64 {
 	return bits
 }
 
-// lookUpPath returns the PATH of an environment, in which the last of a name counts, with
-// clean directories: a script finds its path in $0.
+// lookUpPath returns the PATH of an environment, of which the last one counts. Its
+// directories are cleaned, since a script finds its own path in $0.
 func lookUpPath(env []string) string {
 	for _, e := range slices.Backward(env) {
 		if value, ok := strings.CutPrefix(e, "PATH="); ok && value != "" {

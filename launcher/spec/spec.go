@@ -244,7 +244,7 @@ func environment(c *config.Config, hostname, home string) []string {
 			env = append(env, pair)
 		}
 	}
-	env = slices.DeleteFunc(env, func(e string) bool { return e == "HOME=" }) // as libcontainer: it is none
+	env = slices.DeleteFunc(env, func(e string) bool { return e == "HOME=" }) // to libcontainer an empty HOME is none
 	if !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
 		env = append(env, "HOME="+home)
 	}

@@ -120,7 +120,7 @@ void userns_begin(char *uids, char *gids)
 	int begin[2], said[2];
 	char process[16];
 	entered.uid = geteuid();
-	signal(SIGCHLD, SIG_DFL); // or there would be nobody to wait for; Go has a handler of its own
+	signal(SIGCHLD, SIG_DFL); // if it is ignored, the tools cannot be waited for (wait(2)); Go installs its own handler
 	if (pipe2(begin, O_CLOEXEC) < 0 || pipe2(said, O_CLOEXEC) < 0) {
 		fail(ENTER_PREPARE, errno);
 		return;

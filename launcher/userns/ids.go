@@ -77,7 +77,8 @@ func Name() string {
 	return name
 }
 
-// userName returns the name of a user, whom getpwuid(3) may know and /etc/passwd not.
+// userName returns the name of a user. It asks id(1) for one that is not in /etc/passwd,
+// but whom getpwuid(3) knows.
 func userName(uid int) (string, error) {
 	id := strconv.Itoa(uid)
 	if u, err := user.LookupId(id); err == nil {

@@ -117,8 +117,8 @@ func parameter(name string) string {
 	return strings.TrimSpace(string(value))
 }
 
-// mapError says why IDs were not mapped: in the words of the tool, or by the error of the
-// kernel where there is none.
+// mapError returns the error for IDs that were not mapped: the kernel's, or else what the
+// tool wrote.
 func mapError(op string, r Ranges, errno syscall.Errno) error {
 	if errno != 0 {
 		return fmt.Errorf("%s: %w", op, errno)
@@ -134,8 +134,8 @@ func mapError(op string, r Ranges, errno syscall.Errno) error {
 	return hint.With(err, "see what /etc/subuid and /etc/subgid give you")
 }
 
-// said returns the first line that a tool wrote, or, if none is known to be its own, that
-// either wrote.
+// said returns the first line that the tool wrote. If no line has its name, that is the
+// first line of either tool.
 func said(tool string) string {
 	lines := strings.Split(strings.TrimSpace(C.GoString(&C.entered.said[0])), "\n")
 	for _, line := range lines {
