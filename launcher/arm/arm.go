@@ -99,11 +99,26 @@ func (p *Page) HooksDone() error {
 // WaitParked returns once init is in its cgroups, and ready for its filter and its
 // command.
 func (p *Page) WaitParked() error {
-	err := p.wait("container init does not get ready", p.setUp, func() bool { return p.state() == C.PAGE_PARKED })
+	err := p.wait("container init does not get ready", p.setUp, p.awaitParked)
 	if err == nil && !p.joined() {
 		return errors.New("its init did not join its cgroups")
 	}
 	return err
+}
+
+// awaitParked reports whether init is parked, and waits for that for a while. Until then
+// init is under no filter, and wakes us.
+func (p *Page) awaitParked() bool {
+	const patience = 10 * time.Millisecond // for an init that dies
+	for {
+		state := p.state()
+		if state == C.PAGE_PARKED || state == C.PAGE_FAILED {
+			return state == C.PAGE_PARKED
+		}
+		if err := sleep(&p.shared.state, C.uint32_t(state), patience); errors.Is(err, unix.ETIMEDOUT) {
+			return false
+		}
+	}
 }
 
 // Load puts the program into the page, for [Page.Install]. flags are

@@ -191,6 +191,17 @@ func wake(word *C.uint32_t) error {
 	return nil
 }
 
+// sleep waits until wake is called for a word, unless it is no longer value.
+func sleep(word *C.uint32_t, value C.uint32_t, patience time.Duration) error {
+	const wait = 0 // FUTEX_WAIT
+	timeout := unix.NsecToTimespec(patience.Nanoseconds())
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wait, uintptr(value), uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // joined reports whether init is in all of its cgroups.
 func (p *Page) joined() bool {
 	return p.shared.joined == p.shared.cgroups

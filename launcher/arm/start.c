@@ -120,6 +120,13 @@ static uint32_t state_of(const struct init_page *p)
 	return __atomic_load_n(&p->state, __ATOMIC_SEQ_CST);
 }
 
+// is_woken waits until init leaves a state, for a while. It returns false after that.
+static bool is_woken(const struct init_page *p, uint32_t state)
+{
+	struct timespec pause = {.tv_nsec = 10 * MILLISECOND}; // for an init that dies
+	return syscall(SYS_futex, &p->state, FUTEX_WAIT, state, &pause, NULL, 0) == 0 || errno == EAGAIN;
+}
+
 // await waits until init has reached a state. It returns -1 when init fails, has ended, or
 // does not get there in time.
 static int await(const struct init_page *p, enum page_state wanted, int pipe, int64_t patience)
@@ -128,7 +135,11 @@ static int await(const struct init_page *p, enum page_state wanted, int pipe, in
 		uint32_t state = state_of(p);
 		if (state == wanted)
 			return 0;
-		if (state == PAGE_FAILED || closes(pipe, waited))
+		if (state == PAGE_FAILED)
+			return -1;
+		if (wanted == PAGE_PARKED && is_woken(p, state)) // under its filter init wakes nobody
+			continue;
+		if (closes(pipe, wanted == PAGE_PARKED ? 0 : waited))
 			return -1;
 	}
 	return -1;
