@@ -35,8 +35,13 @@ func (a *app) keep(c *ucli.Context, root string, flags *config.Config, before la
 		return nil
 	}
 	k := &launcher.Keep{
-		Before: before, Files: slices.Clone(image.Files()), Image: image.Lock().Name(), Layers: layers, Mount: rootfs.OverlayOptions,
+		Before: before, Files: slices.Clone(image.Files()), Image: image.Lock().Name(), Named: flags.Name != "", Layers: layers, Mount: rootfs.OverlayOptions,
 		Only: c.Bool("debug"), Silent: func() bool { return !a.ui.said() }, Kept: kept,
+	}
+	for _, m := range flags.Mounts {
+		if m.Type == config.Bind {
+			k.Binds = append(k.Binds, m.Source)
+		}
 	}
 	for _, layer := range layers {
 		k.Files = append(k.Files, layer, filepath.Join(layer, "etc/passwd"), filepath.Join(layer, "etc/group"))
@@ -54,6 +59,8 @@ func unkeepable(c *ucli.Context, flags *config.Config, image *rootfs.Image) stri
 		return "the network " + string(flags.Network)
 	case len(flags.Volumes) > 0:
 		return "volumes"
+	case slices.ContainsFunc(flags.Mounts, propagates):
+		return "a mount that others' mounts come to"
 	case keeps(c):
 		return "--rm=false"
 	}
@@ -70,12 +77,18 @@ func unkeepable(c *ucli.Context, flags *config.Config, image *rootfs.Image) stri
 	return ""
 }
 
+// propagates reports whether a mount is refused where the source's own mount does not
+// propagate, which no stamp shows.
+func propagates(m config.Mount) bool { return strings.HasSuffix(m.Propagation, "slave") }
+
 // keepable reports whether a flag says by its value alone what a launch does, or by files
 // whose stamps are taken.
 func keepable(flag string) bool {
 	switch flag {
 	case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
-		"add-host", "dns", "dns-search", "dns-option", "security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
+		"add-host", "dns", "dns-search", "dns-option", "name", "volume", "mount", "sysctl", "oom-score-adj",
+		"memory", "memory-swap", "memory-reservation", "cpus", "cpu-quota", "cpu-period", "cpu-shares", "cpuset-cpus", "cpuset-mems", "pids-limit",
+		"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
 		"seccomp", "seccomp-allow", "seccomp-deny", "seccomp-gate", "pull", "platform", "quiet", "rm":
 		return true
 	}

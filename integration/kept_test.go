@@ -37,6 +37,10 @@ var keptCases = []oracleCase{
 	{flags: "-i", command: []string{"sh", "-c", "cat; echo error >&2; kill -9 $$"}},
 	{flags: "--seccomp-deny write", command: []string{"echo", "a"}},
 	{flags: "-e PATH=/bin", command: []string{"sh", "-c", "exec sleep 0.01"}},
+	{flags: "-m 64m --cpus 0.5 --pids-limit 50"},
+	{flags: "-m 64m --memory-swap 128m --memory-reservation 32m --cpu-shares 512 --cpuset-cpus 0 --cpuset-mems 0 --oom-score-adj 100 --sysctl net.ipv4.ip_forward=1"},
+	{flags: "-v DIR/dir:/mnt -v DIR/file:/srv/f:ro --mount type=bind,source=DIR,target=/new/x,readonly -v DIR/link:/y --name kept_NAME"},
+	{flags: "-v DIR/dir:/etc --tmpfs /mnt -v DIR/dir:/mnt/dir"},
 }
 
 // keptRun makes a launch of a case so many times, in one place, and returns what each says
@@ -48,7 +52,8 @@ func keptRun(t *testing.T, c oracleCase, count int) (reports [][]string, inGo []
 	if command == nil {
 		command = []string{"sh", "-c", picture}
 	}
-	args := append(strings.Fields(c.flags), "debian")
+	flags := strings.NewReplacer("DIR", keptDir(t), "NAME", fmt.Sprint(os.Getpid())).Replace(c.flags)
+	args := append(strings.Fields(flags), "debian")
 	cmd := minirun(t, append(args, command...)...)
 	const script = `ip link set lo up; for i in $(seq COUNT); do echo input | "$@"; s=$?; echo "status $s"; echo "end $i" >&2; echo "end $i"; done`
 	cmd.Args = append([]string{"unshare", "--net", "--mount", "--propagation", "shared", "sh", "-c", strings.Replace(script, "COUNT", fmt.Sprint(count), 1), "sh"}, cmd.Args...)
@@ -74,6 +79,18 @@ func keptRun(t *testing.T, c oracleCase, count int) (reports [][]string, inGo []
 		inGo = append(inGo, strings.HasPrefix(said, "init ") || strings.Contains(said, "\ninit "))
 	}
 	return reports, inGo
+}
+
+// keptDir makes what a launch may have mounted.
+func keptDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := errors.Join(os.Mkdir(filepath.Join(dir, "dir"), 0o755), os.WriteFile(filepath.Join(dir, "file"), []byte("this\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "dir", "passwd"), []byte("root:x:0:0::/:/bin/sh\n"), 0o644), os.Symlink("dir", filepath.Join(dir, "link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // A launch that is carried out as it was kept gives the same container as one in Go.
@@ -106,7 +123,7 @@ func TestKeptNever(t *testing.T) {
 	if err := os.WriteFile(file, []byte("a=1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, flags := range []string{"--env-file " + file, "--label-file " + file, "-v " + file + ":/file:ro"} {
+	for _, flags := range []string{"--env-file " + file, "--label-file " + file, "-v /anonymous", "--init", "--device /dev/fuse"} {
 		if _, inGo := keptRun(t, oracleCase{flags: flags, command: []string{"true"}}, 3); slices.Contains(inGo, false) {
 			t.Errorf("%s: in Go: %v", flags, inGo)
 		}
@@ -124,12 +141,16 @@ type keptBed struct {
 	*testing.T
 	run     string
 	profile string
+	flags   []string
 	command []string
 }
 
 func (b *keptBed) cmd() *exec.Cmd {
-	args := append([]string{"--network", "none", "--seccomp", b.profile, "debian"}, b.command...)
-	cmd := exec.Command(testBed.minirun, args...)
+	flags := b.flags
+	if flags == nil {
+		flags = []string{"--network", "none"}
+	}
+	cmd := exec.Command(testBed.minirun, slices.Concat(flags, []string{"--seccomp", b.profile, "debian"}, b.command)...)
 	cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
 	return cmd
 }
@@ -282,6 +303,7 @@ func (b *keptBed) tidy() {
 // the next launch has begun.
 func TestKeptKilled(t *testing.T) {
 	b := newKept(t, "true")
+	b.flags = []string{"--network", "bridge", "-m", "64m", "-v", filepath.Dir(b.profile) + ":/mnt"}
 	b.keep(0)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 		for range robustRounds(t) {
@@ -300,6 +322,10 @@ func TestKeptKilled(t *testing.T) {
 			b.launch(0)
 		}
 	}
+	eventually(t, "no device is left", func() bool {
+		out, err := exec.Command("ip", "-o", "link").Output()
+		return err == nil && !bytes.Contains(out, []byte(" mr0a"))
+	})
 	for range 3 { // a start looks at some containers only
 		b.launch(0)
 	}
@@ -344,7 +370,7 @@ func TestKeptIsSeen(t *testing.T) {
 	b := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run"), command: []string{"sh", "-c", "trap 'exit 7' USR1; echo ready; sleep 1000 & wait"}}
 	var seen []string
 	for i := range 3 {
-		cmd := exec.Command(testBed.minirun, append([]string{"-i", "--network", "none", "--label", "a=b", "debian"}, b.command...)...)
+		cmd := exec.Command(testBed.minirun, append([]string{"-i", "--network", "bridge", "-m", "64m", "--label", "a=b", "debian"}, b.command...)...)
 		cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -381,7 +407,7 @@ func TestKeptIsSeen(t *testing.T) {
 		for _, own := range []*regexp.Regexp{containersDir, randomCgroup, volatileInspect, randomID, containerNames} {
 			report = own.ReplaceAllString(report, "OWN")
 		}
-		seen = append(seen, report)
+		seen = append(seen, strings.Join(ownAddress(report), "\n"))
 	}
 	if diff := cmp.Diff(seen[0], seen[2]); diff != "" {
 		t.Errorf("Go -, kept +:\n%s", diff)

@@ -29,6 +29,8 @@ type Keep struct {
 	Before Stamps                          // taken before the first of the files was read that a path may lead to in turn
 	Files  []string                        // other paths; they need not exist
 	Image  string                          // the file whose lock keeps the layers from being removed
+	Binds  []string                        // paths of the host that are mounted in the container
+	Named  bool                            // the container has a name that is not random
 	Layers []string                        // of the overlay, the lowest first
 	Mount  string                          // the end of its options
 	Silent func() bool                     // reports whether the launch has told its user nothing so far

@@ -85,7 +85,7 @@ struct kept {
 	uint32_t kills;
 	// Texts.
 	uint32_t adjectives; // words with a space between them, for a name
-	uint32_t animals;
+	uint32_t animals;    // without any the name is the first of those
 	uint32_t containers; // the directory of all containers
 	uint32_t image;      // the file whose lock keeps the image
 	uint32_t run_root;

@@ -34,7 +34,7 @@ static const char *word(const char *list, uint64_t number, int *length)
 
 bool kept_name(void)
 {
-	static char id[65], short_id[13], name[64];
+	static char id[65], short_id[13], name[256];
 	int first, second;
 	if (getrandom(&chosen, sizeof chosen, 0) != sizeof chosen)
 		return false;
@@ -43,7 +43,7 @@ bool kept_name(void)
 	memcpy(short_id, id, 12);
 	const char *adjective = word(kept_text(kept->adjectives), chosen.adjective, &first);
 	const char *animal = word(kept_text(kept->animals), chosen.animal, &second);
-	int n = snprintf(name, sizeof name, "%.*s_%.*s", first, adjective, second, animal);
+	int n = snprintf(name, sizeof name, "%.*s%s%.*s", first, adjective, second ? "_" : "", second, animal);
 	kept_refer(KEPT_ID, id);
 	kept_refer(KEPT_SHORT_ID, short_id);
 	kept_refer(KEPT_NAME, name);

@@ -72,6 +72,7 @@ func (w *keptWriter) stamps() {
 	for _, dir := range w.l.cgroup.paths() {
 		dirs = append(dirs, filepath.Dir(dir))
 	}
+	dirs = append(dirs, w.k.Binds...)
 	slices.Sort(dirs)
 	for _, dir := range slices.Compact(dirs) {
 		stamp(dir, C.STAMP_IDENTITY)

@@ -23,6 +23,9 @@ func (w *keptWriter) launchTexts(r *record) {
 	}
 	h.kill_after, h.stop, h.keep, h.kills = r.head.kill_after, r.head.stop, r.head.keep, r.head.kills
 	h.adjectives, h.animals = w.raw(adjectives), w.raw(animals)
+	if w.k.Named {
+		h.adjectives, h.animals = w.raw(s.Name), w.raw("")
+	}
 	h.containers, h.image, h.run_root = w.raw(filepath.Dir(w.c.dir)), w.raw(w.k.Image), w.raw(s.RunRoot)
 	h.directory, h.state, h.launch = w.text(w.c.dir), w.text(s.file()), w.text(s.launchFile())
 	h.command, h.workdir = w.text(l.o.Spec.Process.Args[0]), w.text(l.o.Spec.Process.Cwd)

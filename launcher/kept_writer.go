@@ -10,13 +10,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"unsafe"
 
 	mobyuserns "github.com/moby/sys/userns"
-	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher/arm"
@@ -106,7 +104,11 @@ func (w *keptWriter) bytes() []byte {
 
 func (w *keptWriter) fill(r *record) error {
 	s := &w.c.state
-	w.refer = strings.NewReplacer(s.ID, "\x01i", s.shortID(), "\x01s", s.Name, "\x01n")
+	own := []string{s.ID, "\x01i", s.shortID(), "\x01s"}
+	if !w.k.Named {
+		own = append(own, s.Name, "\x01n")
+	}
+	w.refer = strings.NewReplacer(own...)
 	w.head.version = C.KEPT_VERSION
 	for i, b := range C.KEPT_MAGIC {
 		w.head.magic[i] = C.char(b)
@@ -133,7 +135,7 @@ func (w *keptWriter) suitable() {
 	}
 	env := slices.DeleteFunc(slices.Clone(l.o.Spec.Process.Env), func(e string) bool { return e == "HOSTNAME="+s.shortID() })
 	for _, text := range slices.Concat([]string{string(about), string(w.k.key)}, l.o.Spec.Process.Args, env) {
-		if strings.Contains(text, s.Name) || strings.Contains(text, s.shortID()) {
+		if !w.k.Named && strings.Contains(text, s.Name) || strings.Contains(text, s.shortID()) {
 			w.fail("a text has the container's name or ID in it by chance")
 		}
 	}
@@ -260,37 +262,13 @@ func (w *keptWriter) files(s *keptList) {
 	}
 }
 
-// late are the limits, which a parked init is put under.
+// late are the limits, which a parked init is put under, and what its network adds.
 func (w *keptWriter) late() {
 	s := &keptList{w: w}
-	resources, none := *w.l.cgroup.config.Resources, cgroups.Resources{}
-	resources.Devices = nil
-	if !reflect.DeepEqual(resources, none) {
-		w.fail("limits of the cgroup: %+v", resources)
-	}
+	w.limits(s)
 	w.devices(s)
 	w.network(s)
 	w.head.late = structs(w, s.all)
-}
-
-func (w *keptWriter) devices(s *keptList) {
-	paths := w.l.cgroup.paths()
-	if dir := paths["devices"]; dir != "" {
-		list, err := os.ReadFile(filepath.Join(dir, "devices.list"))
-		if err != nil || strings.HasPrefix(string(list), "a") {
-			w.fail("all devices")
-		}
-		s.add(C.KEPT_WRITE, 0, filepath.Join(dir, "devices.deny"), "", "a")
-		s.add(C.KEPT_WRITE, 0, filepath.Join(dir, "devices.allow"), "", strings.Split(strings.TrimSuffix(string(list), "\n"), "\n")...)
-		s.add(C.KEPT_EXPECT, 0, filepath.Join(dir, "devices.list"), string(list))
-		return
-	}
-	program, err := deviceProgram(w.l.cgroup.config.Devices)
-	if err != nil {
-		w.fail("%v", err)
-	}
-	list := w.bytes8(program)
-	s.add(C.KEPT_DEVICES, 0, paths[""], deviceLicence).list = list
 }
 
 // plan is init's.
