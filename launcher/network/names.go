@@ -84,8 +84,14 @@ const (
 	resolvedsLoopback = "127.0.0.53"
 )
 
-// NameServerFiles are the host's files that a container's resolv.conf may depend on.
-func NameServerFiles() []string { return []string{hostResolvConf, resolvedsServers} }
+// NameServerFiles are the host's files that a container's resolv.conf depends on.
+func NameServerFiles() []string {
+	text, _ := readIfThere(hostResolvConf) // an error is one later too
+	if own := parseResolvConf(string(text)); own.onlyResolved() {
+		return []string{hostResolvConf, resolvedsServers}
+	}
+	return []string{hostResolvConf}
+}
 
 // resolv returns the container's resolv.conf, and the servers that are asked by the relay
 // because the container reaches none. local reports whether a server listens at the
