@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/flock"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/spec"
@@ -144,10 +145,19 @@ func newLifecycle(t *testing.T, owner launcher.Owner, command string) *lifecycle
 	return l
 }
 
-// end kills the process that made the container.
+// end kills the process that made the container. Its guard, a fork, has a copy of its lock
+// until it comes to run (guard.c, keep_only), which may be later on a busy machine.
 func (l *lifecycle) end() {
+	l.t.Helper()
 	_ = l.cmd.Process.Kill() // it has ended, when it is called again
 	_ = l.cmd.Wait()
+	eventually(l.t, "nobody has the lock of "+l.name, func() bool {
+		lock, err := flock.Open(filepath.Join(l.dirs.Root, "containers", l.name), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			lock.Close()
+		}
+		return !errors.Is(err, unix.EWOULDBLOCK)
+	})
 }
 
 // do has the child take a step, and wants its answer.
