@@ -164,6 +164,10 @@ func (c *Container) discard() {
 	if l.made {
 		err = errors.Join(err, l.cgroup.kill(l.o.Spec))
 	}
+	if l.container == nil && l.handedOver { // what ends it is libcontainer's code, whatever has set it up
+		container, lerr := c.load()
+		l.container, err = container, errors.Join(err, lerr)
+	}
 	if l.container != nil {
 		err = errors.Join(err, l.container.Destroy())
 	}

@@ -102,11 +102,7 @@ func (c *Container) handOver(l *launched) error {
 	if err := atomicfile.Write(filepath.Join(c.state.RunRoot, c.state.Name, "state.json"), data, 0o600); err != nil {
 		return err
 	}
-	if l.plan != nil {
-		if l.container, err = c.load(); err != nil { // what ends the container is libcontainer's code, too
-			return err
-		}
-	}
+	l.handedOver = true
 	if err := c.state.save(); err != nil {
 		return err
 	}

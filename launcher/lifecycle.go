@@ -33,35 +33,36 @@ func (e *StateError) Error() string {
 
 // launched is what the process that created a container holds of it.
 type launched struct {
-	o         Options
-	plan      *plan.Plan              // nil: libcontainer's init sets the container up
-	planFiles []*os.File              // the plan, and what its init is run from, until that has been started
-	container *libcontainer.Container // nil with a plan
-	cgroup    *ownCgroup              // nil where systemd keeps it, and where there is none
-	made      bool                    // the cgroup has been made
-	command   *libcontainer.Process   // what init is to become
-	process   startedInit             // nil until init has been started
-	page      *arm.Page
-	streams   *streams
-	init      *initProcess // nil until it has been started
-	guard     *guard
-	reaper    *os.File            // what --init runs, or nil
-	network   *network.Connection // nil for an engine's container
-	hostname  string              // the container's
-	hostsFile string              // what is mounted on its /etc/hosts, or ""
-	hostLines string              // of it, what was added when the network was attached
-	etc       []etcFile           // the files of its own
-	launch    []byte              // a [Launch] to write, or nil
-	observer  *observer           // nil unless the filter is observed
-	others    *supervision        // and so are those of what others run in the container
-	observed  observedFilter      // this filter
-	watcher   *watcher            // nil unless the container is to be watched
-	watched   bool                // the watcher sees all calls
-	hooks     []hook              // what is done while init is parked, in this order
-	ended     *os.ProcessState    // init's, when it has been waited for
-	kept      *keptBack           // nil unless the container is an engine's
-	waits     error               // why Go waits for the container, or nil: C does
-	discarded bool
+	o          Options
+	plan       *plan.Plan              // nil: libcontainer's init sets the container up
+	planFiles  []*os.File              // the plan, and what its init is run from, until that has been started
+	container  *libcontainer.Container // nil with a plan
+	cgroup     *ownCgroup              // nil where systemd keeps it, and where there is none
+	made       bool                    // the cgroup has been made
+	command    *libcontainer.Process   // what init is to become
+	process    startedInit             // nil until init has been started
+	page       *arm.Page
+	streams    *streams
+	init       *initProcess // nil until it has been started
+	guard      *guard
+	reaper     *os.File            // what --init runs, or nil
+	network    *network.Connection // nil for an engine's container
+	hostname   string              // the container's
+	hostsFile  string              // what is mounted on its /etc/hosts, or ""
+	hostLines  string              // of it, what was added when the network was attached
+	etc        []etcFile           // the files of its own
+	launch     []byte              // a [Launch] to write, or nil
+	observer   *observer           // nil unless the filter is observed
+	others     *supervision        // and so are those of what others run in the container
+	observed   observedFilter      // this filter
+	watcher    *watcher            // nil unless the container is to be watched
+	watched    bool                // the watcher sees all calls
+	hooks      []hook              // what is done while init is parked, in this order
+	ended      *os.ProcessState    // init's, when it has been waited for
+	kept       *keptBack           // nil unless the container is an engine's
+	handedOver bool                // and libcontainer's state has been written for other processes
+	waits      error               // why Go waits for the container, or nil: C does
+	discarded  bool
 }
 
 // hook is a step of a start that needs init to wait for it.
