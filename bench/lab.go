@@ -52,8 +52,8 @@ func (l *lab) fill() error {
 			return err
 		}
 	}
-	for _, command := range []string{"/bin/true", "/bin/false", "/bin/cat"} {
-		if err := l.writeBundle(command); err != nil {
+	for _, args := range [][]string{{"/bin/true"}, {"/bin/false"}, {"/bin/cat"}, {"/bin/sleep", "1000"}} {
+		if err := l.writeBundle(args...); err != nil {
 			return err
 		}
 	}
@@ -94,7 +94,7 @@ func (l *lab) bundle(command string) string { return l.path("bundle-" + filepath
 
 // writeBundle writes an OCI bundle of the container that minirun starts, which is
 // also the one that runc starts for `docker run --network none`.
-func (l *lab) writeBundle(command string) error {
+func (l *lab) writeBundle(args ...string) error {
 	flat, err := os.ReadFile(l.path("seccomp.json"))
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (l *lab) writeBundle(command string) error {
 		Root:     &specs.Root{Path: l.path("rootfs")},
 		Hostname: "bench",
 		Process: &specs.Process{
-			Args: []string{command}, Cwd: "/", Env: []string{"PATH=/bin"},
+			Args: args, Cwd: "/", Env: []string{"PATH=/bin"},
 			Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 		},
 		Mounts: append([]specs.Mount{
@@ -146,10 +146,10 @@ func (l *lab) writeBundle(command string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(l.bundle(command), 0o755); err != nil {
+	if err := os.Mkdir(l.bundle(args[0]), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(l.bundle(command), "config.json"), data, 0o600)
+	return os.WriteFile(filepath.Join(l.bundle(args[0]), "config.json"), data, 0o600)
 }
 
 // etcMounts binds files of the lab over those of /etc that each container has of its own.
