@@ -17,7 +17,7 @@
 //	waiter     the launcher itself, by execve(2), while its container runs: launcher/wait.c
 //	repeater   the launcher of a repeated launch: launcher/kept.c; then it is the waiter
 //	plan init  a container's init that carries out a plan: launcher/arm/plan.c
-//	call       an engine's start, kill or delete of a usual container: launcher/engine.c
+//	call       an engine's start, state, kill or delete of a usual container: launcher/engine.c
 //
 // Without root, a constructor makes the process root of a user namespace
 // (launcher/userns/enter.c): at once for a plain launch, else when the program is started

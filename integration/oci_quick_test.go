@@ -1,21 +1,36 @@
 package integration
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // inC is a call that is to be carried out before the Go runtime starts: that would print what
-// it initialises (package runtime, "Environment Variables").
-func (b *ociBundle) inC(args ...string) {
+// it initialises (package runtime, "Environment Variables"). It returns what the call prints.
+func (b *ociBundle) inC(args ...string) string {
 	b.t.Helper()
 	cmd := b.command("minirun", args...)
 	cmd.Env = append(cmd.Environ(), "GODEBUG=inittrace=1")
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		b.t.Fatalf("%s: %v: %s", args, err, out)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil || errs.Len() > 0 {
+		b.t.Fatalf("%s: %v: %s", args, err, errs.String())
+	}
+	return string(out)
+}
+
+// sameState compares what C and Go print of a container that is not paused. A flag has Go do it.
+func (b *ociBundle) sameState(id string, want specs.ContainerState) {
+	b.t.Helper()
+	inC, inGo := b.inC("state", id), b.must("--debug", "state", id)
+	if inC != inGo || !strings.Contains(inC, `"status": "`+string(want)+`"`) {
+		b.t.Errorf("%s: in C %s\nin Go %s", want, inC, inGo)
 	}
 }
 
@@ -23,19 +38,25 @@ func (b *ociBundle) inC(args ...string) {
 func ociQuick(t *testing.T, root string) {
 	b := newBundle(t, root, shell("trap 'echo hangup' HUP; echo ready; while :; do sleep 0.01; done"))
 	output := b.create("quick")
+	b.sameState("quick", specs.StateCreated)
 	b.inC("--log", "log", "--log-format", "json", "start", "quick")
 	if _, err := os.Stat(filepath.Join(b.dir, "log")); err != nil {
 		t.Error(err)
 	}
 	waitFor(t, output, "ready")
+	b.sameState("quick", specs.StateRunning)
 	b.inC("kill", "quick", "HUP")
 	waitFor(t, output, "hangup")
 	b.refused(1, "that is not stopped: running", "delete", "quick")
 	b.refused(1, "unknown signal", "kill", "quick", "NOSUCH")
 	b.must("pause", "quick")
+	if s := b.state("quick"); s.Status != "paused" {
+		t.Errorf("%s, not paused", s.Status)
+	}
 	b.must("kill", "quick", "KILL") // thaws it
 	for b.state("quick").Status != specs.StateStopped {
 	}
+	b.sameState("quick", specs.StateStopped)
 	b.inC("delete", "quick")
 	b.inC("delete", "--force", "quick")
 	b.leavesNothing()

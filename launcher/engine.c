@@ -39,12 +39,18 @@ static bool takes_value(const char *flag, char ***word, const char **value)
 	return true;
 }
 
+// index_of returns where a text is in a list that ends with NULL, or -1.
+static int index_of(const char *text, const char *const *list)
+{
+	for (int i = 0; text && list[i]; i++)
+		if (strcmp(text, list[i]) == 0)
+			return i;
+	return -1;
+}
+
 static bool is_one_of(const char *text, const char *const *list)
 {
-	for (; text && *list; list++)
-		if (strcmp(text, *list) == 0)
-			return true;
-	return false;
+	return index_of(text, list) >= 0;
 }
 
 static const char *const FORMATS[] = {"json", "text", NULL}, *const MANAGERS[] = {"cgroupfs", "systemd", "disabled", NULL};
@@ -77,20 +83,21 @@ static bool is_id(const char *text)
 // take_verb reads what follows the global flags.
 static bool take_verb(char **word, struct engine_call *call)
 {
-	static const char *const VERBS[] = {"start", "kill", "delete", NULL}, *const FORCE[] = {"-f", "--force", NULL}, *const ALL[] = {"-a", "--all", NULL};
-	if (!is_one_of(*word, VERBS))
+	static const char *const VERBS[] = {"start", "state", "kill", "delete", NULL}, *const FORCE[] = {"-f", "--force", NULL}, *const ALL[] = {"-a", "--all", NULL};
+	int verb = index_of(*word++, VERBS);
+	if (verb < 0)
 		return false;
-	call->verb = *word++;
-	if (call->verb[0] == 'd' && is_one_of(*word, FORCE)) {
+	call->verb = verb;
+	if (verb == ENGINE_DELETE && is_one_of(*word, FORCE)) {
 		call->force = true;
 		word++;
-	} else if (call->verb[0] == 'k' && is_one_of(*word, ALL)) { // of a container that has ended, which is Go's
+	} else if (verb == ENGINE_KILL && is_one_of(*word, ALL)) { // of a container that has ended, which is Go's
 		word++;
 	}
 	if (!*word || !is_id(*word))
 		return false;
 	call->id = *word++;
-	if (call->verb[0] == 'k' && *word)
+	if (verb == ENGINE_KILL && *word)
 		call->signal = *word++;
 	return !*word;
 }
@@ -140,7 +147,7 @@ bool engine_whole(const void *bytes, size_t size)
 	if (size <= sizeof *r || memcmp(r->magic, ENGINE_MAGIC, sizeof r->magic) != 0 || r->version != ENGINE_VERSION ||
 	    r->size != size || ((const char *)bytes)[size - 1] != '\0' || r->pid <= 0 || r->kept > INT16_MAX)
 		return false;
-	const uint32_t texts[] = {r->boot, r->state, r->created, r->running, r->libcontainer, r->fifo, r->freezer, r->thawed, r->cgroups};
+	const uint32_t texts[] = {r->boot, r->state, r->created, r->running, r->shows_created, r->shows_running, r->shows_stopped, r->libcontainer, r->fifo, r->freezer, r->thawed, r->cgroups};
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		if (!ends_inside(r, texts[i]))
 			return false;
@@ -201,6 +208,12 @@ enum engine_life engine_life(const struct engine_record *r)
 	return ended || ticks != r->started ? ENGINE_ENDED : ENGINE_LIVES;
 }
 
+bool engine_thawed(const struct engine_record *r)
+{
+	const char *freezer = engine_text(r, r->freezer);
+	return !*freezer || engine_has(freezer, engine_text(r, r->thawed));
+}
+
 // The process is looked at after it has been opened, so that it is the one that was meant.
 int engine_open(const struct engine_record *r)
 {
@@ -226,25 +239,27 @@ static bool carry_out(const struct engine_call *call)
 {
 	char path[PATH_MAX];
 	int n = snprintf(path, sizeof path, "%s/containers", call->root);
-	int parent = n < (int)sizeof path ? open_locked(AT_FDCWD, path, call->verb[0] == 'd' ? LOCK_EX : 0) : -1;
+	int parent = n < (int)sizeof path ? open_locked(AT_FDCWD, path, call->verb == ENGINE_DELETE ? LOCK_EX : 0) : -1;
 	if (parent < 0)
 		return false;
-	int dir = -1;
-	bool done = false;
-	switch (call->verb[0]) {
-	case 's':
-		dir = open_locked(parent, call->id, LOCK_EX);
-		done = dir >= 0 && engine_start(dir);
-		break;
-	case 'k':
-		dir = open_locked(parent, call->id, 0);
-		done = dir >= 0 && engine_kill(dir, engine_signal(call->signal));
-		break;
-	case 'd':
-		dir = open_locked(parent, call->id, LOCK_EX | LOCK_NB);
-		done = dir >= 0 ? engine_delete(parent, dir, call->id) : call->force && errno == ENOENT;
-		break;
-	}
+	static const int LOCKS[] = {[ENGINE_START] = LOCK_EX, [ENGINE_STATE] = 0, [ENGINE_KILL] = 0, [ENGINE_DELETE] = LOCK_EX | LOCK_NB};
+	int dir = open_locked(parent, call->id, LOCKS[call->verb]);
+	bool done = dir < 0 && errno == ENOENT && call->force;
+	if (dir >= 0)
+		switch (call->verb) {
+		case ENGINE_START:
+			done = engine_start(dir);
+			break;
+		case ENGINE_STATE:
+			done = engine_state(dir);
+			break;
+		case ENGINE_KILL:
+			done = engine_kill(dir, engine_signal(call->signal));
+			break;
+		case ENGINE_DELETE:
+			done = engine_delete(parent, dir, call->id);
+			break;
+		}
 	if (dir >= 0)
 		close(dir); // and with it the lock, which Go takes again
 	close(parent);

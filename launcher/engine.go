@@ -37,6 +37,8 @@ type Engine struct {
 	NoCgroup   bool       // there is none of the container's own, and so no limits; not with Systemd
 	Foreground bool       // the caller waits for the end, and serves a terminal that has no Console
 	Plain      bool       // who starts it has nothing to add: no listener or supervisor, and nobody waits for its readiness
+
+	Show func(State) ([]byte, error) // returns what an engine is shown of a container that is not paused; may be nil
 }
 
 // laterHooks are those that libcontainer would run too early, or never (takeover.c):

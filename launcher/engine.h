@@ -1,4 +1,4 @@
-// The calls of an engine that need no decisions: start, kill and delete of a usual
+// The calls of an engine that need no decisions: start, state, kill and delete of a usual
 // container. create writes down what they do, the record, and a constructor does it
 // before the Go runtime starts, which would take most of their time.
 //
@@ -9,6 +9,7 @@
 //
 //	engine.c       the command line, and the record
 //	engine_start.c start
+//	engine_state.c state
 //	engine_end.c   kill, delete
 #ifndef MINIRUN_ENGINE_H
 #define MINIRUN_ENGINE_H
@@ -18,7 +19,7 @@
 #include <stdint.h>
 
 #define ENGINE_MAGIC "minirun"
-enum { ENGINE_VERSION = 1, ENGINE_LIMIT = 1 << 16 }; // bytes of a file
+enum { ENGINE_VERSION = 2, ENGINE_LIMIT = 1 << 16 }; // bytes of a file
 
 #define ENGINE_FILE "engine" // in the container's directory
 
@@ -34,6 +35,9 @@ struct engine_record {
 	uint32_t state;       // the file of the container's state
 	uint32_t created;     // what is in it until start
 	uint32_t running;     // and from then on
+	uint32_t shows_created; // what state prints of a container that is created
+	uint32_t shows_running; // that runs
+	uint32_t shows_stopped; // and that has ended
 	uint32_t libcontainer; // the directory of libcontainer's state
 	uint32_t fifo;        // the file in it that is there until start
 	uint32_t freezer;     // the cgroup's file that says whether it is frozen; may be empty
@@ -42,10 +46,12 @@ struct engine_record {
 	uint32_t cgroup_count;
 };
 
+enum engine_verb { ENGINE_START, ENGINE_STATE, ENGINE_KILL, ENGINE_DELETE };
+
 // engine_call is a command line.
 struct engine_call {
 	const char *root, *log; // log may be NULL
-	const char *verb;
+	enum engine_verb verb;
 	const char *id;
 	const char *signal; // of kill, or NULL
 	bool force;         // of delete
@@ -71,12 +77,16 @@ enum engine_life { ENGINE_UNKNOWN, ENGINE_LIVES, ENGINE_ENDED };
 // engine_life reports whether PID 1 has ended.
 enum engine_life engine_life(const struct engine_record *r);
 
+// engine_thawed reports whether the container is not frozen.
+bool engine_thawed(const struct engine_record *r);
+
 // engine_open returns a pidfd of PID 1, or -1 unless that lives.
 int engine_open(const struct engine_record *r);
 
-// These return whether it is done. The first has the container's directory, which is
-// locked, and the last that of all containers and of it, which are.
+// These return whether it is done. engine_start has the container's directory, which is
+// locked, and engine_delete that of all containers and of it, which both are.
 bool engine_start(int dir);
+bool engine_state(int dir);
 bool engine_kill(int dir, int signal);
 bool engine_delete(int parent, int dir, const char *id);
 

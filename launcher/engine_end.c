@@ -31,10 +31,7 @@ int engine_signal(const char *text)
 bool engine_kill(int dir, int signal)
 {
 	const struct engine_record *r = engine_read(dir);
-	if (!r || signal < 0)
-		return false;
-	const char *freezer = engine_text(r, r->freezer);
-	if (*freezer && !engine_has(freezer, engine_text(r, r->thawed)))
+	if (!r || signal < 0 || !engine_thawed(r))
 		return false;
 	int pidfd = engine_open(r);
 	if (pidfd < 0)

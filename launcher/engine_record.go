@@ -72,6 +72,18 @@ func (c *Container) engineRecord(l *launched) (*engineRecord, error) {
 	r.head.pid, r.head.started, r.head.boot = C.int32_t(c.state.PID), C.uint64_t(c.state.StartTime), r.add(c.state.Boot)
 	r.head.kept = C.uint32_t(c.state.Kept)
 	r.head.state, r.head.created, r.head.running = r.add(c.state.file()), r.add(string(before)), r.add(string(after))
+	for _, shows := range []struct {
+		at     *C.uint32_t
+		status Status
+	}{{&r.head.shows_created, StatusCreated}, {&r.head.shows_running, StatusRunning}, {&r.head.shows_stopped, StatusStopped}} {
+		known := c.state
+		known.Status = shows.status
+		text, err := l.o.Engine.shows(known)
+		if err != nil {
+			return nil, err
+		}
+		*shows.at = r.add(text)
+	}
 	dir := filepath.Join(c.state.RunRoot, c.state.Name)
 	r.head.libcontainer, r.head.fifo = r.add(dir), r.add(filepath.Join(dir, startFile))
 	freezer, thawed := l.freezer()
@@ -81,6 +93,15 @@ func (c *Container) engineRecord(l *launched) (*engineRecord, error) {
 	r.texts = append(r.texts, 0)
 	r.head.size = C.uint32_t(C.sizeof_struct_engine_record + len(r.texts))
 	return r, r.err
+}
+
+// shows returns what an engine is shown of a state; "" if that is left to Go.
+func (e *Engine) shows(s State) (string, error) {
+	if e.Show == nil {
+		return "", nil
+	}
+	text, err := e.Show(s)
+	return string(text), err
 }
 
 // freezer returns the file that says whether the container is frozen, and what is in it
@@ -155,7 +176,8 @@ func engineCall(args []string) (verb, id string) {
 	if !C.engine_parse(C.int(len(args)), list, &call) {
 		return "", ""
 	}
-	return C.GoString(call.verb), C.GoString(call.id)
+	verbs := map[uint32]string{C.ENGINE_START: "start", C.ENGINE_STATE: "state", C.ENGINE_KILL: "kill", C.ENGINE_DELETE: "delete"}
+	return verbs[uint32(call.verb)], C.GoString(call.id)
 }
 
 // engineSignal returns the number that C has for a signal's name, or -1.

@@ -18,6 +18,8 @@ func TestEngineCall(t *testing.T) {
 		"minirun oci --root=/r --log=/l --log-format=text delete --force a":            "delete a",
 		"x oci --cgroup-manager disabled --rootless auto --root /r kill -a a+b 9":      "kill a+b",
 
+		"minirun-runtime --root /r state a": "state a",
+
 		"":                                 "",
 		"minirun-runtime":                  "",
 		"minirun-runtime start a":          "", // the root depends on the environment
@@ -40,7 +42,6 @@ func TestEngineCall(t *testing.T) {
 		"minirun-runtime --root /r delete a --force":                  "",
 		"minirun-runtime --root /r delete a b":                        "",
 		"minirun-runtime --root /r kill a KILL x":                     "",
-		"minirun-runtime --root /r state a":                           "",
 		"minirun-runtime --root /r start " + strings.Repeat("a", 256): "",
 		"minirun --root /r start a":                                   "",
 	} {
@@ -74,7 +75,8 @@ func TestEngineSignal(t *testing.T) {
 func engineExample(t testing.TB) []byte {
 	t.Helper()
 	c := &Container{dir: "/r/containers/a", state: State{Name: "a", ID: strings.Repeat("0123456789abcdef", 4), RunRoot: "/r/libcontainer", PID: 7, Boot: "b"}}
-	r, err := c.engineRecord(&launched{cgroup: &ownCgroup{Manager: keptCgroup{}, config: &cgroups.Cgroup{}}})
+	show := func(s State) ([]byte, error) { return []byte("it is " + s.Status), nil }
+	r, err := c.engineRecord(&launched{o: Options{Engine: &Engine{Show: show}}, cgroup: &ownCgroup{Manager: keptCgroup{}, config: &cgroups.Cgroup{}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,13 +93,13 @@ func TestEngineRecord(t *testing.T) {
 			t.Errorf("%d of %d bytes are whole", n, len(data))
 		}
 	}
-	for _, text := range []string{"/r/libcontainer/.0123456789ab.json", "/r/libcontainer/a/exec.fifo", "minirun-a_b/cgroup.freeze", `"status":"running"`} {
+	for _, text := range []string{"/r/libcontainer/.0123456789ab.json", "/r/libcontainer/a/exec.fifo", "minirun-a_b/cgroup.freeze", `"status":"running"`, "it is created", "it is stopped"} {
 		if !bytes.Contains(data, []byte(text)) {
 			t.Errorf("%s is not in it", text)
 		}
 	}
 	c := &Container{state: State{RunRoot: "/r\x00"}}
-	if _, err := c.engineRecord(&launched{}); err == nil {
+	if _, err := c.engineRecord(&launched{o: Options{Engine: &Engine{}}}); err == nil {
 		t.Error("a text with a NUL byte was written")
 	}
 }

@@ -104,6 +104,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 		return nil, err
 	}
 	engine.Plain = r.Watch == nil && os.Getenv(notifyVariable) == ""
+	engine.Show = func(s launcher.State) ([]byte, error) { return newState(s, r).text() }
 	err = r.save(container)
 	if err == nil {
 		err = offerNotify(b.spec, container)

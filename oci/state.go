@@ -51,7 +51,7 @@ func (c *command) stateCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			data, err := json.MarshalIndent(s, "", "  ")
+			data, err := s.text()
 			if err != nil {
 				return err
 			}
@@ -70,6 +70,22 @@ func stateOf(container *launcher.Container) (*containerState, error) {
 	if err != nil {
 		return nil, err
 	}
+	s := newState(known, r)
+	if known.Status != launcher.StatusCreated && known.Status != launcher.StatusRunning {
+		return s, nil
+	}
+	paused, err := container.Paused()
+	if err != nil {
+		return nil, err
+	}
+	if paused {
+		s.Status = "paused"
+	}
+	return s, nil
+}
+
+// newState describes a container that is not paused.
+func newState(known launcher.State, r *record) *containerState {
 	s := &containerState{
 		State: specs.State{
 			Version: r.OCIVersion, ID: known.Name, Pid: known.PID, Bundle: r.Bundle, Annotations: r.Annotations,
@@ -77,20 +93,14 @@ func stateOf(container *launcher.Container) (*containerState, error) {
 		},
 		Rootfs: known.Root, Created: known.Created.UTC(),
 	}
-	switch known.Status {
-	case launcher.StatusStopped:
+	if known.Status == launcher.StatusStopped {
 		s.Pid = 0
-	case launcher.StatusCreated, launcher.StatusRunning:
-		paused, err := container.Paused()
-		if err != nil {
-			return nil, err
-		}
-		if paused {
-			s.Status = "paused"
-		}
 	}
-	return s, nil
+	return s
 }
+
+// text is what state prints.
+func (s *containerState) text() ([]byte, error) { return json.MarshalIndent(s, "", "  ") }
 
 func (c *command) listCommand() *ucli.Command {
 	return &ucli.Command{
