@@ -87,7 +87,9 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		lock.Close()
 		return nil, err
 	}
-	if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() || state.unstarted() {
+	if name[0] == '.' { // it is half removed, see renameAway: nobody wants it any more
+		state.Keep, state.Detached = false, false
+	} else if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() || state.unstarted() {
 		lock.Close()
 		return nil, nil
 	}
