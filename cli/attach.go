@@ -103,6 +103,9 @@ func (a *app) attach(c *ucli.Context, container *launcher.Container, proxy bool,
 	case err != nil:
 		return causeOf(ctx, err)
 	}
+	if err := a.released(ctx, container); err != nil { // so that ps shows its end from now on
+		return err
+	}
 	if code != 0 {
 		return status(code)
 	}

@@ -205,7 +205,7 @@ sh: echo more | $docker start -ai jj >/dev/null 2>&1
 logs jj
 rm jj
 create -i --name jj NET debian sh -c 'cat; echo end; exit 3'
-sh: echo input | $docker start -ai jj
+sh: echo input | $docker start -ai jj; $docker ps -a -f name=jj --format '{{.Names}} {{.Status}}'
 inspect -f '{{.Config.OpenStdin}} {{.Config.StdinOnce}} {{.Config.AttachStdin}} {{.State.ExitCode}}' jj
 rm jj
 run -dit --name jj NET debian sh
