@@ -48,7 +48,8 @@ var podmanCgroups = []podmanScript{
 	// Mounts and /dev/core are left out: these are as with runc, TestUnderDocker compares them.
 	{"inside", `run --name NAME debian sh -c '` + strings.ReplaceAll(inside, "'", `'\''`) + `' | grep -v -e ^mount -e core -e ^total`},
 	{"privileged", `run --privileged --cap-drop SYS_RESOURCE debian sh -c 'grep -E "Seccomp:|Cap" /proc/self/status; ls /dev' | grep -v ^core`},
-	{"limits", `run -m 64m --cpus 0.5 --cpu-shares 512 --ulimit nofile=100:200 --ulimit nproc=1024:1024 --oom-score-adj 300 debian sh -c 'cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes cpu.max cpu.weight cpu/cpu.cfs_quota_us cpu/cpu.shares 2>/dev/null; ulimit -n; cat /proc/self/oom_score_adj'
+	// cpu.weight is left out: runtimes of 2025 and later compute it from --cpu-shares in another way (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
+	{"limits", `run -m 64m --cpus 0.5 --cpu-shares 512 --ulimit nofile=100:200 --ulimit nproc=1024:1024 --oom-score-adj 300 debian sh -c 'cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes cpu.max cpu/cpu.cfs_quota_us cpu/cpu.shares 2>/dev/null; ulimit -n; cat /proc/self/oom_score_adj'
 run --pids-limit 99 debian sh -c 'cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null'`},
 	{"out of memory", `run --name NAME -m 32m --memory-swap 32m debian sh -c 'x=$(head -c 200m /dev/zero | tr "\\0" x)'`},
 	{"devices", `run --device /dev/null:/dev/nothing:r debian sh -c 'ls -l /dev/nothing | cut -c 1-10; head -c 1 /dev/nothing; mknod /x c 1 5 && head -c 1 /x | wc -c'`},

@@ -21,7 +21,7 @@ func Features() *features.Features {
 		Linux: &features.Linux{
 			Namespaces:   specconv.KnownNamespaces(),
 			Capabilities: capabilities.KnownCapabilities(),
-			Cgroup:       &features.Cgroup{V1: yes, V2: yes, Systemd: yes, SystemdUser: new(false), Rdma: yes},
+			Cgroup:       &features.Cgroup{V1: yes, V2: yes, Systemd: yes, SystemdUser: yes, Rdma: yes},
 			Seccomp: &features.Seccomp{
 				Enabled: yes, Actions: seccomp.KnownActions(), Operators: seccomp.KnownOperators(), Archs: seccomp.KnownArchs(),
 				KnownFlags: seccomp.KnownFlags(), SupportedFlags: seccomp.SupportedFlags(),

@@ -35,6 +35,9 @@ func (c *command) execCommand() *ucli.Command {
 			&ucli.BoolFlag{Name: "no-subreaper", Usage: "accepted for runc's sake", Hidden: true},
 		),
 		Action: func(ctx *ucli.Context) error {
+			if err := checkArgs(ctx, 1, -1); err != nil {
+				return err
+			}
 			err := c.exec(ctx)
 			var s status
 			if err == nil || errors.As(err, &s) {
@@ -46,9 +49,6 @@ func (c *command) execCommand() *ucli.Command {
 }
 
 func (c *command) exec(ctx *ucli.Context) error {
-	if err := checkArgs(ctx, 1, -1); err != nil {
-		return err
-	}
 	container, err := c.open(ctx)
 	if err != nil {
 		return err
