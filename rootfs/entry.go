@@ -79,10 +79,7 @@ func (u *unpacker) leaveOut(dir int, base, name string) error {
 	}
 	u.tree.forget()
 	u.record.replaced()
-	if err := removeall.RemoveAt(dir, base, ""); !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return nil
+	return removeall.RemoveAt(dir, base, "")
 }
 
 func nodeMode(h *tar.Header) uint32 {
