@@ -303,7 +303,7 @@ func (b *keptBed) tidy() {
 // the next launch has begun.
 func TestKeptKilled(t *testing.T) {
 	b := newKept(t, "true")
-	b.flags = []string{"--network", "bridge", "-m", "64m", "-v", filepath.Dir(b.profile) + ":/mnt"}
+	b.flags = []string{"--network", "bridge", "--dns", "192.0.2.8", "-m", "64m", "-v", filepath.Dir(b.profile) + ":/mnt"}
 	b.keep(0)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 		for range robustRounds(t) {
@@ -370,7 +370,7 @@ func TestKeptIsSeen(t *testing.T) {
 	b := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run"), command: []string{"sh", "-c", "trap 'exit 7' USR1; echo ready; sleep 1000 & wait"}}
 	var seen []string
 	for i := range 3 {
-		cmd := exec.Command(testBed.minirun, append([]string{"-i", "--network", "bridge", "-m", "64m", "--label", "a=b", "debian"}, b.command...)...)
+		cmd := exec.Command(testBed.minirun, append([]string{"-i", "--network", "bridge", "--dns", "192.0.2.8", "-m", "64m", "--label", "a=b", "debian"}, b.command...)...)
 		cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
