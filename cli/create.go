@@ -8,9 +8,6 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
-	"github.com/minirun/minirun/launcher/config"
-	"github.com/minirun/minirun/launcher/spec"
-	"github.com/minirun/minirun/rootfs"
 )
 
 // createCommand returns the verb create. launch are the flags of run.
@@ -37,12 +34,12 @@ func (a *app) createCommand(launch []ucli.Flag) *ucli.Command {
 }
 
 // create makes a container for a later start. After an error nothing is left of it.
-func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options) (err error) {
+func (a *app) create(l *launch) (err error) {
 	runtime.LockOSThread() // and never unlocked: the mounts end with the thread
 	if err := launcher.PrivateMounts(); err != nil {
 		return err
 	}
-	container, err := launcher.New(d, flags.Name, launcher.OwnerLauncher, a.ui.warning)
+	container, err := launcher.New(l.dirs, l.flags.Name, launcher.OwnerLauncher, a.ui.warning)
 	if err != nil {
 		return err
 	}
@@ -54,13 +51,13 @@ func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 			a.ui.warning(err)
 		}
 	}()
-	if err := container.Outlast(true, o.About.Again.Flags["rm"][0] == "false"); err != nil {
+	if err := container.Outlast(true, l.o.About.Again.Flags["rm"][0] == "false"); err != nil {
 		return err
 	}
-	if err := image.Pin(container.Dir()); err != nil {
+	if err := l.image.Pin(container.Dir()); err != nil {
 		return err
 	}
-	overlay, _, err := overlayOf(container, flags, layers)
+	overlay, _, err := overlayOf(container, l.flags, l.layers)
 	if err != nil {
 		return err
 	}
@@ -68,18 +65,18 @@ func (a *app) create(d launcher.Dirs, flags *config.Config, host spec.Host, imag
 	if err != nil {
 		return err
 	}
-	o.Spec, err = container.Spec(flags, host, root)
+	l.o.Spec, err = container.Spec(l.flags, l.host, root)
 	if uerr := overlay.Unmount(); err == nil {
 		err = uerr
 	}
 	if err != nil {
 		return err
 	}
-	idFile, err := writeID(flags.IDFile, container.ID())
+	idFile, err := writeID(l.flags.IDFile, container.ID())
 	if err != nil {
 		return err
 	}
-	if err := container.Keep(o); err != nil {
+	if err := container.Keep(l.o); err != nil {
 		return errors.Join(err, removeID(idFile))
 	}
 	_, err = fmt.Fprintln(a.stdout, container.ID())

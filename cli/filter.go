@@ -36,13 +36,8 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		return nil, err
 	}
 	if name == "unconfined" {
-		if len(changes) > 0 {
-			return nil, &usageError{"--seccomp unconfined: there is no profile to edit", "leave out --seccomp-allow, --seccomp-deny and --seccomp-gate, or name a profile"}
-		}
-		for _, flag := range [...]string{"complain", "explain-filter"} {
-			if c.Bool(flag) {
-				return nil, &usageError{"--" + flag + ": the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --" + flag}
-			}
+		if err := checkUnconfined(c, changes); err != nil {
+			return nil, err
 		}
 		return a.observed(c, o, reported{}, flags.Terminal, capabilities)
 	}
@@ -81,23 +76,12 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 	if err := a.again.sameProfile(o.About.Seccomp); err != nil {
 		return nil, err
 	}
-	policy, err := profile.Resolve(target)
+	policy, program, err := compiled(name, profile, target, cache)
 	if err != nil {
-		return nil, err
-	}
-	program, hit, err := compile.Cached(cache, policy.Target.Arch, policy.Seccomp, policy.RulePosition)
-	if err != nil {
-		return nil, err
-	}
-	logrus.Debugf("seccomp: %s: %d instructions, cached: %t", name, len(program.Instructions), hit)
-	if err := policy.CheckNotify(); err != nil {
 		return nil, err
 	}
 	if program.Listener {
 		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
-	}
-	if err := checkLaunch(name, program); err != nil {
-		return nil, err
 	}
 	if err := useProgram(o, program); err != nil {
 		return nil, err
@@ -115,6 +99,37 @@ func resolve(name string, text []byte, target seccomp.Target) (*seccomp.Policy, 
 		return nil, err
 	}
 	return profile.Resolve(target)
+}
+
+// checkUnconfined returns an error for flags that need a filter.
+func checkUnconfined(c *ucli.Context, changes []seccomp.Edit) error {
+	if len(changes) > 0 {
+		return &usageError{"--seccomp unconfined: there is no profile to edit", "leave out --seccomp-allow, --seccomp-deny and --seccomp-gate, or name a profile"}
+	}
+	for _, flag := range [...]string{"complain", "explain-filter"} {
+		if c.Bool(flag) {
+			return &usageError{"--" + flag + ": the container has no filter, so nothing is denied by one", "name a profile with --seccomp, or leave out --" + flag}
+		}
+	}
+	return nil
+}
+
+// compiled resolves and compiles a profile, and returns an error if no container can start
+// with it. name is the profile's in errors.
+func compiled(name string, profile *seccomp.Profile, target seccomp.Target, cache string) (*seccomp.Policy, *bpf.Program, error) {
+	policy, err := profile.Resolve(target)
+	if err != nil {
+		return nil, nil, err
+	}
+	program, hit, err := compile.Cached(cache, policy.Target.Arch, policy.Seccomp, policy.RulePosition)
+	if err != nil {
+		return nil, nil, err
+	}
+	logrus.Debugf("seccomp: %s: %d instructions, cached: %t", name, len(program.Instructions), hit)
+	if err := policy.CheckNotify(); err != nil {
+		return nil, nil, err
+	}
+	return policy, program, checkLaunch(name, program)
 }
 
 // noteProfile records a profile for 'inspect'. It does not compute the digest of the built-in

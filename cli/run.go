@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,29 +24,9 @@ import (
 // runAction runs a command in a new container. It finds as many errors as possible before it
 // makes anything: first in the flags, then in the profile, then in the image.
 func (a *app) runAction(c *ucli.Context) error {
-	initBy := launcher.InitBy(c.String("init-by"))
-	if initBy != launcher.InitByPlan && initBy != launcher.InitByLibcontainer {
-		return &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
-	}
-	if os.Geteuid() == 0 { // else the program starts again
-		launcher.Prime(initBy)
-	}
-	d, err := dirs(c)
+	d, flags, err := beginLaunch(c)
 	if err != nil {
 		return err
-	}
-	flags, err := launchFlags(c)
-	if err != nil {
-		return err
-	}
-	if err := enterScope(c, flags); err != nil {
-		return err
-	}
-	if err := enterForLaunch(c, flags); err != nil {
-		return err
-	}
-	if userns.Rootless() {
-		logrus.Debugf("user namespace: entered before Go started: %v", userns.Early())
 	}
 	detached, err := a.detached(c)
 	if err != nil || detached.parent() {
@@ -57,96 +35,158 @@ func (a *app) runAction(c *ucli.Context) error {
 	before := stamps(d.Root, flags)
 	prepared := network.Prepare(flags)
 	a.warnOneID(d.Root)
-	creates := c.Command.Name == "create"
-	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil && !creates {
+	if err := launcher.CheckTerminal(flags, a.stdin); err != nil && detached == nil && !creates(c) {
 		return err
 	}
-	host, warnings, err := launcher.Inspect(flags)
-	if err != nil {
+	l := &launch{dirs: d, detached: detached, keep: keeps(c)}
+	if l.host, err = a.inspectHost(flags); err != nil {
 		return err
 	}
-	logrus.Debugf("AppArmor: %s", cmp.Or(host.AppArmor, "unconfined"))
-	if _, err := os.Lstat(flags.IDFile); err == nil {
-		return &usageError{"--cidfile " + flags.IDFile + ": the file exists", "remove it, unless its container still runs"}
-	}
-	for _, warning := range warnings {
-		a.ui.warn("%s", warning)
-	}
-	o := launcher.Options{
-		Interactive: flags.Interactive, Init: flags.Init,
-		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		InitBy: initBy, Planned: planned, Waits: waits,
-	}
-	if detached != nil {
-		o.Stdin = nil
-	}
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	null, err := a.options(c, l, flags)
 	if err != nil {
 		return err
 	}
 	defer null.Close()
-	if flags.DropStdout {
-		o.Stdout = null
-	}
-	if flags.DropStderr {
-		o.Stderr = null
-	}
-	recording, err := a.recording(c, host.Capabilities)
+	recording, err := a.recording(c, l.host.Capabilities)
 	if err != nil {
 		return err
 	}
-	reports, err := a.setFilter(c, &o, flags, host.Capabilities, d.Root)
+	reports, err := a.setFilter(c, &l.o, flags, l.host.Capabilities, d.Root)
 	if err != nil {
 		return err
 	}
 	defer reports.finish()
-	if err := recording.observe(&o, reports); err != nil {
+	if err := recording.observe(&l.o, reports); err != nil {
 		return err
 	}
-	image, err := a.openImage(c, d.Root)
+	if l.image, err = a.openImage(c, d.Root); err != nil {
+		return err
+	}
+	defer l.image.Close()
+	if err := a.mergeImage(c, l, flags); err != nil {
+		return err
+	}
+	if creates(c) {
+		return a.create(l)
+	}
+	if l.o.Agent != nil {
+		if err := l.o.Agent.Connect(); err != nil {
+			return err
+		}
+		defer l.o.Agent.Close()
+	}
+	if err := reports.open(); err != nil {
+		return err
+	}
+	l.o.Signals, l.o.Network = l.flags.Signals, network.New(l.flags)
+	l.o.Network.Prepared = prepared
+	l.o.Notice = func(text string) { a.ui.say("%s", text) }
+	a.leaveRest(c, l, before)
+	return recording.finish(l.flags.Args, a.launch(l))
+}
+
+func creates(c *ucli.Context) bool { return c.Command.Name == "create" }
+
+// beginLaunch reads the flags, and enters the scope and the user namespace that they need.
+func beginLaunch(c *ucli.Context) (d launcher.Dirs, flags *config.Config, err error) {
+	initBy := launcher.InitBy(c.String("init-by"))
+	if initBy != launcher.InitByPlan && initBy != launcher.InitByLibcontainer {
+		return d, nil, &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
+	}
+	if os.Geteuid() == 0 { // else the program starts again
+		launcher.Prime(initBy)
+	}
+	if d, err = dirs(c); err != nil {
+		return d, nil, err
+	}
+	if flags, err = launchFlags(c); err != nil {
+		return d, nil, err
+	}
+	if err := enterScope(c, flags); err != nil {
+		return d, nil, err
+	}
+	if err := enterForLaunch(c, flags); err != nil {
+		return d, nil, err
+	}
+	if userns.Rootless() {
+		logrus.Debugf("user namespace: entered before Go started: %v", userns.Early())
+	}
+	return d, flags, nil
+}
+
+// inspectHost returns what the flags depend on, and prints warnings.
+func (a *app) inspectHost(flags *config.Config) (spec.Host, error) {
+	host, warnings, err := launcher.Inspect(flags)
 	if err != nil {
-		return err
+		return host, err
 	}
-	defer image.Close()
-	merged, err := spec.Merge(*flags, spec.Image(image.Config))
+	logrus.Debugf("AppArmor: %s", cmp.Or(host.AppArmor, "unconfined"))
+	if _, err := os.Lstat(flags.IDFile); err == nil {
+		return host, &usageError{"--cidfile " + flags.IDFile + ": the file exists", "remove it, unless its container still runs"}
+	}
+	for _, warning := range warnings {
+		a.ui.warn("%s", warning)
+	}
+	return host, nil
+}
+
+// options sets the options of a launch that depend on flags only. The caller closes null.
+func (a *app) options(c *ucli.Context, l *launch, flags *config.Config) (null *os.File, err error) {
+	l.o = launcher.Options{
+		Interactive: flags.Interactive, Init: flags.Init,
+		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+		InitBy: launcher.InitBy(c.String("init-by")), Planned: planned, Waits: waits,
+	}
+	if l.detached != nil {
+		l.o.Stdin = nil
+	}
+	if !flags.DropStdout && !flags.DropStderr {
+		return nil, nil
+	}
+	if null, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+		return nil, err
+	}
+	if flags.DropStdout {
+		l.o.Stdout = null
+	}
+	if flags.DropStderr {
+		l.o.Stderr = null
+	}
+	return null, nil
+}
+
+// mergeImage adds the image's configuration to the flags, and describes the launch.
+func (a *app) mergeImage(c *ucli.Context, l *launch, flags *config.Config) (err error) {
+	l.flags, err = spec.Merge(*flags, spec.Image(l.image.Config))
 	if errors.Is(err, spec.ErrNoCommand) {
 		return &usageError{"run: " + err.Error(), fmt.Sprintf("write 'minirun %s COMMAND'", c.Args().First())}
 	}
 	if err != nil {
 		return err
 	}
-	describeLaunch(&o.About, c.Args().First(), merged, image)
-	if creates || keeps(c) || a.again != nil {
-		if o.About.Again, err = a.againOf(c, &o.About, flags, image.Digest); err != nil {
+	describeLaunch(&l.o.About, c.Args().First(), l.flags, l.image)
+	if creates(c) || keeps(c) || a.again != nil {
+		if l.o.About.Again, err = a.againOf(c, &l.o.About, flags, l.image.Digest); err != nil {
 			return err
 		}
 	}
-	layers := image.WithFiles(d.Root, launcher.OwnFiles()...)
-	if creates {
-		return a.create(d, merged, host, image, layers, o)
+	l.layers = l.image.WithFiles(l.dirs.Root, launcher.OwnFiles()...)
+	return nil
+}
+
+// leaveRest lets the launcher go on in C, and a repeated launch be carried out in C, where
+// that is possible. before are the stamps from before the files were read.
+func (a *app) leaveRest(c *ucli.Context, l *launch, before launcher.Stamps) {
+	if os.Getenv("GOCOVERDIR") != "" || l.detached != nil { // a program that counts coverage has to end as Go
+		return
 	}
-	if o.Agent != nil {
-		if err := o.Agent.Connect(); err != nil {
-			return err
-		}
-		defer o.Agent.Close()
+	l.o.Rest = &launcher.Rest{}
+	if lock := l.image.Lock(); lock != nil {
+		l.o.Rest.Files = append(l.o.Rest.Files, lock)
 	}
-	if err := reports.open(); err != nil {
-		return err
+	if a.again == nil {
+		l.o.Keep = a.keep(c, l.dirs.Root, l.flags, before, l.image, l.layers)
 	}
-	o.Signals, o.Network = merged.Signals, network.New(merged)
-	o.Network.Prepared = prepared
-	o.Notice = func(text string) { a.ui.say("%s", text) }
-	if os.Getenv("GOCOVERDIR") == "" && detached == nil { // a program that counts coverage has to end as Go
-		o.Rest = &launcher.Rest{}
-		if lock := image.Lock(); lock != nil {
-			o.Rest.Files = append(o.Rest.Files, lock)
-		}
-	}
-	if o.Rest != nil && a.again == nil {
-		o.Keep = a.keep(c, d.Root, merged, before, image, layers)
-	}
-	return recording.finish(merged.Args, a.launch(d, merged, host, image, layers, o, detached, keeps(c)))
 }
 
 // describeLaunch records what other processes can see of the launch.
@@ -265,116 +305,4 @@ func (a *app) findImage(c *ucli.Context, root string) (*rootfs.Image, error) {
 	image, err := store.Resolve(ctx, name, o)
 	done(err)
 	return image, causeOf(ctx, err)
-}
-
-// launch mounts the image's layers in a mount namespace of this thread and runs the container
-// on them. When it returns nothing is left of the container, or a warning says what is. With
-// keep the container's directory stays once the command has run.
-func (a *app) launch(d launcher.Dirs, flags *config.Config, host spec.Host, image *rootfs.Image, layers []string, o launcher.Options, detached *supervisor, keep bool) error {
-	runtime.LockOSThread() // and never unlocked: the namespace ends with the thread
-	if err := launcher.PrivateMounts(); err != nil {
-		return err
-	}
-	relay, err := launcher.NewRelay()
-	if err != nil {
-		return err
-	}
-	ran := false
-	defer func() { // after everything has been removed
-		if !ran { // if it ran, a late signal must not change the status
-			relay.Stop()
-		}
-	}()
-	container, err := a.takeContainer(d, flags.Name)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		end := container.Delete
-		switch {
-		case ran && keep:
-			end = container.Finish
-		case !ran && a.again != nil:
-			end = container.GiveUp
-		}
-		if err := end(); err != nil {
-			a.ui.warning(err)
-		}
-	}()
-	if err := container.Outlast(detached != nil, keep); err != nil {
-		return err
-	}
-	if keep {
-		if err := image.Pin(container.Dir()); err != nil {
-			return err
-		}
-	}
-	end, err := a.attachLog(detached, container, &o)
-	if err != nil {
-		return err
-	}
-	defer end()
-	overlay, ids, err := overlayOf(container, flags, layers)
-	if err != nil {
-		return err
-	}
-	mount := overlay.Mount
-	if a.again != nil {
-		mount = overlay.MountAgain
-	}
-	root, err := mount()
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := overlay.Unmount(); err != nil {
-			a.ui.warning(err)
-		}
-	}()
-	if err := launcher.MountVolumes(root, flags.Volumes, ids); err != nil {
-		return err
-	}
-	if o.Spec, err = container.Spec(flags, host, root); err != nil {
-		return err
-	}
-	idFile, err := writeID(flags.IDFile, container.ID())
-	if err != nil {
-		return err
-	}
-	if o.Rest != nil {
-		o.Rest.Mounts, o.Rest.IDFile = overlay.Mounts(), idFile
-	}
-	code, err := container.Run(o, relay)
-	if err != nil {
-		return errors.Join(err, removeID(idFile))
-	}
-	ran = true
-	if code != 0 {
-		return status(code)
-	}
-	return nil
-}
-
-// writeID writes the file of --cidfile and returns its absolute path, by which the file is
-// removed if the container does not start.
-func writeID(file, id string) (path string, err error) {
-	if file == "" {
-		return "", nil
-	}
-	if path, err = filepath.Abs(file); err != nil {
-		return "", err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return "", fileError("--cidfile", file, err)
-	}
-	_, err = f.WriteString(id)
-	return path, errors.Join(err, f.Close())
-}
-
-func removeID(file string) error {
-	if file == "" {
-		return nil
-	}
-	return os.Remove(file)
 }
