@@ -47,7 +47,7 @@ func TestArrange(t *testing.T) {
 	}
 }
 
-// Values with commas, spaces and empty ones reach the action as they were given.
+// Values with commas and spaces, and empty ones, reach the action unchanged.
 func TestValuesAreKept(t *testing.T) {
 	for _, value := range []string{"A=1,2", "A= 1 ", "", "A=\n", "--", "-it"} {
 		var got []string

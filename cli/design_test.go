@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// Only cli and oci know how minirun is called: the packages below have no text that spells
-// a command line of it.
+// Only cli and oci know minirun's command line: the other packages have no text with one.
 func TestCommandLinesAreCLI(t *testing.T) {
 	spelled := regexp.MustCompile(`'minirun [a-z]`)
 	for _, root := range []string{"launcher", "rootfs", "seccomp", "internal"} {

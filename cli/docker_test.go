@@ -14,7 +14,7 @@ import (
 // helpFlag is a flag as `docker run --help` shows it.
 type helpFlag struct{ short, name, kind, initial string }
 
-// dockersFlags reads what `docker run --help` of docker's client 28.2.2 printed.
+// dockersFlags returns the flags in the output of `docker run --help`, version 28.2.2.
 func dockersFlags(t *testing.T) []helpFlag {
 	t.Helper()
 	help, err := os.ReadFile("testdata/docker/run-help-28.2.2.txt")
@@ -39,8 +39,8 @@ func dockersFlags(t *testing.T) []helpFlag {
 	return all
 }
 
-// Each flag of `docker run` is one of minirun or in its list of those it does not have,
-// and has the same short form and takes a value as there.
+// Each flag of `docker run` is a flag of minirun, with the same short form, and takes a value if
+// docker's does; or it is in the list of flags that minirun does not have.
 func TestFlagsOfDocker(t *testing.T) {
 	app := testApp()
 	run, a := app.Command("run"), &arranger{global: app.Flags}
@@ -62,8 +62,7 @@ func TestFlagsOfDocker(t *testing.T) {
 	}
 }
 
-// What minirun has is not also in the list of what it does not have, where nobody
-// would find the entry.
+// The list of flags that minirun does not have contains no flag that it has.
 func TestFlagsOfDockerAreNotShadowed(t *testing.T) {
 	app := testApp()
 	run := app.Command("run")
@@ -78,8 +77,8 @@ func TestFlagsOfDockerAreNotShadowed(t *testing.T) {
 	}
 }
 
-// A flag that only Docker has is accepted with the value that Docker gives it
-// by itself. With another it is an error that says what to do instead.
+// A flag that only Docker has is accepted with its default value. Any other value is an error
+// that says what to do instead.
 func TestFlagsOfDockerAlone(t *testing.T) {
 	app := testApp()
 	run, a := app.Command("run"), &arranger{global: app.Flags}
@@ -118,7 +117,7 @@ func TestFlagsOfDockerAlone(t *testing.T) {
 	}
 }
 
-// The verbs of Docker are no images.
+// Docker's verbs are not taken for images.
 func TestVerbsOfDocker(t *testing.T) {
 	help, err := os.ReadFile("testdata/docker/help-28.2.2.txt")
 	if err != nil {
@@ -146,7 +145,7 @@ func TestVerbsOfDocker(t *testing.T) {
 	}
 }
 
-// The commands of `docker image` are verbs, and the flags are theirs.
+// The commands of `docker image` are verbs, with these verbs' flags.
 func TestGroupedVerbs(t *testing.T) {
 	for words, want := range map[string]string{
 		"image ls -q":                 "images --quiet=true --",
@@ -198,7 +197,7 @@ func testApp() *ucli.App {
 	return (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()
 }
 
-// What is completed after a group is a verb.
+// Completions after a group are verbs.
 func TestGroupVerbs(t *testing.T) {
 	app := (&app{}).newApp()
 	for _, group := range []string{"image", "container", "system"} {

@@ -27,9 +27,8 @@ func visit(t *testing.T, f func(t *testing.T, path []string, flags []ucli.Flag))
 	walk(nil, app.Commands)
 }
 
-// The manual has every command, and every flag where its command is: those of a
-// launch under FLAGS, those of another verb in what is said of the verb, and
-// those that the verbs of seccomp share before them.
+// The manual has every command and every flag: flags of a launch under FLAGS, flags of another
+// verb in the text on that verb, and flags that the verbs of seccomp share before these.
 func TestManual(t *testing.T) {
 	data, err := os.ReadFile("../docs/minirun.1.md")
 	if err != nil {
@@ -96,7 +95,7 @@ func TestCompletionIsWhole(t *testing.T) {
 	})
 }
 
-// candidates is what the last of words can become.
+// candidates returns the completions of the last word.
 func candidates(t *testing.T, words ...string) []string {
 	t.Helper()
 	k := completer{app: testApp(), root: t.TempDir()}

@@ -15,7 +15,7 @@ import (
 
 const someLayer = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// newTestProgress has a clock that goes on by a second whenever it is looked at.
+// newTestProgress returns a progress whose clock advances by a second at each look.
 func newTestProgress(image string, terminal bool, width int) (*progress, *bytes.Buffer) {
 	var out bytes.Buffer
 	clock := time.Unix(0, 0)
@@ -31,7 +31,7 @@ func newTestProgress(image string, terminal bool, width int) (*progress, *bytes.
 	return p, &out
 }
 
-// What is drawn fits the terminal and is never cut, however narrow that is.
+// What is drawn fits on the terminal, however narrow that is.
 func TestProgressWidths(t *testing.T) {
 	for _, image := range []string{"debian", "/home/somebody/images/a-rather-long-name.tar.gz", "registry.example.com:5000/größe/tool:v1"} {
 		for width := 8; width < 200; width++ {

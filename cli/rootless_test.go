@@ -7,8 +7,8 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// A user's process enters its namespace before it has read the command line only where no
-// other verb and no limit is asked for. C has lists of them.
+// A user's process enters its namespace before it has read the command line only without
+// another verb or a limit. The lists of these in C are complete.
 func TestPlainLaunches(t *testing.T) {
 	t.Setenv(networkVariable, "")
 	app := (&app{stdout: os.Stdout, stderr: os.Stderr}).newApp()

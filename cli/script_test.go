@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 //
 //	exits STATUS COMMAND [ARG...]
 //
-// which wants COMMAND to end with just that status. Each script has a store of
-// its own: $XDG_DATA_HOME for a user, $ROOT to be given as --root for root.
-// $BELL is a flag that would rename a terminal, were it printed as it is.
+// which fails unless COMMAND ends with that status. Each script has its own store:
+// $XDG_DATA_HOME for a user, and $ROOT to be given as --root for root. $BELL is a flag that
+// would rename the terminal if it were printed unescaped.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -51,8 +51,8 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// condition is for `[!root] skip`: what needs root is skipped for other users,
-// but not in CI.
+// condition is the condition root of `[!root] skip`: scripts that need root are skipped for
+// other users, except in CI.
 func condition(name string) (bool, error) {
 	if name != "root" {
 		return false, errors.New("unknown condition " + name)

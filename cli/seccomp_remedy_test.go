@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestShellWord: a shell reads back what was meant.
+// TestShellWord checks that a shell reads a quoted word as the original.
 func TestShellWord(t *testing.T) {
 	for _, text := range []string{"p.json", "/a b/p.json", "it's.json", "$HOME;`id`.json", "", "ü\n*.json"} {
 		out, err := exec.Command("sh", "-c", "printf %s "+shellWord(text)).Output()

@@ -16,7 +16,7 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 )
 
-// typed are command lines and what a TAB at their end makes of them.
+// typed are command lines, and what a TAB at their end turns them into.
 var typed = [...]struct{ line, want string }{
 	{"minirun --cap-add CAP_SYS_AD", "minirun --cap-add CAP_SYS_ADMIN"},
 	{"minirun --cap-add SYS_AD", "minirun --cap-add SYS_ADMIN"},
@@ -47,7 +47,7 @@ var typed = [...]struct{ line, want string }{
 	{"minirun dir:./root ls opt/one/tw", "minirun dir:./root ls opt/one/two"},
 }
 
-// The completion scripts do in real shells, at a terminal, what is expected.
+// The completion scripts work in real shells at a terminal.
 func TestShells(t *testing.T) {
 	for shell, rc := range map[string]string{
 		"bash": `PS1=
@@ -118,8 +118,8 @@ func shellDir(t *testing.T, rc string) string {
 	return dir
 }
 
-// atTerminal runs a command at a terminal of its own, types keys, waits for its
-// end and returns what it printed.
+// atTerminal runs a command at a new terminal, types keys, waits for its end and returns what
+// it has printed.
 func atTerminal(t *testing.T, command *exec.Cmd, keys string) string {
 	t.Helper()
 	master, path, err := console.NewPty()

@@ -62,7 +62,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// Colour and bars are a terminal's alone.
+// Only a terminal gets colours and bars.
 func TestPipeIsPlain(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -93,8 +93,8 @@ func TestColour(t *testing.T) {
 	}
 }
 
-// The bar stays the last line: what is said meanwhile goes above it, and at its
-// end nothing of it is left.
+// The bar stays the last line: other messages are printed above it, and at the end nothing of
+// it is left.
 func TestBar(t *testing.T) {
 	ui, out := testUI()
 	ui.bars("pulling")
@@ -136,8 +136,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Untrusted text cannot fill the screen: neither a line nor the number of
-// lines is without a limit.
+// Untrusted text cannot fill the screen: the length and the number of lines are limited.
 func TestLongErrors(t *testing.T) {
 	long := "open " + strings.Repeat("\xff", 50_000) + "é: file name too long"
 	for name, err := range map[string]error{

@@ -10,9 +10,8 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 )
 
-// Whatever the value of a flag, the user reads an error in minirun's words, one
-// line that names the flag, and a hint. The image does not exist, so nothing is
-// started where the value is accepted.
+// The error for any bad value of a flag is in minirun's words: one line that names the flag, and
+// a hint. The image does not exist, so nothing is started if the value is accepted.
 func TestBadValues(t *testing.T) {
 	testenv.Root(t) // a user's process would start its program again, which is the test
 	raw := regexp.MustCompile(`strconv|/proc/thread-self|/proc/self|dstFd|%!|\.go:|goroutine|0xc0|invalid syntax|parse error|flag -|<nil>`)
