@@ -191,9 +191,10 @@ func (c *Container) State() (State, error) {
 	return s, nil
 }
 
-// removeDir removes the directory, and gives up the lock.
+// removeDir removes the directory, and gives up the lock. The files in the run root go
+// first: if this process is killed meanwhile, the directory leads the next start to them.
 func (c *Container) removeDir() error {
-	err := errors.Join(removeall.Remove(c.dir), c.state.remove())
+	err := errors.Join(c.state.remove(), removeall.Remove(c.dir))
 	c.lock.Close()
 	c.lock = nil
 	if err != nil {

@@ -43,7 +43,8 @@ bool engine_kill(int dir, int signal)
 
 // PID 1 has taken all processes of its PID namespace along. In a cgroup that cannot be
 // removed is something else, or below it. No step minds that it has been done before: so
-// Go can do all of it again, and so can the next delete if this one is killed.
+// Go can do all of it again. If this process is killed when the state is gone, the next
+// create removes the directory.
 bool engine_delete(int parent, int dir, const char *id)
 {
 	const struct engine_record *r = engine_read(dir);
@@ -53,7 +54,9 @@ bool engine_delete(int parent, int dir, const char *id)
 	for (uint32_t i = 0; i < r->cgroup_count; i++, path += strlen(path) + 1)
 		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share some
 			return false;
-	if (remove_tree(AT_FDCWD, engine_text(r, r->libcontainer)) < 0 || remove_tree(parent, id) < 0)
+	if (remove_tree(AT_FDCWD, engine_text(r, r->libcontainer)) < 0)
 		return false;
-	return unlink(engine_text(r, r->state)) == 0 || errno == ENOENT;
+	if (unlink(engine_text(r, r->state)) < 0 && errno != ENOENT)
+		return false;
+	return remove_tree(parent, id) == 0; // last: see removeDir
 }

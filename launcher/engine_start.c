@@ -3,26 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 struct engine_failure engine_failure = {.page = -1, .pipe = -1};
 
-// write_beside writes a text to a new file in the directory of another (internal/atomicfile).
+// write_beside writes a text to the file by way of which another is replaced (State.save).
 static bool write_beside(const char *path, const char *text, char temporary[PATH_MAX])
 {
-	uint64_t random;
-	const char *slash = strrchr(path, '/');
-	if (!slash || getrandom(&random, sizeof random, 0) != sizeof random)
+	if (snprintf(temporary, PATH_MAX, "%s.new", path) >= PATH_MAX)
 		return false;
-	if (snprintf(temporary, PATH_MAX, "%.*s/.new-%016" PRIx64, (int)(slash - path), path, random) >= PATH_MAX)
-		return false;
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
 	bool whole = write(fd, text, strlen(text)) == (ssize_t)strlen(text);

@@ -17,7 +17,7 @@
 // chosen is what is random in a launch.
 static struct {
 	uint8_t id[32];
-	uint64_t adjective, animal, first, temporary;
+	uint64_t adjective, animal, first;
 } chosen;
 
 // word returns the word of a list that a random number stands for, and its length.
@@ -61,7 +61,7 @@ static bool is_dead(int parent, const char *name)
 	if (dir < 0)
 		return errno != ENOENT;
 	bool dead = flock(dir, LOCK_EX | LOCK_NB) == 0;
-	if (dead && readlinkat(dir, "state.json", target, sizeof target) < 0 && errno == EINVAL)
+	if (dead && name[0] != '.' && readlinkat(dir, "state.json", target, sizeof target) < 0 && errno == EINVAL)
 		dead = false;
 	close(dir);
 	return dead;
@@ -122,7 +122,7 @@ bool kept_write_state(const char *text)
 {
 	static char temporary[4096];
 	const char *state = kept_text(kept->state);
-	int n = snprintf(temporary, sizeof temporary, "%s/.new-%016llx", kept_text(kept->run_root), (unsigned long long)chosen.temporary);
+	int n = snprintf(temporary, sizeof temporary, "%s.new", state);
 	if (n >= (int)sizeof temporary || !kept_room())
 		return false;
 	if (kept_write_file(temporary, text) && rename(temporary, state) == 0)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"unsafe"
 
@@ -148,6 +149,10 @@ func (r *Remains) remove() error {
 	}
 	c := &Container{dir: r.text(r.record.directory), lock: os.NewFile(uintptr(r.record.lock), "lock"), warn: r.warn}
 	data, rerr := os.ReadFile(r.text(r.record.state))
+	if errors.Is(rerr, os.ErrNotExist) { // all but the directory has been removed
+		c.state.Name = filepath.Base(c.dir)
+		return errors.Join(err, c.removeDir())
+	}
 	if rerr = errors.Join(rerr, json.Unmarshal(data, &c.state)); rerr != nil {
 		return errors.Join(err, rerr)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,15 +99,26 @@ const stateFile = "state.json"
 // containers in different roots can have the same name; the dot keeps it apart from
 // libcontainer's directories there. A lasting state has to survive a reboot, and is in the
 // container's directory itself.
-func (s *State) file() string { return s.path(stateFile, ".json") }
+func (s *State) file() string { return s.path(stateFile, stateSuffix) }
 
 // launchFile returns the path of the [Launch], in the same directory as file.
-func (s *State) launchFile() string { return s.path("launch.json", ".launch.json") }
+func (s *State) launchFile() string { return s.path("launch.json", launchSuffix) }
+
+// What the names of a container's files in the run root end with.
+const (
+	stateSuffix  = ".json"
+	launchSuffix = ".launch.json"
+	newSuffix    = ".json.new" // a state that is being written; kept_container.c and engine_start.c have the same
+)
 
 func (s *State) path(name, suffix string) string {
 	if s.lasting() {
 		return filepath.Join(s.dir, name)
 	}
+	return s.inRunRoot(suffix)
+}
+
+func (s *State) inRunRoot(suffix string) string {
 	return filepath.Join(s.RunRoot, "."+s.shortID()+suffix)
 }
 
@@ -140,6 +152,19 @@ func (s *State) link() error {
 	return os.Symlink(s.file(), filepath.Join(s.dir, stateFile))
 }
 
+// readLink finds out by the link where the files are of a state that cannot be read: its
+// launcher was killed before it had written the state, or after it had removed it.
+func (s *State) readLink() {
+	file, err := os.Readlink(filepath.Join(s.dir, stateFile))
+	if err != nil {
+		return
+	}
+	id, isState := strings.CutSuffix(strings.TrimPrefix(filepath.Base(file), "."), stateSuffix)
+	if _, err := hex.DecodeString(id); err == nil && isState && filepath.IsAbs(file) {
+		s.ID, s.RunRoot = id, filepath.Dir(file)
+	}
+}
+
 // save writes the state for other processes, atomically: a reader sees the old state or the
 // new one.
 func (s *State) save() error {
@@ -147,14 +172,21 @@ func (s *State) save() error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(s.file(), data, 0o600)
+	if s.lasting() {
+		return atomicfile.Write(s.file(), data, 0o600)
+	}
+	return atomicfile.WriteVia(s.inRunRoot(newSuffix), s.file(), data, 0o600)
 }
 
-// remove removes the files of the state, which need not exist.
+// remove removes the container's files in the run root, which may never have been
+// written. Those in its directory go with that.
 func (s *State) remove() error {
+	if s.ID == "" {
+		return nil
+	}
 	var err error
-	for _, file := range []string{s.launchFile(), s.file()} {
-		if rerr := os.Remove(file); !errors.Is(rerr, os.ErrNotExist) {
+	for _, suffix := range []string{newSuffix, launchSuffix, stateSuffix} {
+		if rerr := os.Remove(s.inRunRoot(suffix)); !errors.Is(rerr, os.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}
 	}

@@ -48,8 +48,9 @@ func someContainers(parent string) ([]string, error) {
 func sweep(parent string, names []string, runRoot string, warn func(error)) (swept []*Container) {
 	for _, name := range names {
 		dead, err := takeDead(parent, name, runRoot)
-		lasting := err == nil && dead != nil && dead.state.lasting() && dead.state.Status != StatusCreating
+		lasting := err == nil && dead != nil && dead.state.lasting() && dead.state.Status != StatusCreating && !isAway(name)
 		switch {
+		case isAway(name): // all but the directory has been removed
 		case lasting:
 			err = dead.settle()
 			dead.unlock()
@@ -83,15 +84,20 @@ func takeDead(parent, name, runRoot string) (*Container, error) {
 		return nil, err
 	}
 	state, err := readState(dir)
-	if errors.As(err, new(*DamagedError)) { // a missing state is no damage: the launcher was killed before it wrote one
+	damaged := errors.As(err, new(*DamagedError)) // a missing state is no damage: the launcher was killed before it wrote one
+	switch {
+	case isAway(name) && damaged:
+		state = State{dir: dir}
+	case isAway(name):
+	case damaged:
 		lock.Close()
 		return nil, err
-	}
-	if name[0] == '.' { // it is half removed, see renameAway: nobody wants it any more
-		state.Keep, state.Detached = false, false
-	} else if state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() || state.unstarted() {
+	case state.Owner == OwnerNobody && state.Status != StatusCreating || !state.Finished.IsZero() || state.unstarted():
 		lock.Close()
 		return nil, nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		state.readLink()
 	}
 	state.Name, state.RunRoot = name, cmp.Or(state.RunRoot, runRoot)
 	return &Container{dir: dir, lock: lock, state: state, warn: func(error) {}}, nil
@@ -170,15 +176,18 @@ func (c *Container) settle() error {
 // statusKilled is 128+SIGKILL: a guard ends the container of a launcher that was killed.
 const statusKilled = 137
 
-// renameAway gives the directory a name that no container can have.
+// renameAway gives the directory a name that no container can have. From then on others
+// may use its name, and it is only to be removed.
 func (c *Container) renameAway() error {
 	dir := filepath.Join(filepath.Dir(c.dir), "."+randomDigits(12))
 	if err := os.Rename(c.dir, dir); err != nil {
 		return err
 	}
-	c.dir = dir
+	c.dir, c.state.dir = dir, dir
 	return nil
 }
+
+func isAway(name string) bool { return name[0] == '.' }
 
 // killAll kills the processes in a cgroup until none is left. It waits for their ends by
 // pidfds, which works with both versions of cgroups: only v2 has cgroup.events.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
@@ -83,45 +82,6 @@ func TestNewDespiteWhatIsLeft(t *testing.T) {
 	}
 	if left := names(); len(left) != 0 {
 		t.Errorf("the directories are %q", left)
-	}
-}
-
-// A process was killed while it removed a container, which had no name any more.
-func TestNewRemovesTheRest(t *testing.T) {
-	testenv.Root(t)
-	for name, change := range map[string]func(*State){
-		"a launcher's": func(*State) {},
-		"nobody's":     func(s *State) { s.Owner, s.Status = OwnerNobody, StatusCreated },
-		"kept":         func(s *State) { s.Keep, s.Status, s.Finished = true, StatusStopped, time.Now() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
-			fail := func(err error) { t.Error(err) }
-			dead, err := New(dirs, "dead", OwnerLauncher, fail)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := dead.state.remove(); err != nil {
-				t.Fatal(err)
-			}
-			change(&dead.state)
-			if err := errors.Join(dead.state.save(), dead.renameAway()); err != nil {
-				t.Fatal(err)
-			}
-			dead.unlock()
-			c, err := New(dirs, "new", OwnerLauncher, fail)
-			if err == nil {
-				err = c.Delete()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, dir := range []string{dirs.RunRoot, filepath.Join(dirs.Root, "containers")} {
-				if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-					t.Errorf("%s has %v, %v", dir, left, err)
-				}
-			}
-		})
 	}
 }
 

@@ -84,9 +84,9 @@ int remove_container(void)
 	for (uint32_t i = 0; i < record->cgroup_count; i++, path = next(path))
 		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share directories
 			return -1;
-	if (remove_tree(AT_FDCWD, wait_text(record->directory)) < 0)
-		return -1;
 	if (unlink(wait_text(record->launch)) < 0 && errno != ENOENT)
 		return -1;
-	return unlink(wait_text(record->state)) < 0 && errno != ENOENT ? -1 : 0;
+	if (unlink(wait_text(record->state)) < 0 && errno != ENOENT)
+		return -1;
+	return remove_tree(AT_FDCWD, wait_text(record->directory)); // last: see removeDir
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Pattern matches the names of the temporary files that a killed writer may leave
@@ -19,22 +21,32 @@ const Pattern = ".new-*"
 // A new file has the mode perm, less the umask. A regular file that exists keeps its
 // mode; anything else is replaced, including a symbolic link.
 func Write(path string, data []byte, perm os.FileMode) error {
-	return write(path, data, perm, false)
+	return write(temporary(path), os.O_EXCL, path, data, perm, false)
+}
+
+// WriteVia is Write by way of a temporary file that the caller names, and so can remove
+// when a writer has been killed. It must be in path's directory, and there may be only
+// one writer at a time. What a killed one has left in it is overwritten.
+func WriteVia(temporary, path string, data []byte, perm os.FileMode) error {
+	return write(temporary, os.O_TRUNC|unix.O_NOFOLLOW, path, data, perm, false)
 }
 
 // WriteSync is Write for a file that must be whole after a power failure as well: it
 // calls fsync(2) before it replaces the file.
 func WriteSync(path string, data []byte, perm os.FileMode) error {
-	return write(path, data, perm, true)
+	return write(temporary(path), os.O_EXCL, path, data, perm, true)
 }
 
-func write(path string, data []byte, perm os.FileMode, sync bool) error {
+func temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), Pattern[:len(Pattern)-1]+rand.Text())
+}
+
+func write(temporary string, flags int, path string, data []byte, perm os.FileMode, sync bool) error {
 	old, err := os.Lstat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	temporary := filepath.Join(filepath.Dir(path), Pattern[:len(Pattern)-1]+rand.Text())
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|flags, perm)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// writeVia is WriteVia where a writer was killed before.
+func writeVia(path string, data []byte, perm os.FileMode) error {
+	temporary := filepath.Join(filepath.Dir(path), ".new-via")
+	if err := os.WriteFile(temporary, []byte("longer than the new content"), perm); err != nil {
+		return err
+	}
+	return WriteVia(temporary, path, data, perm)
+}
+
 func TestWrite(t *testing.T) {
 	before := unix.Umask(0o027)
 	defer unix.Umask(before)
@@ -21,7 +30,7 @@ func TestWrite(t *testing.T) {
 		"exists":        {func(p string) error { return errors.Join(os.WriteFile(p, []byte("old"), 0o600), os.Chmod(p, 0o606)) }, 0o606},
 		"symbolic link": {func(p string) error { return os.Symlink("/dev/null", p) }, 0o640},
 	} {
-		for how, write := range map[string]func(string, []byte, os.FileMode) error{"Write": Write, "WriteSync": WriteSync} {
+		for how, write := range map[string]func(string, []byte, os.FileMode) error{"Write": Write, "WriteSync": WriteSync, "WriteVia": writeVia} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				dir := t.TempDir()
 				path := filepath.Join(dir, "file")
