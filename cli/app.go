@@ -21,6 +21,7 @@ import (
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/userns"
 	"github.com/minirun/minirun/oci"
+	"github.com/minirun/minirun/rootfs"
 	"github.com/minirun/minirun/seccomp/bpf"
 )
 
@@ -217,7 +218,8 @@ func (a *app) before(c *ucli.Context) error {
 
 // dirs returns the directories of the store and of the state of containers: those of the
 // flags, else the system's for root, and those of the XDG Base Directory Specification for
-// other users.
+// other users. A store of another user is an error, also for root, which would leave files
+// there that their owner cannot remove.
 func dirs(c *ucli.Context) (launcher.Dirs, error) {
 	d := launcher.Dirs{Root: c.String("root"), RunRoot: c.String("run-root")}
 	var err error
@@ -225,6 +227,9 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 		d.Root, err = defaultRoot()
 	} else {
 		d.Root, err = absolute("--root", d.Root)
+	}
+	if err == nil {
+		err = rootfs.CheckOwner(d.Root)
 	}
 	if err == nil {
 		d.Root, err = userRoot(d.Root)
@@ -256,9 +261,9 @@ func defaultRoot() (string, error) {
 	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
 		return filepath.Join(data, "minirun"), nil
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", &usageError{message: "--root: " + err.Error(), hint: "set HOME, or give --root DIR"}
+	home := os.Getenv("HOME")
+	if !filepath.IsAbs(home) {
+		return "", &usageError{message: fmt.Sprintf("--root: HOME is %q, not a path from /", home), hint: "set HOME, or give --root DIR"}
 	}
 	return filepath.Join(home, ".local", "share", "minirun"), nil
 }

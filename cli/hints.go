@@ -82,6 +82,9 @@ func causeHint(cause launcher.Cause) string {
 	case launcher.CausePidfd:
 		return "leave out --explain-filter, --complain and --record, which need it; 'minirun doctor', pidfd_getfd, says what forbids it"
 	case launcher.CauseRunRoot:
+		if isUsers() && os.Getenv("XDG_RUNTIME_DIR") != "" {
+			return "unset XDG_RUNTIME_DIR if it is another user's, as after su; or choose another directory with --run-root"
+		}
 		return "choose another directory with --run-root"
 	case launcher.CauseSysctl:
 		return "see --sysctl"
@@ -144,6 +147,9 @@ func imageHint(err error) string {
 	case rootfs.CauseRootTarball:
 		return "'minirun import FILE NAME' makes an image of a root file system"
 	case rootfs.CauseStore:
+		if isUsers() {
+			return "see whether HOME and XDG_DATA_HOME are yours, or choose another directory with --root"
+		}
 		return "choose another directory with --root"
 	}
 	return ""

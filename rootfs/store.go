@@ -46,15 +46,18 @@ func OpenStore(root string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{root: abs, pause: retryPause}
+	if err := CheckOwner(abs); err != nil { // before anything is made there
+		return nil, err
+	}
 	if _, err := os.Stat(s.path("oci-layout")); err == nil {
-		return s, errors.Join(s.checkOwner(), checkFileSystem(abs))
+		return s, checkFileSystem(abs)
 	}
 	for _, dir := range []string{"", "blobs/sha256", "layers/sha256", "tmp"} {
 		if err := os.MkdirAll(s.path(dir), 0o700); err != nil {
 			return nil, &Error{Op: "open the image store", Err: err, Cause: CauseStore}
 		}
 	}
-	if err := errors.Join(s.checkOwner(), checkFileSystem(abs)); err != nil {
+	if err := checkFileSystem(abs); err != nil {
 		return nil, err
 	}
 	unlock, err := s.lock() // otherwise a sweep of another process may remove the temporary file
@@ -65,17 +68,25 @@ func OpenStore(root string) (*Store, error) {
 	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 
-// checkOwner returns an error for a store that others can write: its layers become root
-// file systems.
-func (s *Store) checkOwner() error {
+// CheckOwner returns an error if the directory of a store belongs to another user, or if
+// others can write there: its layers become root file systems, and the states in it say
+// which processes belong to containers. The directory need not exist.
+func CheckOwner(root string) error {
 	var st unix.Stat_t
-	if err := unix.Stat(s.root, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: s.root, Err: err}
+	err := unix.Stat(root, &st)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		err = &os.PathError{Op: "stat", Path: root, Err: err}
+	case st.Uid != uint32(os.Geteuid()):
+		err = fmt.Errorf("%s belongs to another user (%d)", root, st.Uid)
+	case st.Mode&0o022 != 0:
+		err = fmt.Errorf("%s can be written by others", root)
+	default:
+		return nil
 	}
-	if st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
-		return &Error{Op: "open the image store", Err: fmt.Errorf("%s belongs to another user or can be written by others", s.root), Cause: CauseStore}
-	}
-	return nil
+	return &Error{Op: "open the image store", Err: err, Cause: CauseStore}
 }
 
 func (s *Store) path(elements ...string) string {
