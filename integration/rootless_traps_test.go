@@ -58,18 +58,14 @@ func (u *ordinary) says(t *testing.T, cmd *exec.Cmd, want string) {
 // layers checks what becomes of what a layer of a user's can have only in part: files
 // that hide those of other layers, owners, and nodes.
 func (u *ordinary) layers(t *testing.T) {
-	directory := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755} }
-	link := func(name, to string) *tar.Header {
-		return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to}
-	}
-	lower := []*tar.Header{
+	lower := append(
+		usrRoot(),
 		directory("a"),
-		{Name: "a/x", Mode: 0o644},
-		{Name: "a/y", Mode: 0o644},
+		&tar.Header{Name: "a/x", Mode: 0o644},
+		&tar.Header{Name: "a/y", Mode: 0o644},
 		directory("b"),
-		{Name: "b/old", Mode: 0o644},
-		directory("usr"), link("bin", "usr/bin"), link("lib", "usr/lib"), link("lib64", "usr/lib64"),
-	}
+		&tar.Header{Name: "b/old", Mode: 0o644},
+	)
 	upper := []*tar.Header{
 		{Name: "a/.wh.x"},
 		directory("b"),
@@ -86,6 +82,18 @@ func (u *ordinary) layers(t *testing.T) {
 	writeImage(t, file, "layers", headersLayer(t, append(lower, &tar.Header{Name: "srv", Uid: 70000})))
 	u.check(t, asUser{"load -q -i " + file, 125, "", `"srv" belongs to user 70000`})
 	u.check(t, asUser{"rmi layers", 0, "*", ""})
+}
+
+// usrRoot has programs where this machine's are bound: -v /usr:/usr:ro.
+func usrRoot() []*tar.Header {
+	link := func(name, to string) *tar.Header {
+		return &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: to}
+	}
+	return []*tar.Header{directory("usr"), link("bin", "usr/bin"), link("lib", "usr/lib"), link("lib64", "usr/lib64")}
+}
+
+func directory(name string) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}
 }
 
 func headersLayer(t *testing.T, headers []*tar.Header) v1.Layer {

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"unsafe"
 
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -156,9 +155,11 @@ func (r *Remains) remove() error {
 	if rerr = errors.Join(rerr, json.Unmarshal(data, &c.state)); rerr != nil {
 		return errors.Join(err, rerr)
 	}
-	if cm, cerr := manager.New(c.cgroup()); cerr != nil {
-		err = errors.Join(err, cerr)
-	} else if cerr := cm.Destroy(); cerr != nil {
+	cm, cerr := c.manager()
+	if cerr == nil {
+		cerr = cm.Destroy()
+	}
+	if cerr != nil && !errors.Is(cerr, ErrNoCgroup) {
 		err = errors.Join(err, fmt.Errorf("remove container %s: %w", c.state.Name, cerr))
 	}
 	return errors.Join(err, c.removeDir())

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
@@ -130,7 +129,10 @@ func (c *Container) endProcesses() error {
 // endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup. A container of
 // another root that has the same name has the same cgroup: while that runs, it is left alone.
 func (c *Container) endCgroup() error {
-	cm, err := manager.New(c.cgroup())
+	cm, err := c.manager()
+	if errors.Is(err, ErrNoCgroup) { // the one of that name belongs to root's container, if there is one
+		return nil
+	}
 	if err != nil {
 		return err
 	}
