@@ -145,18 +145,25 @@ func (c *Container) endCgroup() error {
 	return cm.Destroy()
 }
 
-// inOtherPIDs reports whether a process in a cgroup is in another PID namespace than this
+// inOtherPIDs reports whether a process in a cgroup stays in another PID namespace than this
 // one. A container's namespace has no processes once its PID 1 has ended
-// (pid_namespaces(7)), so the process is another container's. Zombies have no namespace.
+// (pid_namespaces(7)), so the process is another container's. Zombies have no namespace. An
+// init that no state names yet dies with its launcher, so it is waited for.
 func inOtherPIDs(cm cgroups.Manager) bool {
 	pids, err := cm.GetAllPids()
 	if err != nil {
 		return false // killAll reports it
 	}
 	own, err := os.Readlink("/proc/self/ns/pid")
+	deadline := time.Now().Add(time.Second)
 	return err == nil && slices.ContainsFunc(pids, func(pid int) bool {
+		process, err := openPID(pid)
+		if err != nil {
+			return false
+		}
+		defer process.pidfd.Close()
 		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-		return err == nil && ns != own
+		return err == nil && ns != own && !process.endsWithin(time.Until(deadline))
 	})
 }
 

@@ -239,11 +239,13 @@ func TestNewSparesOthers(t *testing.T) {
 		name        string
 		ownPIDs     bool    // of the removed container
 		namespace   uintptr // that the process has
+		seconds     string  // that it runs
 		wantProcess bool
 	}{
-		{"another root's", true, unix.CLONE_NEWPID, true},
-		{"its own", true, 0, false},
-		{"without a namespace", false, unix.CLONE_NEWPID, false},
+		{"another root's", true, unix.CLONE_NEWPID, "1000", true},
+		{"its own init, which is about to die", true, unix.CLONE_NEWPID, "0.2", false},
+		{"its own", true, 0, "1000", false},
+		{"without a namespace", false, unix.CLONE_NEWPID, "1000", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
@@ -256,7 +258,7 @@ func TestNewSparesOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			process := exec.Command("sleep", "1000")
+			process := exec.Command("sleep", test.seconds)
 			process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: test.namespace, Pdeathsig: unix.SIGKILL}
 			if err := process.Start(); err != nil {
 				t.Fatal(err)
