@@ -209,7 +209,7 @@ func TestFormsEdit(t *testing.T) {
 	}
 }
 
-// A rule that is added stands as the others in the text do.
+// An added rule has the layout of the others.
 func TestFormsEditLayout(t *testing.T) {
 	const source = `{
   "linux": {
@@ -243,7 +243,7 @@ func TestFormsEditLayout(t *testing.T) {
 	}
 }
 
-// An edit and a removal find keys in any case, as the profile is read.
+// Edit and Remove find keys in any case, as Parse does.
 func TestEditKeyCase(t *testing.T) {
 	const source = `{"DefaultAction": "SCMP_ACT_ERRNO", "Syscalls": [{"Names": ["chown", "read"], "Action": "SCMP_ACT_ALLOW"}, {"NAME": "mount", "action": "SCMP_ACT_ALLOW"}, {"Names": [], "action": "SCMP_ACT_ALLOW"}]}`
 	p, err := Parse("p.json", []byte(source))
@@ -265,7 +265,7 @@ func TestEditKeyCase(t *testing.T) {
 	}
 }
 
-// FuzzYAML: no text makes the library or the reader panic, take long, or give
+// FuzzYAML checks that no text makes the library or the reader panic, take long, or return
 // positions outside of the file.
 func FuzzYAML(f *testing.F) {
 	for _, text := range written {

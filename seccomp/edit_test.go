@@ -210,8 +210,8 @@ func TestParseEditRefused(t *testing.T) {
 // editable are the calls of randomEditable and two that it never names.
 var editable = []string{"read", "chown", "lchown", "mseal", "personality", "futex_requeue", "clone3", "chroot", "mount", "getpid"}
 
-// randomEditable is a profile with calls in several rules, with and without
-// arguments and gates, laid out in one of the ways that people have.
+// randomEditable returns a profile with calls in several rules, with and without arguments
+// and gates, in one of several usual layouts.
 func randomEditable(r *rand.Rand) string {
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	var rules []string
@@ -262,9 +262,9 @@ func TestEditVerdicts(t *testing.T) {
 	}
 }
 
-// checkEdited wants the verdicts that the edits ask for, and else those from
-// before: but above the largest number that either profile names, where a call may
-// have become newer than the profile, or known to it.
+// checkEdited checks that the edited calls have the verdicts that the edits ask for, and all
+// others those from before. It leaves out calls above the largest number that either profile
+// names: they may have become newer than the profile, or known to it.
 func checkEdited(t *testing.T, before, after *seccomp.Profile, edits []seccomp.Edit, target seccomp.Target) {
 	t.Helper()
 	verdicts := func(p *seccomp.Profile) (*seccomptest.Judge, func(bpf.Call) bpf.Verdict) {
@@ -300,8 +300,8 @@ func checkEdited(t *testing.T, before, after *seccomp.Profile, edits []seccomp.E
 	}
 }
 
-// checkKept wants the old rules without the names, in their order, with their
-// comments, in front of the new ones.
+// checkKept checks that the old rules, without the edited names, come first, in their order
+// and with their comments.
 func checkKept(t *testing.T, before, after *seccomp.Profile, edits []seccomp.Edit) {
 	t.Helper()
 	plain := func(r seccomp.Rule) string {
@@ -334,7 +334,7 @@ func checkKept(t *testing.T, before, after *seccomp.Profile, edits []seccomp.Edi
 	}
 }
 
-// Whatever the layout, an edit of a profile is a profile, with all else kept.
+// In each layout, an edited profile is a profile, and keeps everything else.
 func FuzzEdit(f *testing.F) {
 	for _, source := range seccomptest.Sources(f) {
 		if len(source) < 2000 { // go test spends its time on making a long one smaller
@@ -372,9 +372,8 @@ func FuzzEdit(f *testing.F) {
 	})
 }
 
-// TestGuideRecipe: the guide takes a call out of every rule with jq, and gives it a
-// rule of its own. Whatever the call, that leaves a profile whose other rules are
-// as they were.
+// TestGuideRecipe checks the guide's use of jq, which removes a call from every rule and adds
+// a new rule for it. For each call the result is a profile with the other rules unchanged.
 func TestGuideRecipe(t *testing.T) {
 	testenv.Program(t, "jq")
 	base, err := seccomp.Parse(profiles.DefaultName, profiles.Default())
@@ -388,7 +387,7 @@ func TestGuideRecipe(t *testing.T) {
 		}
 	}
 	names := slices.Sorted(maps.Keys(calls))
-	// All profiles at once: jq has a start-up of its own.
+	// All profiles at once, since jq takes time to start.
 	recipe := fmt.Sprintf(`. as $base | (%s)[] as $call | $base | .syscalls[].names -= [$call] |
 		.syscalls += [{names: [$call], action: "SCMP_ACT_ALLOW", includes: {caps: ["CAP_AUDIT_CONTROL"]}}]`, quotedList(names))
 	jq := exec.Command("jq", "-c", recipe)

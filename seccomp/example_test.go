@@ -16,7 +16,7 @@ func ExampleParse() {
 	// Output: p.json:3:2: unknown key "syscals" in the profile
 }
 
-// Which rules apply depends on the container's capabilities. A rule that does not has a
+// The container's capabilities decide which rules apply. A rule that does not apply has a
 // reason.
 func ExampleProfile_Resolve() {
 	p, err := seccomp.Parse("p.json", []byte(`{

@@ -15,7 +15,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// The flat list is a profile that means the same, whatever the capabilities then are.
+// The flat list is a profile with the same meaning for all capabilities.
 func TestFlatListIsProfile(t *testing.T) {
 	for name, source := range seccomptest.Sources(t) {
 		t.Run(name, func(t *testing.T) {

@@ -43,7 +43,7 @@ type naiveFilter struct {
 	MinKernel string   `json:"minKernel"`
 }
 
-// naiveHost is what a profile is resolved for, in the profile's own words.
+// naiveHost is the target of a profile, in the notation of profiles.
 type naiveHost struct {
 	caps   []string
 	arch   string // amd64

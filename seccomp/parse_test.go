@@ -17,7 +17,7 @@ import (
 // complaint is what Parse should say at one of the marks » of a source.
 type complaint struct{ message, hint string }
 
-// marked takes the marks out of a source and gives their places.
+// marked removes the marks from a source and returns their positions.
 func marked(source string) (plain string, places []string) {
 	line, column := 1, 1
 	var b strings.Builder
@@ -235,8 +235,8 @@ func TestParseComplaints(t *testing.T) {
 	}
 }
 
-// What is plainly a note, and a known key in another case, is a remark; so is
-// nothing else that Docker passes over.
+// Keys that are clearly notes, and known keys in another case, are remarks. All other keys
+// that Docker ignores are problems.
 func TestParseRemarks(t *testing.T) {
 	source, places := marked(`{
 	»"_comment": ["a", {"b": 1}], »"description": "d", »"downloadedFrom": "https://example.com", »"$schema": "s",
@@ -278,7 +278,7 @@ func TestParseRemarks(t *testing.T) {
 	}
 }
 
-// A file that is too large or nested too deeply is one complaint, soon.
+// A file that is too large or nested too deeply is one problem, found quickly.
 func TestParseLimits(t *testing.T) {
 	big := []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "_": "` + strings.Repeat("x", MaxSize) + `"}`)
 	deep := `{"defaultAction": "SCMP_ACT_ALLOW", "_": ` + strings.Repeat("[", 200_000)
@@ -307,8 +307,8 @@ func bomb() string {
 	return text
 }
 
-// checkComplaints compares the complaints about a source with those that are wanted, whose
-// places are the source's marks.
+// checkComplaints compares the problems of a source with the wanted ones, whose positions are
+// the source's marks.
 func checkComplaints(t *testing.T, marks string, wanted []complaint) {
 	t.Helper()
 	source, places := marked(marks)
@@ -338,7 +338,7 @@ func complaints(t *testing.T, source string) []complaint {
 	return all
 }
 
-// The words of a syntax error are the JSON library's; the place is ours.
+// The text of a syntax error comes from the JSON library, the position from this package.
 func TestParseSyntax(t *testing.T) {
 	for _, source := range []string{
 		"{\"defaultAction\":\n  »}",
@@ -364,8 +364,8 @@ func TestParseSyntax(t *testing.T) {
 	}
 }
 
-// Several problems are an error of several lines, each with its hint; a single
-// one leaves the hint to the caller.
+// An error of several problems has a line for each, with its fix. The text of a single problem
+// leaves out the fix, which the caller shows.
 func TestProblemsText(t *testing.T) {
 	_, err := Parse("p.json", []byte("{\"defaultAction\": \"SCMP_ACT_ALOW\",\n \"flag\": []}"))
 	const want = `p.json:1:19: unknown action "SCMP_ACT_ALOW" (did you mean SCMP_ACT_ALLOW?)

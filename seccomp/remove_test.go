@@ -9,8 +9,8 @@ import (
 	"github.com/minirun/minirun/seccomp"
 )
 
-// analyze's TestFix tries what is removed with the whole of its layout; here are a rule
-// that loses its last name, and positions that are not of the text.
+// TestFix of analyze checks removals and the layout. Here are a rule that loses its last name,
+// and positions that are not in the text.
 func TestRemove(t *testing.T) {
 	const source = `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
 {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
@@ -34,7 +34,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// What needs no libseccomp does not get it by an import of an import.
+// Packages that do not need libseccomp do not import it indirectly.
 func TestWithoutLibseccomp(t *testing.T) {
 	deps, err := exec.Command("go", "list", "-deps", ".", "./bpf", "./live", "./syscalls").Output()
 	if err != nil {

@@ -57,7 +57,7 @@ func text(t *testing.T, list *specs.LinuxSeccomp) string {
 	return string(data)
 }
 
-// difference shows lists that are not the same as a person can read them.
+// difference returns two different lists in a readable form.
 func difference(want, got string) string {
 	indented := func(s string) string {
 		var b bytes.Buffer
@@ -67,7 +67,7 @@ func difference(want, got string) string {
 	return cmp.Diff(indented(want), indented(got))
 }
 
-// Docker's own resolver, in this process, for this machine.
+// Docker's own resolver, in this process and for this machine, is the oracle.
 func TestResolveAsDockerHere(t *testing.T) {
 	for name, p := range parsed(t) {
 		for _, set := range seccomptest.CapabilitySets() {
@@ -91,16 +91,16 @@ func TestResolveAsDockerHere(t *testing.T) {
 	}
 }
 
-// machines are those that the oracle is asked about: how to compile for them,
-// and how Debian's qemu-user calls them.
+// machines are the architectures that the oracle runs on: how to compile for them, and their
+// names in Debian's qemu-user.
 var machines = []struct{ goarch, qemu string }{
 	{"amd64", "qemu-x86_64"}, {"arm64", "qemu-aarch64"}, {"s390x", "qemu-s390x"}, {"ppc64le", "qemu-ppc64le"}, {"riscv64", "qemu-riscv64"},
 }
 
 var kernels = []string{"3.10", "4.7", "4.8", "5.15", "6.18"}
 
-// Docker's resolver again, on other architectures and, since the emulator can
-// feign uname(2), other kernels. It needs qemu-user.
+// Docker's resolver is also the oracle on other architectures and, since the emulator can fake
+// uname(2), other kernels. This needs qemu-user.
 func TestResolveAsDockerElsewhere(t *testing.T) {
 	profiles, sets := parsed(t), seccomptest.CapabilitySets()
 	for _, m := range machines {
@@ -139,7 +139,7 @@ func buildOracle(t *testing.T, goarch string) string {
 	return program
 }
 
-// ask gives the names of the profiles in the order of the answers: each with all sets.
+// ask returns the names of the profiles in the order of the answers: each with all sets.
 func ask(t *testing.T, qemu, oracle, kernel string, profiles map[string]*Profile, sets [][]string) (names, answers []string) {
 	t.Helper()
 	question := struct {
@@ -171,7 +171,8 @@ func ask(t *testing.T, qemu, oracle, kernel string, profiles map[string]*Profile
 	return names, answers
 }
 
-// The format's description, by the naive evaluator, for all architectures and kernels.
+// The naive evaluator of the format's description is the oracle for all architectures and
+// kernels.
 func TestResolveAsDescribed(t *testing.T) {
 	for name, p := range parsed(t) {
 		for _, arch := range syscalls.Arches() {

@@ -59,8 +59,8 @@ func TestParseCall(t *testing.T) {
 	}
 }
 
-// TestParseCallErrors: an error has its place and a hint. A ^
-// in the text stands before what is wrong.
+// TestParseCallErrors checks the position and the hint of errors. A ^ in the text marks the
+// position.
 func TestParseCallErrors(t *testing.T) {
 	for _, tt := range []struct{ text, message, hint string }{
 		{"^", `"": no such system call`, "write NAME, or NAME(ARGUMENT, ...)"},
@@ -100,7 +100,7 @@ func TestParseCallErrors(t *testing.T) {
 	}
 }
 
-// TestParseCallNumber: logs have numbers, whose names are the host's.
+// TestParseCallNumber checks the hint for a number, as logs have it, with the name on the host.
 func TestParseCallNumber(t *testing.T) {
 	host, ok := syscalls.Host()
 	if !ok {
@@ -114,8 +114,7 @@ func TestParseCallNumber(t *testing.T) {
 	}
 }
 
-// Where an argument stands, and what a constant's value is, depends on the
-// architecture.
+// The order of arguments and the values of constants depend on the architecture.
 func TestParseCallArch(t *testing.T) {
 	for _, tt := range []struct {
 		arch  syscalls.Arch
@@ -185,8 +184,8 @@ func TestParseCalls(t *testing.T) {
 	}
 }
 
-// FuzzParseCall: what is taken can be written again and means the same; what is
-// not is a CallError about a place in the text.
+// FuzzParseCall checks that an accepted text can be written and read again with the same
+// meaning, and that the error for any other text is a CallError with an offset in the text.
 func FuzzParseCall(f *testing.F) {
 	for _, text := range []string{"chown", "socket(AF_VSOCK)", "clone(CLONE_NEWUSER|0x11, -1)", "read( 0644 ,2)", "chown(1", "@chown", "socket(0,SOCK_STREAM|x)", "personality(-1)", "mmap(0,0,7,0x22)", ""} {
 		f.Add(text)

@@ -60,7 +60,7 @@ func TestParseAssertions(t *testing.T) {
 	}
 }
 
-// In each source | marks where the complaint is to point.
+// In each source | marks the position of the problem.
 func TestParseAssertionsComplaints(t *testing.T) {
 	for _, tt := range []struct{ source, message, hint string }{
 		{"|alow chown", `unknown verb "alow"`, "did you mean allow?"},
@@ -143,7 +143,7 @@ func FuzzAssert(f *testing.F) {
 	})
 }
 
-// failing gives the failures of assertions, a line each.
+// failing returns the failures of assertions, one on each line.
 func failing(t *testing.T, p *seccomp.Profile, target seccomp.Target, source string) []string {
 	t.Helper()
 	assertions, err := ParseAssertions("a.test", []byte(source), syscalls.AMD64)
@@ -161,7 +161,7 @@ func failing(t *testing.T, p *seccomp.Profile, target seccomp.Target, source str
 	return lines
 }
 
-// What people know of Docker's profile, and of the walkthrough's.
+// Well-known facts about Docker's profile and the walkthrough's hold.
 func TestCheck(t *testing.T) {
 	source, err := os.ReadFile("../../profiles/chown-audit-control.json")
 	if err != nil {
@@ -230,8 +230,8 @@ func TestCheckVerbs(t *testing.T) {
 	}
 }
 
-// An assertion without arguments, or with some, is about all the others: by what
-// the list means it holds exactly when no call says otherwise.
+// An assertion is about all values of omitted arguments: it holds exactly if the judge of the
+// list finds no call with another verdict.
 func TestCheckIsMeaning(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 1))
 	target := seccomp.Target{Capabilities: nil, Arch: syscalls.AMD64, Kernel: seccomp.Kernel{Major: 6, Minor: 18}}
@@ -258,7 +258,7 @@ func TestCheckIsMeaning(t *testing.T) {
 	}
 }
 
-// meantToHold is true when the judge gives the line's verdict to all its calls.
+// meantToHold reports whether the judge gives all calls of a line its verdict.
 func meantToHold(t *testing.T, j *seccomptest.Judge, line string) bool {
 	t.Helper()
 	verb, call, _ := strings.Cut(line, " ")

@@ -40,8 +40,7 @@ func allowedFamilies(t *testing.T) (allowed func(family uint64) bool) {
 	}
 }
 
-// The short form of a long list leaves out just the names that are denied; the
-// exact list stays beside it.
+// The short form of a long list names exactly those that are denied. The exact list stays.
 func TestBrief(t *testing.T) {
 	p, err := seccomp.Parse(profiles.DefaultName, profiles.Default())
 	if err != nil {
@@ -83,7 +82,7 @@ func TestBrief(t *testing.T) {
 			t.Errorf("%s: %q for %q, want %q", call, brief, exact, want)
 		}
 	}
-	// What is short already, is made of bits, or depends on two arguments stays.
+	// There is no short form of short lists, of bits, or for two arguments.
 	for _, call := range []string{"personality", "clone"} {
 		x, err := e.Explain(CallPattern{Name: call})
 		if err != nil {

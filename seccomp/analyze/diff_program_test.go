@@ -15,8 +15,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Filters without a profile, as dump reads them: each against one that lets all calls
-// through.
+// Filters without a profile, such as those that dump reads, are compared with one that lets
+// all calls through.
 func TestCompareForeign(t *testing.T) {
 	const readNr, allow, kill = 0, unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_KILL_PROCESS
 	ld := func(offset uint32) unix.SockFilter {
@@ -64,7 +64,7 @@ func TestCompareForeign(t *testing.T) {
 	}
 }
 
-// comparePrograms is for programs of which no profile is known.
+// comparePrograms compares programs without profiles.
 func comparePrograms(a, b *bpf.Program) ([]Difference, error) {
 	wa, err := a.Walker()
 	if err != nil {
@@ -77,9 +77,8 @@ func comparePrograms(a, b *bpf.Program) ([]Difference, error) {
 	return compare(side{wa, nil}, side{wb, nil})
 }
 
-// A program that takes more work than there is time for is refused, not compared in
-// part or for hours: that two arguments are equal is no matter of single words. One
-// with many paths is not like that.
+// A program that takes too much work, such as one that compares two arguments with each other,
+// is refused, and not compared in part or for hours. A program with many paths is compared.
 func TestCompareIntricate(t *testing.T) {
 	ld := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: bpf.OffsetArgs}
 	allow := unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}
@@ -109,8 +108,8 @@ func TestCompareIntricate(t *testing.T) {
 	}
 }
 
-// Numbers and architectures that no table has count too: they are what a kernel or
-// a machine of tomorrow may have.
+// Numbers and architectures that no table has are compared too: later kernels and machines may
+// have them.
 func TestCompareUnassigned(t *testing.T) {
 	const audit = unix.AUDIT_ARCH_AARCH64
 	program := func(look ...unix.SockFilter) *bpf.Program { // the last instruction skips the first return, or does not
@@ -146,8 +145,8 @@ func TestCompareUnassigned(t *testing.T) {
 	}
 }
 
-// An untrusted filter, as dump reads it, breaks nothing; a call without a difference
-// really has the same verdict when its arguments are 0.
+// Any program of an untrusted process can be compared; a call without a difference has the
+// same verdicts when its arguments are 0.
 func FuzzForeignProgram(f *testing.F) {
 	_, program := compiled(f, parsed(f)["arguments"])
 	f.Add(program.Bytes())

@@ -18,7 +18,7 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// differences is what Diff finds, a line each.
+// differences returns what Diff finds, one on each line.
 func differences(t *testing.T, a, b *seccomp.Profile, target seccomp.Target) []string {
 	t.Helper()
 	found, err := Diff(resolved(t, a, target), resolved(t, b, target))
@@ -33,7 +33,7 @@ func differences(t *testing.T, a, b *seccomp.Profile, target seccomp.Target) []s
 }
 
 func TestDiff(t *testing.T) {
-	// A profile denies all but what the rules say, x86 and x32 included where subs is.
+	// A profile denies all calls that its rules do not allow; with subs also those of x86 and x32.
 	profile := func(rules string) string {
 		return `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [` + rules + `]}`
 	}
@@ -116,8 +116,8 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// Rules that differ only where three arguments have more than 32 bits: there are too
-// many combinations of values around the compared ones to try them all.
+// Rules that differ only where three arguments have more than 32 bits are found to differ.
+// There would be too many combinations of values to try them all.
 func TestDiffThreeArguments(t *testing.T) {
 	rule := func(values ...uint64) string {
 		var args []string
@@ -144,7 +144,7 @@ func TestDiffThreeArguments(t *testing.T) {
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Error(diff)
 	}
-	// One call is let through: that is no denial.
+	// One call is let through, which is not a denial.
 	only := mustParse(t, source(third))
 	got := failing(t, only, target, "deny mmap")
 	if want := []string{"a.test:1:1: mmap(0x200000064, 0x2000000c8, 0x20000012c): want deny, got ALLOW (p.json:2:1)"}; !slices.Equal(got, want) {
@@ -155,9 +155,9 @@ func TestDiffThreeArguments(t *testing.T) {
 	}
 }
 
-// Long lists of values, as of ioctl's numbers, and of pairs of values are no trouble:
-// what is missing from one of two is found. The upper halves are 0: of long lists
-// with others libseccomp 2.5.4 loses rules, which the programs say.
+// Long lists of values, such as ioctl's numbers, and of pairs of values can be compared: a
+// value that is missing in one of two profiles is found. The upper halves are 0, since
+// libseccomp 2.5.4 loses rules of long lists with other values.
 func TestDiffLongLists(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 4))
 	var rules []string
@@ -196,8 +196,8 @@ func checkArchitectures(t *testing.T, got []string) {
 	}
 }
 
-// The profile of the walkthrough differs from Docker's in the calls that the
-// chown family has on each architecture, and with the capability in none.
+// The profile of the walkthrough differs from Docker's in the chown calls of each
+// architecture, and in none with the capability.
 func TestDiffGate(t *testing.T) {
 	gated, err := os.ReadFile("../../profiles/chown-audit-control.json")
 	if err != nil {
@@ -232,11 +232,11 @@ func TestDiffGate(t *testing.T) {
 	}
 }
 
-// randomSource makes a profile in which a call has rules about one argument, or
-// none: see TestCompiledVerdictsRandom for why no more. All calls are there on all
-// architectures: where a rule without arguments is about one that is not, and all
-// others have arguments, libseccomp 2.5.4 forgets to load the number, and all of
-// the architecture's rules compare something else.
+// randomSource returns a profile in which the rules for a call compare one argument or none;
+// see TestCompiledVerdictsRandom for the reason. All calls exist on all architectures: if a
+// rule without arguments is for a call that an architecture does not have, and all other
+// rules have arguments, libseccomp 2.5.4 forgets to load the number there, and all rules of
+// that architecture compare something else.
 func randomSource(r *rand.Rand) string {
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
 	defaultAction := pick("ERRNO", "ERRNO", "KILL_PROCESS", "ALLOW")
@@ -266,7 +266,7 @@ func randomSource(r *rand.Rand) string {
 	return fmt.Sprintf(`{"defaultAction": "SCMP_ACT_%s", %s"syscalls": [%s]}`, defaultAction, architectures, strings.Join(rules, ",\n"))
 }
 
-// mutated changes a profile in one place, which often changes what it means.
+// mutated changes a profile in one place, which often changes its meaning.
 func mutated(r *rand.Rand, source string) string {
 	from := [][2]string{
 		{`"value": 1,`, `"value": 4294967297,`},
@@ -290,8 +290,8 @@ func mutated(r *rand.Rand, source string) string {
 	return strings.Replace(source, change[0], change[1], 1)
 }
 
-// Diff finds nothing exactly where the lists give all calls the same verdicts,
-// by what they mean; what it finds is so, and the other way round it is turned round.
+// Diff finds a difference exactly if the judge of the lists does. Each difference is real, and
+// exchanging the profiles exchanges A and B.
 func TestDiffIsDifferenceOfMeaning(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 2))
 	same, other := 0, 0
@@ -356,7 +356,7 @@ func sameDifferences(a, b []Difference) bool {
 	return slices.Equal(plain(a), plain(b))
 }
 
-// meantDifference is a call that the lists treat differently.
+// meantDifference returns a call on which the judge of two lists differs.
 func meantDifference(t *testing.T, ja, jb *seccomptest.Judge) string {
 	t.Helper()
 	for _, j := range []*seccomptest.Judge{ja, jb} {
@@ -372,7 +372,7 @@ func meantDifference(t *testing.T, ja, jb *seccomptest.Judge) string {
 	return ""
 }
 
-// checkDifference wants the example to be one.
+// checkDifference checks that the example shows the difference.
 func checkDifference(t *testing.T, d Difference, ja, jb *seccomptest.Judge) {
 	t.Helper()
 	arch, ok := syscalls.ParseArch(d.Arch)
@@ -398,8 +398,8 @@ func checkDifference(t *testing.T, d Difference, ja, jb *seccomptest.Judge) {
 	}
 }
 
-// The same for conditions on several arguments, by running the programs: what
-// libseccomp makes of these is not always what they mean.
+// For conditions on several arguments, running the programs is the oracle: libseccomp does not
+// always compile these correctly.
 func TestDiffIsDifferenceOfPrograms(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 3))
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
@@ -456,7 +456,7 @@ func TestDiffIsDifferenceOfPrograms(t *testing.T) {
 	}
 }
 
-// An example is written as its own architecture takes it.
+// An example has the constants of its architecture.
 func TestDiffExampleOfArch(t *testing.T) {
 	target := seccomp.Target{Arch: syscalls.S390X, Kernel: seccomp.Kernel{Major: 6, Minor: 1}}
 	resolve := func(source string) *seccomp.Policy {

@@ -73,7 +73,7 @@ func ExampleCheck() {
 	// <nil>
 }
 
-// No difference is a proof that there is none.
+// An empty result is a proof that there is no difference.
 func ExampleDiff() {
 	a := policy(source)
 	b := policy(`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve", "read", "write", "futex_waitv"], "action": "SCMP_ACT_ALLOW"}]}`)

@@ -82,8 +82,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// inquiry is about one profile for one target, with what its programs are when
-// the bounding set is another.
+// inquiry is one profile for one target, with the programs for other bounding sets.
 type inquiry struct {
 	about  string
 	e      *Explainer
@@ -92,7 +91,7 @@ type inquiry struct {
 	edited map[string]bool
 }
 
-// explained checks the explanation of every call of a target.
+// explained checks the explanations of all calls of a target.
 func explained(t *testing.T, name string, p *seccomp.Profile, target seccomp.Target, gates []string) {
 	t.Helper()
 	e, err := explainerFor(p, target)
@@ -147,8 +146,7 @@ func explained(t *testing.T, name string, p *seccomp.Profile, target seccomp.Tar
 	}
 }
 
-// wide reports whether a call passes, where nothing was said of arguments, more
-// bits than the kernel reads.
+// wide reports whether a call has more bits in an omitted argument than the kernel reads.
 func wide(o bpf.Call, c CallPattern) bool {
 	for i := c.Given; i < len(o.Args); i++ {
 		if syscalls.Int32Args(c.Name)&(1<<i) != 0 && o.Args[i]>>32 != 0 {
@@ -158,7 +156,7 @@ func wide(o bpf.Call, c CallPattern) bool {
 	return false
 }
 
-// with is the program after some flags.
+// with returns the program after some flags.
 func (q *inquiry) with(t *testing.T, flags string) *bpf.Emulator {
 	t.Helper()
 	if other, ok := q.others[flags]; ok {
@@ -186,7 +184,7 @@ func explainerFor(p *seccomp.Profile, target seccomp.Target) (*Explainer, error)
 	return NewExplainer(policy)
 }
 
-// applied gives the capabilities after flags for them.
+// applied returns the capabilities after flags for them.
 func applied(caps []string, flags string) []string {
 	caps = slices.Clone(caps)
 	words := strings.Fields(flags)
@@ -240,7 +238,7 @@ func (q *inquiry) check(t *testing.T, c CallPattern, samples []bpf.Call) {
 	}
 }
 
-// checkRemedy: a capability lets the call through, with any arguments or with some.
+// checkRemedy checks that a capability lets the call through, with all arguments or some.
 func (q *inquiry) checkRemedy(t *testing.T, change Remedy, samples []bpf.Call) {
 	t.Helper()
 	other := q.with(t, how(change))
@@ -270,7 +268,7 @@ func verdicts(t *testing.T, e *bpf.Emulator, samples []bpf.Call) []string {
 	return all
 }
 
-// checkEdit: the edit that is given lets the call through. To save time a few calls speak for all.
+// checkEdit checks that the proposed edit lets the call through, for a few calls to save time.
 func (q *inquiry) checkEdit(t *testing.T, call, command string, samples []bpf.Call) {
 	t.Helper()
 	if want := "allow " + call; command != want {
@@ -297,8 +295,8 @@ func (q *inquiry) checkEdit(t *testing.T, call, command string, samples []bpf.Ca
 	}
 }
 
-// meant are the names that a rule for a call may have: its own, and those of
-// the calls that a multiplexer stands for.
+// meant returns the names that a rule for a call may have: its own, and for a multiplexer
+// those of its calls.
 func meant(c CallPattern) []string {
 	var calls []string
 	switch c.Name {
@@ -313,8 +311,8 @@ func meant(c CallPattern) []string {
 	return append([]string{c.Name}, calls...)
 }
 
-// checkRules: each position is that of the default action, or of a rule that applies,
-// names the call, and has the verdict.
+// checkRules checks that each position is that of the default action, or of a rule that
+// applies, names the call, and has the verdict.
 func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c CallPattern) {
 	t.Helper()
 	check := func(place, verdict string) {
@@ -353,7 +351,7 @@ func checkRules(t *testing.T, about string, e *Explainer, x *Explanation, c Call
 	}
 }
 
-// TestExplainBecause: why a call gets what it gets.
+// TestExplainBecause checks the reasons for verdicts.
 func TestExplainBecause(t *testing.T) {
 	source := denying(`{"names": ["personality"], "action": "SCMP_ACT_ALLOW", "comment": "as Docker", "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
 {"names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 4294967295, "op": "SCMP_CMP_EQ"}]},
@@ -429,7 +427,7 @@ func TestExplainBecause(t *testing.T) {
 	}
 }
 
-// how is a remedy in words.
+// how returns a remedy in words.
 func how(r Remedy) string {
 	switch r.Kind {
 	case RemedyCapability:
@@ -447,7 +445,7 @@ func how(r Remedy) string {
 	return r.Arguments
 }
 
-// flat is a rule as the flat list has it.
+// flat is a rule of the flat list.
 func flat(r *seccomp.Rule) specs.LinuxSyscall {
 	s := specs.LinuxSyscall{Action: r.Action, ErrnoRet: r.ErrnoRet}
 	for _, n := range r.Names {

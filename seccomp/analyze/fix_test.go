@@ -18,8 +18,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// TestFix: what has no effect goes, with the comma and the space that set it
-// apart; the rest stays to the byte.
+// TestFix checks that what has no effect is removed, with its comma and space, and that the
+// rest stays the same, byte for byte.
 func TestFix(t *testing.T) {
 	for _, tt := range []struct{ name, before, after string }{
 		{"names", `{
@@ -108,8 +108,8 @@ func TestFix(t *testing.T) {
 	}
 }
 
-// TestFixKeepsVerdicts: the safe remedies leave every verdict as it was, for
-// every target, and nothing that they are for.
+// TestFixKeepsVerdicts checks that safe fixes change no verdict, for every target, and leave
+// nothing to fix.
 func TestFixKeepsVerdicts(t *testing.T) {
 	sources := map[string]string{"default": string(profiles.Default())}
 	for _, tt := range lintCases() {
@@ -162,8 +162,8 @@ func fixed(t *testing.T, name, source string) int {
 	return n
 }
 
-// sameLines: a line on which nothing was found that is not blank is there as it was, up
-// to the comma that set it apart from a rule that went.
+// sameLines checks that all lines without a finding stay, except for blank ones and for a comma
+// before a removed rule.
 func sameLines(t *testing.T, name, before, after string, findings []Finding) {
 	t.Helper()
 	rest := strings.Split(after, "\n")
@@ -208,8 +208,7 @@ func sameVerdicts(t *testing.T, name, before, after string) {
 	}
 }
 
-// emulatorFor compiles a profile. There is none when libseccomp refuses rules
-// that disagree, as it does for Docker too.
+// emulatorFor compiles a profile. It returns nil if libseccomp refuses rules that conflict.
 func emulatorFor(t *testing.T, source string, target seccomp.Target) (*bpf.Emulator, *specs.LinuxSeccomp) {
 	t.Helper()
 	p, err := seccomp.Parse("p.json", []byte(source))
@@ -240,9 +239,9 @@ func verdictFrom(t *testing.T, e *bpf.Emulator, c bpf.Call) bpf.Verdict {
 	return v
 }
 
-// randomProfile repeats itself a lot: few calls, few capabilities. Conditions
-// on a call are about different values, since libseccomp does not define what
-// becomes of rules that meet and disagree.
+// randomProfile returns a profile with few calls and few capabilities, so that rules repeat
+// each other. Conditions on a call compare different values, since libseccomp does not define
+// the meaning of overlapping rules with different actions.
 func randomProfile(rng *rand.Rand) string {
 	actions := []string{"ALLOW", "ALLOW", "ERRNO", "LOG", "TRAP", "KILL", "KILL_THREAD"}
 	some := func(of []string, most int) []string {
@@ -286,7 +285,7 @@ func randomProfile(rng *rand.Rand) string {
 		actions[rng.IntN(len(actions))], arches, strings.Join(rules, ",\n\t\t"))
 }
 
-// YAML is not rewritten: what lint would fix is an error.
+// YAML is not rewritten: something to fix is an error.
 func TestFixYAML(t *testing.T) {
 	source := "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\nspec:\n  defaultAction: SCMP_ACT_ERRNO\n  syscalls:\n  - names: [read, read]\n    action: SCMP_ACT_ALLOW\n"
 	after, n, err := Fix([]byte(source), lint(t, source))

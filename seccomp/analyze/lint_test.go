@@ -16,22 +16,22 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// launches is a rule, on a line of its own, with what a start needs and its sibling.
+// launches is a line with a rule for the call that a start needs, and its sibling.
 const launches = `{"names": ["execve", "execveat"], "action": "SCMP_ACT_ALLOW"}`
 
-// lintCase is a profile and all that is to be found in it, as LINE:COLUMN SEVERITY ID.
+// lintCase is a profile and its findings, as LINE:COLUMN SEVERITY ID.
 type lintCase struct {
 	name   string
 	source string
 	want   []string
 }
 
-// denying is a profile whose default is EPERM; the rules begin on line 4.
+// denying returns a profile whose default is EPERM. The rules begin on line 4.
 func denying(rules string) string {
 	return "{\"defaultAction\": \"SCMP_ACT_ERRNO\", \"syscalls\": [\n" + launches + ",\n\n" + rules + "\n]}\n"
 }
 
-// allowing is a profile whose default lets through; the rules begin on line 2.
+// allowing returns a profile whose default lets calls through. The rules begin on line 2.
 func allowing(rules string) string {
 	return "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"syscalls\": [\n" + rules + "\n]}\n"
 }
@@ -167,7 +167,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestLintDefault: Docker's profile has nothing to be ashamed of.
+// TestLintDefault checks that Docker's profile has no findings above Info.
 func TestLintDefault(t *testing.T) {
 	for _, f := range lint(t, string(profiles.Default())) {
 		if f.Severity != Info {
@@ -176,8 +176,8 @@ func TestLintDefault(t *testing.T) {
 	}
 }
 
-// TestLintConditions: that a condition is never met, or always, is what the
-// program does with the values around it.
+// TestLintConditions checks findings that a condition is met never, or always, against the
+// program's verdicts on the values around it.
 func TestLintConditions(t *testing.T) {
 	values := []uint64{0, 1, 5, 1 << 31, 1<<32 - 1, 1 << 32, 1<<32 + 5, 1 << 63, 1<<64 - 1}
 	found := map[string]int{}
@@ -201,7 +201,7 @@ func TestLintConditions(t *testing.T) {
 	}
 }
 
-// conditionFound gives the finding that there has to be.
+// conditionFound returns the finding that lint must have.
 func conditionFound(t *testing.T, call, op string, value, two uint64) string {
 	t.Helper()
 	source := denying(fmt.Sprintf(`{"names": [%q], "action": "SCMP_ACT_ALLOW", "args": [{"index": 1, "value": %d, "valueTwo": %d, "op": "SCMP_CMP_%s"}]}`, call, value, two, op))

@@ -12,8 +12,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Every cell of Docker's profile and of the walkthrough's agrees with the judge,
-// who makes no program.
+// Every cell of Docker's profile and of the walkthrough's agrees with the judge, which does not
+// use a program.
 func TestMatrix(t *testing.T) {
 	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X} {
 		t.Run(arch.String(), func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sarifLog is what code scanning reads of SARIF 2.1.0, written from the
-// standard (OASIS, sections 3.13 to 3.30) and with nothing of sarif.go's.
+// sarifLog is the part of SARIF 2.1.0 that code scanning reads, written from the standard
+// (OASIS, sections 3.13 to 3.30), and sharing nothing with sarif.go.
 type sarifLog struct {
 	Schema  string `json:"$schema"`
 	Version string `json:"version"`
@@ -48,7 +48,7 @@ type sarifLog struct {
 	} `json:"runs"`
 }
 
-// readSARIF refuses what the standard does not have.
+// readSARIF fails for fields that the standard does not have.
 func readSARIF(t *testing.T, findings []Finding, base string) sarifLog {
 	t.Helper()
 	data, err := json.Marshal(SARIF(findings, base))
@@ -117,7 +117,7 @@ func TestSARIF(t *testing.T) {
 	}
 }
 
-// TestSARIFColumn: a column counts UTF-16 code units, a position's bytes.
+// TestSARIFColumn checks that columns count UTF-16 code units; those of positions count bytes.
 func TestSARIFColumn(t *testing.T) {
 	findings := lint(t, `{"defaultAction": "SCMP_ACT_ALLOW",
 "syscalls": [{"comment": "é €😀", "action": "SCMP_ACT_LOG", "names": ["raed"]}]}`)
@@ -138,7 +138,7 @@ func TestSARIFColumn(t *testing.T) {
 	}
 }
 
-// TestSARIFURI: a URI is relative where it can be, and reads back as the file.
+// TestSARIFURI checks that a URI is relative if possible, and stands for the file.
 func TestSARIFURI(t *testing.T) {
 	for _, tt := range []struct{ file, want string }{
 		{"p.json", "p.json"},

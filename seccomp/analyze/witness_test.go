@@ -28,8 +28,8 @@ type witness struct {
 	verdict bpf.Verdict
 }
 
-// witnesses are the least calls of every set that a program divides the calls of the
-// native architectures into.
+// witnesses returns the least call of each set into which a program divides the calls of the
+// native architectures.
 func witnesses(t *testing.T, p *bpf.Program) []witness {
 	t.Helper()
 	w, err := p.Walker()
@@ -62,8 +62,8 @@ func witnesses(t *testing.T, p *bpf.Program) []witness {
 	return all
 }
 
-// The kernel gives every witness the verdict that the walker gives it. Each verdict is
-// turned into an errno of its own, so that no call is really made.
+// The kernel gives every witness the walker's verdict. Each verdict is replaced by a different
+// errno, so that no call is really made.
 func TestWitnessesInKernel(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the calls are amd64's and x32's")
@@ -100,7 +100,7 @@ func TestWitnessesInKernel(t *testing.T) {
 	}
 }
 
-// probed runs calls under the program in a process of their own.
+// probed runs calls under the program in a child process.
 func probed(t *testing.T, probe string, p *bpf.Program, all []witness) []bpf.Verdict {
 	t.Helper()
 	var verdicts []bpf.Verdict // that of errno i+1

@@ -22,8 +22,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// reassemble reads what Disassemble writes, knowing nothing but the text. A
-// comparison's operand is the number in brackets, or the name of an architecture.
+// reassemble makes a program of the text of Disassemble, from nothing else. The operand of a
+// comparison is the number in brackets, or the name of an architecture.
 func reassemble(t *testing.T, text string, little bool) []unix.SockFilter {
 	t.Helper()
 	places := map[string]int{}
@@ -168,7 +168,7 @@ func returned(t *testing.T, text string) uint32 {
 	return 0
 }
 
-// The text says all that the program is: it can be assembled again from it.
+// The text is complete: the program can be assembled again from it.
 func TestDisassembleWhole(t *testing.T) {
 	for _, name := range []string{"default", "arguments", "capability-gates", "everything", "ints", "old-format", "recent-calls"} {
 		for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.ARM64, syscalls.S390X} {
@@ -196,9 +196,9 @@ func wholeText(t *testing.T, p *bpf.Program) {
 	}
 }
 
-// seenBy runs the program on every call of the architectures and gives, for each
-// instruction, the AUDIT_ARCH values of the calls that came there, and whether the
-// call's number was loaded then.
+// seenBy runs the program on every call of the architectures. It returns for each instruction
+// the AUDIT_ARCH values of the calls that reached it, and whether it was reached with the
+// call's number in the accumulator.
 func seenBy(p *bpf.Program, arches []syscalls.Arch) (audits [][]uint32, number []bool) {
 	audits, number = make([][]uint32, len(p.Instructions)), make([]bool, len(p.Instructions))
 	for _, arch := range arches {
@@ -246,8 +246,8 @@ func seenBy(p *bpf.Program, arches []syscalls.Arch) (audits [][]uint32, number [
 	return audits, number
 }
 
-// A number is called by its name where the calls that get there are all of one
-// architecture, which running the program says, and by the name that libseccomp has.
+// A number is shown by its name if all calls that reach the comparison are of one architecture,
+// as running the program shows. The name is libseccomp's.
 func TestDisassembleNames(t *testing.T) {
 	tokens := map[uint32]libseccomp.ScmpArch{unix.AUDIT_ARCH_X86_64: libseccomp.ArchAMD64, unix.AUDIT_ARCH_I386: libseccomp.ArchX86}
 	program := compiled(t, "default", syscalls.AMD64)
@@ -309,7 +309,7 @@ func TestDisassembleRefused(t *testing.T) {
 	}
 }
 
-// What gcc makes of the array is the program.
+// Compiled by gcc, the array is the program.
 func TestC(t *testing.T) {
 	const main = `
 #include <stdio.h>

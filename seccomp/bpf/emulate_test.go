@@ -79,7 +79,7 @@ func TestEmulateDefaultProfile(t *testing.T) {
 	}
 }
 
-// What seccomp(2) would not take, or the virtual machine cannot, is no program.
+// A program that seccomp(2) or the virtual machine does not accept is an error.
 func TestEmulatorRefuses(t *testing.T) {
 	ret := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 	for name, insns := range map[string][]unix.SockFilter{

@@ -38,8 +38,8 @@ func ExampleProgram_Emulator() {
 	// 40 ERRNO(EPERM) <nil>
 }
 
-// A walker finds every verdict that a call can get, whatever its arguments, with the
-// least call that gets it.
+// A walker finds every verdict that a call can get, with any arguments, and the least call that
+// gets it.
 func ExampleWalker() {
 	walker, err := example().Walker()
 	if err != nil {

@@ -40,9 +40,9 @@ func defaultProgram(t *testing.T) *bpf.Program {
 	return program
 }
 
-// What an observed program does with all calls, proved: NOTIFY for those that the
-// original denies and for requests of another listener that it lets through, and what
-// the original does for all others.
+// It is proved for all calls that an observed program returns NOTIFY for those that the
+// original denies, and for requests for another listener that it lets through; and for all
+// others what the original returns.
 func TestObserved(t *testing.T) {
 	programs := map[string]*bpf.Program{
 		"default profile": defaultProgram(t),
@@ -122,7 +122,7 @@ func sameButNotified(t *testing.T, solver *bpf.Solver, before, after *bpf.Walker
 	}
 }
 
-// The same by interpreting random programs on random calls.
+// The same holds for random programs, interpreted on random calls.
 func TestObservedRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 1))
 	tried, notified := 0, 0

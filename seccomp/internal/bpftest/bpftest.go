@@ -1,5 +1,5 @@
-// Package bpftest has what tests of several packages need of filter programs: an
-// interpreter that shares nothing with the emulator, and random programs.
+// Package bpftest has helpers for tests of filter programs: an interpreter that shares no code
+// with the emulator, and random programs.
 package bpftest
 
 import (
@@ -14,9 +14,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Interpret runs a program as linux/filter.h, seccomp(2) and bpf(4) define it,
-// on struct seccomp_data as the machine has it in memory. It is the tests' own:
-// a second opinion on [bpf.Emulator].
+// Interpret runs a program as linux/filter.h, seccomp(2) and bpf(4) define it, on struct
+// seccomp_data as it is in the machine's memory. Tests compare [bpf.Emulator] with it.
 func Interpret(t testing.TB, p *bpf.Program, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	machine := bpf.ByteOrder(p.Arch)
@@ -124,8 +123,8 @@ func jumps(op uint16, a, b uint32) bool {
 	return a&b != 0 // BPF_JSET
 }
 
-// RandomProgram is one that the kernel would take: jumps stay within it, loads
-// are aligned, and it ends with a return.
+// RandomProgram returns a program that the kernel would accept: jumps stay within it, loads are
+// aligned, and it ends with a return.
 func RandomProgram(r *rand.Rand, arch syscalls.Arch) *bpf.Program {
 	pick := func(from ...uint16) uint16 { return from[r.IntN(len(from))] }
 	// Small numbers make comparisons go both ways.
@@ -170,7 +169,7 @@ func RandomProgram(r *rand.Rand, arch syscalls.Arch) *bpf.Program {
 	return p
 }
 
-// RandomCall is often one with small numbers, so that comparisons go both ways.
+// RandomCall returns a call, often with small numbers, so that comparisons go both ways.
 func RandomCall(r *rand.Rand, arch uint32) bpf.Call {
 	value := func() uint64 { return r.Uint64() >> (8 * r.IntN(8)) }
 	c := bpf.Call{Nr: r.Uint32N(512), Arch: arch, IP: value()}

@@ -14,8 +14,8 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// Judge says what a flat list means, call by call, without making a program: as
-// Docker's runtime and libseccomp(3) have it, with what minirun adds.
+// Judge returns the verdicts of a flat list, call by call, without making a program. They are
+// those of Docker's runtime and libseccomp(3), with minirun's additions.
 type Judge struct {
 	list    *specs.LinuxSeccomp
 	Native  syscalls.Arch
@@ -25,15 +25,14 @@ type Judge struct {
 	Largest map[syscalls.Arch]uint32              // the largest number that the list names and libseccomp knows
 }
 
-// clause is one rule for one call, as it is given to libseccomp: all its
-// conditions hold, or it has none.
+// clause is one rule for one call, as libseccomp gets it: all its conditions must hold.
 type clause struct {
 	action     specs.LinuxSeccompAction
 	errnoRet   *uint
 	conditions []specs.LinuxSeccompArg
 }
 
-// NewJudge judges a list on a machine of an architecture.
+// NewJudge returns a judge of a list on a machine of an architecture.
 func NewJudge(list *specs.LinuxSeccomp, native syscalls.Arch) *Judge {
 	j := &Judge{list: list, Native: native, Arches: []syscalls.Arch{native}, byCall: map[string][]clause{}}
 	for _, oci := range list.Architectures {
@@ -55,8 +54,8 @@ func NewJudge(list *specs.LinuxSeccomp, native syscalls.Arch) *Judge {
 	return j
 }
 
-// Split divides the conditions of a rule: an index that occurs twice makes each
-// condition a rule of its own.
+// Split divides the conditions of a rule: if an index occurs twice, each condition is a
+// separate rule.
 func Split(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
 	count := map[uint]int{}
 	for _, a := range args {
@@ -74,7 +73,7 @@ func Split(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
 	return [][]specs.LinuxSeccompArg{args}
 }
 
-// number finds the numbers of all names, and the largest that libseccomp knows.
+// number sets the numbers of all names, and the largest that libseccomp knows.
 func (j *Judge) number() {
 	j.numbers, j.Largest = map[syscalls.Arch]map[uint32][]string{}, map[syscalls.Arch]uint32{}
 	for _, a := range j.Arches {
@@ -102,7 +101,7 @@ func (j *Judge) number() {
 	}
 }
 
-// Verdict returns what the call gets.
+// Verdict returns the verdict on a call.
 func (j *Judge) Verdict(t *testing.T, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	arch, ok := syscalls.FromAudit(c.Arch, c.Nr)
@@ -130,7 +129,7 @@ func (j *Judge) Verdict(t *testing.T, c bpf.Call) bpf.Verdict {
 	return j.decide(t, arch, clauses, c)
 }
 
-// beyond: the number is above all that the profile names, or is s390's 0.
+// beyond reports whether the number is above all that the list names, or is s390's 0.
 func (j *Judge) beyond(arch syscalls.Arch, nr uint32) bool {
 	largest, ok := j.Largest[arch]
 	s390 := arch == syscalls.S390 || arch == syscalls.S390X
@@ -141,8 +140,8 @@ func permissive(a specs.LinuxSeccompAction) bool {
 	return a == specs.ActAllow || a == specs.ActLog || a == specs.ActTrace
 }
 
-// tooWide: the upper bits of a compared argument are set and the kernel does not
-// look at them. Where the default lets calls through, the first clause counts that
+// tooWide returns the verdict on a call with upper bits set in a compared argument of which the
+// kernel ignores them. If the default lets calls through, it is that of the first clause that
 // does not.
 func (j *Judge) tooWide(clauses []clause, names []string, c bpf.Call) (bpf.Verdict, bool) {
 	if unconditional(clauses) != nil {
@@ -186,9 +185,9 @@ func unconditional(clauses []clause) *clause {
 	return nil
 }
 
-// decide: the first unconditional clause, else the one whose conditions hold,
-// else the default. Clauses that hold at once and disagree would be a fixture
-// whose meaning libseccomp does not define.
+// decide returns the verdict of the first unconditional clause, else of the one whose
+// conditions hold, else the default. If several with different verdicts hold, libseccomp does
+// not define the meaning of the list, and the test's fixture is wrong.
 func (j *Judge) decide(t *testing.T, arch syscalls.Arch, clauses []clause, c bpf.Call) bpf.Verdict {
 	t.Helper()
 	if cl := unconditional(clauses); cl != nil {
@@ -208,7 +207,7 @@ func (j *Judge) decide(t *testing.T, arch syscalls.Arch, clauses []clause, c bpf
 	return verdict
 }
 
-// narrow architectures pass 32-bit arguments, of which x32 ignores the rest.
+// narrow reports whether an architecture passes 32-bit arguments.
 func narrow(a syscalls.Arch) bool {
 	return a == syscalls.X86 || a == syscalls.X32 || a == syscalls.ARM || a == syscalls.S390
 }
@@ -236,7 +235,7 @@ func Satisfied(arch syscalls.Arch, a specs.LinuxSeccompArg, arg uint64) bool {
 	return arg&value == two&value // libseccomp masks both
 }
 
-// VerdictOf returns the verdict that an action is.
+// VerdictOf returns the verdict of an action.
 func VerdictOf(a specs.LinuxSeccompAction, errnoRet *uint) bpf.Verdict {
 	data := bpf.Verdict(unix.EPERM)
 	if errnoRet != nil {
@@ -253,8 +252,8 @@ func multiplexed(a syscalls.Arch) bool {
 	return a == syscalls.X86 || a == syscalls.S390 || a == syscalls.S390X || a == syscalls.PPC64LE
 }
 
-// The calls that socketcall and ipc stand for, by their numbers in linux/net.h
-// and linux/ipc.h.
+// The calls that socketcall and ipc multiplex, by their numbers in linux/net.h and
+// linux/ipc.h.
 var (
 	SocketCalls = [...]string{
 		"", "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv",
@@ -266,9 +265,9 @@ var (
 	}
 )
 
-// multiplexer gives the clauses that rules of other calls make for socketcall
-// and ipc: the first argument is then the number of the call, and takes the place
-// of a condition on it.
+// multiplexer returns the clauses for socketcall and ipc that come from rules for the calls
+// they multiplex. The first argument is then the number of the call, and replaces a condition
+// on the call's own first argument.
 func (j *Judge) multiplexer(arch syscalls.Arch, nr uint32) []clause {
 	var calls []string
 	switch name, _ := syscalls.NameOf(arch, nr); name {
@@ -288,8 +287,8 @@ func (j *Judge) multiplexer(arch syscalls.Arch, nr uint32) []clause {
 	return clauses
 }
 
-// Calls returns those worth a look on one architecture: every number up to beyond the
-// last, and for what rules compare, the values around theirs in all combinations.
+// Calls returns the calls to try on an architecture: every number up to some beyond the last,
+// and for compared arguments all combinations of the values around the compared ones.
 func (j *Judge) Calls(arch syscalls.Arch) []bpf.Call {
 	var all []bpf.Call
 	first := uint32(0)

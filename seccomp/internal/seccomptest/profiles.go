@@ -1,6 +1,5 @@
-// Package seccomptest has what the tests of profiles and programs share: profiles to
-// try, and a judge of what a list of rules means that shares no code with the
-// compiler.
+// Package seccomptest has helpers for tests of profiles and programs: profiles to try, and a
+// judge of lists of rules that shares no code with the compiler.
 package seccomptest
 
 import (
@@ -36,8 +35,8 @@ func Sources(t testing.TB) map[string][]byte {
 	return all
 }
 
-// CapabilitySets returns none, all, Docker's defaults, each alone, all but each, and
-// random ones: the first are the random ones, so that a few are a fair sample.
+// CapabilitySets returns sets of capabilities: random ones first, so that a few are a fair
+// sample, then none, all, Docker's defaults, each alone, and all except each.
 func CapabilitySets() [][]string {
 	all := capname.All()
 	random := rand.New(rand.NewPCG(3, 1))
