@@ -16,7 +16,7 @@ import (
 	"github.com/minirun/minirun/launcher/userns"
 )
 
-// wholeMachine has all that a launch needs or profits from.
+// wholeMachine returns a machine without anything missing.
 func wholeMachine(t *testing.T) (machine, fstest.MapFS) {
 	files := fstest.MapFS{}
 	for name, data := range map[string]string{
@@ -189,8 +189,8 @@ func TestChecksFind(t *testing.T) {
 	}
 }
 
-// The probes tell a flag that the kernel knows from one that it does not, and
-// leave this process without a filter.
+// The probes distinguish flags that the kernel knows from others, and leave this process without
+// a filter.
 func TestSeccompProbe(t *testing.T) {
 	if err := seccompProbe(probeFilter); err != nil {
 		t.Errorf("filter: %v", err)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// An untrusted root may have anything in the place of a mount. The place that is found or
-// made is inside the root, where a container with that root would find it.
+// An untrusted root may have anything at a mount point. The mount point that is found or made is
+// inside the root, where a container with that root would find it.
 func TestMountPoint(t *testing.T) {
 	for name, test := range map[string]struct {
 		make func(root string) error

@@ -37,8 +37,8 @@ func TestStartError(t *testing.T) {
 	}
 }
 
-// What libcontainer says of its own steps reaches the user as what was asked
-// for and why it failed. The texts are those that runc 1.5.2 gave.
+// Errors of libcontainer's internal steps are reworded as what the user asked for, and why it
+// failed. The texts are those of runc 1.5.2.
 func TestStepError(t *testing.T) {
 	for text, want := range map[string]string{
 		`error mounting "/srv/a b" to rootfs at "/etc": mount src=/srv/a b, dst=/etc, dstFd=/proc/thread-self/fd/15, flags=MS_BIND|MS_REC: not a directory`:                                                    "mount /srv/a b at /etc: not a directory",

@@ -189,8 +189,8 @@ func TestNewTwice(t *testing.T) {
 	}
 }
 
-// Where there are many containers a start looks at some of them, each in its turn; a
-// name is free at once when its container's launcher has been killed.
+// Where there are many containers a start looks at some of them. A name whose container's
+// launcher was killed is free at once.
 func TestNewBesideMany(t *testing.T) {
 	testenv.Root(t)
 	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
@@ -230,9 +230,9 @@ func TestNewBesideMany(t *testing.T) {
 	}
 }
 
-// The cgroup of a container is named after it, so one of another root can have the same. What
-// runs there lives on when a container of a killed launcher is removed, unless that can have
-// left it.
+// The cgroup of a container is named after it, so a container of another root can have the same
+// one. Its processes survive the removal of a container of a killed launcher, unless they can
+// be that container's.
 func TestNewSparesOthers(t *testing.T) {
 	testenv.Root(t)
 	for _, test := range []struct {
@@ -303,8 +303,8 @@ func TestNewSparesOthers(t *testing.T) {
 	}
 }
 
-// A container whose launcher has been killed is removed with its state, which may be
-// below another run root than that of who finds it.
+// A container whose launcher was killed is removed with its state, which may be in another run
+// root than the one of the process that removes it.
 func TestNewRemovesState(t *testing.T) {
 	testenv.Root(t)
 	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
