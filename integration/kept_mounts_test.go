@@ -3,7 +3,9 @@ package integration
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -76,4 +78,45 @@ func TestKeptName(t *testing.T) {
 		t.Error("the launch is not kept any more")
 	}
 	b.tidy()
+}
+
+// An image whose links lead out of the root, where the container's own files go: no launch
+// writes there, and all give the same container.
+func TestKeptHostileImage(t *testing.T) {
+	needsKept(t)
+	outside := t.TempDir()
+	k := &keptBed{T: t, run: filepath.Join(t.TempDir(), "run")}
+	for name, script := range map[string]string{
+		"directories": `ln -s ../../../../../..$2 etc; ln -s $2 run`,
+		"files":       `mkdir etc run; for f in hosts hostname resolv.conf; do ln -s ../../../../../../..$2/$f etc/$f; done`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			outputOf(t, exec.Command("sh", "-ec", `mkdir -p $1/root/usr $1/root/proc $1/root/dev $1/root/sys; cd $1/root; ln -s usr/bin usr/lib usr/lib64 .; `+script+`; tar -cf ../root.tar .`, "sh", dir, outside))
+			k.T = t
+			k.ask("import", "-q", filepath.Join(dir, "root.tar"), "kept:hostile")
+			defer k.ask("rmi", "kept:hostile")
+			k.settle()
+			var first string
+			for i := range 3 {
+				cmd := exec.Command(testBed.minirun, "-h", "box", "-v", "/usr:/usr:ro", "kept:hostile", "sh", "-c", "cat /etc/hostname; grep -c . /etc/hosts; ls / /etc/")
+				cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+k.run, "MINIRUN_NETWORK=bridge")
+				out, _ := cmd.CombinedOutput() // it may be refused
+				if i == 0 {
+					first = string(out)
+				}
+				if string(out) != first {
+					t.Errorf("launch %d: %s, the first: %s", i+1, out, first)
+				}
+			}
+			if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
+				t.Errorf("outside of the root: %v, %v", left, err)
+			}
+			if !strings.HasPrefix(first, "box\n") {
+				t.Errorf("%s", first)
+			}
+		})
+	}
+	k.T = t
+	k.tidy()
 }
