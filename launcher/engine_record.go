@@ -177,7 +177,7 @@ func engineCall(args []string) (verb, id string) {
 		return "", ""
 	}
 	verbs := map[uint32]string{C.ENGINE_START: "start", C.ENGINE_STATE: "state", C.ENGINE_KILL: "kill", C.ENGINE_DELETE: "delete"}
-	return verbs[uint32(call.verb)], C.GoString(call.id)
+	return verbs[call.verb], C.GoString(call.id)
 }
 
 // engineSignal returns the number that C has for a signal's name, or -1.

@@ -128,6 +128,7 @@ func (c *Container) endProcesses() error {
 
 // endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup. A container of
 // another root that has the same name has the same cgroup: while that runs, it is left alone.
+// Where it is not known which processes are this container's, that is an error.
 func (c *Container) endCgroup() error {
 	cm, err := c.manager()
 	if errors.Is(err, ErrNoCgroup) { // the one of that name belongs to root's container, if there is one
@@ -136,7 +137,14 @@ func (c *Container) endCgroup() error {
 	if err != nil {
 		return err
 	}
-	if c.state.OwnPIDs && inOtherPIDs(cm) {
+	patience := patienceWithKilled
+	if c.state.PID != 0 { // which has ended
+		patience = time.Second
+	}
+	switch left := c.state.OwnPIDs && inOtherPIDs(cm, patience); {
+	case left && c.state.PID == 0:
+		return errors.New("its cgroup has processes, which may be those of another container of that name")
+	case left:
 		return nil
 	}
 	if err := killAll(cm); err != nil {
@@ -148,14 +156,14 @@ func (c *Container) endCgroup() error {
 // inOtherPIDs reports whether a process in a cgroup stays in another PID namespace than this
 // one. A container's namespace has no processes once its PID 1 has ended
 // (pid_namespaces(7)), so the process is another container's. Zombies have no namespace. An
-// init that no state names yet dies with its launcher, so it is waited for.
-func inOtherPIDs(cm cgroups.Manager) bool {
+// init that no state names yet dies with its launcher, so it is given patience.
+func inOtherPIDs(cm cgroups.Manager, patience time.Duration) bool {
 	pids, err := cm.GetAllPids()
 	if err != nil {
 		return false // killAll reports it
 	}
 	own, err := os.Readlink("/proc/self/ns/pid")
-	deadline := time.Now().Add(time.Second)
+	deadline := time.Now().Add(patience)
 	return err == nil && slices.ContainsFunc(pids, func(pid int) bool {
 		process, err := openPID(pid)
 		if err != nil {
@@ -196,12 +204,15 @@ func (c *Container) renameAway() error {
 	return nil
 }
 
+// patienceWithKilled is how long the end of a killed process may take.
+const patienceWithKilled = 10 * time.Second
+
 func isAway(name string) bool { return name[0] == '.' }
 
 // killAll kills the processes in a cgroup until none is left. It waits for their ends by
 // pidfds, which works with both versions of cgroups: only v2 has cgroup.events.
 func killAll(cm cgroups.Manager) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patienceWithKilled)
 	for {
 		pids, err := cm.GetAllPids()
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || err == nil && len(pids) == 0 {

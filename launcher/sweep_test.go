@@ -238,14 +238,16 @@ func TestNewSparesOthers(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		ownPIDs     bool    // of the removed container
+		named       bool    // its state has a PID 1
 		namespace   uintptr // that the process has
 		seconds     string  // that it runs
 		wantProcess bool
 	}{
-		{"another root's", true, unix.CLONE_NEWPID, "1000", true},
-		{"its own init, which is about to die", true, unix.CLONE_NEWPID, "0.2", false},
-		{"its own", true, 0, "1000", false},
-		{"without a namespace", false, unix.CLONE_NEWPID, "1000", false},
+		{"another root's", true, true, unix.CLONE_NEWPID, "1000", true},
+		{"its own init, which is about to die", true, true, unix.CLONE_NEWPID, "0.2", false},
+		{"its first init, which takes its time to die", true, false, unix.CLONE_NEWPID, "2", false},
+		{"its own", true, true, 0, "1000", false},
+		{"without a namespace", false, true, unix.CLONE_NEWPID, "1000", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
@@ -272,7 +274,9 @@ func TestNewSparesOthers(t *testing.T) {
 				close(ended)
 			}()
 			killed.state.Status, killed.state.OwnPIDs = StatusRunning, test.ownPIDs
-			killed.state.PID, killed.state.StartTime = os.Getpid(), 1 // a process that has ended, then
+			if test.named {
+				killed.state.PID, killed.state.StartTime = os.Getpid(), 1 // a process that has ended, then
+			}
 			if err := killed.state.save(); err != nil {
 				t.Fatal(err)
 			}
