@@ -37,14 +37,20 @@ cat >"$payload/run" <<RUN
 tests='$tests'
 RUN
 cat >>"$payload/run" <<'RUN'
-# run [TEST-FLAG...]: the suite, as root. A test that this machine cannot run fails: it has everything, and cgroup v2
-# unless it was booted with v1.
+# run [TEST-FLAG...]: the suite, as root; with minirun.part=N/M on the kernel's command line the N-th of M parts of it. A
+# test that this machine cannot run fails: it has everything, and cgroup v2 unless it was booted with v1.
 here=$(cd "$(dirname "$0")" && pwd)
 cgroup='cgroup v2'
 grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline && cgroup='cgroup v1'
 export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE="$cgroup"
 export MINIRUN_TEST_PROGRAMS="$here/programs"
 [ "$tests" = . ] || export CI=1 # what they need is here
-cd "$here/integration" && exec ./integration.test -test.v -test.timeout=45m -test.run "$tests" "$@"
+cd "$here/integration" || exit
+part=$(sed -n 's,.*minirun\.part=\([0-9]*/[0-9]*\).*,\1,p' /proc/cmdline)
+if [ -n "$part" ]; then
+  tests=$(./integration.test -test.list "$tests" | grep '^Test' | awk "NR % ${part#*/} == ${part%/*} % ${part#*/}" | paste -s -d '|')
+  tests="^(${tests:?})\$"
+fi
+exec ./integration.test -test.v -test.timeout=45m -test.run "$tests" "$@"
 RUN
 chmod 755 "$payload/run"
