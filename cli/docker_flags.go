@@ -62,7 +62,7 @@ func dockerLifeFlags() []dockerFlag {
 	)
 	return []dockerFlag{
 		dockerValue("detach-keys", "a container cannot be detached from; start it with -d, or run minirun in tmux or screen", ""),
-		dockerValue("restart", "a container runs once: repeat it in a loop of the shell, or by a systemd service with Restart=", "no", ""),
+		dockerValue("restart", "minirun has no daemon that would do it: use a systemd service with Restart=, or 'minirun restart'", "no", ""),
 		dockerValue("health-cmd", health, ""),
 		dockerValue("health-interval", health, "0", "0s"),
 		dockerValue("health-retries", health, "0"),
