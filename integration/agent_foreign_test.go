@@ -15,18 +15,25 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 )
 
-// startForeignAgent builds an agent of tools/seccompagent, and starts it in the network of the
-// tests.
-func startForeignAgent(t *testing.T, socket, source string, flags ...string) {
+// toolProgram builds a program of a module of tools/, which has its version.
+func toolProgram(t *testing.T, module, source string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), path.Base(source))
 	if !built(t, program) {
-		build := inMachineNetwork(t, testenv.Program(t, "go"), "-C", "../tools/seccompagent", "build", "-tags=seccomp", "-o", program, source)
+		build := inMachineNetwork(t, testenv.Program(t, "go"), "-C", "../tools/"+module, "build", "-tags=seccomp", "-o", program, source)
 		build.Env = append(os.Environ(), "GOFLAGS=") // no tags of minirun's
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
+	return program
+}
+
+// startForeignAgent builds an agent of tools/seccompagent, and starts it in the network of the
+// tests.
+func startForeignAgent(t *testing.T, socket, source string, flags ...string) {
+	t.Helper()
+	program := toolProgram(t, "seccompagent", source)
 	agent := exec.Command(program, flags...)
 	agent.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+t.TempDir())
 	if err := agent.Start(); err != nil {

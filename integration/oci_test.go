@@ -51,11 +51,11 @@ func newBundle(t *testing.T, rootfs string, change func(*specs.Spec)) *ociBundle
 	return b
 }
 
-// command is a call of a runtime: "runc", or minirun's own.
+// command is a call of a runtime: "minirun", or the program of another.
 func (b *ociBundle) command(runtime string, args ...string) *exec.Cmd {
 	name, first := testBed.minirun, []string{"oci", "--root", b.root}
-	if runtime == "runc" {
-		name, first = "runc", []string{"--root", b.root + "-runc"}
+	if runtime != "minirun" {
+		name, first = runtime, []string{"--root", b.root + "-runc"}
 	}
 	cmd := exec.Command(name, append(first, args...)...)
 	if b.etc != "" {
@@ -139,8 +139,8 @@ func TestOCI(t *testing.T) {
 		test func(t *testing.T, root string)
 	}{
 		{"as runc", ociAsRunc},
+		{"as libcontainer's runc", ociAsLibcontainersRunc},
 		{"init", ociInit},
-		{"mapped mounts", ociMappedMounts},
 		{"lifecycle", ociLifecycle},
 		{"failures", ociFailures},
 		{"quick", ociQuick},
@@ -233,37 +233,6 @@ func ociAsRunc(t *testing.T, root string) {
 				t.Errorf("runc -, minirun +:\n%s", diff)
 			}
 		})
-	}
-}
-
-// ociMappedMounts: a mount of a bundle has the owners that its mappings say, beside a user
-// namespace or without (runtime-spec, config.md, "Mounts").
-func ociMappedMounts(t *testing.T, root string) {
-	for _, users := range []bool{false, true} {
-		dir := t.TempDir()
-		if err := errors.Join(os.WriteFile(filepath.Join(dir, "theirs"), nil, 0o600), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
-			t.Fatal(err)
-		}
-		b := newBundle(t, root, func(s *specs.Spec) {
-			mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000000, Size: 2000}}
-			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/mnt", Source: dir, Type: "bind", Options: []string{"bind"}, UIDMappings: mapping, GIDMappings: mapping})
-			s.Process.Args = []string{"sh", "-c", "stat -c %u:%g /mnt/theirs; touch /mnt/own"}
-			s.Process.User.UID, s.Process.User.GID = 1000000, 1000000
-			s.Process.Capabilities = &specs.LinuxCapabilities{}
-			if users {
-				s.Process.User.UID, s.Process.User.GID = 0, 0
-				s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-				s.Linux.UIDMappings, s.Linux.GIDMappings = mapping, mapping
-			}
-		})
-		run(t, exec.Command("chmod", "711", filepath.Dir(root)))
-		want := map[bool]string{false: "1000000:1000000\n", true: "0:0\n"}[users]
-		if got := b.must("run", "mapped"); got != want {
-			t.Errorf("with a user namespace %v: the host's root is %q, want %q", users, got, want)
-		}
-		if uid, gid := owner(t, filepath.Join(dir, "own")); uid != 0 || gid != 0 {
-			t.Errorf("with a user namespace %v: what the container made is %d:%d's on the host", users, uid, gid)
-		}
 	}
 }
 

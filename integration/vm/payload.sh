@@ -24,11 +24,13 @@ mkdir "$payload/programs"
 for source in "$tree"/integration/testdata/observe/*.c; do
   gcc -O1 -Wall -static -o "$payload/programs/$(basename "$source" .c)" "$source"
 done
-(
-  export GOFLAGS=
-  cd "$tree/tools/seccompagent"
-  go list tool | xargs go build -tags=seccomp,netgo,osusergo -ldflags '-linkmode external -extldflags -static -s' -o "$payload/programs/"
-)
+for module in seccompagent runc; do
+  (
+    export GOFLAGS=
+    cd "$tree/tools/$module"
+    go list tool | xargs go build -tags=seccomp,netgo,osusergo -ldflags '-linkmode external -extldflags -static -s' -o "$payload/programs/"
+  )
+done
 # Links to the store's files, which nobody writes to; with them go their extended attributes.
 cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
 
