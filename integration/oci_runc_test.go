@@ -91,7 +91,7 @@ var runcNoise = []struct {
 	{regexp.MustCompile(`("pid": ?|NAME +)[1-9]\d* *`), "${1}PID "},
 	{regexp.MustCompile(`IDMapping:0x[0-9a-f]+`), "IDMapping"},
 	// In what an error is for a person, minirun's words are its own: it names the container, and the step that failed.
-	{regexp.MustCompile(`container \\"[^"]*\\": |(runc run failed|create container|start container): `), ""},
+	{regexp.MustCompile(`container \\"[^"]*\\": |(runc run failed|create container|start container|unable to start container process|error during container init): `), ""},
 }
 
 func mappedMounts(shared string) []runcCase {
