@@ -259,7 +259,11 @@ func (p *parser) readRule(n *node) {
 		return
 	}
 	r.ErrnoRet = p.errnoByName(r.ErrnoRet, errnoName)
-	if name != nil && name.kind != 'n' && (name.kind != '"' || name.text != "") {
+	switch {
+	case name == nil, name.kind == 'n', name.kind == '"' && name.text == "":
+	case name.kind == '[':
+		p.complain(name, `write "names" for a list`, "name must be a string")
+	default:
 		if names != nil && len(names.items) > 0 {
 			p.complain(name, "use names", "both name and names are given")
 		}

@@ -182,7 +182,10 @@ func TestParseComplaints(t *testing.T) {
 		"no names": {rule(`»{"action": "SCMP_ACT_ALLOW"}`), []complaint{{
 			"the rule names no system call", `give "names": ["CALL"]`,
 		}}},
-		"name of another kind": {rule(`{"name": »["read"], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+		"list of names as name": {rule(`{"name": »["read"], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
+			"name must be a string", `write "names" for a list`,
+		}}},
+		"name of another kind": {rule(`{"name": »1, "action": "SCMP_ACT_ALLOW"}`), []complaint{{
 			"a system call's name must be a string", "",
 		}}},
 		"empty name": {rule(`{"names": ["read", »""], "action": "SCMP_ACT_ALLOW"}`), []complaint{{
