@@ -173,7 +173,7 @@ func (c *Container) removeCgroup() error {
 		return nil
 	}
 	cm, err := manager.NewWithPaths(&cgroups.Cgroup{Resources: &cgroups.Resources{}}, c.state.Cgroups)
-	if err != nil {
+	if err != nil || c.state.isAnothers(cm) {
 		return err
 	}
 	if err := killAll(cm); err != nil {

@@ -122,6 +122,8 @@ static bool make_cgroup(void)
 	for (; record->cgroup_count < kept->cgroups.count; record->cgroup_count++) {
 		if (*path && strcmp(path, before) != 0 && mkdir(path, 0755) < 0) // controllers share some
 			return false;
+		if (*path && !*before)
+			kept_note_owner(path);
 		before = path;
 		path += strlen(path) + 1;
 	}

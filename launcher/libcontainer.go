@@ -36,6 +36,9 @@ func (c *Container) newContainer(l *launched, config *configs.Config) (err error
 			return
 		}
 		err := l.cgroup.make()
+		if err == nil {
+			l.cgroup.noteOwner(c.state.shortID())
+		}
 		if err == nil && l.o.Engine != nil && hasEarlyHooks(config) {
 			err = l.cgroup.limit()
 		}

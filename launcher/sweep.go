@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -128,7 +129,7 @@ func (c *Container) endProcesses() error {
 
 // endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup. A container of
 // another root that has the same name has the same cgroup: while that runs, it is left alone.
-// Where it is not known which processes are this container's, that is an error.
+// Where nothing is noted on the cgroup, its processes and the state have to tell.
 func (c *Container) endCgroup() error {
 	cm, err := c.manager()
 	if errors.Is(err, ErrNoCgroup) { // the one of that name belongs to root's container, if there is one
@@ -137,20 +138,32 @@ func (c *Container) endCgroup() error {
 	if err != nil {
 		return err
 	}
-	patience := patienceWithKilled
-	if c.state.PID != 0 { // which has ended
-		patience = time.Second
-	}
-	switch left := c.state.OwnPIDs && inOtherPIDs(cm, patience); {
-	case left && c.state.PID == 0:
-		return errors.New("its cgroup has processes, which may be those of another container of that name")
-	case left:
+	if c.state.isAnothers(cm) {
 		return nil
+	}
+	if c.state.OwnPIDs && ownerOf(cm) == "" {
+		if used, err := c.othersUse(cm); used || err != nil {
+			return err
+		}
 	}
 	if err := killAll(cm); err != nil {
 		return err
 	}
 	return cm.Destroy()
+}
+
+// othersUse reports whether another container has processes in a cgroup on which nothing
+// is noted. The error says that they may be this container's own.
+func (c *Container) othersUse(cm cgroups.Manager) (bool, error) {
+	patience := patienceWithKilled
+	if c.state.PID != 0 { // which has ended
+		patience = time.Second
+	}
+	left := inOtherPIDs(cm, patience)
+	if left && c.state.PID == 0 {
+		return true, hint.New("its cgroup has processes, which may be those of another container of that name", "end that container")
+	}
+	return left, nil
 }
 
 // inOtherPIDs reports whether a process in a cgroup stays in another PID namespace than this

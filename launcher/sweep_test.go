@@ -235,19 +235,26 @@ func TestNewBesideMany(t *testing.T) {
 // be that container's.
 func TestNewSparesOthers(t *testing.T) {
 	testenv.Root(t)
+	const own, others = "own", "0123456789ab"
 	for _, test := range []struct {
 		name        string
+		owner       string  // that is noted on the cgroup
 		ownPIDs     bool    // of the removed container
 		named       bool    // its state has a PID 1
 		namespace   uintptr // that the process has
 		seconds     string  // that it runs
 		wantProcess bool
 	}{
-		{"another root's", true, true, unix.CLONE_NEWPID, "1000", true},
-		{"its own init, which is about to die", true, true, unix.CLONE_NEWPID, "0.2", false},
-		{"its first init, which takes its time to die", true, false, unix.CLONE_NEWPID, "2", false},
-		{"its own", true, true, 0, "1000", false},
-		{"without a namespace", false, true, unix.CLONE_NEWPID, "1000", false},
+		{"another root's", others, true, true, unix.CLONE_NEWPID, "1000", true},
+		{"another root's, before there was an own one", others, false, false, unix.CLONE_NEWPID, "1000", true},
+		{"another root's, without a namespace", others, false, true, 0, "1000", true},
+		{"its first init", own, false, false, unix.CLONE_NEWPID, "1000", false},
+		{"its own, in another namespace", own, true, true, unix.CLONE_NEWPID, "1000", false},
+		{"another root's, not noted", "", true, true, unix.CLONE_NEWPID, "1000", true},
+		{"its own init, which is about to die, not noted", "", true, true, unix.CLONE_NEWPID, "0.2", false},
+		{"its first init, which takes its time to die, not noted", "", true, false, unix.CLONE_NEWPID, "2", false},
+		{"its own, not noted", "", true, true, 0, "1000", false},
+		{"without a namespace, not noted", "", false, true, unix.CLONE_NEWPID, "1000", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
@@ -267,6 +274,12 @@ func TestNewSparesOthers(t *testing.T) {
 			}
 			if err := cm.Apply(process.Process.Pid); err != nil {
 				t.Fatal(err)
+			}
+			switch made := (&ownCgroup{Manager: cm}); test.owner {
+			case own:
+				made.noteOwner(killed.state.shortID())
+			case others:
+				made.noteOwner(others)
 			}
 			ended := make(chan struct{})
 			go func() {

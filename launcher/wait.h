@@ -26,6 +26,7 @@ enum { WAIT_VERSION = 2 };
 
 // The extended attribute of the container's directory with the exit status (life.go).
 #define END_ATTRIBUTE "minirun.status"
+#define OWNER_ATTRIBUTE "minirun.container" // of a cgroup: cgroup_owner.go
 
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
 

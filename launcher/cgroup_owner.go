@@ -1,0 +1,48 @@
+package launcher
+
+/*
+#include "wait.h"
+*/
+import "C"
+
+import (
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+)
+
+// ownerAttribute is the extended attribute of a cgroup that says which container it was
+// made for: the short ID. The cgroup's name does not: containers of other roots may have
+// the same. Systemd's cgroups have no such attribute.
+const ownerAttribute = C.OWNER_ATTRIBUTE
+
+// noteOwner notes it on the first of the directories, before a process is in the cgroup.
+func (c *ownCgroup) noteOwner(id string) {
+	for _, dir := range c.dirs() {
+		if dir == "" {
+			continue
+		}
+		if unix.Setxattr(dir, "trusted."+ownerAttribute, []byte(id), 0) != nil {
+			_ = unix.Setxattr(dir, "user."+ownerAttribute, []byte(id), 0) // Linux 5.7
+		}
+		return
+	}
+}
+
+// ownerOf returns what noteOwner has noted on a cgroup, or "".
+func ownerOf(cm cgroups.Manager) string {
+	value := make([]byte, 64)
+	for _, dir := range cm.GetPaths() {
+		for _, space := range []string{"trusted.", "user."} {
+			if n, err := unix.Getxattr(dir, space+ownerAttribute, value); err == nil {
+				return string(value[:n])
+			}
+		}
+	}
+	return ""
+}
+
+// isAnothers reports whether a cgroup was made for another container.
+func (s *State) isAnothers(cm cgroups.Manager) bool {
+	owner := ownerOf(cm)
+	return owner != "" && s.ID != "" && owner != s.shortID()
+}
