@@ -3,9 +3,12 @@ package launcher
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +31,7 @@ type CallerText struct {
 
 const (
 	maxCallerText = 256                    // bytes of a text, with its NUL byte
-	readPatience  = 100 * time.Millisecond // with the memory of a caller
+	readPatience  = 100 * time.Millisecond // with the memory of a caller; see limited
 )
 
 // callerReader finds out who called. It is for one goroutine.
@@ -127,9 +130,10 @@ func (r *callerReader) texts(n Notification, texts uint8) (found [6]*CallerText)
 	return found
 }
 
-// limited does something in a goroutine of its own that can take as long as a container
-// likes, and waits for it as long as patience says. While one such thing is stuck no other
-// is tried. What do returns is called if it came in time.
+// limited calls do in a goroutine of its own, since it may take as long as a container likes,
+// and waits for it as long as patience says, or longer while the machine is too busy to run
+// it: do must wait in system calls only. While one call is stuck no other is tried. What do
+// returns is called if it came in time.
 func (r *callerReader) limited(patience time.Duration, do func() func()) {
 	select {
 	case <-r.stuck:
@@ -139,19 +143,40 @@ func (r *callerReader) limited(patience time.Duration, do func() func()) {
 			return
 		}
 	}
+	var thread atomic.Int64 // 0 before it runs
 	done, result := make(chan struct{}), make(chan func(), 1)
 	go func() {
 		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread.Store(int64(unix.Gettid()))
 		result <- do()
 	}()
-	limit := time.NewTimer(patience)
+	limit := time.NewTicker(patience)
 	defer limit.Stop()
-	select {
-	case take := <-result:
-		take()
-	case <-limit.C:
-		r.stuck = done
+	for {
+		select {
+		case take := <-result:
+			take()
+			return
+		case <-limit.C:
+			if waits(int(thread.Load())) && len(result) == 0 { // in this order: with its result a thread may do other things
+				r.stuck = done
+				return
+			}
+		}
 	}
+}
+
+// waits reports whether a thread of this process waits in a system call (proc_pid_syscall(5)).
+// One that has or wants a processor does not, nor one that the Go runtime does not run.
+func waits(thread int) bool {
+	if thread == 0 {
+		return false
+	}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", thread))
+	number, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	return number != "running" && number != strconv.Itoa(unix.SYS_FUTEX)
 }
 
 // readText reads a text of another process (process_vm_readv(2)). The parts are cut at

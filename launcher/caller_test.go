@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const someMaps = `55d0c0000000-55d0c0002000 r--p 00000000 08:01 131 /usr/bin/a b
@@ -29,6 +32,41 @@ func TestMappedAt(t *testing.T) {
 	here := reflect.ValueOf(TestMappedAt).Pointer()
 	if got := libraryAt("/proc/self", uint64(here)); got != exe {
 		t.Errorf("this function is of %q, want %q", got, exe)
+	}
+}
+
+// What takes long because the machine is busy is waited for. What a container holds up is
+// not, and nothing else is tried until it has ended.
+func TestLimited(t *testing.T) {
+	const patience = time.Millisecond
+	var r callerReader
+	limited := func(do func()) (taken bool) {
+		r.limited(patience, func() func() { do(); return func() { taken = true } })
+		return taken
+	}
+	busy := func() {
+		for begin := time.Now(); time.Since(begin) < 20*patience; {
+			_ = begin // it keeps its processor
+		}
+	}
+	if !limited(busy) {
+		t.Error("what runs is not waited for")
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	if limited(func() { _, _ = unix.Read(pipe[0], make([]byte, 1)) }) {
+		t.Error("what waits for another is taken")
+	}
+	if limited(func() {}) {
+		t.Error("another is tried while one is stuck")
+	}
+	unix.Close(pipe[1])
+	<-r.stuck
+	if !limited(func() {}) {
+		t.Error("nothing is tried any more")
 	}
 }
 
