@@ -25,7 +25,9 @@ boot() { # [KERNEL-ARGUMENT...]
 }
 
 log=$results/$guest.log
-if [ -n "$engine" ] || [ "$(nproc)" = 1 ] || [ "$("$here/accel.sh" "$image")" = kvm ]; then
+MINIRUN_VM_ACCEL=$("$here/accel.sh" "$image") || fail "no way to run a guest"
+export MINIRUN_VM_ACCEL # so that the guests need not try again
+if [ -n "$engine" ] || [ "$(nproc)" = 1 ] || [ "$MINIRUN_VM_ACCEL" = kvm ]; then
   boot | tee "$log"
   exit
 fi
@@ -38,5 +40,5 @@ wait $! || second=$?
 line=$(tail -n 1 "$log")
 tee -a "$log" <"$log.2"
 rm "$log.2"
-[ "$first" = 0 ] || echo "$line"
+[ "$first" = 0 ] || echo "$line" | tee -a "$log"
 exit $((first > 0 ? first : second))
