@@ -26,7 +26,6 @@ type blobs struct {
 	repository name.Repository
 	client     http.Client
 	pause      time.Duration // retryPause, except in tests
-	silence    time.Duration // maxSilence, except in tests
 }
 
 // open returns a reader of a blob, whose size is 0 if it is unknown. When a connection
@@ -75,7 +74,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 
 // read reads from the connection. It returns [io.EOF] only at the end of the blob.
 func (r *blobReader) read(p []byte) (int, error) {
-	r.silent.Reset(r.silence)
+	r.silent.Reset(maxSilence)
 	n, err := r.body.Read(p)
 	r.silent.Stop()
 	if r.at += int64(n); n > 0 {
@@ -119,7 +118,7 @@ func (r *blobReader) connect() error {
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(r.ctx)
-	r.silent = time.AfterFunc(r.silence, r.cancel)
+	r.silent = time.AfterFunc(maxSilence, r.cancel)
 	defer r.silent.Stop()
 	body, err := r.request(ctx)
 	if err != nil {
@@ -179,7 +178,7 @@ type heardReader struct {
 }
 
 func (r heardReader) Read(p []byte) (int, error) {
-	r.blob.silent.Reset(r.blob.silence)
+	r.blob.silent.Reset(maxSilence)
 	return r.Reader.Read(p)
 }
 
@@ -189,7 +188,7 @@ func (r *blobReader) cause(err error) error {
 	var request *url.Error
 	switch {
 	case r.ctx.Err() == nil && errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s sends nothing for %v", r.repository.RegistryStr(), r.silence)
+		return fmt.Errorf("%s sends nothing for %v", r.repository.RegistryStr(), maxSilence)
 	case errors.As(err, &request):
 		request.URL, _, _ = strings.Cut(request.URL, "?")
 	}

@@ -58,7 +58,7 @@ func (s *Store) pull(ctx context.Context, r request) (*ImageInfo, error) {
 	if err != nil {
 		return nil, s.manifestError(r, err)
 	}
-	source := &blobs{repository: ref.Context(), client: http.Client{Transport: transport}, pause: s.pause, silence: maxSilence}
+	source := &blobs{repository: ref.Context(), client: http.Client{Transport: transport}, pause: s.pause}
 	c, err := fromImage(image, source.layer(image))
 	if err != nil {
 		return nil, s.pullError(r, err)
