@@ -20,11 +20,12 @@ const (
 	deniedCall  = `syscall(163, $p)` // acct
 )
 
-// limits of what 100000 equal denials may take with --explain, in processor time of minirun and the
-// container: on a busy machine they wait for processors.
+// limits of what 100000 equal denials may take with --explain: as the user waits, and as processor
+// time of minirun and the container.
 const (
 	manyDenials   = 100000
 	maxDenialTime = 2 * time.Second
+	denialTries   = 5 // one of them must do: a busy machine makes some take longer, and none shorter
 	maxReport     = 1024
 )
 
@@ -126,18 +127,23 @@ func (l *lab) measuredLoop(command []string, call string, calls int) (took, proc
 	return time.Since(begin), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), stderr.Bytes(), nil
 }
 
-// manyDenied checks the report of many equal denials.
+// manyDenied checks the time and the report of many equal denials.
 func (l *lab) manyDenied(way []string) error {
-	took, processor, report, err := l.measuredLoop(way, deniedCall, manyDenials)
-	if err != nil {
-		return err
+	for range denialTries {
+		took, processor, report, err := l.measuredLoop(way, deniedCall, manyDenials)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%d equal denials with %s: %.1f s, %.1f of processor time (limit of both %.0f), %d bytes of report (limit %d)\n",
+			manyDenials, way[1], took.Seconds(), processor.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
+		if len(report) > maxReport {
+			return fmt.Errorf("the report is larger than the limit")
+		}
+		if max(took, processor) <= maxDenialTime {
+			return nil
+		}
 	}
-	fmt.Printf("%d equal denials with %s: %.1f s, %.1f of processor time (limit %.0f), %d bytes of report (limit %d)\n",
-		manyDenials, way[1], took.Seconds(), processor.Seconds(), maxDenialTime.Seconds(), len(report), maxReport)
-	if processor > maxDenialTime || len(report) > maxReport {
-		return fmt.Errorf("more than the limit")
-	}
-	return nil
+	return fmt.Errorf("more time than the limit, %d times", denialTries)
 }
 
 // manyCallers checks the report of many short processes, each with a denied call: it names
