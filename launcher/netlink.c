@@ -8,10 +8,15 @@
 
 int netlink_open(int protocol)
 {
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	int one = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
-	if (fd >= 0) // lists of one device alone: Linux 4.20
-		setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof one);
-	return fd;
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &one, sizeof one); // lists of one device alone: Linux 4.20
+	if (connect(fd, (struct sockaddr *)&kernel, sizeof kernel) == 0) // nobody else can send to it
+		return fd;
+	close(fd);
+	return -1;
 }
 
 void netlink_part(struct netlink *m, const void *data, size_t size)
@@ -54,39 +59,63 @@ void netlink_end(struct netlink *m, size_t nest)
 		((struct nlattr *)(m->bytes + nest))->nla_len = m->size - nest;
 }
 
-// Of an answer's messages only the last is an error, which may be 0, or the end of a list.
+// is_last reports whether a message is the last of an answer, and what that says: an errno,
+// or 0.
 static bool is_last(const struct nlmsghdr *h, int *error)
 {
-	if (h->nlmsg_type == NLMSG_ERROR)
-		*error = h->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? EBADMSG : -((struct nlmsgerr *)NLMSG_DATA(h))->error;
-	return h->nlmsg_type == NLMSG_ERROR || h->nlmsg_type == NLMSG_DONE;
+	if (h->nlmsg_type != NLMSG_ERROR && h->nlmsg_type != NLMSG_DONE)
+		return !(h->nlmsg_flags & NLM_F_MULTI);
+	int number; // struct nlmsgerr begins with it too
+	*error = EBADMSG;
+	if (h->nlmsg_len >= NLMSG_LENGTH(sizeof number)) {
+		memcpy(&number, NLMSG_DATA(h), sizeof number);
+		if (number <= 0 && number > -4096) // MAX_ERRNO of linux/err.h
+			*error = -number;
+	}
+	return true;
+}
+
+// take_datagram reads the messages of one datagram that answer a request. It returns whether
+// the answer is complete, or -1 and errno.
+static int take_datagram(const char *bytes, ssize_t size, uint32_t request, bool *changed, void (*take)(const struct nlmsghdr *, void *), void *to)
+{
+	int left = size, error = 0;
+	const struct nlmsghdr *h = (const struct nlmsghdr *)bytes;
+	for (; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		if (h->nlmsg_seq != request) // the rest of an answer that was given up
+			continue;
+		*changed |= h->nlmsg_flags & NLM_F_DUMP_INTR;
+		bool last = is_last(h, &error);
+		if (h->nlmsg_type >= NLMSG_MIN_TYPE && take)
+			take(h, to);
+		if (last) {
+			errno = error ? error : EINTR;
+			return error || *changed ? -1 : 1;
+		}
+	}
+	errno = EBADMSG;
+	return size == 0 || left > 0 ? -1 : 0;
 }
 
 int netlink_ask(int socket, struct netlink *m, void (*take)(const struct nlmsghdr *, void *), void *to)
 {
 	static _Alignas(NLMSG_ALIGNTO) char buffer[1 << 15]; // as the kernel fills at most
+	static uint32_t requests;
 	struct nlmsghdr *head = (struct nlmsghdr *)m->bytes;
+	bool changed = false;
+	int result = 0;
 	head->nlmsg_len = m->size;
+	head->nlmsg_seq = ++requests;
 	errno = EMSGSIZE;
 	if (m->full || send(socket, m->bytes, m->size, 0) < 0)
 		return -1;
-	for (bool last = false, changed = false; !last;) {
+	while (result == 0) {
 		ssize_t n = recv(socket, buffer, sizeof buffer, MSG_TRUNC);
-		if (n < 0 || n > (ssize_t)sizeof buffer)
-			return -1;
-		int left = n, error = 0;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; !last && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			changed |= h->nlmsg_flags & NLM_F_DUMP_INTR;
-			last = is_last(h, &error);
-			if (!last && take)
-				take(h, to);
-			last = last || !(h->nlmsg_flags & NLM_F_MULTI);
-		}
-		errno = error ? error : EINTR;
-		if (last && (error || changed))
-			return -1;
+		if (n > (ssize_t)sizeof buffer)
+			errno = EBADMSG;
+		result = n < 0 || n > (ssize_t)sizeof buffer ? -1 : take_datagram(buffer, n, head->nlmsg_seq, &changed, take, to);
 	}
-	return 0;
+	return result < 0 ? -1 : 0;
 }
 
 const void *netlink_find(const struct nlmsghdr *h, size_t body, uint16_t type, size_t size)

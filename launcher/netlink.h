@@ -1,4 +1,4 @@
-// Requests by netlink(7), one at a time on a socket.
+// Requests to the kernel by netlink(7), one at a time in a process.
 #ifndef MINIRUN_NETLINK_H
 #define MINIRUN_NETLINK_H
 
@@ -14,7 +14,8 @@ struct netlink {
 	bool full;
 };
 
-// netlink_open returns a socket of this thread's network namespace, or -1.
+// netlink_open returns a socket of this thread's network namespace, or -1. Only the kernel
+// can send to it.
 int netlink_open(int protocol);
 
 // netlink_begin begins a request: its type and flags, and the struct it starts with.
@@ -30,7 +31,8 @@ void netlink_end(struct netlink *m, size_t nest);
 void netlink_part(struct netlink *m, const void *data, size_t size);
 
 // netlink_ask sends a request, and has take see each message of the answer; take may be
-// NULL. It returns -1 and errno: EINTR if a list has changed while it was read.
+// NULL. It returns -1 and errno: the kernel's, EINTR if a list has changed while it was read,
+// or EBADMSG for what is no complete answer.
 int netlink_ask(int socket, struct netlink *m, void (*take)(const struct nlmsghdr *answer, void *to), void *to);
 
 // netlink_find returns the value of an attribute of at least size bytes, or NULL; body is
