@@ -166,8 +166,8 @@ int kept_bridge_take(struct kept_bridge *b)
 	return result;
 }
 
-// enter goes to a network namespace and back: what is to be done there has an effect on
-// the namespace of the thread.
+// come_back ends a visit to a container's network namespace. If that fails the process ends
+// here, and what it has made is swept as a killed launcher's.
 static void come_back(int host)
 {
 	if (setns(host, CLONE_NEWNET) == 0)
