@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -12,6 +13,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // ErrNotRunning reports that a container has no process left to signal. containerd looks
@@ -117,7 +120,10 @@ func (c *Container) Processes() ([]int, error) {
 func (c *Container) endEngine() error {
 	engine, err := c.load()
 	if errors.Is(err, libcontainer.ErrNotExist) { // its creator was killed
-		return c.removeCgroup()
+		if err := c.removeCgroup(); err != nil {
+			return err
+		}
+		return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
 	}
 	if err != nil {
 		return err

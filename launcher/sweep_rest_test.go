@@ -57,6 +57,11 @@ func TestNewRemovesTheRest(t *testing.T) {
 		"damaged": func(c *Container) error {
 			return errors.Join(ended(c), write(c.state.file()), c.renameAway())
 		},
+		"an engine's, half handed over": func(c *Container) error { // libcontainerState
+			c.state.Owner, c.state.Args = OwnerNobody, []string{"true"}
+			dir := filepath.Join(c.state.RunRoot, c.state.Name)
+			return errors.Join(c.state.save(), os.Mkdir(dir, 0o711), write(filepath.Join(dir, startFile)))
+		},
 		"an engine's": func(c *Container) error {
 			c.state.Owner, c.state.Status = OwnerNobody, StatusStopped
 			return errors.Join(c.state.save(), c.renameAway())
