@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +15,7 @@ import (
 // waiter is what waits for a container.
 type waiter struct {
 	name  string
-	begin func() (pid int, end func() error, err error) // a process of it
+	begin func() (pid int, end func() error, err error) // a process of it; after an error nothing is left to end
 }
 
 // waiters measures the processes that wait for a container: minirun's own, and conmon,
@@ -34,10 +35,12 @@ func (l *lab) waiters(runtimes []string) error {
 			if err != nil {
 				return err
 			}
-			time.Sleep(settle)
+			time.Sleep(settle) // until it has done what it does before it waits
 			u, err := usageOf(pid)
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", waits.name, u.own, u.resident, u.threads)
-			return errors.Join(err, end())
+			if err = errors.Join(err, end()); err == nil {
+				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t\n", waits.name, u.own, u.resident, u.threads)
+			}
+			return err
 		})
 		if err != nil {
 			fmt.Printf("%s: left out: %v\n", waits.name, err)
@@ -69,8 +72,10 @@ func (l *lab) background() (pid int, end func() error, err error) {
 	if err != nil {
 		return 0, nil, errors.Join(err, end())
 	}
-	pid, err = parentOf(string(out))
-	return pid, end, err
+	if pid, err = parentOf(string(out)); err != nil {
+		return 0, nil, errors.Join(err, end())
+	}
+	return pid, end, nil
 }
 
 // conmon is what waits for a container that runtime has made.
@@ -100,16 +105,21 @@ func (l *lab) conmon(runtime string) (pid int, end func() error, err error) {
 	if out, err := start.CombinedOutput(); err != nil {
 		return 0, nil, errors.Join(fmt.Errorf("%v: %w: %s", start.Args, err, out), end())
 	}
-	pid, err = parentOf(text)
-	return pid, end, err
+	if pid, err = parentOf(text); err != nil {
+		return 0, nil, errors.Join(err, end())
+	}
+	return pid, end, nil
 }
 
 // await returns the content of a file that is about to be written.
 func await(path string) (string, error) {
 	for begin := time.Now(); ; time.Sleep(settle) {
 		text, err := os.ReadFile(path)
-		if len(text) > 0 || time.Since(begin) > time.Minute {
-			return string(text), err
+		if len(text) > 0 {
+			return string(text), nil
+		}
+		if time.Since(begin) > time.Minute {
+			return "", cmp.Or(err, fmt.Errorf("%s stays empty", path))
 		}
 	}
 }
