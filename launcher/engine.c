@@ -203,6 +203,7 @@ enum engine_life engine_life(const struct engine_record *r)
 		return ENGINE_UNKNOWN;
 	uint64_t ticks = 0;
 	bool ended = false;
+	errno = 0; // only that there is no such process means that it has ended
 	if (!start_time(r->pid, &ticks, &ended))
 		return errno == ENOENT || errno == ESRCH ? ENGINE_ENDED : ENGINE_UNKNOWN;
 	return ended || ticks != r->started ? ENGINE_ENDED : ENGINE_LIVES;
