@@ -366,3 +366,31 @@ func TestAppend(t *testing.T) {
 		})
 	}
 }
+
+// A writer that is killed while it rotates leaves numbers out, among them perhaps the log's.
+func TestRotationKilled(t *testing.T) {
+	for missing := range 4 {
+		path := filepath.Join(t.TempDir(), "log")
+		w, err := Append(path, Limits{Size: 100, Files: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 4 {
+			w.Write("stdout", fmt.Appendf(nil, "line %d\n", n))
+		}
+		_ = w.Close()
+		r := &reader{path: path}
+		if err := os.Remove(r.name(missing)); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for n := range 4 {
+			if n != 3-missing {
+				want = append(want, fmt.Sprintf("stdout:line %d\n", n))
+			}
+		}
+		if diff := cmp.Diff(want, texts(t, path, Query{Tail: -1})); diff != "" {
+			t.Errorf("without %d (-want +got):\n%s", missing, diff)
+		}
+	}
+}

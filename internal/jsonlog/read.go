@@ -77,7 +77,7 @@ type reader struct {
 	each func(Entry) error
 
 	file   *os.File
-	number int    // that file had; by now it may have a higher one
+	number int    // that file had when it was looked at; by now it may have a higher one
 	rest   []byte // of the file, a line that was not complete
 	last   []Entry
 }
@@ -102,34 +102,61 @@ func (r *reader) more() error {
 // newer opens the file that follows the one that is open; the oldest, if none is, or if
 // that one has been removed. It returns nil if there is none.
 //
-// The log may be rotated meanwhile. Numbers only grow, and the files keep their order. So
-// they are looked at upwards from the number that the next file had: the last one before
-// the open one follows it.
+// The log may be rotated meanwhile: the files get the next higher number, the oldest file
+// first. So a number may be missing, for a moment, or for good if the writer was killed. A
+// file with the next lower number that exists is the right one if the open file still has
+// its number, and no file has got a number between the two.
 func (r *reader) newer() (found *os.File, number int, err error) {
-	first := max(r.number-1, 0)
-	if r.file == nil {
-		first = r.oldest()
-	}
-	for n := first; ; n++ {
-		f, err := os.Open(r.name(n))
-		if errors.Is(err, os.ErrNotExist) {
-			if n < r.oldest() { // it is being rotated
-				continue
+	for {
+		at, err := r.at()
+		if err != nil {
+			return nil, 0, err
+		}
+		for number = at - 1; number >= 0; number-- {
+			if found, err = os.Open(r.name(number)); !errors.Is(err, os.ErrNotExist) {
+				break
 			}
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, 0, err
+		}
+		between := false
+		for n := at - 1; n > number && !between; n-- {
+			_, err := os.Stat(r.name(n))
+			between = err == nil
+		}
+		now, err := r.at()
+		if err == nil && now == at && !between {
 			return found, number, nil
 		}
-		same := false
-		if err == nil {
-			same, err = sameFile(r.file, f)
+		found.Close()
+		if err != nil {
+			return nil, 0, err
 		}
-		if err != nil || same {
-			f.Close()
-			return found, number, err
+	}
+}
+
+// at returns the number that the open file has now, and one more than the oldest file has if
+// there is none, or if it has been removed. Numbers only grow.
+func (r *reader) at() (number int, err error) {
+	if r.file == nil {
+		return r.oldest() + 1, nil
+	}
+	open, err := r.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	for n := r.number; ; n++ {
+		file, err := os.Stat(r.name(n))
+		switch {
+		case err == nil && os.SameFile(open, file):
+			r.number = n
+			return n, nil
+		case err != nil && !errors.Is(err, os.ErrNotExist):
+			return 0, err
+		case err != nil && n > r.oldest():
+			return n, nil
 		}
-		if found != nil {
-			found.Close()
-		}
-		found, number = f, n
 	}
 }
 
@@ -152,21 +179,6 @@ func (r *reader) oldest() int {
 		}
 	}
 	return oldest
-}
-
-func sameFile(a, b *os.File) (bool, error) {
-	if a == nil {
-		return false, nil
-	}
-	i, err := a.Stat()
-	if err != nil {
-		return false, err
-	}
-	j, err := b.Stat()
-	if err != nil {
-		return false, err
-	}
-	return os.SameFile(i, j), nil
 }
 
 // tail calls each with the last entries, if only so many are asked for. Those that come
