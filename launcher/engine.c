@@ -176,8 +176,7 @@ bool engine_has(const char *path, const char *text)
 	return n >= 0 && (size_t)n == strlen(text) && memcmp(found, text, n) == 0;
 }
 
-// start_time reads when a process started, and whether it has ended and is only not reaped.
-static bool start_time(int32_t pid, uint64_t *ticks, bool *ended)
+bool engine_start_time(int32_t pid, uint64_t *ticks, bool *ended)
 {
 	char path[32], text[1024];
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -204,7 +203,7 @@ enum engine_life engine_life(const struct engine_record *r)
 	uint64_t ticks = 0;
 	bool ended = false;
 	errno = 0; // only that there is no such process means that it has ended
-	if (!start_time(r->pid, &ticks, &ended))
+	if (!engine_start_time(r->pid, &ticks, &ended))
 		return errno == ENOENT || errno == ESRCH ? ENGINE_ENDED : ENGINE_UNKNOWN;
 	return ended || ticks != r->started ? ENGINE_ENDED : ENGINE_LIVES;
 }

@@ -72,6 +72,10 @@ const char *engine_text(const struct engine_record *r, uint32_t offset);
 // engine_has reports whether a small file has exactly this text.
 bool engine_has(const char *path, const char *text);
 
+// engine_start_time reads when a process started, in ticks since boot, and whether it has
+// ended and is only not reaped.
+bool engine_start_time(int32_t pid, uint64_t *ticks, bool *ended);
+
 enum engine_life { ENGINE_UNKNOWN, ENGINE_LIVES, ENGINE_ENDED };
 
 // engine_life reports whether PID 1 has ended.

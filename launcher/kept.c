@@ -3,6 +3,7 @@
 // one thread, no memory is allocated, and the Go runtime starts only if something is not
 // as it was.
 #define _GNU_SOURCE
+#include "engine.h"
 #include "kept.h"
 #include "signals.h"
 #include "wait.h"
@@ -153,19 +154,12 @@ static void refer_to_time(enum kept_reference reference, char text[40])
 static bool refer_to_init(void)
 {
 	static char number[16], start[24], created[40];
-	char path[32], text[1024];
-	snprintf(path, sizeof path, "/proc/%d/stat", init.pid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-	close(fd);
-	text[n < 0 ? 0 : n] = '\0';
-	char *field = strrchr(text, ')'); // the end of the second; the start is the 22nd: proc_pid_stat(5)
-	for (int i = 2; field && i < 22; i++)
-		field = strchr(field + 1, ' ');
-	if (!field)
+	uint64_t ticks;
+	bool ended;
+	if (!engine_start_time(init.pid, &ticks, &ended))
 		return false;
 	snprintf(number, sizeof number, "%d", init.pid);
-	snprintf(start, sizeof start, "%llu", strtoull(field, NULL, 10));
+	snprintf(start, sizeof start, "%llu", (unsigned long long)ticks);
 	kept_refer(KEPT_PID, number);
 	kept_refer(KEPT_START, start);
 	refer_to_time(KEPT_CREATED, created);
