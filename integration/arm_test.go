@@ -26,7 +26,7 @@ import (
 // underProgram is a launch without the checks of the command line: any program
 // reaches the arming thread.
 type underProgram struct {
-	Name    string
+	Name    string // launch sets it, Root and RunRoot
 	Program []unix.SockFilter
 	Flags   uint32 // SECCOMP_FILTER_FLAG_*
 	Root    string // of the store
@@ -102,22 +102,25 @@ func launchChild() error {
 	return errors.Join(err, overlay.Unmount())
 }
 
-// runUnder has a child launch `touch` under a program. The launch must fail with one
-// of the messages, and the command must not run.
-func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
+// launch has a child launch u, and returns the child's output and how it ended.
+func (u underProgram) launch(t *testing.T) (out []byte, err error) {
 	t.Helper()
-	name, volume := containerName(t), t.TempDir()
-	u := underProgram{
-		Name: name, Program: program, Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"),
-		Volume: volume + ":/made", Args: []string{"touch", "/made/ran"},
-	}
+	u.Name, u.Root, u.RunRoot = containerName(t), testBed.root, filepath.Join(t.TempDir(), "run")
 	input, err := json.Marshal(u)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := child(t, "launch")
 	cmd.Stdin = bytes.NewReader(input)
-	out, err := cmd.CombinedOutput()
+	return cmd.CombinedOutput()
+}
+
+// runUnder has a child launch `touch` under a program. The launch must fail with one
+// of the messages, and the command must not run.
+func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
+	t.Helper()
+	volume := t.TempDir()
+	out, err := underProgram{Program: program, Volume: volume + ":/made", Args: []string{"touch", "/made/ran"}}.launch(t)
 	text := strings.TrimSuffix(strings.TrimPrefix(string(out), "integration: "), "\n")
 	if err == nil || !slices.Contains(want, text) {
 		t.Errorf("%v: %q, want one of %q", err, text, want)
@@ -125,7 +128,7 @@ func runUnder(t *testing.T, program []unix.SockFilter, want ...string) {
 	if _, err := os.Stat(filepath.Join(volume, "ran")); !os.IsNotExist(err) {
 		t.Errorf("the command ran: %v", err)
 	}
-	wantNothingOf(t, name)
+	wantNothingOf(t, containerName(t))
 }
 
 // If the kernel refuses a program, the command does not start, and nothing is left.

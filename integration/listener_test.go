@@ -1,9 +1,6 @@
 package integration
 
 import (
-	"bytes"
-	"encoding/json"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -41,16 +38,10 @@ func notifying(nr uint32) []unix.SockFilter {
 // A filter with a listener that nobody is to answer is no start.
 func TestListenerUnused(t *testing.T) {
 	u := underProgram{
-		Name: containerName(t), Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
-		Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"), Volume: t.TempDir() + ":/made", Args: []string{"true"},
+		Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		Volume: t.TempDir() + ":/made", Args: []string{"true"},
 	}
-	input, err := json.Marshal(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := child(t, "launch")
-	cmd.Stdin = bytes.NewReader(input)
-	out, err := cmd.CombinedOutput()
+	out, err := u.launch(t)
 	if want := "arm the seccomp filter: nobody answers the filter's notifications"; err == nil || !strings.Contains(string(out), want) {
 		t.Errorf("%v: %q has no %q", err, out, want)
 	}

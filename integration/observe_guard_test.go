@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -186,17 +185,10 @@ func killCallers() *launcher.Observation {
 // A caller that has been killed meanwhile is not reported: another process may have its PID.
 func TestExplainKilledCaller(t *testing.T) {
 	u := underProgram{
-		Name: containerName(t), Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
-		Root: testBed.root, RunRoot: filepath.Join(t.TempDir(), "run"), Volume: t.TempDir() + ":/made", Kill: true,
-		Args: []string{"sh", "-c", "ln -s a /b; echo status $?"},
+		Program: notifying(unix.SYS_SYMLINKAT), Flags: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, Kill: true,
+		Volume: t.TempDir() + ":/made", Args: []string{"sh", "-c", "ln -s a /b; echo status $?"},
 	}
-	input, err := json.Marshal(u)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := child(t, "launch")
-	cmd.Stdin = bytes.NewReader(input)
-	out, err := cmd.CombinedOutput()
+	out, err := u.launch(t)
 	want := fmt.Sprintf("denied %d to %+v <nil>\n", unix.SYS_SYMLINKAT, launcher.Caller{})
 	if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "status 137\n") {
 		t.Errorf("%v: %s, want %s", err, out, want)
