@@ -88,6 +88,19 @@ func ociQuickFails(t *testing.T, root string) {
 	b.leavesNothing()
 }
 
+// ociHandOverFails: a create that fails at its last step leaves nothing, and the name is free.
+func ociHandOverFails(t *testing.T, root string) {
+	b := newBundle(t, root, func(s *specs.Spec) { s.Process.Args = []string{"true"} })
+	if err := os.MkdirAll(filepath.Join(b.root, "libcontainer", "half"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.refused(1, "file exists", "create", "half")
+	b.leavesNothing()
+	b.create("half")
+	b.must("delete", "--force", "half")
+	b.leavesNothing()
+}
+
 // ociDeleteAgain: what a delete has left that was killed is removed by the next, or when
 // another container is created.
 func ociDeleteAgain(t *testing.T, root string) {

@@ -146,6 +146,7 @@ func TestOCI(t *testing.T) {
 		{"quick", ociQuick},
 		{"quick fails", ociQuickFails},
 		{"delete again", ociDeleteAgain},
+		{"hand-over fails", ociHandOverFails},
 		{"leaked descriptors", ociLeakedDescriptors},
 		{"overwrite", ociOverwrite},
 		{"files", ociFiles},

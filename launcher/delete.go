@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/removeall"
 )
 
 // Delete removes a container that does not run: the processes that are left, the cgroup,
@@ -163,6 +164,9 @@ func (c *Container) discard() {
 	}
 	if l.made {
 		err = errors.Join(err, l.cgroup.kill(l.o.Spec))
+	}
+	if l.o.Engine != nil && l.container == nil && !l.handedOver { // what handOver has begun
+		err = errors.Join(err, removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name)))
 	}
 	if l.container == nil && l.handedOver { // what ends it is libcontainer's code, whatever has set it up
 		container, lerr := c.load()
