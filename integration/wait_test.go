@@ -300,3 +300,34 @@ func openPty() (master, slave *os.File, err error) {
 	slave, err = os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	return os.NewFile(uintptr(fd), "terminal"), slave, errors.Join(err, pty.Close())
 }
+
+// Whoever waits for a container whose launcher was killed waits for PID 1 too, which the guard
+// kills a little later.
+func TestWaitForKilled(t *testing.T) {
+	l := launch(t, nil, "setpriv", "--pdeathsig", "clear", "sh", "-c", "echo ready; while :; do sleep 1000; done")
+	for _, pid := range childrenOf(t, l.Process.Pid) {
+		if pid != l.pid1 {
+			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGCONT) })
+		}
+	}
+	wait := minirun(t, "wait", l.name)
+	var code bytes.Buffer
+	wait.Stdout = &code
+	if err := wait.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Process.Kill()
+	_ = l.Wait()
+	eventually(t, "PID 1 is waited for", func() bool {
+		return slices.Contains(openFiles(t, wait.Process.Pid, testBed.root), "anon_inode:[pidfd]")
+	})
+	if err := unix.Kill(l.pid1, unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if _ = wait.Wait(); code.String() != "137\n" {
+		t.Errorf("%q", &code)
+	}
+}

@@ -210,10 +210,26 @@ func (c *Container) WaitEnd(ctx context.Context) (status int, err error) {
 	if status, ok := notedEnd(dir); ok {
 		return status, nil
 	}
-	if s, err := readState(c.dir); err == nil && s.ID == c.state.ID && (!s.Finished.IsZero() && !s.Lost || s.unstarted()) {
+	s, err := readState(c.dir)
+	if err != nil || s.ID != c.state.ID {
+		s = c.state
+	} else if !s.Finished.IsZero() && !s.Lost || s.unstarted() {
 		return s.ExitCode, nil
 	}
-	return statusKilled, ErrLost
+	dir.Close() // a start that sweeps needs the lock
+	return statusKilled, cmp.Or(s.awaitKilled(ctx), ErrLost)
+}
+
+// awaitKilled waits for the end of PID 1 of a killed launcher, which the guard kills. It
+// waits no longer than for any killed process, since a frozen one lives on.
+func (s *State) awaitKilled(ctx context.Context) error {
+	init, err := s.open()
+	if err != nil {
+		return nil // it has ended
+	}
+	defer init.pidfd.Close()
+	_, err = init.endsBefore(ctx, patienceWithKilled)
+	return err
 }
 
 // defaultStop is how long a container has between the signal and SIGKILL, as with Docker.
