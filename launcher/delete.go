@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,11 @@ import (
 // for a container whose launcher is alive: only the launcher deletes it.
 func (c *Container) Delete() error {
 	if c.lock == nil {
-		found, err := c.relock()
+		var found bool
+		err := patiently(func() (err error) {
+			found, err = c.relock()
+			return err
+		})
 		if err != nil || !found {
 			return err
 		}
@@ -38,6 +43,10 @@ func (c *Container) Delete() error {
 // DeleteDamaged removes a container whose state cannot be read, and what is in the cgroup
 // that it has unless flags said otherwise. The error is [ErrOwned] if its launcher is alive.
 func DeleteDamaged(dirs Dirs, name string) error {
+	return patiently(func() error { return deleteDamaged(dirs, name) })
+}
+
+func deleteDamaged(dirs Dirs, name string) error {
 	parent := filepath.Join(dirs.Root, "containers")
 	guard, err := flock.Open(parent, unix.LOCK_EX) // see New
 	if err != nil {
@@ -71,6 +80,20 @@ func (c *Container) Finish() error {
 		return fmt.Errorf("keep container %s: %w", c.state.Name, err)
 	}
 	return nil
+}
+
+// patienceWithLookers is how long others may look at a container that has ended.
+const patienceWithLookers = time.Second
+
+// patiently tries again while the error is [ErrOwned]: who only looks at a container has its
+// lock for a moment. Between two tries nothing may be locked.
+func patiently(try func() error) error {
+	for deadline := time.Now().Add(patienceWithLookers); ; time.Sleep(5 * time.Millisecond) {
+		err := try()
+		if !errors.Is(err, ErrOwned) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // relock takes the lock of a container that is not this process's, and ends what is

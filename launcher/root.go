@@ -54,10 +54,14 @@ func (c *Container) RootIDs() (uid, gid int, err error) {
 // Hold keeps a container that has ended from being removed until release is called. The
 // error is [ErrOwned] if its launcher, or another process, holds the lock.
 func (c *Container) Hold() (release func(), err error) {
-	lock, err := flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("container %s: %w", c.state.Name, ErrOwned)
-	}
+	var lock *os.File
+	err = patiently(func() error {
+		lock, err = flock.Open(c.dir, unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("container %s: %w", c.state.Name, ErrOwned)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

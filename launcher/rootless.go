@@ -27,6 +27,11 @@ func AsUser() bool { return os.Geteuid() != 0 || mobyuserns.RunningInUserNS() }
 // outside the user owns both (user_namespaces(7)).
 func KillAbandoned(dirs Dirs) {
 	parent := filepath.Join(dirs.Root, "containers")
+	guard, err := flock.Open(parent, unix.LOCK_EX) // see New
+	if err != nil {
+		return
+	}
+	defer guard.Close()
 	names, _ := someContainers(parent)
 	for _, name := range names {
 		lock, err := flock.Open(filepath.Join(parent, name), unix.LOCK_EX|unix.LOCK_NB)

@@ -208,7 +208,8 @@ static bool is_anything_left(void)
 	DIR *containers = opendir(path);
 	if (!containers)
 		return errno != ENOENT;
-	bool left = false;
+	// Without the lock of the directory above nobody may touch a container's (container.go).
+	bool left = flock(dirfd(containers), LOCK_EX) < 0;
 	for (struct dirent *entry; !left && (entry = readdir(containers));)
 		left = entry->d_name[0] != '.' && is_left(dirfd(containers), entry->d_name);
 	closedir(containers);
