@@ -7,9 +7,8 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/internal/memfd"
 )
 
 // reaperPath is where init finds the memfd of newReaper, whose number follows those of
@@ -30,15 +29,10 @@ func newReaper() (*os.File, error) {
 	} else if dynamic {
 		return nil, hint.With(&Error{Op: "--init", Err: errors.New("this minirun is linked dynamically and cannot run inside an image")}, "'make build' links it statically")
 	}
-	const mfdExec = 0x10 // MFD_EXEC, Linux 6.3; refused with EINVAL before
-	fd, err := unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|mfdExec)
-	if errors.Is(err, unix.EINVAL) {
-		fd, err = unix.MemfdCreate("minirun-init", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	reaper, err := memfd.Create("minirun-init", true)
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+		return nil, err
 	}
-	reaper := os.NewFile(uintptr(fd), "minirun-init")
 	if err := fillAndSeal(reaper, self); err != nil {
 		reaper.Close()
 		return nil, fmt.Errorf("copy minirun into memory: %w", err)
@@ -56,8 +50,7 @@ func fillAndSeal(to, from *os.File) error {
 	if err := to.Chmod(0o755); err != nil {
 		return err
 	}
-	_, err := unix.FcntlInt(to.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
-	return os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+	return memfd.Seal(to)
 }
 
 func hasInterpreter(f *os.File) (bool, error) {

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"github.com/minirun/minirun/internal/memfd"
 )
 
 // Kind is what a step of a plan does; plan.h says what its fields mean.
@@ -148,18 +148,16 @@ func WritePlan(steps []PlanStep) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.MemfdCreate("minirun-plan", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	f, err := memfd.Create("minirun-plan", false)
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "minirun-plan")
-	if _, err := f.Write(data); err != nil {
-		f.Close()
 		return nil, err
 	}
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+	if _, err = f.Write(data); err == nil {
+		err = memfd.Seal(f)
+	}
+	if err != nil {
 		f.Close()
-		return nil, os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+		return nil, err
 	}
 	return f, nil
 }
