@@ -134,7 +134,7 @@ func arguments(d launcher.Denied, name string, arch syscalls.Arch) []string {
 	for i, kind := range kinds {
 		text := d.Texts[i]
 		if text == nil {
-			args = append(args, syscalls.FormatTyped(arch, name, i, kind, d.Args[i]))
+			args = append(args, syscalls.FormatTyped(arch, name, i, kind, d.Args))
 			continue
 		}
 		s, cut := text.Text, text.Cut

@@ -16,15 +16,19 @@ type constant struct {
 	value uint64
 }
 
-// deviations are the values of architectures whose uapi/asm/ headers (fcntl.h,
-// ioctls.h, mman.h, resource.h, signal.h, socket.h) differ from asm-generic's.
-var deviations = [...]struct {
+// deviation has values of architectures whose uapi/asm/ headers differ from asm-generic's.
+type deviation struct {
 	arches []Arch
 	values []constant
-}{
+}
+
+// deviations are those of fcntl.h, ioctls.h, mman.h and resource.h; those of other headers are generated.
+var deviations = [...]deviation{
 	{[]Arch{ARM, ARM64, PPC, PPC64, PPC64LE}, []constant{{"O_DIRECTORY", 0x4000}, {"O_NOFOLLOW", 0x8000}, {"O_TMPFILE", 0x404000}}},
 	{[]Arch{PPC, PPC64, PPC64LE}, []constant{{"TCGETS", 0x402c7413}, {"TCSETS", 0x802c7414}, {"FIONREAD", 0x4004667f}}},
 	{[]Arch{PPC, PPC64, PPC64LE, MIPS, MIPS64, MIPS64N32, MIPSEL, MIPSEL64, MIPSEL64N32}, []constant{
+		{"TIOCGPGRP", 0x40047477},
+		{"TIOCSPGRP", 0x80047476},
 		{"TIOCGWINSZ", 0x40087468},
 		{"TIOCSWINSZ", 0x80087467},
 		{"TUNSETIFF", 0x800454ca},
@@ -34,7 +38,6 @@ var deviations = [...]struct {
 		{"SOCK_STREAM", 2},
 		{"SOCK_DGRAM", 1},
 		{"SOCK_NONBLOCK", 0x80},
-		{"SIGCHLD", 18},
 		{"O_CREAT", 0x100},
 		{"O_EXCL", 0x400},
 		{"O_APPEND", 8},
@@ -61,10 +64,12 @@ var deviations = [...]struct {
 
 // on returns the value of a constant on an architecture.
 func (c *constant) on(a Arch) uint64 {
-	for i := range deviations {
-		d := &deviations[i]
-		if j := slices.IndexFunc(d.values, func(o constant) bool { return o.name == c.name }); j >= 0 && slices.Contains(d.arches, a) {
-			return d.values[j].value
+	for _, all := range [][]deviation{deviations[:], generatedDeviations[:]} {
+		for i := range all {
+			d := &all[i]
+			if j := slices.IndexFunc(d.values, func(o constant) bool { return o.name == c.name }); j >= 0 && slices.Contains(d.arches, a) {
+				return d.values[j].value
+			}
 		}
 	}
 	return c.value
@@ -269,6 +274,8 @@ var ioctlRequests = [...]constant{
 	{"TIOCSTI", 0x5412},
 	{"TIOCLINUX", 0x541c},
 	{"TIOCSCTTY", 0x540e},
+	{"TIOCGPGRP", 0x540f},
+	{"TIOCSPGRP", 0x5410},
 	{"TIOCGWINSZ", 0x5413},
 	{"TIOCSWINSZ", 0x5414},
 	{"TIOCSETD", 0x5423},
@@ -426,6 +433,10 @@ func constants(a Arch, call string, index int) (set []constant, flags bool) {
 		return schedulers[:], false
 	case "setpriority/0", "getpriority/0":
 		return priorities[:], false
+	case "setsockopt/1", "getsockopt/1":
+		return socketLevels[:], false
+	case "kill/1", "tkill/1", "tgkill/2", "rt_sigqueueinfo/1", "rt_tgsigqueueinfo/2", "pidfd_send_signal/1", "rt_sigaction/0":
+		return signals[:], false
 	case "clock_settime/0", "clock_settime64/0", "clock_adjtime/0", "clock_adjtime64/0", "timerfd_create/0", "timer_create/0":
 		return clocks[:], false
 	}
@@ -480,6 +491,10 @@ func ChoiceNoun(call string, index int) string {
 		return "command"
 	case "prlimit64/1", "setrlimit/0", "getrlimit/0":
 		return "resource"
+	case "setsockopt/1", "getsockopt/1":
+		return "level"
+	case "kill/1", "tkill/1", "tgkill/2", "rt_sigqueueinfo/1", "rt_tgsigqueueinfo/2", "pidfd_send_signal/1", "rt_sigaction/0":
+		return "signal"
 	}
 	return "operation"
 }

@@ -69,12 +69,17 @@ func findPrototype(call string) (int, bool) {
 	return slices.BinarySearchFunc(prototypes[:], call, func(p prototype, call string) int { return strings.Compare(p.name, call) })
 }
 
-// FormatTyped returns an argument as text: as [FormatArgument] does if it has a name, else as
-// a number in the notation for its kind.
-func FormatTyped(a Arch, call string, index int, kind ArgumentKind, value uint64) string {
+// FormatTyped returns an argument of a call as text: as [FormatArgument] does if it has a name, or
+// by the name that it has beside the other arguments (setsockopt(2), socket(2)), else as a number in
+// the notation for its kind.
+func FormatTyped(a Arch, call string, index int, kind ArgumentKind, args [6]uint64) string {
+	value := args[index]
 	switch kind {
 	case Int, Uint, File, Mode:
 		value = uint64(uint32(value)) // the kernel ignores the other bits
+	}
+	if name, ok := nameBeside(a, call, index, args); ok {
+		return name
 	}
 	if name := FormatArgument(a, call, index, value); name[0] < '0' || name[0] > '9' {
 		return name
@@ -97,4 +102,36 @@ func FormatTyped(a Arch, call string, index int, kind ArgumentKind, value uint64
 		return "NULL"
 	}
 	return fmt.Sprintf("%#x", value)
+}
+
+// optionSet has the options of a level of sockets for a call, or for both calls if that is "".
+type optionSet struct {
+	call, level string
+	options     []constant
+}
+
+// nameBeside returns the name of an argument whose meaning depends on another one.
+func nameBeside(a Arch, call string, index int, args [6]uint64) (string, bool) {
+	var set []constant
+	switch {
+	case index == 2 && (call == "socket" || call == "socketpair"):
+		switch FormatArgument(a, call, 0, uint64(uint32(args[0]))) {
+		case "AF_INET", "AF_INET6":
+			set = ipProtocols[:]
+		case "AF_NETLINK":
+			set = netlinkProtocols[:]
+		}
+	case index == 2 && (call == "setsockopt" || call == "getsockopt"):
+		level := FormatArgument(a, call, 1, uint64(uint32(args[1])))
+		for i := range socketOptions {
+			if o := &socketOptions[i]; o.level == level && (o.call == "" || o.call == call) {
+				set = append(set, o.options...)
+			}
+		}
+	}
+	i := slices.IndexFunc(set, func(c constant) bool { return c.on(a) == uint64(uint32(args[index])) })
+	if i < 0 {
+		return "", false
+	}
+	return set[i].name, true
 }

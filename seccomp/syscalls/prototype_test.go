@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPrototypes(t *testing.T) {
@@ -70,8 +72,67 @@ func TestFormatTyped(t *testing.T) {
 		{MIPS64, "prlimit64", 1, Uint, 7, "RLIMIT_RSS"},
 		{AMD64, "clock_settime", 0, Int, 0, "CLOCK_REALTIME"},
 	} {
-		if got := FormatTyped(test.arch, test.call, test.index, test.kind, test.value); got != test.want {
+		var args [6]uint64
+		args[test.index] = test.value
+		if got := FormatTyped(test.arch, test.call, test.index, test.kind, args); got != test.want {
 			t.Errorf("%s %s/%d %#x: %s, want %s", test.arch, test.call, test.index, test.value, got, test.want)
+		}
+	}
+}
+
+// What an argument means can depend on another one.
+func TestFormatBeside(t *testing.T) {
+	minus := uint64(1<<64 - 1)
+	for _, test := range []struct {
+		arch Arch
+		call string
+		args [6]uint64
+		want string
+	}{
+		{AMD64, "setsockopt", [6]uint64{3, 1, 32}, "SOL_SOCKET SO_SNDBUFFORCE"},
+		{AMD64, "setsockopt", [6]uint64{3, 1 | minus<<32, 32 | minus<<32}, "SOL_SOCKET SO_SNDBUFFORCE"}, // both are int
+		{AMD64, "setsockopt", [6]uint64{3, 0, 64}, "SOL_IP IPT_SO_SET_REPLACE"},
+		{AMD64, "getsockopt", [6]uint64{3, 0, 64}, "SOL_IP IPT_SO_GET_INFO"},
+		{AMD64, "getsockopt", [6]uint64{3, 41, 68}, "SOL_IPV6 IP6T_SO_GET_REVISION_MATCH"},
+		{AMD64, "setsockopt", [6]uint64{3, 0, 19}, "SOL_IP IP_TRANSPARENT"},
+		{AMD64, "setsockopt", [6]uint64{3, 6, 19}, "SOL_TCP TCP_REPAIR"},
+		{AMD64, "setsockopt", [6]uint64{3, 270, 8}, "SOL_NETLINK NETLINK_LISTEN_ALL_NSID"},
+		{AMD64, "setsockopt", [6]uint64{3, 263, 3}, "SOL_PACKET PACKET_RECV_OUTPUT"},
+		{AMD64, "setsockopt", [6]uint64{3, 1, 4000}, "SOL_SOCKET 4000"},
+		{AMD64, "setsockopt", [6]uint64{3, 4000, 1}, "4000 1"},
+		{MIPS64, "setsockopt", [6]uint64{3, 0xffff, 31}, "SOL_SOCKET SO_SNDBUFFORCE"},
+		{PPC64LE, "getsockopt", [6]uint64{3, 1, 21}, "SOL_SOCKET SO_PEERCRED"},
+		{AMD64, "socket", [6]uint64{16, 3, 9}, "SOCK_RAW NETLINK_AUDIT"},
+		{AMD64, "socket", [6]uint64{10, 3, 58}, "SOCK_RAW 58"},
+		{AMD64, "socket", [6]uint64{2, 3, 1}, "SOCK_RAW IPPROTO_ICMP"},
+		{AMD64, "socket", [6]uint64{1, 1, 0}, "SOCK_STREAM 0"},
+		{AMD64, "kill", [6]uint64{1, 15, 0}, "SIGTERM 0"},
+	} {
+		one, two := FormatTyped(test.arch, test.call, 1, Int, test.args), FormatTyped(test.arch, test.call, 2, Int, test.args)
+		if got := one + " " + two; got != test.want {
+			t.Errorf("%s %s %v: %s, want %s", test.arch, test.call, test.args, got, test.want)
+		}
+	}
+}
+
+// The generated names are those of golang.org/x/sys, which come from the C compiler.
+func TestSocketNames(t *testing.T) {
+	for name, value := range map[string]uint64{
+		"SO_PEERSEC": unix.SO_PEERSEC, "SO_TXTIME": unix.SO_TXTIME, "SO_RCVTIMEO": unix.SO_RCVTIMEO, "IP_MTU": unix.IP_MTU,
+		"IPV6_TRANSPARENT": unix.IPV6_TRANSPARENT, "IPV6_TCLASS": unix.IPV6_TCLASS, "TCP_TX_DELAY": unix.TCP_TX_DELAY,
+		"PACKET_FANOUT": unix.PACKET_FANOUT, "NETLINK_GET_STRICT_CHK": unix.NETLINK_GET_STRICT_CHK, "ALG_SET_DRBG_ENTROPY": unix.ALG_SET_DRBG_ENTROPY,
+		"XDP_TX_RING": unix.XDP_TX_RING, "UDP_GRO": unix.UDP_GRO, "ICMPV6_FILTER": unix.ICMPV6_FILTER,
+	} {
+		found := 0
+		for _, set := range socketOptions {
+			for _, c := range set.options {
+				if c.name == name && c.value == value {
+					found++
+				}
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s = %d: %d times", name, value, found)
 		}
 	}
 }

@@ -2,13 +2,14 @@
 //
 //	go run ./gen -linux DIR -s390 DIR
 //
-// and prototypes.go from its definitions of system calls.
+// prototypes.go from its definitions of system calls, and socket.go from its headers.
 // -s390 is an older tree, up to Linux 6.18, for the 31-bit calls of s390, which
 // later kernels no longer have. Debian's packages linux-source-X.Y are such trees.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"go/format"
@@ -56,12 +57,16 @@ func main() {
 	linux := flag.String("linux", "", "source `tree` of Linux")
 	old := flag.String("s390", "", "source `tree` of an older Linux, for s390")
 	only := flag.String("prototypes", "", "write only prototypes.go, from this source `tree`")
+	headers := flag.String("headers", "", "write only socket.go, from this source `tree`")
 	flag.Parse()
 	var err error
-	if *only != "" {
+	switch {
+	case *only != "":
 		err = writePrototypes(*only)
-	} else if err = run(*linux, *old); err == nil {
-		err = writePrototypes(*linux)
+	case *headers != "":
+		err = writeSockets(*headers)
+	default:
+		err = errors.Join(run(*linux, *old), writePrototypes(*linux), writeSockets(*linux))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
