@@ -29,11 +29,21 @@ func overLimit(refused launcher.Refused) bool {
 }
 
 // isNoRefusal reports whether an errno of a call says something else than that it is not
-// permitted: that a file cannot be polled (Go asks for each that it opens), that a process has not
-// registered itself, that a mutex is another's.
+// permitted, and no privilege would change it: that a file cannot be polled (Go tries for each that it
+// opens), that a process has not registered itself, that a mutex is another's, that a process leads
+// a session already, or that a group is of another session. timeout(1) and shells try to make a
+// group of PID 1, which leads a session.
 func isNoRefusal(refused launcher.Refused) bool {
-	name, _ := callName(refused.Notification)
-	return refused.Errno == unix.EPERM && (name == "epoll_ctl" || name == "membarrier" || name == "futex")
+	name, arch := callName(refused.Notification)
+	switch name {
+	case "epoll_ctl", "membarrier", "futex", "setsid":
+		return refused.Errno == unix.EPERM
+	case "setpgid":
+		return refused.Errno != unix.EROFS
+	case "ioctl":
+		return refused.Errno == unix.EPERM && syscalls.FormatArgument(arch, name, 1, refused.Args[1]) == "TIOCSPGRP"
+	}
+	return false
 }
 
 // watch has the kernel's own refusals reported, too: what a filter lets through.
@@ -321,18 +331,11 @@ func withoutCapability(call string, refused launcher.Refused, o launcher.Obstacl
 	if refused.Errno == unix.EROFS {
 		return "the file system is mounted read-only"
 	}
-	if call == "mknod" || call == "mknodat" {
+	switch call {
+	case "mknod", "mknodat":
 		return "the kernel asked for no capability that the process lacks; the device cgroup forbids to make devices that are not listed"
-	}
-	switch {
-	case call == "setpgid" && refused.Errno == unix.EACCES:
-		return "a process has a program of its own already (setpgid(2)); no capability helps"
-	case call == "setpgid":
-		return "a process that leads a session keeps its group, and others may only join groups of their session (setpgid(2)); no capability helps"
-	case call == "setrlimit" || call == "prlimit64":
+	case "setrlimit", "prlimit64":
 		return "no limit of open files is above the kernel's (sysctl fs.nr_open); no capability helps"
-	case call == "setsid":
-		return "a process that leads a group makes no session (setsid(2)); no capability helps"
 	}
 	known := []string{"the kernel asked for no capability that the process lacks"}
 	if refused.NoNewPrivs {

@@ -50,7 +50,6 @@ func TestBlame(t *testing.T) {
 		"no execute bit":           {"access", at(launcher.Obstacle{Kind: launcher.NotExecutable, Path: "/t/x y"}), "/t/x y has no execute bit", "chmod +x '/t/x y'"},
 		"an answer":                {"sendto", launcher.Refused{Sighting: asked(unix.CAP_NET_ADMIN), Answered: true}, "the kernel asked for CAP_NET_ADMIN, which the container does not have; its answer to the message says so (netlink(7))", "--cap-add CAP_NET_ADMIN"},
 		"open files":               {"prlimit64", launcher.Refused{Errno: unix.EPERM}, "no limit of open files is above the kernel's (sysctl fs.nr_open); no capability helps", ""},
-		"a session":                {"setsid", launcher.Refused{Errno: unix.EPERM}, "a process that leads a group makes no session (setsid(2)); no capability helps", ""},
 		"locked memory":            {"mlockall", launcher.Refused{Sighting: asked(unix.CAP_IPC_LOCK), Errno: unix.ENOMEM}, "the kernel asked for CAP_IPC_LOCK, which the container does not have", "--ulimit memlock=N, with N as large as it asks for--cap-add CAP_IPC_LOCK"},
 		"too many processes":       {"clone", launcher.Refused{Sighting: asked(unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN), Errno: unix.EAGAIN}, "the kernel asked for CAP_SYS_ADMIN or CAP_SYS_RESOURCE, which the container does not have", "--ulimit nproc=N, with N as large as it asks for--cap-add CAP_SYS_RESOURCE"},
 	} {
@@ -76,6 +75,32 @@ func TestBlame(t *testing.T) {
 	(&liveReports{}).blame(one, launcher.Refused{Sighting: asked(unix.CAP_SYS_ADMIN)}, 0)
 	if strings.Contains(one.Because, "filter") {
 		t.Errorf("unconfined: %q", one.Because)
+	}
+}
+
+// What no privilege would change is not reported.
+func TestIsNoRefusal(t *testing.T) {
+	const tiocspgrp = 0x5410
+	for _, test := range []struct {
+		nr    uint32
+		arg   uint64
+		errno unix.Errno
+		want  bool
+	}{
+		{unix.SYS_SETPGID, 0, unix.EPERM, true},
+		{unix.SYS_SETPGID, 0, unix.EACCES, true},
+		{unix.SYS_SETSID, 0, unix.EPERM, true},
+		{unix.SYS_EPOLL_CTL, 0, unix.EPERM, true},
+		{unix.SYS_IOCTL, tiocspgrp, unix.EPERM, true},
+		{unix.SYS_IOCTL, unix.TIOCSTI, unix.EPERM, false},
+		{unix.SYS_OPENAT, 0, unix.EPERM, false},
+		{unix.SYS_FUTEX, 0, unix.EACCES, false},
+	} {
+		refused := launcher.Refused{Errno: test.errno}
+		refused.Notification = launcher.Notification{Arch: unix.AUDIT_ARCH_X86_64, Nr: test.nr, Args: [6]uint64{0, test.arg}}
+		if got := isNoRefusal(refused); got != test.want {
+			t.Errorf("call %d, %#x, %v: %t", test.nr, test.arg, test.errno, got)
+		}
 	}
 }
 
