@@ -5,8 +5,8 @@
 //
 // Starts, what an engine calls (create, start and delete) and what its users call (docker
 // run and ctr run) are measured twice: with the cgroups of v1 and with those of v2, each
-// mounted in a private mount namespace. A runtime that makes no container shows what of the
-// latter is the engine's own time. Then come the memory of what waits for a container,
+// mounted in a private mount namespace. A runtime that makes no container (testdata/empty.c)
+// shows what of the latter is the engine's own time. Then come the memory of what waits for a container,
 // starts by an ordinary user, starts while other containers run, starts on images of many
 // layers, pulls of images, denied calls with --explain, runs with --record, networks, and,
 // of minirun alone, the memory that it needs to pull some tarballs, two of which are made to
