@@ -69,7 +69,10 @@ func newKeptNetwork(t *testing.T) *keptNetwork {
 }
 
 // networkPicture prints what a container can know of its network, and asks who is outside.
+// Some of it the kernel does a moment after the device is up: the link's state, and the
+// route to the link's own address, which comes last.
 const networkPicture = `
+until grep -q up /sys/class/net/eth0/operstate && grep -Eq '^fe80[0-9a-f]{28} 80 .* eth0$' /proc/net/ipv6_route; do sleep 0.01; done
 cd /proc/net; cat route; sed -E 's/ [0-9a-f]{8} [0-9a-f]{8}( [0-9a-f]{8} +[a-z])/\1/' ipv6_route; tail -n +3 dev | cut -d : -f 1; cat if_inet6 fib_trie arp | sort
 cd /proc/sys/net; grep . ipv6/conf/*/accept_dad ipv6/conf/*/accept_ra ipv6/conf/*/forwarding ipv4/ip_forward
 cd /sys/class/net; for f in address addr_assign_type mtu tx_queue_len flags operstate carrier ifindex; do grep . */$f; done
