@@ -229,7 +229,7 @@ func dirs(c *ucli.Context) (launcher.Dirs, error) {
 		d.Root, err = absolute("--root", d.Root)
 	}
 	if err == nil {
-		err = rootfs.CheckOwner(d.Root)
+		err = rootfs.CheckRoot(d.Root)
 	}
 	if err == nil {
 		d.Root, err = userRoot(d.Root)

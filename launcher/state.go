@@ -144,6 +144,33 @@ func makeRunRoot(dir string) error {
 	if st.Mode&0o002 != 0 {
 		return fmt.Errorf("%s can be written to by everybody", dir)
 	}
+	return markRunRoot(dir)
+}
+
+// markRunRoot makes the directory by which a run root is known. It returns an error if there
+// is none and something else is in dir: the directory RUNROOT/NAME is removed with container
+// NAME.
+func markRunRoot(dir string) error {
+	mark := filepath.Join(dir, filesDir)
+	if _, err := os.Lstat(mark); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") { // as all that minirun itself makes in it
+			continue
+		}
+		if _, err := os.Lstat(mark); err == nil { // another launch has just made it
+			return nil
+		}
+		return fmt.Errorf("%s is neither empty nor a run root: it has %s", dir, entry.Name())
+	}
+	if err := os.Mkdir(mark, 0o700); !errors.Is(err, os.ErrExist) {
+		return err
+	}
 	return nil
 }
 

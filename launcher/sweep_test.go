@@ -118,6 +118,25 @@ func TestNewInOwnRunRoot(t *testing.T) {
 	}
 }
 
+// What else is in a run root stays: the directory NAME in it would be removed with container
+// NAME.
+func TestNewInUsedRunRoot(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	theirs := filepath.Join(dirs.RunRoot, "box")
+	if err := os.Mkdir(theirs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(dirs, "box", OwnerLauncher, func(err error) { t.Error(err) })
+	var refused *Error
+	if !errors.As(err, &refused) || refused.Cause != CauseRunRoot || !strings.HasSuffix(err.Error(), " is neither empty nor a run root: it has box") {
+		t.Errorf("a launch in it: %v", err)
+	}
+	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 1 {
+		t.Errorf("in it is now %v, %v", left, err)
+	}
+}
+
 // Another user cannot choose the directory for the state by a link where it is looked for.
 func TestNewInForeignLink(t *testing.T) {
 	testenv.Root(t)
@@ -184,9 +203,7 @@ func TestNewTwice(t *testing.T) {
 	if err := second.Delete(); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 0 {
-		t.Errorf("left in the run root: %v, %v", left, err)
-	}
+	wantRunRootEmpty(t, dirs.RunRoot)
 }
 
 // Where there are many containers a start looks at some of them. A name whose container's
@@ -341,9 +358,7 @@ func TestNewRemovesState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left, err := os.ReadDir(dirs.RunRoot); err != nil || len(left) != 0 {
-		t.Errorf("left in the run root: %v, %v", left, err)
-	}
+	wantRunRootEmpty(t, dirs.RunRoot)
 	if _, err := killed.State(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the state of the killed one: %v", err)
 	}

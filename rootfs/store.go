@@ -46,7 +46,7 @@ func OpenStore(root string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{root: abs, pause: retryPause}
-	if err := CheckOwner(abs); err != nil { // before anything is made there
+	if err := CheckRoot(abs); err != nil { // before anything is made there
 		return nil, err
 	}
 	if _, err := os.Stat(s.path("oci-layout")); err == nil {
@@ -68,10 +68,12 @@ func OpenStore(root string) (*Store, error) {
 	return s, atomicfile.WriteSync(s.path("oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600)
 }
 
-// CheckOwner returns an error if the directory of a store belongs to another user, or if
-// others can write there: its layers become root file systems, and the states in it say
-// which processes belong to containers. The directory need not exist.
-func CheckOwner(root string) error {
+// CheckRoot returns an error if a directory cannot be that of a store. It belongs to another
+// user, or others can write there: its layers become root file systems, and the states in it
+// say which processes belong to containers. Or it has files of something else, such as a home
+// directory: those below tmp and containers would be removed as what killed processes have
+// left. The directory need not exist.
+func CheckRoot(root string) error {
 	var st unix.Stat_t
 	err := unix.Stat(root, &st)
 	switch {
@@ -84,9 +86,37 @@ func CheckOwner(root string) error {
 	case st.Mode&0o022 != 0:
 		err = fmt.Errorf("%s can be written by others", root)
 	default:
+		err = checkContent(root)
+	}
+	if err == nil {
 		return nil
 	}
 	return &Error{Op: "open the image store", Err: err, Cause: CauseStore}
+}
+
+// checkContent returns an error if a directory has files, and is no store.
+func checkContent(root string) error {
+	if _, err := os.Lstat(filepath.Join(root, "oci-layout")); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
+	}
+	if has("blobs") && has("layers") { // oci-layout comes last, or was lost
+		return nil
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		temporary, _ := filepath.Match(atomicfile.Pattern, name)
+		if !temporary && !slices.Contains([]string{"blobs", "cache", "lock", "lost+found", "one-id"}, name) {
+			return fmt.Errorf("%s is neither empty nor a store: it has %s", root, name)
+		}
+	}
+	return nil
 }
 
 func (s *Store) path(elements ...string) string {
