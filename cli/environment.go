@@ -46,9 +46,9 @@ func labelFiles(files []string) ([]string, error) {
 }
 
 func pairsFile(flag, what, file string) ([]string, error) {
-	data, err := os.ReadFile(file)
+	data, err := readLines(flag, file)
 	if err != nil {
-		return nil, fileError(flag, file, err)
+		return nil, err
 	}
 	return parsePairs(what, file, data)
 }

@@ -80,6 +80,9 @@ func templateProblem(err error) string {
 	if _, rest, ok := strings.Cut(text, "map has no entry for key "); ok {
 		return "there is no field ." + strings.Trim(rest, `"`)
 	}
+	if strings.HasSuffix(text, ": unexpected EOF") {
+		return "an {{end}} is missing"
+	}
 	text = strings.TrimPrefix(text, "template: :")
 	if _, rest, ok := strings.Cut(text, ": executing "); ok {
 		_, text, _ = strings.Cut(rest, ": ")

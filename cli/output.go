@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +31,33 @@ func fileError(what, file string, err error) *usageError {
 		e.hint = "check who may use it: ls -ld " + abs
 	}
 	return e
+}
+
+// maxText is the size of the largest file of lines that minirun reads, such as one of
+// variables. The arguments and variables of a command are limited to 2 MiB together.
+const maxText = 2 << 20
+
+// readLines reads the file of lines that a flag or argument names, which may be a pipe or
+// a device. what is what the error calls it.
+func readLines(what, file string) ([]byte, error) {
+	data, err := readUpTo(file, maxText+1)
+	switch {
+	case err != nil:
+		return nil, fileError(what, file, err)
+	case len(data) > maxText:
+		return nil, &usageError{fmt.Sprintf("%s %s: the file is larger than the limit of %d MiB", what, file, maxText>>20), "name a text file"}
+	}
+	return data, nil
+}
+
+// readUpTo returns the first limit bytes of a file.
+func readUpTo(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // writeFile replaces a file's content atomically. An existing file keeps its mode, a symbolic

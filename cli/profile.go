@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"io"
 	"os"
 
 	ucli "github.com/urfave/cli/v2"
@@ -79,12 +78,7 @@ func readProfile(name, help string) ([]byte, error) {
 	if name == "" {
 		return nil, &usageError{"seccomp profile: the name is empty", help}
 	}
-	f, err := os.Open(name)
-	var data []byte
-	if err == nil {
-		defer f.Close()
-		data, err = io.ReadAll(io.LimitReader(f, seccomp.MaxSize+1))
-	}
+	data, err := readUpTo(name, seccomp.MaxSize+1)
 	if err != nil {
 		wrong := fileError("seccomp profile", name, err)
 		if !errors.Is(err, os.ErrPermission) {

@@ -105,7 +105,7 @@ func (r *recording) read() (*seccomp.Profile, error) {
 	case info.Size() == 0:
 		return nil, nil
 	}
-	data, err := os.ReadFile(r.file)
+	data, err := readUpTo(r.file, seccomp.MaxSize+1)
 	if err != nil {
 		return nil, fileError("--record", r.path, err)
 	}

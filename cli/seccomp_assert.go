@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
 	ucli "github.com/urfave/cli/v2"
 
@@ -39,9 +38,9 @@ func (a *app) assertAction(c *ucli.Context) error {
 		return err
 	}
 	file := c.Args().First()
-	data, err := os.ReadFile(file)
+	data, err := readLines("assertions", file)
 	if err != nil {
-		return fileError("assertions", file, err)
+		return err
 	}
 	t, err := target(c)
 	if err != nil {

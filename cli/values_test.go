@@ -23,7 +23,7 @@ func TestBadValues(t *testing.T) {
 	}
 	values := []string{
 		"", " ", "x", "=", "==", ":", "::", ",", "-", "-1", "-2", "0x", "08", "1.5", "1e400", "NaN", "99999999999999999999", "9223372036854775807",
-		"a b", "A=B", "=x", "é", "\xff", "\x1b[31m", "a\nb", strings.Repeat("a", 5000), "/", "..", "/nosuch/x", dir, dir + "/file", dir + "/file/x",
+		"a b", "A=B", "=x", "é", "\xff", "\x1b[31m", "a\nb", strings.Repeat("a", 100000), "/", "/dev/zero", "..", "/nosuch/x", dir, dir + "/file", dir + "/file/x",
 		"nofile=x", "nofile=1:", "nofile=:1", "CAP_X=chown", "seccomp=", "apparmor=", "type=", "type=bind", "type=tmpfs,target=/m,tmpfs-size=x", "/m:size=x", "/x:y", "linux/",
 	}
 	for _, f := range runFlags() {
@@ -37,7 +37,7 @@ func TestBadValues(t *testing.T) {
 				}
 			}
 			accepted := strings.HasPrefix(stderr, "minirun: image no/such/image: ") ||
-				strings.HasPrefix(stderr, "minirun: "+dir+"/file:1:") // the profile was read, and is none
+				flag == "--seccomp" && strings.Contains(lines[0], value+":1:") // the profile was read, and is none
 			if status != 125 || len(lines) != 2 || !accepted && !strings.Contains(lines[0], f.Names()[0]) || !strings.HasPrefix(lines[1], "hint: ") {
 				t.Errorf("%s=%.40q: status %d, %.400q", flag, value, status, stderr)
 			}

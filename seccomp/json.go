@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -80,6 +81,9 @@ func (r *jsonReader) token() (*node, *syntaxError) {
 		var syntactic *jsontext.SyntacticError
 		if errors.As(err, &syntactic) {
 			offset, err = int(syntactic.ByteOffset), syntactic.Err
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("it ends too early")
 		}
 		return nil, &syntaxError{min(offset, len(r.data)), err}
 	}

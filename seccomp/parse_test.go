@@ -345,7 +345,7 @@ func complaints(t *testing.T, source string) []complaint {
 func TestParseSyntax(t *testing.T) {
 	for _, source := range []string{
 		"{\"defaultAction\":\n  »}",
-		"{\"defaultAction\": \"SCMP_ACT_ALLOW\"»",
+		"{\"defaultAction\": \"SCMP_ACT_ALLOW\"»", "{\"defaultAct»",
 		"{\"defaultAction\": \"SCMP_ACT_ALLOW\"}\n»{}",
 		"{\n  »'defaultAction': 1}",
 		"{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"flags\": [»",

@@ -14,6 +14,9 @@ func Nearest(word string, candidates []string) string {
 		return ""
 	}
 	for _, c := range candidates {
+		if len(word)-len(c) >= least { // each byte more is an edit; the word may be very long
+			continue
+		}
 		d := distance(word, c)
 		if len(word) > 2 && strings.HasPrefix(c, word) {
 			d = min(d, 1)
