@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -273,6 +274,8 @@ func (l *launched) planError(e *arm.Error) error {
 		return failed("make the device "+s.Path, CauseDevice, "")
 	case arm.Rlimit:
 		return failed("--ulimit "+rlimitName(strconv.Itoa(int(s.Number))), 0, ulimitHelp)
+	case arm.OOMScore:
+		return failed("--oom-score-adj "+s.Path, 0, oomScoreHelp)
 	case arm.AppArmor:
 		return failed("apply the AppArmor profile", 0, appArmorHelp)
 	case arm.Directory:
@@ -288,16 +291,20 @@ func (l *launched) planError(e *arm.Error) error {
 	case arm.Command:
 		return lookupFailed(l.o.Spec.Process.Args[0], e)
 	}
-	return &Error{Op: "start container", Err: otherReason(s, e)}
+	err := &Error{Op: "start container", Err: otherReason(s, e)}
+	if e.Reason == arm.NotNull || e.Reason == arm.NotPtmx || slices.Contains([]arm.Kind{arm.Link, arm.Null, arm.Console}, s.Kind) {
+		return hint.With(err, replacedHelp)
+	}
+	return err
 }
 
 // otherReason says which of the container's own files a step failed at.
 func otherReason(s arm.PlanStep, e *arm.Error) error {
 	switch {
 	case e.Reason == arm.NotNull:
-		return errors.New("/dev/null is not the null device: fix what the image or a mount has in its place")
+		return errors.New("/dev/null is not the null device")
 	case e.Reason == arm.NotPtmx:
-		return errors.New("/dev/pts/ptmx is not a devpts's: fix what the image or a mount has in its place")
+		return errors.New("/dev/pts/ptmx is not a devpts's")
 	case s.Kind == arm.Null:
 		return fmt.Errorf("open /dev/null: %w", e.Errno)
 	case s.Kind == arm.Console:
@@ -308,7 +315,7 @@ func otherReason(s arm.PlanStep, e *arm.Error) error {
 
 // mountReason says why something was not mounted, if the errno does not say it.
 func (l *launched) mountReason(s arm.PlanStep, r arm.Reason) error {
-	place := strconv.Quote(filepath.Join(l.o.Spec.Root.Path, s.Path))
+	place := strconv.Quote(filepath.Join("/", s.Path))
 	switch r {
 	case arm.NotADirectory:
 		return fmt.Errorf("filesystem %q must be mounted on ordinary directory", s.Type)

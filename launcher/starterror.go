@@ -30,6 +30,8 @@ func steps() []step {
 		{`device inode "?([^":]+)"?: `, "make the device $1", CauseDevice, ""},
 		{`mknodat \S*/root(/\S+): `, "make the device $1", CauseDevice, ""},
 		{`error setting rlimit type (\d+): `, "--ulimit $1", 0, ulimitHelp},
+		{`update /proc/self/oom_score_adj: `, "--oom-score-adj", 0, oomScoreHelp},
+		{`open /dev/null: `, "start container: open /dev/null", 0, replacedHelp},
 		{`unable to apply apparmor profile: `, "apply the AppArmor profile", 0, appArmorHelp},
 		{`^mkdir (\S+): `, "make the working directory $1", CauseWorkdir, ""},
 		{`chdir to cwd \(` + quoted + `\) set in config\.json failed: `, "enter the working directory $1", CauseEnterWorkdir, ""},
@@ -41,6 +43,8 @@ func steps() []step {
 
 const (
 	ulimitHelp   = "see 'ulimit -H -a', and /proc/sys/fs/nr_open for nofile"
+	oomScoreHelp = "without CAP_SYS_RESOURCE it can only be raised, from /proc/self/oom_score_adj on"
+	replacedHelp = "fix what the image or a mount has in its place"
 	appArmorHelp = "'aa-status' lists the profiles that are loaded"
 )
 
@@ -58,7 +62,10 @@ func stepError(text string) error {
 		if number, ok := strings.CutPrefix(op, "--ulimit "); ok {
 			op = "--ulimit " + rlimitName(number)
 		}
-		why := text[strings.LastIndex(text, ": ")+len(": "):]
+		why := inContainer(text[strings.LastIndex(text, ": ")+len(": "):])
+		if strings.HasPrefix(s.op, "--oom-score-adj") { // by libcontainer's code in C
+			why = strings.ToLower(why)
+		}
 		if strings.HasPrefix(s.pattern, "container init was OOM") {
 			why = "the memory limit is too low for it"
 		}
@@ -67,16 +74,23 @@ func stepError(text string) error {
 		}
 		return hint.With(&Error{Op: op, Err: errors.New(why), Cause: s.cause}, s.help)
 	}
-	inside := regexp.MustCompile(`[^\s"]*/containers/[^/ ]+/root\b`)
-	return &Error{Op: "start container", Err: errors.New(inside.ReplaceAllString(text, ""))}
+	return &Error{Op: "start container", Err: errors.New(inContainer(text))}
+}
+
+// inContainer returns a text with the paths in a container's root as the container sees them.
+func inContainer(text string) string {
+	root := regexp.MustCompile(`[^\s"]*/containers/[^/ ]+/root\b`)
+	return root.ReplaceAllString(text, "")
 }
 
 func mountPointHelp(why string) string {
-	switch why {
-	case "not a directory":
+	switch {
+	case why == "not a directory":
 		return "a directory is mounted on a directory, and anything else on a file"
-	case "no such file or directory", "read-only file system":
+	case why == "no such file or directory", why == "read-only file system":
 		return "the place for it does not exist there, and cannot be made"
+	case strings.HasSuffix(why, " inside /proc"):
+		return "choose another place for it"
 	}
 	return ""
 }
