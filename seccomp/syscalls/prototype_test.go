@@ -71,6 +71,8 @@ func TestFormatTyped(t *testing.T) {
 		{AMD64, "prlimit64", 1, Uint, 7, "RLIMIT_NOFILE"},
 		{MIPS64, "prlimit64", 1, Uint, 7, "RLIMIT_RSS"},
 		{AMD64, "clock_settime", 0, Int, 0, "CLOCK_REALTIME"},
+		{AMD64, "prctl", 0, Int, 65, "PR_SET_MDWE"},
+		{AMD64, "keyctl", 0, Int, 31, "KEYCTL_CAPABILITIES"},
 	} {
 		var args [6]uint64
 		args[test.index] = test.value

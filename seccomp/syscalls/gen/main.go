@@ -2,7 +2,7 @@
 //
 //	go run ./gen -linux DIR -s390 DIR
 //
-// prototypes.go from its definitions of system calls, and socket.go from its headers.
+// prototypes.go from its definitions of system calls, and named.go from its headers.
 // -s390 is an older tree, up to Linux 6.18, for the 31-bit calls of s390, which
 // later kernels no longer have. Debian's packages linux-source-X.Y are such trees.
 package main
@@ -57,16 +57,16 @@ func main() {
 	linux := flag.String("linux", "", "source `tree` of Linux")
 	old := flag.String("s390", "", "source `tree` of an older Linux, for s390")
 	only := flag.String("prototypes", "", "write only prototypes.go, from this source `tree`")
-	headers := flag.String("headers", "", "write only socket.go, from this source `tree`")
+	headers := flag.String("headers", "", "write only named.go, from this source `tree`")
 	flag.Parse()
 	var err error
 	switch {
 	case *only != "":
 		err = writePrototypes(*only)
 	case *headers != "":
-		err = writeSockets(*headers)
+		err = writeConstants(*headers)
 	default:
-		err = errors.Join(run(*linux, *old), writePrototypes(*linux), writeSockets(*linux))
+		err = errors.Join(run(*linux, *old), writePrototypes(*linux), writeConstants(*linux))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
