@@ -61,7 +61,7 @@ func allowedNames(t *testing.T, file string) []string {
 }
 
 // A job runs as before under its own recording, a second run changes nothing, and the
-// names are those that strace(1) counts.
+// names are those that strace(1) counts, with what a stop would make of sleep(1)'s.
 func TestRecord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.json")
 	want, _, _ := explained(t, "debian", "bash", "-c", job)
@@ -77,7 +77,9 @@ func TestRecord(t *testing.T) {
 		t.Errorf("a second run has changed the profile: %s", readProfile(t, file).Source)
 	}
 	got := allowedNames(t, file)
-	if traced := straced(t, job); !slices.Equal(got, traced) {
+	traced := append(straced(t, job), "restart_syscall")
+	slices.Sort(traced)
+	if traced = slices.Compact(traced); !slices.Equal(got, traced) {
 		t.Errorf("recorded %v\nstrace   %v", got, traced)
 	}
 }
@@ -198,6 +200,19 @@ func TestComplainAsRecord(t *testing.T) {
 	slices.Sort(got)
 	if got = slices.Compact(got); !slices.Equal(got, want) || len(got) < 5 {
 		t.Errorf("--complain reports %q, a recording has %q", got, want)
+	}
+}
+
+// A program that waits, and is stopped and continued under its recording, goes on waiting.
+func TestRecordStopped(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.json")
+	script := `sleep 0.2 & p=$!; until grep -q "State:.S" /proc/$p/status; do :; done
+kill -$1 $p; until grep -q "State:.$2" /proc/$p/status; do :; done; kill -$3 $p; wait $p && echo slept`
+	if stdout, stderr, status := recorded(t, file, "debian", "sh", "-c", script, "sh", "0", "S", "0"); stdout != "slept\n" {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	if stdout, stderr, status := explained(t, "--seccomp", file, "debian", "sh", "-c", script, "sh", "STOP", "T", "CONT"); stdout != "slept\n" {
+		t.Errorf("status %d: %s", status, stderr)
 	}
 }
 

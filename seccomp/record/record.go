@@ -79,8 +79,14 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	a.addArchitectures()
 	for _, c := range r.Calls {
 		a.add(c)
+		for _, name := range afterSignal(c.Name) {
+			if _, ok := syscalls.Number(c.Arch, name); ok {
+				a.add(Call{Arch: c.Arch, Name: name})
+			}
+		}
 	}
-	for _, name := range append([]string{"execve"}, r.Runtime...) { // no command starts without execve
+	// No command starts without execve. One that was killed did not make exit_group, and ends by it in another run.
+	for _, name := range append([]string{"execve", "exit_group"}, r.Runtime...) {
 		a.add(Call{Arch: t.Arch, Name: name})
 	}
 	for _, name := range append([]string{"clone3"}, r.Missing...) {
@@ -97,6 +103,20 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 		return nil, err
 	}
 	return &Result{text, a.profile.calls(), a.added}, a.check(text)
+}
+
+// afterSignal returns the calls by which a program goes on after a signal that comes at any time, in
+// this run or in the next: it does not make them of its own accord. The kernel makes
+// restart_syscall(2) of a call that waits for a time when its process has been stopped, or
+// frozen by a pause of the container; a handler returns by rt_sigreturn(2), and on i386 by sigreturn(2).
+func afterSignal(call string) []string {
+	switch call {
+	case "nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex", "futex_time64":
+		return []string{"restart_syscall"}
+	case "rt_sigaction", "sigaction", "signal":
+		return []string{"rt_sigreturn", "sigreturn"}
+	}
+	return nil
 }
 
 // adder adds a run to a profile.

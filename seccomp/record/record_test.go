@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -72,6 +73,27 @@ func wantVerdicts(t *testing.T, text []byte, want map[string]string) {
 	}
 }
 
+// A signal makes a program make calls that it may not have made while it was recorded.
+func TestAddAfterSignal(t *testing.T) {
+	all := map[string]string{"restart_syscall": "ERRNO(EPERM)", "rt_sigreturn": "ERRNO(EPERM)", "i386:sigreturn": "ERRNO(EPERM)", "i386:rt_sigreturn": "ERRNO(EPERM)", "i386:restart_syscall": "ERRNO(EPERM)"}
+	i386 := func(name string) Call { return Call{syscalls.X86, name, nil} }
+	for _, test := range []struct {
+		calls []Call
+		allow []string
+	}{
+		{[]Call{native("read"), i386("read")}, nil},
+		{[]Call{native("poll"), i386("read")}, []string{"restart_syscall", "i386:restart_syscall"}}, // a rule is for all architectures
+		{[]Call{native("rt_sigaction"), i386("read")}, []string{"rt_sigreturn", "i386:rt_sigreturn"}},
+		{[]Call{i386("rt_sigaction")}, []string{"rt_sigreturn", "i386:rt_sigreturn", "i386:sigreturn"}},
+	} {
+		want := maps.Clone(all)
+		for _, name := range test.allow {
+			want[name] = "ALLOW"
+		}
+		wantVerdicts(t, added(t, nil, Run{Command: "app", Calls: test.calls}).Text, want)
+	}
+}
+
 func TestAdd(t *testing.T) {
 	run := Run{Command: "app", Calls: []Call{native("read"), native("socket", unix.AF_INET6), native("personality", 8), native("clone", 0, unix.CLONE_NEWUSER)}}
 	first := added(t, nil, run)
@@ -82,7 +104,7 @@ func TestAdd(t *testing.T) {
 		"clone=17": "ALLOW", "clone=268435473": "ALLOW", "clone=536870929": "ERRNO(EPERM)", // with SIGCHLD; CLONE_NEWUSER, CLONE_NEWPID
 		"clone3": "ERRNO(ENOSYS)", "mseal": "ERRNO(ENOSYS)", // newer than clone3
 	})
-	if want := []string{"clone(0)", "clone(CLONE_NEWUSER)", "clone3 (ENOSYS)", "execve", "personality(PER_LINUX32)", "read", "socket(AF_INET6)"}; !slices.Equal(first.New, want) || first.Calls != 5 {
+	if want := []string{"clone(0)", "clone(CLONE_NEWUSER)", "clone3 (ENOSYS)", "execve", "exit_group", "personality(PER_LINUX32)", "read", "socket(AF_INET6)"}; !slices.Equal(first.New, want) || first.Calls != 6 {
 		t.Errorf("%d calls, new: %q", first.Calls, first.New)
 	}
 
