@@ -14,7 +14,7 @@ import (
 )
 
 // header is where constants are: those whose names match, from the one named first on, except some
-// that are values of other arguments. Those are written "# define" in some headers.
+// that are values of other arguments. What is written "# define", as in prctl.h, is such a value.
 type header struct{ path, names, first, except string }
 
 const (
