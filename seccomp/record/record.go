@@ -77,18 +77,14 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 		}
 	}
 	a.addArchitectures()
+	a.addNames(t.Arch, []string{"execve"}) // no command starts without it
+	a.addNames(t.Arch, whateverHappens())
 	for _, c := range r.Calls {
 		a.add(c)
-		for _, name := range afterSignal(c.Name) {
-			if _, ok := syscalls.Number(c.Arch, name); ok {
-				a.add(Call{Arch: c.Arch, Name: name})
-			}
-		}
+		a.addNames(c.Arch, afterSignal(c.Name))
+		a.addNames(c.Arch, whateverHappens())
 	}
-	// No command starts without execve. One that was killed did not make exit_group, and ends by it in another run.
-	for _, name := range append([]string{"execve", "exit_group"}, r.Runtime...) {
-		a.add(Call{Arch: t.Arch, Name: name})
-	}
+	a.addNames(t.Arch, r.Runtime)
 	for _, name := range append([]string{"clone3"}, r.Missing...) {
 		a.addMissing(name)
 	}
@@ -105,10 +101,18 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	return &Result{text, a.profile.calls(), a.added}, a.check(text)
 }
 
-// afterSignal returns the calls by which a program goes on after a signal that comes at any time, in
-// this run or in the next: it does not make them of its own accord. The kernel makes
-// restart_syscall(2) of a call that waits for a time when its process has been stopped, or
-// frozen by a pause of the container; a handler returns by rt_sigreturn(2), and on i386 by sigreturn(2).
+// whateverHappens returns calls that depend on the machine and the moment, and not on the program: a
+// run that did not make them says nothing of the next. A command that was killed did not make
+// exit_group(2). The others are answered in user mode (vdso(7)) while the machine's clock can be read
+// there, which ends when Linux finds the clock unstable.
+func whateverHappens() []string {
+	return []string{"exit_group", "clock_getres", "clock_gettime", "clock_gettime64", "getcpu", "gettimeofday", "time"}
+}
+
+// afterSignal returns the calls by which a program goes on after a signal, which comes in this run or
+// in another one. The kernel makes restart_syscall(2) of a call that waits for a time when its
+// process has been stopped, or frozen by a pause of the container. A handler returns by rt_sigreturn(2), and
+// on i386 by sigreturn(2).
 func afterSignal(call string) []string {
 	switch call {
 	case "nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex", "futex_time64":
@@ -184,6 +188,15 @@ func (a *adder) add(c Call) {
 		}
 		if !a.allowed(c, value) && a.profile.allow(c.Name, &condition) {
 			a.added = append(a.added, c.Name+"("+syscalls.FormatArgument(c.Arch, c.Name, argument.Index, value)+")")
+		}
+	}
+}
+
+// addNames adds the calls that an architecture has, without values.
+func (a *adder) addNames(arch syscalls.Arch, names []string) {
+	for _, name := range names {
+		if _, ok := syscalls.Number(arch, name); ok {
+			a.add(Call{Arch: arch, Name: name})
 		}
 	}
 }
