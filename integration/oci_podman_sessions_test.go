@@ -46,11 +46,12 @@ podman --hooks-dir $PWD/h run --rm --network none debian true; cat *.log`},
 // podmanCgroups are those that depend on the version of cgroups and on who manages them.
 var podmanCgroups = []podmanScript{
 	// Mounts and /dev/core are left out: these are as with runc, TestUnderDocker compares them.
-	{"inside", `run --name NAME debian sh -c '` + strings.ReplaceAll(inside, "'", `'\''`) + `' | grep -v -e ^mount -e core -e ^total`},
+	// So is pids.max: crun makes a cgroup below systemd's scope, and so its containers do not see systemd's own limit.
+	{"inside", `run --name NAME debian sh -c '` + strings.ReplaceAll(inside, "'", `'\''`) + `' | grep -v -e ^mount -e core -e ^total -e ^pids.max`},
 	{"privileged", `run --privileged --cap-drop SYS_RESOURCE debian sh -c 'grep -E "Seccomp:|Cap" /proc/self/status; ls /dev' | grep -v ^core`},
 	// cpu.weight is left out: runtimes of 2025 and later compute it from --cpu-shares in another way (opencontainers/cgroups, ConvertCPUSharesToCgroupV2Value).
 	{"limits", `run -m 64m --cpus 0.5 --cpu-shares 512 --ulimit nofile=100:200 --ulimit nproc=1024:1024 --oom-score-adj 300 debian sh -c 'cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes cpu.max cpu/cpu.cfs_quota_us cpu/cpu.shares 2>/dev/null; ulimit -n; cat /proc/self/oom_score_adj'
-run --pids-limit 99 debian sh -c 'cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null'`},
+run --pids-limit 99 debian sh -c 'cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null'; run --pids-limit -1 debian sh -c 'sleep 0 & wait; echo $?'`},
 	{"out of memory", `run --name NAME -m 32m --memory-swap 32m debian sh -c 'x=$(head -c 200m /dev/zero | tr "\\0" x)'`},
 	{"devices", `run --device /dev/null:/dev/nothing:r debian sh -c 'ls -l /dev/nothing | cut -c 1-10; head -c 1 /dev/nothing; mknod /x c 1 5 && head -c 1 /x | wc -c'`},
 	{"exec", `bg --name NAME --env A=1 debian sleep 1000
@@ -62,7 +63,7 @@ x NAME nosuch; x NAME /etc/passwd; x -w /nosuch NAME pwd
 podman exec -d NAME sh -c 'echo >/tmp/done' >/dev/null; until podman exec NAME test -e /tmp/done; do :; done
 p top NAME comm; remove NAME; x NAME true`},
 	{"pause", `bg --name NAME debian sleep 1000; p pause NAME; inspect '{{.State.Status}}' NAME; x NAME true; p unpause NAME; x NAME echo again; remove NAME`},
-	{"update", `bg --name NAME debian sleep 1000; p update -m 80m --memory-swap 90m --cpus 0.25 NAME
+	{"update", `bg --name NAME debian sleep 1000; p update -m 80m --memory-swap 90m --cpus 0.25 --pids-limit -1 NAME
 x NAME sh -c 'cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes cpu.max cpu/cpu.cfs_quota_us 2>/dev/null'; remove NAME`},
 	{"stop and kill", `bg --name NAME debian sh -c 'trap "echo got; exit 5" TERM; echo ready; while :; do sleep 0.05; done'
 until logs NAME | grep -q ready; do :; done; p stop NAME; p wait NAME; logs NAME; p start NAME; p kill NAME; p wait NAME; p kill NAME; remove NAME`},

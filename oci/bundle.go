@@ -60,7 +60,21 @@ func (b *bundle) check() error {
 	if !filepath.IsAbs(s.Root.Path) {
 		s.Root.Path = filepath.Join(b.dir, s.Root.Path)
 	}
+	ignoreNoTasks(s.Version, s.Linux.Resources)
 	return checkProcess(s.Process)
+}
+
+// ignoreNoTasks removes a pids.limit of 0 from resources of an engine whose version of the
+// specification is below 1.3. This version made it a limit, of no task. Before, runtimes ignored
+// it, and Podman 4 means no limit by it.
+func ignoreNoTasks(version string, r *specs.LinuxResources) {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major > 1 || minor >= 3 {
+		return
+	}
+	if r != nil && r.Pids != nil && r.Pids.Limit != nil && *r.Pids.Limit == 0 {
+		r.Pids = nil
+	}
 }
 
 func checkProcess(p *specs.Process) error {

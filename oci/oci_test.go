@@ -209,3 +209,26 @@ func TestCgroupManager(t *testing.T) {
 		}
 	}
 }
+
+func TestIgnoreNoTasks(t *testing.T) {
+	for _, test := range []struct {
+		version string
+		limit   int64
+		ignored bool
+	}{
+		{"1.0.2-dev", 0, true},
+		{"1.2.1", 0, true},
+		{"1.3.0", 0, false},
+		{"2.0.0", 0, false},
+		{"", 0, false},
+		{"1.0.2", 1, false},
+		{"1.0.2", -1, false},
+	} {
+		r := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &test.limit}}
+		if ignoreNoTasks(test.version, r); (r.Pids == nil) != test.ignored {
+			t.Errorf("%s, %d: %v", test.version, test.limit, r.Pids)
+		}
+	}
+	ignoreNoTasks("1.0.2", nil)
+	ignoreNoTasks("1.0.2", &specs.LinuxResources{Pids: &specs.LinuxPids{}})
+}
