@@ -134,6 +134,13 @@ func (c *Container) leaveToC(l *launched) error {
 	return os.WriteFile(filepath.Join(c.dir, C.ENGINE_FILE), r.bytes(), 0o600)
 }
 
+// leftToC reports whether a container's directory has a record. Such a container has been
+// handed over, and has no launcher.
+func leftToC(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, C.ENGINE_FILE))
+	return err == nil
+}
+
 // failedInC returns why the container that this process was to start has failed, if that
 // was before the Go runtime started, and ends it; else nil.
 func (c *Container) failedInC() error {

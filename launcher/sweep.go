@@ -76,6 +76,9 @@ func sweep(parent string, names []string, runRoot string, warn func(error)) (swe
 // is nothing to sweep: its launcher is alive, it needs none, or it has been ended properly.
 func takeDead(parent, name, runRoot string) (*Container, error) {
 	dir := filepath.Join(parent, name)
+	if leftToC(dir) && !isAway(name) { // an engine may have hundreds, whose states would be read by each start
+		return nil, nil
+	}
 	lock, err := flock.Open(dir, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
 		return nil, nil

@@ -247,6 +247,35 @@ func TestNewBesideMany(t *testing.T) {
 	}
 }
 
+// A start does not read the states of containers that engines have, but removes what a removal
+// of one has left.
+func TestNewBesideEngines(t *testing.T) {
+	testenv.Root(t)
+	dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
+	for _, name := range []string{"engines", ".0123456789ab"} {
+		dir := filepath.Join(dirs.Root, "containers", name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{stateFile, "engine"} {
+			if err := os.WriteFile(filepath.Join(dir, file), nil, 0o600); err != nil { // a state that cannot be read
+				t.Fatal(err)
+			}
+		}
+	}
+	c, err := New(dirs, "new", OwnerNobody, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(filepath.Join(dirs.Root, "containers"))
+	if err != nil || len(left) != 1 || left[0].Name() != "engines" {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // The cgroup of a container is named after it, so a container of another root can have the same
 // one. Its processes survive the removal of a container of a killed launcher, unless they can
 // be that container's.
