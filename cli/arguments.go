@@ -220,8 +220,8 @@ func (a *arranger) short(args []string, verb *ucli.Command) ([]string, error) {
 	return args, nil
 }
 
-// lookup returns the verb's flag with a name, else the global one, else for a launch the one
-// that only Docker has, else nil.
+// lookup returns the verb's flag with a name, else the global one, else for a launch and for
+// update the one that only Docker has, else nil.
 func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 	for _, flags := range [][]ucli.Flag{verb.Flags, a.global} {
 		for _, f := range flags {
@@ -232,7 +232,7 @@ func (a *arranger) lookup(verb *ucli.Command, name string) ucli.Flag {
 			}
 		}
 	}
-	if launches(verb) {
+	if launches(verb) || verb.Name == "update" && updatesInDocker(name) {
 		if f := dockerFlagNamed(name); f != nil {
 			return f
 		}

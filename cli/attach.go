@@ -19,11 +19,12 @@ import (
 func (a *app) attachCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "attach",
-		Usage:     "attach to a container that was started with -d",
+		Usage:     "attach to a container in the background",
 		ArgsUsage: "CONTAINER",
-		Description: `Its output is shown from now on, and with -i of its launch the input is passed on. With a
-terminal ctrl-p ctrl-q leaves the container as it is; without one signals are passed on.
-The exit status is the container's, or 1 after these keys.`,
+		Description: `Shows the output of a container that -d or 'minirun start' started, from now on, and passes
+standard input on if it was launched with -i. If it has a terminal, ctrl-p ctrl-q detach and
+leave it running; without one, signals are passed on. The exit status is the container's, or 1
+after these keys.`,
 		Flags: []ucli.Flag{
 			text("", "detach-keys", "", "leave the container by `KEYS` instead, such as ctrl-a,d"),
 			toggle("", "no-stdin", "", "pass on no input"),

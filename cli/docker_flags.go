@@ -27,7 +27,7 @@ func (f *dockerFlag) check(value string) error {
 	if slices.Contains(f.idle, value) || slices.Contains(f.idle, anyValue) {
 		return nil
 	}
-	return &usageError{"--" + f.name + ": minirun does not have this flag of docker run", f.instead}
+	return &usageError{"--" + f.name + ": minirun does not have this flag of docker", f.instead}
 }
 
 // dockerFlagNamed returns the flag of that name, long or short, or nil.
@@ -38,6 +38,11 @@ func dockerFlagNamed(name string) *dockerFlag {
 		}
 	}
 	return nil
+}
+
+// updatesInDocker reports whether a flag that minirun does not have is one of `docker update`.
+func updatesInDocker(name string) bool {
+	return slices.Contains([]string{"blkio-weight", "cpu-rt-period", "cpu-rt-runtime", "kernel-memory", "restart"}, name)
 }
 
 // dockerFlags returns the flags of `docker run` 28.2 that minirun does not have, with hidden

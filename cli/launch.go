@@ -50,7 +50,7 @@ func (a *app) launch(l *launch) error {
 	defer func() {
 		end := container.Delete
 		switch {
-		case ran && l.keep:
+		case ran && (l.keep || l.detached != nil && container.HeldForRestart()):
 			end = container.Finish
 		case !ran && a.again != nil:
 			end = container.GiveUp
@@ -62,7 +62,7 @@ func (a *app) launch(l *launch) error {
 	if err := container.Outlast(l.detached != nil, l.keep); err != nil {
 		return err
 	}
-	if l.keep {
+	if l.keep || l.detached != nil { // which can be started again
 		if err := l.image.Pin(container.Dir()); err != nil {
 			return err
 		}

@@ -18,11 +18,11 @@ import (
 func (a *app) logsCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:      "logs",
-		Usage:     "print the output of a container that was started with -d",
+		Usage:     "print the output of a container in the background",
 		ArgsUsage: "CONTAINER",
-		Description: `What the container wrote to its standard output and error goes to those of this
-minirun. TIME is RFC 3339's, as 2026-01-02T15:04:05Z, seconds since 1970, or how long ago:
-10m. The log has the format of Docker's json-file driver.`,
+		Description: `Prints what a container wrote that -d or 'minirun start' started: its standard output to
+standard output, its standard error and minirun's own messages to standard error. TIME is a
+date such as 2026-01-02T15:04:05Z, seconds since 1970, or how long ago: 10m.`,
 		Flags: []ucli.Flag{
 			toggle("", "follow", "f", "go on until the container ends"),
 			text("", "since", "", "print only what came at `TIME` or later"),

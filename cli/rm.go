@@ -13,11 +13,11 @@ import (
 func (a *app) rmCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:        "rm",
-		Usage:       "remove containers that have ended",
+		Usage:       "remove containers that do not run",
 		ArgsUsage:   "CONTAINER...",
 		Description: `Prints the containers as they were named.`,
 		Flags: []ucli.Flag{
-			toggle("", "force", "f", "kill those that run, and only warn about one that does not exist"),
+			toggle("", "force", "f", "kill those that run first, remove damaged ones too, and only warn about one that does not exist"),
 			toggle("", "volumes", "v", "accepted; anonymous volumes always go with their container"),
 		},
 		Action: a.rmAction,
@@ -33,7 +33,12 @@ func (a *app) rmAction(c *ucli.Context) error {
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
 		state := container.Known()
 		if state.Status == launcher.StatusCreated && !state.Unstarted() || state.Status == launcher.StatusRunning {
-			if !c.Bool("force") {
+			switch {
+			case c.Bool("force"):
+			case container.Frozen():
+				return "", refused("'minirun unpause' has it go on, and rm -f kills it",
+					"you cannot remove a paused container %s. Unpause and then stop the container before attempting removal or force remove", state.ID)
+			default:
 				return "", refused("'minirun stop' ends it, and rm -f kills it",
 					"you cannot remove a running container %s. Stop the container before attempting removal or force remove", state.ID)
 			}

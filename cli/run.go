@@ -165,7 +165,7 @@ func (a *app) mergeImage(c *ucli.Context, l *launch, flags *config.Config) (err 
 		return err
 	}
 	describeLaunch(&l.o.About, c.Args().First(), l.flags, l.image)
-	if creates(c) || keeps(c) || a.again != nil {
+	if creates(c) || keeps(c) || l.detached != nil || a.again != nil {
 		if l.o.About.Again, err = a.againOf(c, &l.o.About, flags, l.image.Digest); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	ucli "github.com/urfave/cli/v2"
@@ -76,26 +77,45 @@ func (a *app) restartAction(c *ucli.Context) error {
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
-		if container.Known().Status == launcher.StatusRunning {
-			if err := a.stopToStart(ctx, container, policy); err != nil {
-				return "", err
-			}
-		}
-		stopped, err := a.findContainer(c, container.ID())
-		if err != nil {
-			return "", err
-		}
-		return printable(name), a.start(c, stopped)
+		return printable(name), a.restart(ctx, c, container, policy)
 	})
 }
 
-// stopToStart stops a container that is to be started again.
-func (a *app) stopToStart(ctx context.Context, container *launcher.Container, policy launcher.StopPolicy) error {
-	if !container.Known().Keep {
-		return refused("with --rm=false it stays", "container %s is removed when it ends, and cannot be started again", container.Name())
+// restart stops a container, unless it has ended, and starts it. One that is to go when it ends
+// goes if it does not start.
+func (a *app) restart(ctx context.Context, c *ucli.Context, container *launcher.Container, policy launcher.StopPolicy) error {
+	runs, goes := container.Known().Status == launcher.StatusRunning, !container.Known().Keep
+	if runs && goes {
+		release, err := holdToRestart(container)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	if err := container.Halt(ctx, policy); err != nil {
-		return causeOf(ctx, err)
+	if runs {
+		if err := container.Halt(ctx, policy); err != nil {
+			return causeOf(ctx, err)
+		}
+		if err := a.released(ctx, container); err != nil {
+			return err
+		}
 	}
-	return a.released(ctx, container)
+	stopped, err := a.findContainer(c, container.ID())
+	if err != nil {
+		return err
+	}
+	err = a.start(c, stopped)
+	if err != nil && runs && goes {
+		return errors.Join(err, stopped.Delete())
+	}
+	return err
+}
+
+// holdToRestart keeps a container that goes when it ends until release is called. One in the
+// foreground ends with its minirun.
+func holdToRestart(container *launcher.Container) (release func(), err error) {
+	if !container.Known().Detached {
+		return nil, refused("with --rm=false, or with -d, it can be", "container %s is removed when it ends, and cannot be started again", container.Name())
+	}
+	return container.HoldForRestart()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -108,6 +109,27 @@ func TestKeptLife(t *testing.T) {
 
 	says(t, 127, "", "not found", "--rm=false", "--name", name, "debian", "no-such") // nothing ran: nothing stays
 	wantNothingOf(t, name)
+}
+
+// A container that --rm removes is there while it is restarted. If the restart is killed in
+// between it stays, and its next end removes it. One in the foreground is not stopped.
+func TestRestartedRemoved(t *testing.T) {
+	name := containerName(t)
+	t.Cleanup(func() { _ = minirun(t, "rm", "-f", name).Run() })
+	says(t, 0, "\n", "", "run", "-d", "--rm", "--name", name, "--network", "none", "debian", "sleep", "1000")
+	says(t, 0, name+"\n", "", "restart", "-t", "0", name)
+	says(t, 0, "running true\n", "", "inspect", "-f", "{{.State.Status}} {{.HostConfig.AutoRemove}}", name)
+	stop := minirun(t, "stop", "-t", "0", name)
+	run(t, exec.Command("flock", append([]string{"--shared", filepath.Join(testBed.root, "containers", name, "restart")}, stop.Args...)...))
+	says(t, 0, "exited\n", "", "inspect", "-f", "{{.State.Status}}", name)
+	says(t, 0, name+"\n", "", "start", name)
+	says(t, 0, name+"\n", "", "stop", "-t", "0", name)
+	wantNothingOf(t, name)
+
+	c := launch(t, nil, patient...)
+	says(t, 1, "", "container "+c.name+" is removed when it ends", "restart", c.name)
+	says(t, 0, c.name+"\n", "", "stop", c.name)
+	wantStatus(t, c.Cmd, 7)
 }
 
 // A container whose launcher was killed is not lost silently, and what is kept stays until

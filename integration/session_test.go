@@ -56,6 +56,7 @@ port aa 80
 stats --no-stream --format '{{.Name}} {{.Container}} {{.ID}} {{.NetIO}} {{.BlockIO}}' aa
 stats --no-stream no-such
 pause aa
+rm aa
 ps -a --format '{{.Names}} {{.Status}}'
 exec aa true
 pause aa
@@ -186,7 +187,8 @@ rm ii
 rm -f ii
 create --rm --name ii NET debian sleep 1000
 start ii
-inspect -f '{{.HostConfig.AutoRemove}} {{.State.Status}}' ii
+restart -t 0 ii
+inspect -f '{{.HostConfig.AutoRemove}} {{.State.Status}} {{.RestartCount}}' ii
 kill ii
 sh: while $docker inspect ii >/dev/null 2>&1; do sleep 0.05; done
 wait ii

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -134,6 +135,34 @@ func (c *Container) GiveUp() error {
 		return fmt.Errorf("keep container %s: %w", c.state.Name, err)
 	}
 	return nil
+}
+
+// restartFile is a file in the container's directory. Who restarts a container that is to go
+// when it ends holds a lock on it.
+const restartFile = "restart"
+
+// HoldForRestart has the launcher of a container that is to go when it ends leave the
+// container to be started again, until release is called or this process ends.
+func (c *Container) HoldForRestart() (release func(), err error) {
+	f, err := os.OpenFile(filepath.Join(c.dir, restartFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		if err = flock.Lock(f, unix.LOCK_SH); err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restart container %s: %w", c.state.Name, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// HeldForRestart reports whether a process is about to start the container again.
+func (c *Container) HeldForRestart() bool {
+	f, err := flock.Open(filepath.Join(c.dir, restartFile), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
 }
 
 // LaunchedFilter sets the filter of o to the one that the container was launched with.
