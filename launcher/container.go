@@ -80,7 +80,11 @@ func New(dirs Dirs, name string, owner Owner, warn func(error)) (*Container, err
 	} else if !isName(name) && (owner != OwnerNobody || !isID(name)) {
 		return nil, hint.With(&Error{Op: "--name " + name, Err: errors.New("invalid container name")}, "a name is "+namePattern)
 	}
-	if err := makeRunRoot(dirs.RunRoot); err != nil {
+	err := makeRunRoot(dirs.RunRoot)
+	if err == nil && owner != OwnerNobody { // an engine's is a directory in the root that it has chosen
+		err = markRunRoot(dirs.RunRoot)
+	}
+	if err != nil {
 		return nil, &Error{Op: "create container", Err: err, Cause: CauseRunRoot}
 	}
 	parent := filepath.Join(dirs.Root, "containers")
