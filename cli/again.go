@@ -156,9 +156,13 @@ func (a *app) takeContainer(d launcher.Dirs, name string) (*launcher.Container, 
 // flags say so.
 func overlayOf(container *launcher.Container, flags *config.Config, layers []string) (overlay rootfs.Overlay, ids *userns.Namespace, err error) {
 	overlay = rootfs.Overlay{Layers: layers, Dir: container.Dir()}
-	if ids, err = container.TakeIDs(flags); ids != nil {
-		overlay.Root, overlay.Users = container.OwnRoot(), ids.User
+	if ids, err = container.TakeIDs(flags); err != nil {
+		return overlay, nil, err
 	}
+	if ids != nil {
+		overlay.Users = ids.User
+	}
+	overlay.Root, err = container.RootDir()
 	return overlay, ids, err
 }
 

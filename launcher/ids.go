@@ -52,8 +52,18 @@ func (c *Container) TakeIDs(flags *config.Config) (*userns.Namespace, error) {
 	return c.ids, nil
 }
 
-// OwnRoot is the directory to mount the root of a container with IDs of its own at.
-func (c *Container) OwnRoot() string { return ownRoot }
+// rootDir is where the root of any other container is mounted.
+const rootDir = ".root" // no container's name starts with a dot
+
+// RootDir returns the directory at which to mount the container's root. It exists, and is the
+// same for many containers: each is mounted in a mount namespace of its own.
+func (c *Container) RootDir() (string, error) {
+	if c.ids != nil {
+		return ownRoot, nil
+	}
+	dir := filepath.Join(c.state.RunRoot, rootDir)
+	return dir, os.MkdirAll(dir, 0o700)
+}
 
 func makeOwnRoot() error {
 	if err := os.Mkdir(ownRoot, 0o711); err != nil && !errors.Is(err, os.ErrExist) {

@@ -24,9 +24,9 @@ func keptExample(t testing.TB) []byte {
 	process := &specs.Process{Args: []string{"true"}, Env: []string{"HOSTNAME=0123456789ab"}, Cwd: "/"}
 	l := &launched{
 		o: Options{
-			Spec: &specs.Spec{Root: &specs.Root{Path: c.dir + "/root"}, Process: process}, Rest: &Rest{Mounts: []string{c.dir + "/root"}},
+			Spec: &specs.Spec{Root: &specs.Root{Path: c.state.RunRoot + "/.root"}, Process: process}, Rest: &Rest{Mounts: []string{c.state.RunRoot + "/.root"}},
 		},
-		plan:   &plan.Plan{Steps: []arm.PlanStep{{Kind: arm.Root, Path: c.dir + "/root"}, {Kind: arm.HostName, Path: c.state.shortID()}}},
+		plan:   &plan.Plan{Steps: []arm.PlanStep{{Kind: arm.Root, Path: c.state.RunRoot + "/.root"}, {Kind: arm.HostName, Path: c.state.shortID()}}},
 		cgroup: &ownCgroup{Manager: keptCgroup{}, config: &cgroups.Cgroup{Resources: &cgroups.Resources{Devices: []*cgroupdevices.Rule{{Type: 'a', Major: -1, Minor: -1}}}}},
 	}
 	c.launched = l
@@ -52,7 +52,7 @@ func TestKeptReferences(t *testing.T) {
 			t.Errorf("%q is in it", text)
 		}
 	}
-	for _, text := range []string{"/containers/\x01n/root", "HOSTNAME=\x01s", "minirun-\x01n", ".\x01s.json"} {
+	for _, text := range []string{"/containers/\x01n/upper", "HOSTNAME=\x01s", "minirun-\x01n", ".\x01s.json"} {
 		if !bytes.Contains(data, []byte(text)) {
 			t.Errorf("%q is not in it", text)
 		}

@@ -228,7 +228,6 @@ func (w *keptWriter) overlay(s *keptList) {
 		w.fail("%v", err)
 	}
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	s.add(C.KEPT_MAKE, 0o700, root, "")
 	made := s.add(C.KEPT_MAKE, st.Mode&0o7777, upper, "")
 	made.user, made.group = C.uint32_t(st.Uid), C.uint32_t(st.Gid)
 	s.add(C.KEPT_MAKE, 0o700, work, "")
