@@ -130,28 +130,3 @@ func TestKeptAgain(t *testing.T) {
 		}
 	}
 }
-
-// Programs for devices are of a known shape: the integration tests ask the kernel.
-func TestDeviceProgram(t *testing.T) {
-	all := &cgroupdevices.Rule{Type: 'a', Major: -1, Minor: -1, Permissions: "rwm"}
-	rule := func(kind rune, major, minor int64, access string) *cgroupdevices.Rule {
-		return &cgroupdevices.Rule{Type: cgroupdevices.Type(kind), Major: major, Minor: minor, Permissions: cgroupdevices.Permissions(access), Allow: true}
-	}
-	for name, c := range map[string]struct {
-		rules []*cgroupdevices.Rule
-		size  int
-	}{
-		"none":        {nil, 0},
-		"all allowed": {[]*cgroupdevices.Rule{rule('a', -1, -1, "rwm")}, 0},
-		"denied":      {[]*cgroupdevices.Rule{all, all}, 0},
-		"nothing":     {[]*cgroupdevices.Rule{all}, 8},
-		"one":         {[]*cgroupdevices.Rule{all, rule('c', 1, 3, "rwm")}, 8 + 9},
-		"merged":      {[]*cgroupdevices.Rule{all, rule('c', 1, 3, "r"), rule('c', 1, 3, "w")}, 8 + 9},
-		"wildcards":   {[]*cgroupdevices.Rule{all, rule('b', -1, -1, "m"), rule('c', 1, -1, "m")}, 8 + 7 + 8},
-	} {
-		program, err := deviceProgram(c.rules)
-		if (err != nil) != (c.size == 0) || len(program) != c.size*8 {
-			t.Errorf("%s: %d bytes, %v", name, len(program), err)
-		}
-	}
-}
