@@ -15,31 +15,45 @@ enum { DEPTH = 16 }; // each level keeps a directory open; internal/removeall ha
 
 static int remove_entry(int dir, const char *name, int depth);
 
-// remove_entries removes all entries of an open directory. Reading may skip entries while
-// others are removed, so it reads again until there are none.
-static int remove_entries(int dir, int depth)
+// remove_entries removes the entries of an open directory, except for those that reading
+// skips because others are removed. It sets removed if there were any.
+static int remove_entries(int dir, int depth, bool *removed)
 {
 	_Alignas(struct dirent64) char buffer[2048];
-	for (bool removed = true; removed;) {
-		removed = false;
-		ssize_t n;
-		if (lseek(dir, 0, SEEK_SET) < 0)
-			return -1;
-		while ((n = getdents64(dir, buffer, sizeof buffer)) > 0) {
-			for (ssize_t at = 0; at < n;) {
-				struct dirent64 *e = (struct dirent64 *)(buffer + at);
-				at += e->d_reclen;
-				if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-					continue;
-				if (remove_entry(dir, e->d_name, depth) < 0)
-					return -1;
-				removed = true;
-			}
+	ssize_t n;
+	*removed = false;
+	if (lseek(dir, 0, SEEK_SET) < 0)
+		return -1;
+	while ((n = getdents64(dir, buffer, sizeof buffer)) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			struct dirent64 *e = (struct dirent64 *)(buffer + at);
+			at += e->d_reclen;
+			if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+				continue;
+			if (remove_entry(dir, e->d_name, depth) < 0)
+				return -1;
+			*removed = true;
 		}
-		if (n < 0)
-			return -1;
 	}
-	return 0;
+	return n;
+}
+
+static bool not_empty(void)
+{
+	return errno == ENOTEMPTY || errno == EEXIST;
+}
+
+// remove_directory removes a directory that is not empty.
+static int remove_directory(int dir, const char *name, int depth)
+{
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), result = -1;
+	bool again = fd >= 0;
+	while (again && remove_entries(fd, depth - 1, &again) == 0) {
+		result = unlinkat(dir, name, AT_REMOVEDIR);
+		again &= result < 0 && not_empty();
+	}
+	close(fd);
+	return result;
 }
 
 // remove_entry removes an entry and all below it. It follows no links.
@@ -51,14 +65,7 @@ static int remove_entry(int dir, const char *name, int depth)
 		return -1;
 	if (unlinkat(dir, name, AT_REMOVEDIR) == 0)
 		return 0;
-	if ((errno != ENOTEMPTY && errno != EEXIST) || depth == 0)
-		return -1;
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	int result = remove_entries(fd, depth - 1);
-	close(fd);
-	return result < 0 ? -1 : unlinkat(dir, name, AT_REMOVEDIR);
+	return not_empty() && depth > 0 ? remove_directory(dir, name, depth) : -1;
 }
 
 int remove_tree(int dir, const char *path)
