@@ -59,17 +59,24 @@ int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const
 
 enum { INIT_FILES = 8 }; // standard files, the page and its pipe, namespaces to join, the plan, the program
 
-// become_init is the child: it calls nothing that looks at libc's state, and returns only
-// if it fails.
-static void become_init(const int *files, int count, char *name)
+// init_parts is what a child gets to become an init.
+struct init_parts {
+	const int *files;
+	int count;
+	char *name;
+};
+
+// become_init is the child, which shares the launcher's memory until execve(2): it changes
+// none of it but errno and its stack.
+static void become_init(const struct init_parts *parts)
 {
-	char variable[sizeof PLAN_VARIABLE + 16], program[32], *args[] = {name, "init", NULL}, *env[] = {variable, NULL};
-	int high[INIT_FILES];
+	char variable[sizeof PLAN_VARIABLE + 16], program[32], *args[] = {parts->name, "init", NULL}, *env[] = {variable, NULL};
+	int high[INIT_FILES], count = parts->count;
 	setsid();
 	if (chdir("/") < 0 || count > INIT_FILES)
 		return;
 	for (int i = 0; i < count; i++) {
-		high[i] = fcntl(files[i], F_DUPFD_CLOEXEC, count);
+		high[i] = fcntl(parts->files[i], F_DUPFD_CLOEXEC, count);
 		if (high[i] < 0)
 			return;
 	}
@@ -81,21 +88,60 @@ static void become_init(const int *files, int count, char *name)
 	execve(program, args, env);
 }
 
+static _Noreturn void run_child(const struct init_parts *parts)
+{
+	become_init(parts);
+	_exit(127);
+}
+
+// clone_child is clone3(2) for a child with a stack of its own, which calls run_child.
+// syscall(3) cannot be used for that: it would return to a stack that the child does not
+// have.
+static long clone_child(const struct clone_args *args, const struct init_parts *parts)
+{
+#ifdef __x86_64__
+	long result;
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "mov %[parts], %%rdi\n\t"
+			 "call *%[run]\n"
+			 "1:"
+			 : "=a"(result)
+			 : "a"(SYS_clone3), "D"(args), "S"(sizeof *args), [parts] "r"(parts), [run] "r"(run_child)
+			 : "rcx", "r11", "memory");
+	return result;
+#else
+	struct clone_args copy = *args; // a fork, which has all of the memory
+	copy.flags &= ~(uint64_t)(CLONE_VM | CLONE_VFORK);
+	copy.stack = copy.stack_size = 0;
+	long result = syscall(SYS_clone3, &copy, sizeof copy);
+	if (result == 0)
+		run_child(parts);
+	return result < 0 ? -errno : result;
+#endif
+}
+
 // init_start starts an init: files are its standard files, its page, the end of the page's
-// pipe, namespaces that the plan joins, the plan, and the program to run it from, so many in all. It is born in namespaces of its own,
-// CLONE_NEW*, and in a cgroup of version 2 unless that is -1. It returns its PID, or -1.
+// pipe, namespaces that the plan joins, the plan, and the program to run it from, so many in
+// all. It is born in namespaces of its own, CLONE_NEW*, and in a cgroup of version 2 unless
+// that is -1. It returns its PID once it runs the program, or -1.
+//
+// Until then this process waits and lends its memory (vfork(2)): a copy of that would take
+// longer than the rest of the call.
 pid_t init_start(const int *files, int count, char *name, uint64_t namespaces, int cgroup, int *pidfd)
 {
-	struct clone_args args = {
-		.flags = namespaces | CLONE_PIDFD | (cgroup < 0 ? 0 : CLONE_INTO_CGROUP),
+	static _Alignas(16) char stack[1 << 14];
+	const struct init_parts parts = {files, count, name};
+	const struct clone_args args = {
+		.flags = namespaces | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | (cgroup < 0 ? 0 : CLONE_INTO_CGROUP),
 		.pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD, .cgroup = cgroup < 0 ? 0 : cgroup,
+		.stack = (uintptr_t)stack, .stack_size = sizeof stack,
 	};
-	pid_t pid = syscall(SYS_clone3, &args, sizeof args);
-	if (pid == 0) {
-		become_init(files, count, name);
-		_exit(127);
-	}
-	return pid;
+	long pid = clone_child(&args, &parts);
+	if (pid < 0)
+		errno = -pid;
+	return pid < 0 ? -1 : pid;
 }
 
 static int64_t now(void)
