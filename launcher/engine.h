@@ -107,7 +107,8 @@ extern struct engine_failure engine_failure;
 
 // Of arm (start.c, page.c), whose headers go(1) would not know that this depends on.
 int page_reopen(int pidfd, uint32_t kept, void **mem, size_t *size, int *pipe);
-int page_install(void *page, int pipe);
+void page_arm(void *page);
+int page_await_armed(const void *page, int pipe);
 int page_await_exec(const void *page, int pipe);
 void page_run(void *page);
 

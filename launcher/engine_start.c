@@ -31,7 +31,8 @@ static bool write_beside(const char *path, const char *text, char temporary[PATH
 // the container's end.
 static bool run(const struct engine_record *r, void *page, int pipe, const char *temporary)
 {
-	if (page_install(page, pipe) < 0) {
+	page_arm(page);
+	if (page_await_armed(page, pipe) < 0) {
 		unlink(temporary);
 		return false;
 	}

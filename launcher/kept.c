@@ -241,9 +241,11 @@ static bool start(void)
 		return false;
 	if (!kept_start_init(&init, program, network.namespace) || !refer_to_init() || !kept_network_plug(&network))
 		return false;
-	if (page_await_parked(init.shared, init.pipe) < 0 || kept_carry_out(kept->late) < 0 || page_install(init.shared, init.pipe) < 0)
+	if (page_await_parked(init.shared, init.pipe) < 0 || kept_carry_out(kept->late) < 0)
 		return false;
-	return write_last();
+	page_arm(init.shared);
+	bool written = write_last(); // meanwhile
+	return page_await_armed(init.shared, init.pipe) == 0 && written;
 }
 
 // block_signals blocks those that are passed on: they wait for wait.c.

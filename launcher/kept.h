@@ -277,6 +277,7 @@ void kept_release(int fd);
 
 // Of arm (start.c), whose headers go(1) would not know that this depends on.
 int page_await_parked(const void *page, int pipe);
-int page_install(void *page, int pipe);
+void page_arm(void *page);
+int page_await_armed(const void *page, int pipe);
 
 #endif

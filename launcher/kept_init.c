@@ -21,8 +21,9 @@ enum { INSTRUCTION = 8 }; // bytes
 
 // sealed_program returns a view of this binary that nobody can write to, so that the
 // container cannot get at the host's (CVE-2019-5736): an overlay of lower directories alone,
-// as runc's exeseal makes it.
-static int sealed_program(void)
+// as runc's exeseal makes it. *mounted is its mount. The caller closes that while init is at
+// work, since the kernel waits for all processors when it ends a mount.
+static int sealed_program(int *mounted)
 {
 	char path[4096], lower[8192];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -33,15 +34,14 @@ static int sealed_program(void)
 	if (!name)
 		return -1;
 	snprintf(lower, sizeof lower, "%.*s/:%s", (int)(name - path), path, kept_text(kept->run_root));
-	int fs = syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), mounted = -1, file = -1;
+	int fs = syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC), file = -1;
 	if (fs >= 0 && syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "lowerdir", lower, 0) == 0) {
 		syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "xino", "off", 0);
 		if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-			mounted = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID);
+			*mounted = kept_hold(syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID));
 	}
-	if (mounted >= 0)
-		file = openat(mounted, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	close(mounted);
+	if (*mounted >= 0)
+		file = openat(*mounted, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	close(fs);
 	return file;
 }
@@ -102,7 +102,7 @@ static bool make_pipe(struct ends *p)
 
 // init_files makes what init gets, and notes the other ends of its standard files. It
 // returns how many files these are, or -1.
-static int init_files(struct kept_init *init, int files[INIT_FILES], int network)
+static int init_files(struct kept_init *init, int files[INIT_FILES], int network, int *mounted)
 {
 	int count = 5;
 	struct ends in = {-1, -1}, out, error, end;
@@ -118,7 +118,7 @@ static int init_files(struct kept_init *init, int files[INIT_FILES], int network
 	if (network >= 0)
 		files[count++] = network;
 	int plan = files[count++] = kept_hold(write_plan());
-	int sealed = files[count++] = kept_hold(sealed_program());
+	int sealed = files[count++] = kept_hold(sealed_program(mounted));
 	init->pipe = end.read;
 	record->from[STREAM_OUT] = out.read;
 	record->to[STREAM_OUT] = STDOUT_FILENO;
@@ -133,9 +133,9 @@ static int init_files(struct kept_init *init, int files[INIT_FILES], int network
 
 bool kept_start_init(struct kept_init *init, char *name, int network)
 {
-	int files[INIT_FILES];
+	int files[INIT_FILES], mounted = -1;
 	*init = (struct kept_init){.pidfd = -1, .page = -1, .pipe = -1};
-	int count = init_files(init, files, network);
+	int count = init_files(init, files, network, &mounted);
 	if (count < 0)
 		return false;
 	const char *unified = kept_text(kept->cgroups.at);
@@ -147,6 +147,7 @@ bool kept_start_init(struct kept_init *init, char *name, int network)
 	for (int i = 0; i < count; i++)
 		if (files[i] != init->page && files[i] != network)
 			kept_release(files[i]);
+	kept_release(mounted);
 	kept_hold(init->pidfd);
 	record->pid = init->pid;
 	record->init = init->pidfd;

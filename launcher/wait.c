@@ -27,9 +27,8 @@ static size_t page_size;
 static pid_t guard, speaker; // children; 0: none
 static bool running;         // init has become the command
 static bool ended;
-static int64_t began;        // when init was told to become the command
 
-static const int64_t MICROSECOND = 1000, MILLISECOND = 1000000, SECOND = 1000000000;
+static const int64_t MILLISECOND = 1000000, SECOND = 1000000000;
 
 const char *wait_text(uint32_t offset)
 {
@@ -152,13 +151,11 @@ static _Noreturn void failed(enum wait_failure failure, int error)
 }
 
 // next_look returns when to look at the page again. An init that has failed to become the
-// command cannot wake anybody, since its filter may deny any call (arm.Page).
+// command cannot wake anybody, since its filter may deny any call (arm.Page). One that has
+// become it closes the pipe.
 static int64_t next_look(void)
 {
-	int64_t now = wait_now(), pause = (now - began) / 8;
-	if (pause < 20 * MICROSECOND)
-		pause = 20 * MICROSECOND;
-	return now + (pause < MILLISECOND ? pause : MILLISECOND);
+	return wait_now() + MILLISECOND;
 }
 
 // look finds out whether init has become the command. closed says whether init's end of the
@@ -247,7 +244,6 @@ static _Noreturn void launch(void)
 		failed(WAIT_RAW, errno);
 	int signals = signals_begin();
 	page_run(page);
-	began = wait_now();
 	wait_for_end(signals);
 }
 

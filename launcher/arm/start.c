@@ -200,15 +200,21 @@ int page_await_parked(const void *mem, int pipe)
 	return p->joined == p->cgroups ? 0 : -1;
 }
 
-// page_install puts a parked init under the program in the page.
-int page_install(void *mem, int pipe)
+// page_arm has a parked init put itself under the program in the page, if there is one.
+void page_arm(void *mem)
 {
 	struct init_page *p = mem;
 	if (p->length == 0)
-		return 0;
+		return;
 	__atomic_store_n(&p->state, PAGE_GO, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &p->state, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-	return await(p, PAGE_ARMED, pipe, 30 * SECOND);
+}
+
+// page_await_armed waits until it has.
+int page_await_armed(const void *mem, int pipe)
+{
+	const struct init_page *p = mem;
+	return p->length == 0 ? 0 : await(p, PAGE_ARMED, pipe, 30 * SECOND);
 }
 
 // page_await_exec waits until init has become the command, or has failed: -1.
