@@ -28,7 +28,7 @@ func steps() []step {
 	return []step{
 		{`error mounting ` + quoted + ` to rootfs at ` + quoted + `: `, "mount $1 at $2", 0, ""},
 		{`device inode "?([^":]+)"?: `, "make the device $1", CauseDevice, ""},
-		{`mknodat \S*/root(/\S+): `, "make the device $1", CauseDevice, ""},
+		{`mknodat \S*root(/\S+): `, "make the device $1", CauseDevice, ""},
 		{`error setting rlimit type (\d+): `, "--ulimit $1", 0, ulimitHelp},
 		{`update /proc/self/oom_score_adj: `, "--oom-score-adj", 0, oomScoreHelp},
 		{`open /dev/null: `, "start container: open /dev/null", 0, replacedHelp},
@@ -79,7 +79,7 @@ func stepError(text string) error {
 
 // inContainer returns a text with the paths in a container's root as the container sees them.
 func inContainer(text string) string {
-	root := regexp.MustCompile(`[^\s"]*/containers/[^/ ]+/root\b`)
+	root := regexp.MustCompile(`[^\s"]*(?:/` + regexp.QuoteMeta(rootDir) + `|` + ownRoot + `)\b`)
 	return root.ReplaceAllString(text, "")
 }
 
