@@ -57,7 +57,7 @@ func (l *lab) fill() error {
 			return err
 		}
 	}
-	return nil
+	return l.buildFloor()
 }
 
 func (l *lab) close() {
@@ -86,8 +86,19 @@ func (l *lab) unpackRoot() error {
 	if err := tar.Start(); err != nil {
 		return err
 	}
-	return errors.Join(untar.Run(), tar.Wait())
+	err = errors.Join(untar.Run(), tar.Wait())
+	for _, name := range etcFiles {
+		f, ferr := os.OpenFile(filepath.Join(root, "etc", name), os.O_CREATE, 0o644) // tar leaves out what is mounted
+		if ferr == nil {
+			ferr = f.Close()
+		}
+		err = errors.Join(err, ferr)
+	}
+	return err
 }
+
+// etcFiles are files of /etc that each container has of its own.
+var etcFiles = []string{"hosts", "hostname", "resolv.conf"}
 
 // bundle is the directory of the OCI bundle that runs a command.
 func (l *lab) bundle(command string) string { return l.path("bundle-" + filepath.Base(command)) }
@@ -152,10 +163,10 @@ func (l *lab) writeBundle(args ...string) error {
 	return os.WriteFile(filepath.Join(l.bundle(args[0]), "config.json"), data, 0o600)
 }
 
-// etcMounts binds files of the lab over those of /etc that each container has of its own.
+// etcMounts binds files of the lab over them.
 func (l *lab) etcMounts() ([]specs.Mount, error) {
 	var mounts []specs.Mount
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+	for _, name := range etcFiles {
 		if err := os.WriteFile(l.path(name), nil, 0o600); err != nil {
 			return nil, err
 		}
@@ -180,6 +191,7 @@ func (l *lab) peers(layout *layout) []*peer {
 		l.runtime(l.crun),
 		l.runtime("runc"),
 		{name: "bwrap" + version("bwrap"), command: l.bwrap},
+		{name: "floor", command: l.floor},
 		l.engine("podman", layout, "--runtime", l.crun),
 		l.engine("docker", layout),
 	}
@@ -253,6 +265,21 @@ func (l *lab) bwrap(args ...string) *exec.Cmd {
 	}
 	cmd.ExtraFiles = []*os.File{filter}
 	return cmd
+}
+
+// floor is the least that makes a container like minirun's, and removes it.
+func (l *lab) floor(args ...string) *exec.Cmd {
+	return exec.Command(l.path("floor/floor"), append([]string{l.path("rootfs"), l.path("floor"), l.path("seccomp.bpf")}, args...)...)
+}
+
+func (l *lab) buildFloor() error {
+	if err := os.Mkdir(l.path("floor"), 0o700); err != nil {
+		return err
+	}
+	if out, err := exec.Command("cc", "-O2", "-Wall", "-static", "-o", l.path("floor/floor"), "bench/testdata/floor.c").CombinedOutput(); err != nil {
+		return fmt.Errorf("compile bench/testdata/floor.c: %w: %s", err, out)
+	}
+	return nil
 }
 
 func importImage(engine, root string) error {
