@@ -219,6 +219,25 @@ var mountFlags = [...]constant{
 	{"MS_PRIVATE", unix.MS_PRIVATE},
 	{"MS_SLAVE", unix.MS_SLAVE},
 	{"MS_SHARED", unix.MS_SHARED},
+	{"MS_UNBINDABLE", unix.MS_UNBINDABLE},
+	{"MS_SYNCHRONOUS", unix.MS_SYNCHRONOUS},
+	{"MS_MANDLOCK", unix.MS_MANDLOCK},
+	{"MS_DIRSYNC", unix.MS_DIRSYNC},
+	{"MS_NOSYMFOLLOW", unix.MS_NOSYMFOLLOW},
+	{"MS_NOATIME", unix.MS_NOATIME},
+	{"MS_NODIRATIME", unix.MS_NODIRATIME},
+	{"MS_SILENT", unix.MS_SILENT},
+	{"MS_POSIXACL", unix.MS_POSIXACL},
+	{"MS_RELATIME", unix.MS_RELATIME},
+	{"MS_STRICTATIME", unix.MS_STRICTATIME},
+	{"MS_LAZYTIME", unix.MS_LAZYTIME},
+}
+
+var unmountFlags = [...]constant{
+	{"MNT_FORCE", unix.MNT_FORCE},
+	{"MNT_DETACH", unix.MNT_DETACH},
+	{"MNT_EXPIRE", unix.MNT_EXPIRE},
+	{"UMOUNT_NOFOLLOW", unix.UMOUNT_NOFOLLOW},
 }
 
 var protections = [...]constant{
@@ -382,6 +401,8 @@ func constants(a Arch, call string, index int) (set []constant, flags bool) {
 		return openFlags[:], true
 	case "mount/3":
 		return mountFlags[:], true
+	case "umount2/1":
+		return unmountFlags[:], true
 	case "mmap/2", "mmap2/2", "mprotect/2", "pkey_mprotect/2":
 		return protections[:], true
 	case "mmap/3", "mmap2/3":

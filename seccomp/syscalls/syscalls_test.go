@@ -153,7 +153,7 @@ func TestConstants(t *testing.T) {
 	dir := sysPackage(t)
 	calls := []string{
 		"socket/0", "socket/1", "clone/0", "personality/0", "ptrace/0", "keyctl/0", "prctl/0", "openat/2", "mount/3",
-		"mmap2/2", "mmap2/3", "fcntl/1", "ioctl/1", "seccomp/0", "bpf/0",
+		"mmap2/2", "mmap2/3", "fcntl/1", "ioctl/1", "seccomp/0", "bpf/0", "umount2/1",
 	}
 	for _, goarch := range []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv64", "s390x"} {
 		arch, ok := ParseArch(goarch)
@@ -165,6 +165,15 @@ func TestConstants(t *testing.T) {
 			readConstants(t, filepath.Join(dir, file), want)
 		}
 		compared := 0
+		for _, set := range append(socketOptions[:], optionSet{options: socketLevels[:]}, optionSet{options: ipProtocols[:]}, optionSet{options: netlinkProtocols[:]}) {
+			for _, c := range set.options {
+				if v, ok := want[c.name]; ok && v != c.on(arch) {
+					t.Errorf("%s: %s is %#x, want %#x", goarch, c.name, c.on(arch), v)
+				} else if ok {
+					compared++
+				}
+			}
+		}
 		for _, place := range calls {
 			call, number, _ := strings.Cut(place, "/")
 			index, _ := strconv.Atoi(number)
@@ -187,7 +196,7 @@ func TestConstants(t *testing.T) {
 				}
 			}
 		}
-		if compared < 120 {
+		if compared < 350 {
 			t.Errorf("%s: only %d constants were compared", goarch, compared)
 		}
 	}
