@@ -288,8 +288,13 @@ func askedNames(call string, asked uint64) (names []string) {
 		// without (cap_vm_enough_memory of security/commoncap.c).
 		asked &^= 1 << unix.CAP_SYS_ADMIN
 	}
+	return capabilityNames(asked)
+}
+
+// capabilityNames returns the names for the bits of a set.
+func capabilityNames(set uint64) (names []string) {
 	for number := range 64 {
-		if asked>>number&1 == 0 {
+		if set>>number&1 == 0 {
 			continue
 		}
 		name := fmt.Sprintf("capability %d", number)
@@ -327,6 +332,8 @@ func withoutCapability(call string, refused launcher.Refused, o launcher.Obstacl
 		return "the file system of " + o.Path + " is mounted noexec"
 	case launcher.NotExecutable:
 		return o.Path + " has no execute bit"
+	case launcher.Unbounded:
+		return o.Path + " has file capabilities (capabilities(7)) that the container does not have: " + strings.Join(capabilityNames(o.Lacks), " ")
 	}
 	if refused.Errno == unix.EROFS {
 		return "the file system is mounted read-only"
@@ -362,6 +369,8 @@ func obstacleChange(o launcher.Obstacle) string {
 		return "--device-cgroup-rule '" + o.Device + " rwm'"
 	case launcher.NotExecutable:
 		return "chmod +x " + shellWord(o.Path)
+	case launcher.Unbounded:
+		return "--cap-add " + strings.Join(capabilityNames(o.Lacks), " --cap-add ")
 	case launcher.NoExecutables:
 		if o.Mount != "" {
 			return "mount " + o.Mount + " with exec"

@@ -263,6 +263,10 @@ func TestExplainKernelWords(t *testing.T) {
 			[]string{"debian", "sh", "-c", `x=$(printf '/tmp/\033]0;x\007'); mknod "$x" b 8 0; cat "$x"`},
 			`  the filter allows it; /tmp/\x1b]0;x\a is a device, which`, "\x1b",
 		},
+		"file capabilities": {
+			[]string{"debian", "sh", "-c", `cp /bin/true /t; perl -e 'my $d = pack("V5", 0x02000001, 1 << 21); syscall(188, "/t", "security.capability", $d, 20, 0) and die "$!"'; /t`},
+			"  the filter allows it; /t has file capabilities (capabilities(7)) that the container does not have: CAP_SYS_ADMIN\n  to allow it  --cap-add CAP_SYS_ADMIN\n", "",
+		},
 		"noexec": {
 			[]string{"--tmpfs", "/t", "debian", "sh", "-c", "cp /bin/true /t; /t/true"},
 			"  the filter allows it; the file system of /t/true is mounted noexec\n  to allow it  mount /t with exec\n", "CAP_",

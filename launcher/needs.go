@@ -194,6 +194,11 @@ func (n *needs) fileCapabilities(name string) uint64 {
 		return 0
 	}
 	defer unix.Close(fd)
+	return capabilitiesOf(fd)
+}
+
+// capabilitiesOf is fileCapabilities of a file that is open, be it with O_PATH.
+func capabilitiesOf(fd int) uint64 {
 	var mount unix.Statfs_t
 	if err := unix.Fstatfs(fd, &mount); err != nil || mount.Flags&unix.ST_NOSUID != 0 {
 		return 0 // they do not count there (mount(2), MS_NOSUID)

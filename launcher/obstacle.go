@@ -13,6 +13,8 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/capname"
 )
 
 // ObstacleKind is a reason beside the filter and the capabilities why a call is refused.
@@ -29,6 +31,7 @@ const (
 	NoDevices                  // Path is a device, and its file system is mounted nodev
 	NoExecutables              // the file system of Path is mounted noexec
 	NotExecutable              // Path is a file that nobody may execute
+	Unbounded                  // Path is a file with capabilities that the container does not have
 )
 
 // Obstacle is what is known of the path that a refused call named.
@@ -38,6 +41,7 @@ type Obstacle struct {
 	Mount  string // of NoDevices and NoExecutables: where a mount that a flag may have asked for is, or ""
 	Volume bool   // of a ReadOnlyMount: a flag asked for it
 	Device string // of a DeviceNode its type and numbers, as --device-cgroup-rule takes them
+	Lacks  uint64 // of Unbounded a bit for each such capability, by its number in capabilities(7)
 }
 
 // obstacle finds what the container's description says of a path. It follows no links.
@@ -82,6 +86,10 @@ func isUnder(file, dir string) bool {
 
 // obstacle finds what is known of the paths that a call named.
 func (l *watcher) obstacle(r *Refused) Obstacle {
+	executes, asked := l.Executes(r.Notification), r.Asked
+	if executes {
+		asked &^= 1 << unix.CAP_SYS_ADMIN // for memory that is kept for root (cap_vm_enough_memory of security/commoncap.c)
+	}
 	for _, text := range r.Texts {
 		if text == nil || text.Cut || text.Text == "" {
 			continue
@@ -98,10 +106,10 @@ func (l *watcher) obstacle(r *Refused) Obstacle {
 		if o := obstacle(l.spec, file, r.Errno); o.Kind != NoObstacle {
 			return o
 		}
-		if r.Asked != 0 || r.Errno == unix.EROFS {
+		if asked != 0 || r.Errno == unix.EROFS {
 			continue
 		}
-		o := l.look(file, r.Errno, l.Executes(r.Notification))
+		o := l.look(file, r.Errno, executes)
 		if o.Kind == NoObstacle {
 			continue
 		}
@@ -120,7 +128,26 @@ func (l *watcher) look(file string, errno unix.Errno, executes bool) (found Obst
 		o := obstacleAt(l.root, file, errno, executes)
 		return func() { found = o }
 	})
+	if found.Kind == Unbounded {
+		found.Lacks &= 1<<len(capname.All()) - 1 // the kernel ignores others
+		if found.Lacks &^= boundingSet(l.spec); found.Lacks == 0 {
+			return Obstacle{} // the process itself has given them up
+		}
+	}
 	return found
+}
+
+// boundingSet returns a bit for each capability that a process of the container can have.
+func boundingSet(s *specs.Spec) (set uint64) {
+	if s.Process == nil || s.Process.Capabilities == nil {
+		return 0
+	}
+	for number, name := range capname.All() {
+		if slices.Contains(s.Process.Capabilities.Bounding, name) {
+			set |= 1 << number
+		}
+	}
+	return set
 }
 
 func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obstacle {
@@ -145,6 +172,10 @@ func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obs
 		return Obstacle{Kind: NoExecutables, Path: file}
 	case regular && errno == unix.EACCES && executes && s.Mode&0o111 == 0:
 		return Obstacle{Kind: NotExecutable, Path: file}
+	case regular && errno == unix.EPERM && executes:
+		if lacks := capabilitiesOf(int(f.Fd())); lacks != 0 {
+			return Obstacle{Kind: Unbounded, Path: file, Lacks: lacks}
+		}
 	}
 	return Obstacle{}
 }

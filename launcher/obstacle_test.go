@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -65,8 +66,16 @@ func TestObstacleAt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for file, mode := range map[string]os.FileMode{"text": 0o644, "program": 0o700, "noexec/program": 0o700} {
+	for file, mode := range map[string]os.FileMode{"text": 0o644, "program": 0o700, "permitted": 0o700, "noexec/program": 0o700} {
 		if err := os.WriteFile(filepath.Join(dir, file), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const admin = uint64(1) << unix.CAP_SYS_ADMIN
+	for file, flags := range map[string]uint32{"program": 0x02000001, "permitted": 0x02000000} { // VFS_CAP_REVISION_2, and VFS_CAP_FLAGS_EFFECTIVE
+		data := binary.LittleEndian.AppendUint32(nil, flags)
+		data = binary.LittleEndian.AppendUint32(data, uint32(admin))
+		if err := unix.Setxattr(filepath.Join(dir, file), "security.capability", append(data, make([]byte, 12)...), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -97,6 +106,9 @@ func TestObstacleAt(t *testing.T) {
 		{"/text", unix.EACCES, true, Obstacle{Kind: NotExecutable, Path: "/text"}},
 		{"/text", unix.EACCES, false, Obstacle{}},
 		{"/program", unix.EACCES, true, Obstacle{}},
+		{"/program", unix.EPERM, true, Obstacle{Kind: Unbounded, Path: "/program", Lacks: admin}},
+		{"/program", unix.EPERM, false, Obstacle{}},
+		{"/permitted", unix.EPERM, true, Obstacle{}}, // it is executed without them
 		{"/noexec/program", unix.EACCES, true, Obstacle{Kind: NoExecutables, Path: "/noexec/program"}},
 	} {
 		if got := obstacleAt(root, test.path, test.errno, test.executes); got != test.want {
