@@ -91,6 +91,7 @@ func TestExplainHostileNames(t *testing.T) {
 // With -t nothing of minirun's is on the terminal before the container's last byte, and
 // FILE has a line at once.
 func TestExplainTerminal(t *testing.T) {
+	needTracing(t) // without it there is a warning
 	file := filepath.Join(t.TempDir(), "lines")
 	term := newTerminal(t, "--explain-to", file, "-it", "debian", "sh", "-c", "mount -t tmpfs none /mnt; echo denied-now; read x; echo last-$x")
 	term.wait("denied-now")

@@ -72,6 +72,7 @@ func withAndWithoutBPF(t *testing.T, test func(t *testing.T, bpf bool, run func(
 }
 
 func TestExplainLive(t *testing.T) {
+	needTracing(t) // without it there is a warning
 	command := []string{"debian", "mount", "-t", "tmpfs", "none", "/mnt"}
 	_, plain, want := explained(t, command...)
 	_, stderr, status := explained(t, append([]string{"--explain"}, command...)...)
@@ -147,6 +148,7 @@ func TestExplainSignals(t *testing.T) {
 
 // A call that fails with ENOSYS, from which programs fall back, is not reported.
 func TestExplainENOSYS(t *testing.T) {
+	needTracing(t) // without it there is a warning
 	_, stderr, _ := explained(t, "--explain", "debian", "perl", "-e",
 		fmt.Sprintf(`syscall(%d, 0, 0); syscall(999999); print STDERR "$!\n"`, unix.SYS_CLONE3))
 	if stderr != "Function not implemented\nminirun: got ENOSYS, so that programs fall back to older calls: call 999999 clone3\n" {

@@ -264,7 +264,7 @@ func TestExplainKernelWords(t *testing.T) {
 			`  the filter allows it; /tmp/\x1b]0;x\a is a device, which`, "\x1b",
 		},
 		"file capabilities": {
-			[]string{"debian", "sh", "-c", `cp /bin/true /t; perl -e 'my $d = pack("V5", 0x02000001, 1 << 21); syscall(188, "/t", "security.capability", $d, 20, 0) and die "$!"'; /t`},
+			[]string{"debian", "sh", "-c", `cp /bin/true /t; perl -e 'my ($f, $n, $d) = ("/t", "security.capability", pack("V5", 0x02000001, 1 << 21, 0, 0, 0)); syscall(188, $f, $n, $d, 20, 0) and die "$!"'; /t`},
 			"  the filter allows it; /t has file capabilities (capabilities(7)) that the container does not have: CAP_SYS_ADMIN\n  to allow it  --cap-add CAP_SYS_ADMIN\n", "",
 		},
 		"noexec": {
