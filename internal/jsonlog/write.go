@@ -195,12 +195,16 @@ func (w *Writer) shift(fresh string) error {
 	return os.Rename(fresh, w.path)
 }
 
+// File returns the file that is written to, and the limits, for a writer that goes on in
+// another program. Nothing may have been written.
+func (w *Writer) File() (*os.File, Limits) { return w.file, w.limits }
+
 // Close writes the lines that are not complete, and ends the log.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for stream, rest := range w.rest {
-		if len(rest) > 0 {
+	for _, stream := range [...]string{"stdout", "stderr"} {
+		if rest := w.rest[stream]; len(rest) > 0 {
 			w.put(encode(Entry{string(rest), stream, time.Now().UTC()}), 1)
 		}
 	}
