@@ -178,6 +178,9 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 	if o.Attach, err = container.Attachable(s.first, o.About.Again != nil && o.About.Again.Attached); err != nil {
 		return nil, err
 	}
+	if o.Rest != nil {
+		o.Rest.Started = s.started
+	}
 	own, to, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -177,14 +177,14 @@ func (a *app) mergeImage(c *ucli.Context, l *launch, flags *config.Config) (err 
 // leaveRest lets the launcher go on in C, and a repeated launch be carried out in C, where
 // that is possible. before are the stamps from before the files were read.
 func (a *app) leaveRest(c *ucli.Context, l *launch, before launcher.Stamps) {
-	if os.Getenv("GOCOVERDIR") != "" || l.detached != nil { // a program that counts coverage has to end as Go
+	if os.Getenv("GOCOVERDIR") != "" { // a program that counts coverage has to end as Go
 		return
 	}
 	l.o.Rest = &launcher.Rest{}
 	if lock := l.image.Lock(); lock != nil {
 		l.o.Rest.Files = append(l.o.Rest.Files, lock)
 	}
-	if a.again == nil {
+	if a.again == nil && l.detached == nil {
 		l.o.Keep = a.keep(c, l.dirs.Root, l.flags, before, l.image, l.layers)
 	}
 }

@@ -123,6 +123,55 @@ func TestWaitingLauncher(t *testing.T) {
 	}
 }
 
+// So is the launcher of a container in the background, until somebody attaches to that. It logs
+// what the container writes, and what minirun itself says.
+func TestWaitingSupervisor(t *testing.T) {
+	for _, flags := range []string{"", "-i", "-t", "--rm", "--log-driver none"} {
+		name := containerName(t)
+		detach(t, name, append(strings.Fields(flags), "debian", "sh", "-c", "echo ready; exec sleep 1000")...)
+		pid := supervisorOf(t, name)
+		if n, kib := threads(t, pid), ownMemory(t, pid); n != 1 || kib > 512 {
+			t.Errorf("%s: the supervisor has %d threads and %d KiB of its own", flags, n, kib)
+		}
+		if flags == "" {
+			becomes(t, pid1(t, pid), "sleep")
+			if err := unix.Kill(pid, unix.SIGINT); err != nil { // PID 1 ignores it
+				t.Fatal(err)
+			}
+			eventually(t, "the log has the warning", func() bool {
+				out, _ := minirun(t, "logs", name).CombinedOutput()
+				return strings.Contains(string(out), "minirun: warning: interrupt: the command runs as PID 1")
+			})
+		}
+		says(t, 0, name, "", "rm", "-f", name)
+		wantNothingOf(t, name)
+	}
+	name := containerName(t)
+	detach(t, name, "debian", "sh", "-c", `printf part; until [ -e /go ]; do sleep 0.05; done; echo " is shown"; echo too >&2; exit 3`)
+	pid := supervisorOf(t, name)
+	attached := minirun(t, "attach", name)
+	var shown strings.Builder
+	attached.Stdout, attached.Stderr = &shown, &shown
+	if err := attached.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a child has the log", func() bool {
+		files := slices.DeleteFunc(openFiles(t, pid, testBed.root), func(file string) bool { return file != "container" })
+		return len(files) == 1 // the directory
+	})
+	says(t, 0, "", "", "exec", name, "touch", "/go")
+	wantStatus(t, attached, 3)
+	for _, line := range []string{" is shown\n", "too\n"} {
+		if !strings.Contains(shown.String(), line) {
+			t.Errorf("%q was shown", &shown)
+		}
+	}
+	says(t, 0, "3\n", "", "wait", name)
+	says(t, 0, "part is shown\n", "too\n", "logs", name)
+	says(t, 0, name, "", "rm", name)
+	wantNothingOf(t, name)
+}
+
 // What needs Go while the container runs keeps the launcher as it is; --debug says what.
 func TestNeedsGo(t *testing.T) {
 	for flags, want := range map[string]string{

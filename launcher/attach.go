@@ -104,6 +104,9 @@ func (c *Container) inDirectory(name string) (dir *os.File, path string, err err
 	return os.NewFile(uintptr(fd), c.dir), filepath.Join("/proc/self/fd", strconv.Itoa(fd), name), nil
 }
 
+// begun reports whether one is attached from the beginning.
+func (a *Attachments) begun() bool { return a != nil && a.first != nil }
+
 // begin accepts connections. On nil it does nothing, as the methods below.
 func (a *Attachments) begin(s *streams) {
 	if a == nil {

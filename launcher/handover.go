@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,10 @@ type Rest struct {
 	Mounts []string   // paths to unmount, on which nothing need be mounted
 	Files  []*os.File // to keep open until then, such as locks
 	IDFile string     // to remove if the container does not start; may be empty
+
+	// Started is for a container in the background: it gets the ID once the command runs.
+	// From then on the launcher holds nothing that is the caller's. May be nil.
+	Started *os.File
 }
 
 // NeedsGo says why the launcher waits for its container as a Go program.
@@ -49,8 +54,8 @@ func (c *Container) needsGo(l *launched) error {
 		{l.o.Agent != nil, "an agent"},
 		{!hasNamespace(l.o.Spec, specs.PIDNamespace), "processes that PID 1 does not take along"},
 		{l.network.Lasting(), "a network"},
-		{l.o.Ready != nil, "a caller who waits for the start"},
-		{c.state.lasting(), "a container that stays"},
+		{l.o.Ready != nil && l.o.Rest.Started == nil, "a caller who waits for the start"},
+		{l.o.Attach.begun(), "one who is attached from the beginning"},
 	} {
 		if f.set {
 			err = NeedsGo(f.what)
@@ -136,6 +141,8 @@ func (r *record) fill(c *Container, sigs *Relay) {
 		r.pass(f)
 	}
 	r.fillStreams(l.streams)
+	r.fillEnd(c)
+	r.fillBackground(c)
 	r.head.stop = C.int32_t(stopSignal(l.o.Spec))
 	if p := l.o.Signals; p.Keep {
 		r.head.keep = 1
@@ -148,6 +155,43 @@ func (r *record) fill(c *Container, sigs *Relay) {
 	r.head.mounts, r.head.mount_count = r.add(l.o.Rest.Mounts...), C.uint32_t(len(l.o.Rest.Mounts))
 	cgroups := l.cgroup.dirs()
 	r.head.cgroups, r.head.cgroup_count = r.add(cgroups...), C.uint32_t(len(cgroups))
+}
+
+// fillEnd says how a container ends that may stay.
+func (r *record) fillEnd(c *Container) {
+	if !c.state.lasting() {
+		return
+	}
+	r.head.lasting, r.head.before = 1, r.add("")
+	if c.before == nil {
+		return
+	}
+	before, err := json.Marshal(c.before)
+	r.err = cmp.Or(r.err, err)
+	r.head.before = r.add(string(before))
+}
+
+func (r *record) fillBackground(c *Container) {
+	o := &c.launched.o
+	if o.Rest.Started == nil {
+		return
+	}
+	r.head.background, r.head.said, r.head.log = 1, -1, -1
+	r.head.id, r.head.started = r.add(c.state.ID), r.pass(o.Rest.Started)
+	socket, err := o.Attach.listener.File()
+	if err != nil {
+		r.err = cmp.Or(r.err, err)
+		return
+	}
+	r.head.attach = r.pass(socket)
+	if o.Attach.once {
+		r.head.once = 1
+	}
+	if o.Log != nil {
+		file, limits := o.Log.File()
+		r.head.log, r.head.log_path = r.pass(file), r.add(file.Name())
+		r.head.log_size, r.head.log_files = C.int64_t(limits.Size), C.int32_t(limits.Files)
+	}
 }
 
 func (r *record) fillStreams(s *streams) {
@@ -169,7 +213,7 @@ func (r *record) fillStreams(s *streams) {
 		r.head.from[C.STREAM_OUT+i], r.head.to[C.STREAM_OUT+i] = r.pass(out.from), r.pass(out.to)
 	}
 	if s.input != nil {
-		r.head.from[C.STREAM_IN], r.head.to[C.STREAM_IN] = r.pass(s.o.Stdin), r.pass(s.input)
+		r.head.from[C.STREAM_IN], r.head.to[C.STREAM_IN] = r.pass(s.o.Stdin), r.pass(s.input) // in the background it stays open
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -24,6 +26,7 @@ import (
 // Remains is a task that a launcher in C ([Options.Rest]) leaves to Go: to print a message,
 // or to remove a container that it could not remove.
 type Remains struct {
+	task   int // enum wait_task
 	record *C.struct_wait_record
 	mem    []byte
 	warn   func(error)
@@ -32,11 +35,12 @@ type Remains struct {
 // TakeRemains returns the task that a launcher in C has left to this process, its child. It
 // returns nil in any other process. warn gets the errors that do not change the status.
 func TakeRemains(warn func(error)) (*Remains, error) {
-	number := os.Getenv(C.REST_VARIABLE)
+	number, task, _ := strings.Cut(os.Getenv(C.REST_VARIABLE), ",")
 	if number == "" {
 		return nil, nil
 	}
 	os.Unsetenv(C.REST_VARIABLE)
+	r := &Remains{warn: warn}
 	fd, err := strconv.Atoi(number)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", C.REST_VARIABLE, err)
@@ -48,13 +52,16 @@ func TakeRemains(warn func(error)) (*Remains, error) {
 	if st.Size < C.sizeof_struct_wait_record {
 		return nil, errors.New(C.REST_VARIABLE + ": not a record")
 	}
-	r := &Remains{warn: warn}
 	if r.mem, err = unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
 	r.record = (*C.struct_wait_record)(unsafe.Pointer(unsafe.SliceData(r.mem)))
 	if C.GoString(&r.record.magic[0]) != C.WAIT_MAGIC || r.record.version != C.WAIT_VERSION || int64(r.record.size) != st.Size || r.mem[st.Size-1] != 0 {
 		return nil, errors.New(C.REST_VARIABLE + ": not a record")
+	}
+	r.task, err = strconv.Atoi(task)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", C.REST_VARIABLE, err)
 	}
 	return r, nil
 }
@@ -76,7 +83,7 @@ func (r *Remains) texts(at, count C.uint32_t) []string {
 // Do carries the task out. If it is to report the end of the launch, Do returns what
 // [Container.Run] would: the status, or an error.
 func (r *Remains) Do() (status int, err error) {
-	switch r.record.task {
+	switch r.task {
 	case C.WAIT_SAY_IGNORED:
 		r.warn(ignored())
 	case C.WAIT_SAY_END:
@@ -85,6 +92,8 @@ func (r *Remains) Do() (status int, err error) {
 		if err := r.remove(); err != nil {
 			r.warn(err)
 		}
+	case C.WAIT_ATTACH:
+		return 0, r.serve()
 	}
 	return 0, nil
 }
@@ -155,6 +164,7 @@ func (r *Remains) remove() error {
 	if rerr = errors.Join(rerr, json.Unmarshal(data, &c.state)); rerr != nil {
 		return errors.Join(err, rerr)
 	}
+	c.state.dir = c.dir
 	cm, cerr := c.manager()
 	if cerr == nil {
 		cerr = cm.Destroy()
@@ -162,5 +172,30 @@ func (r *Remains) remove() error {
 	if cerr != nil && !errors.Is(cerr, ErrNoCgroup) {
 		err = errors.Join(err, fmt.Errorf("remove container %s: %w", c.state.Name, cerr))
 	}
-	return errors.Join(err, c.removeDir())
+	return errors.Join(err, r.end(c))
+}
+
+// end removes the directory of a container in which nothing is left, or notes how the
+// container has ended if that is to stay.
+func (r *Remains) end(c *Container) error {
+	failed, before := r.record.failure != 0 || r.record.finished == 0, r.text(r.record.before)
+	switch {
+	case r.record.lasting == 0:
+		return c.removeDir()
+	case failed && before != "":
+		c.before = &State{}
+		if err := json.Unmarshal([]byte(before), c.before); err != nil {
+			return err
+		}
+		c.before.dir = c.dir
+		return c.GiveUp()
+	case failed, !c.state.Keep:
+		if file := r.text(r.record.id_file); failed && file != "" {
+			_ = os.Remove(file) // as remove_container does
+		}
+		return c.removeDir()
+	}
+	c.launched = &launched{discarded: true}
+	c.state.ExitCode, c.state.Finished = int(r.record.status), time.Unix(0, int64(r.record.finished))
+	return c.Finish()
 }

@@ -92,7 +92,7 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 		*out.field = w
 		s.inherited = append(s.inherited, w)
 		s.ours = append(s.ours, r)
-		s.outputs = append(s.outputs, &output{name: out.name, from: r, to: out.to, log: s.logged(out.stream), show: s.o.Attach.shown(out.frame)})
+		s.add(out.name, out.stream, out.frame, r, out.to)
 	}
 	if !s.o.Interactive {
 		return nil // libcontainer opens /dev/null
@@ -105,6 +105,13 @@ func (s *streams) attachPipes(process *libcontainer.Process) error {
 	s.inherited = append(s.inherited, r)
 	s.input = w
 	return nil
+}
+
+// add adds what passes a stream of the container on, unless from is nil.
+func (s *streams) add(name, stream string, frame byte, from, to *os.File) {
+	if from != nil {
+		s.outputs = append(s.outputs, &output{name: name, from: from, to: to, log: s.logged(stream), show: s.o.Attach.shown(frame)})
+	}
 }
 
 // logged returns the function that logs a stream, or nil without a log.

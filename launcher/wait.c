@@ -24,7 +24,8 @@ struct wait_record *record;
 static char **arguments; // of this process
 static void *page;
 static size_t page_size;
-static pid_t guard, speaker; // children; 0: none
+static pid_t guard, speaker, server; // children; 0: none
+static int server_end = -1;          // where the server gets the status from
 static bool running;         // init has become the command
 static bool ended;
 
@@ -40,6 +41,13 @@ int64_t wait_now(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * SECOND + t.tv_nsec;
+}
+
+struct timespec wait_time(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t;
 }
 
 int poll_add(struct poll_set *set, int fd, short events)
@@ -84,9 +92,8 @@ static void drop_signals(void)
 // signals to this process's group would end it.
 static pid_t in_go(enum wait_task task)
 {
-	char number[16];
-	snprintf(number, sizeof number, "%d", record->self);
-	record->task = task;
+	char number[32];
+	snprintf(number, sizeof number, "%d,%d", record->self, task);
 	pid_t child = fork();
 	if (child != 0)
 		return child;
@@ -118,6 +125,38 @@ void say_ignored(void)
 	speaker = in_go(WAIT_SAY_IGNORED);
 }
 
+// serve has a child in Go serve the streams, since somebody has connected. The child logs
+// them, too, until the container has ended.
+static void serve(void)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	record->end = ends[0];
+	fcntl(ends[0], F_SETFD, 0);
+	if (record->said >= 0)
+		fcntl(record->said, F_SETFD, 0);
+	streams_flush_log(); // the child goes on at its end
+	server = in_go(WAIT_ATTACH);
+	close(ends[0]);
+	if (server > 0) {
+		server_end = ends[1];
+		streams_give_away();
+	} else {
+		close(ends[1]);
+		close(record->attach); // so that nobody waits for an answer
+	}
+}
+
+// end_server has the server end.
+static void end_server(void)
+{
+	if (server > 0 && ended)
+		dprintf(server_end, "%d", record->status);
+	close(server_end);
+	reap(server);
+}
+
 static bool words_needed(void)
 {
 	return record->failure || record->interrupted || record->unread || record->lost[STREAM_OUT] || record->lost[STREAM_ERR];
@@ -131,6 +170,8 @@ static _Noreturn void finish(void)
 	reap(speaker);
 	if (words_needed())
 		status = reap_go(in_go(WAIT_SAY_END));
+	streams_end_log();
+	end_server();
 	if (!ended) {
 		kill_init(SIGKILL);
 		reap(record->pid);
@@ -138,7 +179,7 @@ static _Noreturn void finish(void)
 	if (guard > 0)
 		kill(guard, SIGKILL); // the PID is not reused: nobody has waited for this child
 	reap(guard);
-	if (remove_container() < 0)
+	if (record->lasting || remove_container() < 0)
 		reap(in_go(WAIT_REMOVE));
 	_exit(status);
 }
@@ -158,6 +199,19 @@ static int64_t next_look(void)
 	return wait_now() + MILLISECOND;
 }
 
+// say_started tells whoever waits for the start of a container in the background. Nothing
+// that is the user's is held from then on.
+static void say_started(void)
+{
+	if (!record->background)
+		return;
+	const char *id = wait_text(record->id);
+	streams_leave();
+	if (write(record->started, id, strlen(id)) < 0)
+		; // the user's process may have been killed
+	close(record->started);
+}
+
 // look finds out whether init has become the command. closed says whether init's end of the
 // pipe is closed.
 static void look(bool closed)
@@ -166,6 +220,7 @@ static void look(bool closed)
 		failed(WAIT_EXEC, 0);
 	if (closed) {
 		running = true;
+		say_started();
 		close(record->pipe);
 		close(record->page);
 		munmap(page, page_size);
@@ -185,6 +240,8 @@ static void take_end(void)
 {
 	int status = reap(record->pid);
 	record->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	struct timespec now = wait_time();
+	record->finished = now.tv_sec * SECOND + now.tv_nsec;
 	ended = true;
 	note_end();
 	streams_last();
@@ -194,12 +251,14 @@ static _Noreturn void wait_for_end(int signals)
 {
 	while (!ended || !streams_done()) {
 		struct poll_set set = {0};
-		int signal = poll_add(&set, signals, POLLIN), init = -1, pipe = -1;
+		int signal = poll_add(&set, signals, POLLIN), init = -1, pipe = -1, asked = -1;
 		if (!ended)
 			init = poll_add(&set, record->init, POLLIN);
 		if (!running) {
 			pipe = poll_add(&set, record->pipe, POLLIN);
 			poll_until(&set, next_look());
+		} else if (record->background && !server) {
+			asked = poll_add(&set, record->attach, POLLIN);
 		}
 		signals_timers(&set);
 		interrupt_timers(&set);
@@ -214,6 +273,8 @@ static _Noreturn void wait_for_end(int signals)
 			look(set.files[pipe].revents & POLLHUP);
 		if (init >= 0 && set.files[init].revents)
 			take_end();
+		else if (asked >= 0 && set.files[asked].revents)
+			serve();
 	}
 	finish();
 }

@@ -4,7 +4,7 @@
 //
 //	starts the guard, has init become the command    wait.c
 //	passes signals on                                wait_signals.c, wait_interrupts.c
-//	passes the streams on                            wait_streams.c
+//	passes the streams on, or logs them              wait_streams.c, wait_log.c
 //	waits for PID 1, and removes the container       wait.c, wait_remove.c
 //
 // Rare tasks are left to a child in Go (rest.go): messages to the user, and the removal of a
@@ -15,12 +15,13 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #define WAIT_MAGIC "minirun"
-enum { WAIT_VERSION = 2 };
+enum { WAIT_VERSION = 3 };
 
 // These environment variables have the descriptor of the record, for the launcher in C and
-// for its child in Go.
+// for its child in Go, for which a comma and the task follow.
 #define WAIT_VARIABLE "_MINIRUN_WAIT"
 #define REST_VARIABLE "_MINIRUN_REST"
 
@@ -29,6 +30,7 @@ enum { WAIT_VERSION = 2 };
 #define OWNER_ATTRIBUTE "minirun.container" // of a cgroup: cgroup_owner.go
 
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
+enum { STREAM_DATA = 32 << 10 }; // what is read at once
 
 // The step at which a start failed.
 enum wait_failure {
@@ -42,7 +44,8 @@ enum wait_failure {
 enum wait_task {
 	WAIT_SAY_IGNORED = 1, // say that PID 1 ignores ^C
 	WAIT_SAY_END,         // say what has happened; its status becomes the launcher's
-	WAIT_REMOVE,          // remove what is left of the container
+	WAIT_REMOVE,          // remove what is left of the container, or note how it has ended
+	WAIT_ATTACH,          // serve the streams of a container in the background
 };
 
 // The record has what the launcher in C needs to know: files as descriptors, -1 for none,
@@ -80,12 +83,27 @@ struct wait_record {
 	uint32_t mount_count;
 	uint32_t cgroups;   // directories; one may be empty
 	uint32_t cgroup_count;
+	uint32_t lasting;   // 1: Go ends it (WAIT_REMOVE), since its state may stay
+	uint32_t before;    // its state before this start (again.go), or ""
+
+	// These are of a container in the background, if that is 1.
+	uint32_t background;
+	uint32_t id;
+	int32_t started;   // gets the ID when init has become the command
+	int32_t attach;    // the socket at which others ask for the streams (attach.go)
+	uint32_t once;     // 1: standard input ends with that of one who is attached
+	int32_t log;       // or -1
+	uint32_t log_path;
+	int32_t log_files; // this and the next: its limits, as jsonlog.Limits
+	int64_t log_size;
+	int32_t said;      // a pipe with what minirun itself says, which is logged too
+	int32_t end;       // a pipe that gets the status, for the child of WAIT_ATTACH
 
 	// What has happened, for a child in Go.
-	uint32_t task;        // enum wait_task
 	uint32_t failure;     // enum wait_failure
 	int32_t error;        // its errno
 	int32_t status;       // of PID 1, as a shell reports it
+	int64_t finished;     // when it ended: ns since 1970
 	uint32_t interrupted; // 1: ^C has killed a command that ignores it
 	int32_t killed_by;    // the signal that asked for the end and was not passed on, or 0
 	int32_t unread;       // the signal that ended the wait for a reader of the output, or 0
@@ -100,9 +118,12 @@ const char *wait_text(uint32_t offset);
 // wait_now is the time of CLOCK_MONOTONIC, in ns.
 int64_t wait_now(void);
 
+// wait_time is that of CLOCK_REALTIME.
+struct timespec wait_time(void);
+
 // poll_set is what the next poll(2) waits for: files, and a time; 0 is never.
 struct poll_set {
-	struct pollfd files[8];
+	struct pollfd files[10];
 	int count;
 	int64_t until;
 };
@@ -167,8 +188,36 @@ void streams_drop(void);
 // streams_end restores the mode of the user's terminal, and records output that was lost.
 void streams_end(void);
 
+// streams_end_log ends the log, after all that minirun says.
+void streams_end_log(void);
+
 // streams_resize gives the container's terminal the size of the user's.
 void streams_resize(void);
+
+// streams_leave gives up all that is the user's: init has become the command of a container
+// in the background.
+void streams_leave(void);
+
+// streams_flush_log has the log contain all that has been read. streams_give_away then closes
+// the log and the files of the streams: a child serves them from here on.
+void streams_flush_log(void);
+void streams_give_away(void);
+
+// wait_log.c writes a log as internal/jsonlog does. There is one log.
+
+// log_begin goes on with a log that is open, with the limits of jsonlog.Limits.
+void log_begin(const char *path, int file, int64_t size, int files);
+
+// log_write adds at most STREAM_DATA bytes of a stream, STREAM_OUT or STREAM_ERR. A line that
+// is not complete waits for its rest.
+void log_write(int stream, const char *data, size_t size, const struct timespec *now);
+
+// log_flush writes what there is of lines that are not complete. log_end does, and ends the log.
+void log_flush(const struct timespec *now);
+void log_end(const struct timespec *now);
+
+// log_entry writes an entry, and returns its size: at most 128 bytes more than six times text's.
+size_t log_entry(char *to, const char *text, size_t size, const char *stream, const struct timespec *time);
 
 // wait_remove.c
 

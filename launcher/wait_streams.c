@@ -24,10 +24,13 @@ struct flow {
 	int left;      // how much is passed on after the container's end
 	int64_t retry; // when to read again, while this process is in the terminal's background
 	size_t start, end;
-	char data[32768]; // from start to end: read, but not written yet
+	char data[STREAM_DATA]; // from start to end: read, but not written yet
 };
 
-static struct flow flows[STREAMS];
+enum { SAID = STREAMS, FLOWS }; // what minirun itself says, which is logged
+
+static struct flow flows[FLOWS];
+static bool logged; // in the background, if there is a log
 static bool last; // no process of the container is left
 static struct termios cooked;
 static bool raw;
@@ -106,6 +109,13 @@ static bool passing(int error)
 
 static void empty(struct flow *f)
 {
+	if (record->background && f != &flows[STREAM_IN]) {
+		struct timespec now = wait_time();
+		if (logged)
+			log_write(f == &flows[STREAM_OUT] ? STREAM_OUT : STREAM_ERR, f->data + f->start, f->end - f->start, &now);
+		f->start = f->end;
+		return;
+	}
 	ssize_t n = give(f);
 	if (n > 0) {
 		f->start += n;
@@ -137,7 +147,7 @@ static void fill(struct flow *f)
 
 void streams_watch(struct poll_set *set)
 {
-	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+	for (struct flow *f = flows; f < flows + FLOWS; f++) {
 		f->at = -1;
 		if (!is_open(f))
 			continue;
@@ -171,14 +181,14 @@ static void pass_last(struct flow *f)
 
 void streams_move(const struct poll_set *set)
 {
-	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+	for (struct flow *f = flows; f < flows + FLOWS; f++) {
 		if (is_open(f) && f->at >= 0 && set->files[f->at].revents) {
 			if (f->start < f->end)
 				empty(f);
 			else
 				fill(f);
 		}
-		if (last)
+		if (last && f != &flows[SAID])
 			pass_last(f);
 	}
 }
@@ -189,9 +199,10 @@ void streams_last(void)
 	end_flow(&flows[STREAM_IN]);
 	if (record->slave >= 0)
 		close(record->slave); // so that the master comes to an end
-	for (struct flow *f = flows; f < flows + STREAMS; f++) {
+	for (struct flow *f = flows; f < flows + FLOWS; f++) {
 		f->left = MAX_PIPE;
-		pass_last(f);
+		if (f != &flows[SAID])
+			pass_last(f);
 	}
 }
 
@@ -202,7 +213,7 @@ bool streams_done(void)
 
 void streams_drop(void)
 {
-	for (struct flow *f = flows; f < flows + STREAMS; f++)
+	for (struct flow *f = flows; f < flows + FLOWS; f++)
 		end_flow(f);
 }
 
@@ -228,6 +239,10 @@ static int make_raw(void)
 
 int streams_begin(void)
 {
+	flows[SAID].from = flows[SAID].to = -1;
+	logged = record->background && record->log >= 0;
+	if (logged)
+		log_begin(wait_text(record->log_path), record->log, record->log_size, record->log_files);
 	for (int i = 0; i < STREAMS; i++) {
 		struct flow *f = &flows[i];
 		f->from = record->from[i];
@@ -239,13 +254,56 @@ int streams_begin(void)
 			f->from = unblocked(f->from, O_RDONLY);
 		} else {
 			never_block(f->from);
-			f->to = unblocked(f->to, O_WRONLY);
+			f->to = record->background ? -1 : unblocked(f->to, O_WRONLY);
 		}
 	}
 	if (make_raw() < 0)
 		return -1;
 	streams_resize(); // the size may have changed since init made the terminal
 	return 0;
+}
+
+void streams_leave(void)
+{
+	int ends[2], null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (logged && pipe2(ends, O_CLOEXEC) == 0) {
+		flows[SAID].from = record->said = ends[0];
+		never_block(ends[0]);
+		dup2(ends[1], STDERR_FILENO);
+		close(ends[1]);
+	} else {
+		dup2(null, STDERR_FILENO);
+	}
+	close(null);
+	if (chdir("/") < 0)
+		return; // a directory of the user's stays busy
+}
+
+void streams_flush_log(void)
+{
+	struct timespec now = wait_time();
+	if (logged)
+		log_flush(&now);
+}
+
+void streams_give_away(void)
+{
+	for (struct flow *f = flows; f < flows + FLOWS; f++)
+		end_flow(f);
+	if (record->to[STREAM_IN] >= 0 && record->slave < 0)
+		close(record->to[STREAM_IN]); // the child may end it
+	close(record->attach);
+	streams_end_log();
+}
+
+void streams_end_log(void)
+{
+	if (!logged)
+		return;
+	pass_last(&flows[SAID]);
+	struct timespec now = wait_time();
+	log_end(&now);
+	logged = false;
 }
 
 void streams_end(void)
