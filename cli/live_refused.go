@@ -332,6 +332,8 @@ func withoutCapability(call string, refused launcher.Refused, o launcher.Obstacl
 		return "the file system of " + o.Path + " is mounted noexec"
 	case launcher.NotExecutable:
 		return o.Path + " has no execute bit"
+	case launcher.Immutable:
+		return o.Path + " is immutable or append-only (chattr(1))"
 	case launcher.Unbounded:
 		return o.Path + " has file capabilities (capabilities(7)) that the container does not have: " + strings.Join(capabilityNames(o.Lacks), " ")
 	}

@@ -48,6 +48,7 @@ func TestBlame(t *testing.T) {
 		"a device on nodev":        {"open", at(launcher.Obstacle{Kind: launcher.NoDevices, Path: "/d", Mount: "/"}), "/d is a device, and its file system is mounted nodev", ""},
 		"noexec":                   {"execve", at(launcher.Obstacle{Kind: launcher.NoExecutables, Path: "/t/x", Mount: "/t"}), "the file system of /t/x is mounted noexec", "mount /t with exec"},
 		"no execute bit":           {"access", at(launcher.Obstacle{Kind: launcher.NotExecutable, Path: "/t/x y"}), "/t/x y has no execute bit", "chmod +x '/t/x y'"},
+		"an immutable file":        {"unlinkat", at(launcher.Obstacle{Kind: launcher.Immutable, Path: "/f"}), "/f is immutable or append-only (chattr(1))", ""},
 		"file capabilities":        {"execve", launcher.Refused{Errno: unix.EPERM, Sighting: asked(unix.CAP_SYS_ADMIN), FindObstacle: at(launcher.Obstacle{Kind: launcher.Unbounded, Path: "/p", Lacks: mask(unix.CAP_NET_RAW, unix.CAP_SYS_ADMIN)}).FindObstacle}, "/p has file capabilities (capabilities(7)) that the container does not have: CAP_NET_RAW CAP_SYS_ADMIN", "--cap-add CAP_NET_RAW --cap-add CAP_SYS_ADMIN"},
 		"an answer":                {"sendto", launcher.Refused{Sighting: asked(unix.CAP_NET_ADMIN), Answered: true}, "the kernel asked for CAP_NET_ADMIN, which the container does not have; its answer to the message says so (netlink(7))", "--cap-add CAP_NET_ADMIN"},
 		"open files":               {"prlimit64", launcher.Refused{Errno: unix.EPERM}, "no limit of open files is above the kernel's (sysctl fs.nr_open); no capability helps", ""},

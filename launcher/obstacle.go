@@ -32,6 +32,7 @@ const (
 	NoExecutables              // the file system of Path is mounted noexec
 	NotExecutable              // Path is a file that nobody may execute
 	Unbounded                  // Path is a file with capabilities that the container does not have
+	Immutable                  // Path is immutable or append-only (ioctl_iflags(2))
 )
 
 // Obstacle is what is known of the path that a refused call named.
@@ -150,7 +151,19 @@ func boundingSet(s *specs.Spec) (set uint64) {
 	return set
 }
 
+// obstacleAt looks at a file, and at its directory.
 func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obstacle {
+	o := obstacleOf(root, file, errno, executes)
+	if dir := path.Dir(file); o.Kind == NoObstacle && errno == unix.EPERM {
+		if o := obstacleOf(root, dir, errno, false); o.Kind == Immutable {
+			return o
+		}
+	}
+	return o
+}
+
+// obstacleOf looks at one of them.
+func obstacleOf(root *os.File, file string, errno unix.Errno, executes bool) Obstacle {
 	f, err := pathrs.OpenatInRoot(root, file) // with O_PATH: no device is opened
 	if err != nil {
 		return Obstacle{}
@@ -158,7 +171,8 @@ func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obs
 	defer f.Close()
 	var s unix.Stat_t
 	var fs unix.Statfs_t
-	if errors.Join(unix.Fstat(int(f.Fd()), &s), unix.Fstatfs(int(f.Fd()), &fs)) != nil {
+	var x unix.Statx_t
+	if errors.Join(unix.Fstat(int(f.Fd()), &s), unix.Fstatfs(int(f.Fd()), &fs), unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, 0, &x)) != nil {
 		return Obstacle{}
 	}
 	device := map[uint32]string{unix.S_IFBLK: "b", unix.S_IFCHR: "c"}[s.Mode&unix.S_IFMT]
@@ -172,6 +186,8 @@ func obstacleAt(root *os.File, file string, errno unix.Errno, executes bool) Obs
 		return Obstacle{Kind: NoExecutables, Path: file}
 	case regular && errno == unix.EACCES && executes && s.Mode&0o111 == 0:
 		return Obstacle{Kind: NotExecutable, Path: file}
+	case errno == unix.EPERM && x.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0:
+		return Obstacle{Kind: Immutable, Path: file}
 	case regular && errno == unix.EPERM && executes:
 		if lacks := capabilitiesOf(int(f.Fd())); lacks != 0 {
 			return Obstacle{Kind: Unbounded, Path: file, Lacks: lacks}

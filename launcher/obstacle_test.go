@@ -71,6 +71,21 @@ func TestObstacleAt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for name, flag := range map[string]int{"fixed": unix.STATX_ATTR_IMMUTABLE, "log": unix.STATX_ATTR_APPEND} {
+		dir := filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flag); err != nil { // FS_IMMUTABLE_FL and FS_APPEND_FL have these values
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0) }()
+	}
 	const admin = uint64(1) << unix.CAP_SYS_ADMIN
 	for file, flags := range map[string]uint32{"program": 0x02000001, "permitted": 0x02000000} { // VFS_CAP_REVISION_2, and VFS_CAP_FLAGS_EFFECTIVE
 		data := binary.LittleEndian.AppendUint32(nil, flags)
@@ -106,6 +121,10 @@ func TestObstacleAt(t *testing.T) {
 		{"/text", unix.EACCES, true, Obstacle{Kind: NotExecutable, Path: "/text"}},
 		{"/text", unix.EACCES, false, Obstacle{}},
 		{"/program", unix.EACCES, true, Obstacle{}},
+		{"/fixed", unix.EPERM, false, Obstacle{Kind: Immutable, Path: "/fixed"}},
+		{"/fixed/new", unix.EPERM, false, Obstacle{Kind: Immutable, Path: "/fixed"}},
+		{"/log/new", unix.EPERM, false, Obstacle{Kind: Immutable, Path: "/log"}},
+		{"/fixed/new", unix.EACCES, false, Obstacle{}},
 		{"/program", unix.EPERM, true, Obstacle{Kind: Unbounded, Path: "/program", Lacks: admin}},
 		{"/program", unix.EPERM, false, Obstacle{}},
 		{"/permitted", unix.EPERM, true, Obstacle{}}, // it is executed without them
