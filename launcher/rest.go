@@ -176,7 +176,7 @@ func (r *Remains) remove() error {
 }
 
 // end removes the directory of a container in which nothing is left, or notes how the
-// container has ended if that is to stay.
+// container has ended if that is to stay, or is about to be started again.
 func (r *Remains) end(c *Container) error {
 	failed, before := r.record.failure != 0 || r.record.finished == 0, r.text(r.record.before)
 	switch {
@@ -189,7 +189,7 @@ func (r *Remains) end(c *Container) error {
 		}
 		c.before.dir = c.dir
 		return c.GiveUp()
-	case failed, !c.state.Keep:
+	case failed, !c.state.Keep && !c.HeldForRestart():
 		if file := r.text(r.record.id_file); failed && file != "" {
 			_ = os.Remove(file) // as remove_container does
 		}
