@@ -91,7 +91,7 @@ func (l *launched) describeLaunch() (err error) {
 // wraps [os.ErrNotExist].
 func (c *Container) Launch() (*Launch, error) {
 	file := c.state.launchFile()
-	data, err := os.ReadFile(file)
+	data, err := atomicfile.Read(file)
 	if err != nil {
 		return nil, err
 	}

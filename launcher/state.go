@@ -224,7 +224,7 @@ func (s *State) remove() error {
 // is still alive.
 func readState(dir string) (State, error) {
 	s := State{dir: dir}
-	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	data, err := atomicfile.Read(filepath.Join(dir, stateFile))
 	if err != nil {
 		return s, err
 	}

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -112,7 +113,7 @@ func (s *Store) isManifest(digest string) (bool, error) {
 	if err != nil || info.Size() > maxManifest { // a packed layer
 		return false, err
 	}
-	data, err := os.ReadFile(s.blob(digest))
+	data, err := atomicfile.Read(s.blob(digest))
 	if err != nil {
 		return false, err
 	}

@@ -43,6 +43,7 @@ const (
 	CauseFileSystem             // overlayfs refused the file system of a directory
 	CauseFull                   // the disk of the store is full
 	CauseHostRoot               // the host's root cannot be a layer in a user namespace
+	CauseIndex                  // the store's index, the file Name, is damaged
 	CauseInPlace                // the image is used where it is; there is nothing to fetch
 	CauseManyRepositories       // the image to be removed has names in several repositories
 	CauseNoImage                // the store has no such image

@@ -50,16 +50,17 @@ func (d *descriptor) canPull() bool {
 }
 
 func (s *Store) readIndex() (*index, error) {
-	data, err := os.ReadFile(s.path("index.json"))
+	data, err := atomicfile.Read(s.path("index.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return &index{SchemaVersion: 2, MediaType: types.OCIImageIndex}, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, atomicfile.ErrNotRegular) {
 		return nil, err
 	}
 	var x index
-	if err := json.Unmarshal(data, &x); err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.path("index.json"), err)
+	if json.Unmarshal(data, &x) != nil {
+		err := fmt.Errorf("%s is damaged: it is not an index of images", s.path("index.json"))
+		return nil, &Error{Op: "read the image store", Err: err, Cause: CauseIndex, Name: s.path("index.json")}
 	}
 	x.Manifests = slices.DeleteFunc(x.Manifests, func(d descriptor) bool { return !isDigest(d.Digest.String()) })
 	return &x, nil

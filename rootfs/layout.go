@@ -8,17 +8,23 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/minirun/minirun/internal/hint"
 )
+
+func notLayout(err error) error {
+	return hint.With(fmt.Errorf("not an OCI layout: %w", err), "an OCI layout is a directory with index.json, oci-layout and blobs")
+}
 
 // fromLayout reads an OCI image layout (image-spec, image-layout.md): the entry of its
 // index with the name tag, or the one for the platform.
 func fromLayout(dir, tag string, want v1.Platform) (*content, error) {
 	if err := checkSize(filepath.Join(dir, "index.json"), "index", maxManifest); err != nil {
-		return nil, fmt.Errorf("not an OCI layout: %w", err)
+		return nil, notLayout(err)
 	}
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
-		return nil, fmt.Errorf("not an OCI layout: %w", err)
+		return nil, notLayout(err)
 	}
 	image, err := choose(layoutIndex{index, dir}, tag, want, 1)
 	if err != nil {

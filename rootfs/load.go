@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -147,11 +146,11 @@ func (l *loader) saved(ctx context.Context, file string) error {
 // layout adds the images of an OCI layout.
 func (l *loader) layout(ctx context.Context, dir string) error {
 	if err := checkSize(filepath.Join(dir, "index.json"), "index", maxManifest); err != nil {
-		return fmt.Errorf("not an OCI layout: %w", err)
+		return notLayout(err)
 	}
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
-		return fmt.Errorf("not an OCI layout: %w", err)
+		return notLayout(err)
 	}
 	m, err := index.IndexManifest()
 	if err != nil {

@@ -339,7 +339,7 @@ func (s *Store) readBlob(digest string) ([]byte, error) {
 	if !isDigest(digest) {
 		return nil, fmt.Errorf("%w: %q is not a SHA-256", ErrDamaged, digest)
 	}
-	data, err := os.ReadFile(s.blob(digest))
+	data, err := atomicfile.Read(s.blob(digest))
 	if err != nil {
 		return nil, err
 	}

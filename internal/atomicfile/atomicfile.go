@@ -1,15 +1,37 @@
-// Package atomicfile writes whole files.
+// Package atomicfile reads and writes whole files.
 package atomicfile
 
 import (
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
+
+// ErrNotRegular is the error for a directory, a FIFO or the like in the place of a file.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Read returns the content of a regular file. Unlike [os.ReadFile] it does not wait for the
+// writer of a FIFO that is in its place.
+func Read(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "read", Path: path, Err: ErrNotRegular}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
+}
 
 // Pattern matches the names of the temporary files that a killed writer may leave
 // beside its file, as [filepath.Match] does.

@@ -73,3 +73,20 @@ func onlyFile(t *testing.T, dir string) {
 		t.Errorf("the directory has %v, %v; want the file alone", entries, err)
 	}
 }
+
+// Read does not wait for what is not a file.
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	file, fifo := filepath.Join(dir, "file"), filepath.Join(dir, "fifo")
+	if err := errors.Join(os.WriteFile(file, []byte("text"), 0o600), unix.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := Read(file); err != nil || string(data) != "text" {
+		t.Errorf("a file: %q, %v", data, err)
+	}
+	for path, want := range map[string]error{fifo: ErrNotRegular, dir: ErrNotRegular, "/dev/zero": ErrNotRegular, dir + "/none": os.ErrNotExist} {
+		if _, err := Read(path); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+}

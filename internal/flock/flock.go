@@ -25,9 +25,10 @@ func Lock(f *os.File, how int) error {
 	}
 }
 
-// Open opens an existing file or directory for reading and locks it, as Lock does.
+// Open opens an existing file or directory for reading and locks it, as Lock does. It does not
+// wait for the writer of a FIFO that is in its place.
 func Open(path string, how int) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
