@@ -45,7 +45,7 @@ func (a *app) updateAction(c *ucli.Context) error {
 	if len(given) == 0 {
 		return &containerError{&usageError{"update: you must provide one or more flags when using this command", "'minirun update --help' lists them"}, ""}
 	}
-	if _, err := config.Parse(withoutSwap(given)); err != nil { // the flags must be valid by themselves
+	if _, err := config.Parse(withMemory(given)); err != nil { // the flags must be valid by themselves
 		return err
 	}
 	return a.eachContainer(c, func(name string, container *launcher.Container) (string, error) {
@@ -53,10 +53,14 @@ func (a *app) updateAction(c *ucli.Context) error {
 	})
 }
 
-// withoutSwap leaves out the flags that are valid only together with the container's others.
-func withoutSwap(given config.Flags) config.Flags {
+// withMemory adds the least --memory to a --memory-swap, which is valid only together with one,
+// such as the container's own.
+func withMemory(given config.Flags) config.Flags {
+	if given["memory-swap"] == nil || given["memory"] != nil {
+		return given
+	}
 	given = maps.Clone(given)
-	delete(given, "memory-swap")
+	given["memory"] = []string{"6m"}
 	return given
 }
 

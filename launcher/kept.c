@@ -192,6 +192,17 @@ static void hand_over(void)
 	munmap(init.shared, init.shared_size);
 }
 
+// forget_file_limit discards the signal that write(2) has sent with EFBIG, which would end the
+// process. Go reports the error.
+static void forget_file_limit(void)
+{
+	const struct timespec none = {0};
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGXFSZ);
+	sigtimedwait(&set, NULL, &none);
+}
+
 // undo leaves nothing behind, so that Go finds all as it was, but for a mount namespace of
 // this process's own. A container that cannot be removed is swept by Go.
 static void undo(void)
@@ -209,6 +220,7 @@ static void undo(void)
 	while (held_count > 0)
 		close(held[--held_count]);
 	umask(umask_before);
+	forget_file_limit();
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 

@@ -1,0 +1,25 @@
+// The Go runtime reserves address space when it starts. Where a limit does not leave enough
+// of it, the runtime ends with a dump of its stack, or with SIGSEGV.
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LEAST (900UL << 20) // go1.26 on amd64 starts with 800 MB, and not with 700 MB
+
+static void say(const char *text)
+{
+	ssize_t n = write(STDERR_FILENO, text, strlen(text));
+	(void)n;
+}
+
+// After all constructors with a priority, for some of which Go never starts.
+__attribute__((constructor)) static void check_address_space(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= LEAST)
+		return;
+	say("minirun: the limit on address space is less than 900 MiB\n"
+	    "hint: raise it: ulimit -v unlimited\n");
+	_exit(125);
+}
