@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/rootfs"
@@ -128,6 +130,8 @@ func imageHint(err error) string {
 		return "remove images with 'minirun rmi', or keep the store on a larger disk with --root"
 	case rootfs.CauseHostRoot:
 		return "run it with sudo, or bind what you need: -v /usr:/usr:ro"
+	case rootfs.CauseIndex:
+		return "remove " + e.Name + ", and pull, load or import the images again"
 	case rootfs.CauseInPlace:
 		return "run it: minirun run " + e.Name + " COMMAND"
 	case rootfs.CauseManyRepositories:
@@ -218,6 +222,10 @@ func errnoHint(err error) string {
 			return "free space where standard output goes"
 		}
 		return "the disk is full: 'minirun rmi' frees space, --root DIR keeps images and containers elsewhere"
+	case syscall.EFBIG:
+		return "raise the limit on the size of files: ulimit -f unlimited"
+	case syscall.ENAMETOOLONG:
+		return "choose a shorter name"
 	case syscall.EROFS:
 		return "the file system is read-only: --root DIR and --run-root DIR keep images and containers elsewhere"
 	case syscall.EMFILE, syscall.ENFILE:
@@ -225,6 +233,9 @@ func errnoHint(err error) string {
 	case syscall.EACCES, syscall.EPERM:
 		if os.Geteuid() != 0 {
 			return "run it with sudo"
+		}
+		if held, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_ADMIN, 0, 0, 0); err == nil && held == 0 {
+			return "minirun lacks CAP_SYS_ADMIN here, as in a container without --privileged"
 		}
 	case syscall.ENOMEM:
 		return "free some memory"

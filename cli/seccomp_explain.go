@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -52,15 +53,15 @@ func (a *app) explainAction(c *ucli.Context) error {
 		}
 		all = append(all, some...)
 	}
-	if !asJSON {
-		writeExplanations(a.stdout, all)
-	} else if err := writeJSON(a.stdout, all); err != nil {
-		return err
+	if asJSON {
+		err = writeJSON(a.stdout, all)
+	} else {
+		err = writeExplanations(a.stdout, all)
 	}
-	if len(unknown) > 0 {
+	if err == nil && len(unknown) > 0 {
 		return unknown
 	}
-	return nil
+	return err
 }
 
 func explainText(e *analyze.Explainer, text string) ([]explanation, error) {
@@ -123,13 +124,16 @@ func (u unknownCalls) Unwrap() error {
 	return u[0]
 }
 
-func writeExplanations(w io.Writer, all []explanation) {
+func writeExplanations(w io.Writer, all []explanation) error {
+	var text bytes.Buffer
 	for i, x := range all {
 		if i > 0 {
-			fmt.Fprintln(w)
+			fmt.Fprintln(&text)
 		}
-		writeExplanation(w, x)
+		writeExplanation(&text, x)
 	}
+	_, err := text.WriteTo(w)
+	return err
 }
 
 // warnOfIdle prints a warning about each added capability that no rule asks about.
@@ -206,11 +210,13 @@ func (a *app) overview(e *analyze.Explainer, asJSON bool) error {
 		}
 		return writeJSON(a.stdout, all)
 	}
+	var text bytes.Buffer
 	for i, g := range groups {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			fmt.Fprintln(&text)
 		}
-		fmt.Fprintf(a.stdout, "%s (%d)\n  %s\n", overviewTitle(g), len(g.Calls), wrapped(strings.Join(g.Calls, " "), 2))
+		fmt.Fprintf(&text, "%s (%d)\n  %s\n", overviewTitle(g), len(g.Calls), wrapped(strings.Join(g.Calls, " "), 2))
 	}
-	return nil
+	_, err = text.WriteTo(a.stdout)
+	return err
 }

@@ -2,9 +2,11 @@ package launcher
 
 import (
 	"cmp"
+	"errors"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/launcher/arm"
 )
@@ -50,7 +52,11 @@ func (c *Container) create(l *launched) (err error) {
 	}
 	if !c.state.Systemd {
 		if l.cgroup, err = takeCgroup(cfg); err != nil {
-			return &Error{Op: "create container", Err: err}
+			e := &Error{Op: "create container", Err: err}
+			if !errors.As(err, new(unix.Errno)) { // which has a hint of its own
+				e.Cause = CauseJoinCgroup
+			}
+			return e
 		}
 		if err := c.dropCgroup(l); err != nil {
 			return &Error{Op: "create container", Err: err, Cause: CauseCgroup}

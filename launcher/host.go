@@ -130,7 +130,7 @@ func checkSet(flag, text, file string) error {
 	}
 	for n := range wanted {
 		if !have[n] {
-			return &Error{Op: flag + " " + text, Err: fmt.Errorf("this machine has %s", online)}
+			return hint.With(&Error{Op: flag + " " + text, Err: fmt.Errorf("this machine has %s", online)}, "choose from these")
 		}
 	}
 	return nil
@@ -158,7 +158,7 @@ func grantable(set, named []string) (granted, lacking []string, err error) {
 		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
 	}
 	if err := own.Load(); err != nil {
-		return nil, nil, fmt.Errorf("read own capabilities: %w", err)
+		return nil, nil, hint.With(fmt.Errorf("read own capabilities: %w", err), "/proc must be mounted: mount -t proc proc /proc")
 	}
 	granted = make([]string, 0, len(set))
 	for _, c := range capability.ListKnown() {
