@@ -326,6 +326,7 @@ static int begin(int fd)
 {
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || plan_die_with_launcher() < 0)
 		return -1;
+	prctl(PR_SET_NAME, "minirun-init"); // instead of the number of the descriptor that it was executed by
 	quit_on_signals();
 	return map_plan(fd);
 }
