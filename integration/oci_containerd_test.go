@@ -26,7 +26,7 @@ ctr task exec --exec-id b three nosuch
 ctr task exec --exec-id c --user 7 --cwd /etc three sh -c 'id; pwd'
 ctr task ps three | wc -l
 ctr task metrics three | sed 's/ .*//'
-ctr task pause three; ctr task ls | sed 's/  *[0-9]*  */ /'; ctr task resume three
+ctr task pause three; ctr task ls | sed 's/  *[0-9]*  */ /; s/  */ /g'; ctr task resume three
 ctr task kill -s KILL three; until command ctr -a "$SOCKET" task ls | grep -q 'three.*STOPPED'; do :; done
 ctr task delete three; ctr container rm three; ctr task ls
 `
