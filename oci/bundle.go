@@ -33,7 +33,7 @@ func openBundle(dir string) (*bundle, error) {
 	if err := os.Chdir(dir); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	data, err := os.ReadFile(configFile)
+	data, err := atomicfile.Read(configFile)
 	if err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minirun/minirun/internal/hint"
 )
 
@@ -145,10 +147,16 @@ func TestBrokenCredentials(t *testing.T) {
 		"no helper":        `{"credsStore":"nosuch"}`,
 		"a failing helper": `{"credHelpers":{"` + host + `":"failing"}}`,
 		"a babbling one":   `{"credsStore":"babbling"}`,
+		"a FIFO":           "",
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Setenv("DOCKER_CONFIG", t.TempDir())
-			write(t, os.Getenv("DOCKER_CONFIG")+"/config.json", []byte(config))
+			file := os.Getenv("DOCKER_CONFIG") + "/config.json"
+			if config != "" {
+				write(t, file, []byte(config))
+			} else if err := unix.Mkfifo(file, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			s := newStore(t)
 			var warnings []string
 			_, err := s.Pull(t.Context(), host+"/tool", ResolveOptions{Warn: func(text string) { warnings = append(warnings, text) }})

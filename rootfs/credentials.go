@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/moby/sys/userns"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // keychain returns the user's credentials: those of Docker's client, or else those of
@@ -22,7 +25,11 @@ func (k keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
 	// Without Docker's file the library reads podman's, and takes an entry for any
 	// repository of the registry.
 	found, err := authn.Anonymous, error(nil)
-	if _, missing := os.Stat(dockersFile()); missing == nil {
+	switch info, missing := os.Stat(dockersFile()); {
+	case missing != nil:
+	case !info.Mode().IsRegular(): // the library would wait for the writer of a FIFO
+		err = &os.PathError{Op: "read", Path: dockersFile(), Err: atomicfile.ErrNotRegular}
+	default:
 		found, err = authn.DefaultKeychain.Resolve(target)
 	}
 	if err == nil && found == authn.Anonymous {
@@ -45,15 +52,14 @@ func dockersFile() string {
 // (containers-auth.json(5)): the entry for the longest leading part of its name.
 func podmansCredentials(target authn.Resource) (authn.Authenticator, error) {
 	for _, file := range podmansFiles() {
-		f, err := os.Open(file)
+		data, err := atomicfile.Read(file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		stored, err := config.LoadFromReader(f)
-		_ = f.Close()
+		stored, err := config.LoadFromReader(bytes.NewReader(data))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,11 +130,22 @@ func explainStream(err error) error {
 	var bzip bzip2.StructuralError
 	switch {
 	case errors.Is(err, tar.ErrHeader):
-		return errors.New("it is not a tar, or it is damaged")
+		return hint.New("it is not a tar, or it is damaged", damagedHelp)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("it is truncated, or not a tar: %w", err)
+		return hint.With(fmt.Errorf("it is truncated, or not a tar: %w", err), damagedHelp)
 	case errors.As(err, &deflate), errors.As(err, &bzip), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrCRCMismatch):
-		return fmt.Errorf("its compressed data is damaged: %w", err)
+		return hint.With(fmt.Errorf("its compressed data is damaged: %w", err), damagedHelp)
+	}
+	return err
+}
+
+// damagedHelp is the hint for an image that has changed since it was made.
+const damagedHelp = "it was cut or changed on its way: make it or fetch it again"
+
+// explainJSON adds a hint to the error for a file of an image that is not the JSON it should be.
+func explainJSON(err error) error {
+	if errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError)) {
+		return hint.With(err, damagedHelp)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/hint"
 )
 
@@ -28,7 +30,7 @@ func fromLayout(dir, tag string, want v1.Platform) (*content, error) {
 	}
 	image, err := choose(layoutIndex{index, dir}, tag, want, 1)
 	if err != nil {
-		return nil, err
+		return nil, explainJSON(err)
 	}
 	return fromImage(image, openLayer(image))
 }
@@ -83,10 +85,12 @@ func blobIn(dir string, digest v1.Hash) string {
 func checkSize(file, what string, limit int64) error {
 	info, err := os.Stat(file)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hint.With(err, damagedHelp)
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return &fs.PathError{Op: "read", Path: file, Err: fs.ErrInvalid}
+		return hint.With(&fs.PathError{Op: "read", Path: file, Err: atomicfile.ErrNotRegular}, damagedHelp)
 	case info.Size() > limit:
 		return &limitError{what, limit}
 	}

@@ -8,6 +8,8 @@ import (
 	"path"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // Limits of the documents of an image, which are held in memory. Registries must
@@ -102,7 +104,7 @@ func checkManifest(want v1.Hash, data []byte) error {
 		return &limitError{"manifest", maxManifest}
 	}
 	if got := digestOf(data); got != want.String() {
-		return fmt.Errorf("manifest %s has the digest %s", want, got)
+		return hint.With(fmt.Errorf("manifest %s has the digest %s", want, got), damagedHelp)
 	}
 	return nil
 }

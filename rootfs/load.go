@@ -38,7 +38,7 @@ func (s *Store) loadAs(ctx context.Context, name, file string, o ResolveOptions)
 	}
 	defer func() { _ = l.work.remove() }() // the next sweep removes what is left
 	if err := l.all(ctx); err != nil {
-		return l.added, &Error{Op: "load " + name, Err: err}
+		return l.added, &Error{Op: "load " + name, Err: explainJSON(err)}
 	}
 	return l.added, nil
 }

@@ -244,7 +244,7 @@ func fromImage(image v1.Image, layer func(v1.Descriptor) openFunc) (*content, er
 		return nil, err
 	}
 	if got := digestOf(c.config); got != m.Config.Digest.String() {
-		return nil, fmt.Errorf("configuration %s has the digest %s", m.Config.Digest, got)
+		return nil, hint.With(fmt.Errorf("configuration %s has the digest %s", m.Config.Digest, got), damagedHelp)
 	}
 	config, err := parseConfig(c.config)
 	if err != nil {
