@@ -1,10 +1,10 @@
 #!/bin/bash
-# payload.sh [TESTS]: gathers in build/vm/payload all that the suite needs on a machine without Go and without a network:
-# the tree, the program, the compiled suite with the programs that it runs, and a store with the image debian. payload/run
-# runs it there, or only TESTS, a regular expression.
+# payload.sh [TESTS [ENGINE]]: gathers in build/vm/payload all that the suite needs on a machine without Go and without a
+# network: the tree, the program, the compiled suite with the programs that it runs, and a store with the image debian.
+# payload/run runs it there, or only TESTS, a regular expression. With an ENGINE the guest has all that these need.
 set -euo pipefail
 
-tests=${1:-.}
+tests=${1:-.} engine=${2:-}
 
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 payload=$tree/build/vm/payload
@@ -36,7 +36,7 @@ cp -al "$store"/{oci-layout,index.json,blobs,layers} "$payload/store/"
 
 cat >"$payload/run" <<RUN
 #!/bin/sh
-tests='$tests'
+tests='$tests' engine='$engine'
 RUN
 cat >>"$payload/run" <<'RUN'
 # run [TEST-FLAG...]: the suite, as root; with minirun.part=N/M on the kernel's command line the N-th of M parts of it. A
@@ -46,7 +46,7 @@ cgroup='cgroup v2'
 grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline && cgroup='cgroup v1'
 export MINIRUN_TEST_BINARY="$here/minirun" MINIRUN_ROOT="$here/store" MINIRUN_REQUIRE="$cgroup"
 export MINIRUN_TEST_PROGRAMS="$here/programs"
-[ "$tests" = . ] || export CI=1 # what they need is here
+[ -z "$engine" ] || export CI=1
 cd "$here/integration" || exit
 part=$(sed -n 's,.*minirun\.part=\([0-9]*/[0-9]*\).*,\1,p' /proc/cmdline)
 if [ -n "$part" ]; then

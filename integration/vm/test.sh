@@ -16,7 +16,7 @@ fi
 
 fail() { echo "vm: SETUP: $1" >&2; exit 125; }
 image=$("$here/image.sh" "$suite" ${engine:+"$engine"} "${@:5}") || fail "no image"
-"$here/payload.sh" ${tests:+"$tests"} || fail "no payload"
+"$here/payload.sh" "${tests:-.}" "$engine" || fail "no payload"
 mkdir -p "$results"
 
 boot() { # [KERNEL-ARGUMENT...]
