@@ -40,6 +40,10 @@ func TestAnnotated(t *testing.T) {
 	if err := os.Symlink("../secret.json", filepath.Join(dir, "profiles/out.json")); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(dir, "fifo.json")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	allowed := write("allowed.json", `{"annotations":["org.minirun.seccomp-profile"],"profiles":"`+dir+`/profiles"}`, 0o644)
 	for _, test := range []struct {
 		name, settings string
@@ -62,6 +66,7 @@ func TestAnnotated(t *testing.T) {
 		{"unconfined", allowed, profile("unconfined"), nil, "", "no such file"},
 		{"directory", allowed, profile("."), nil, "", "is not a regular file"},
 		{"writable by others", write("open.json", `{}`, 0o666), profile("gated.json"), nil, "", "others than root can write it"},
+		{"a FIFO", fifo, profile("gated.json"), nil, "", "fifo.json: not a regular file"},
 		{"misspelt key", write("misspelt.json", `{"annotation":[]}`, 0o644), profile("gated.json"), nil, "", `unknown field "annotation"`},
 		{"misspelt annotation", write("name.json", `{"annotations":["org.minirun.seccomp"]}`, 0o644), profile("gated.json"), nil, "", "is none of minirun's"},
 		{"relative", write("relative.json", `{"profiles":"x"}`, 0o644), profile("gated.json"), nil, "", "is not an absolute path"},

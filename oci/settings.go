@@ -14,6 +14,7 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/seccomp"
 )
@@ -33,7 +34,7 @@ type settings struct {
 // readSettings reads a file that only root can write.
 func readSettings(name string) (*settings, error) {
 	s := &settings{Profiles: "/etc/minirun/profiles", Reports: "/var/log/minirun", Records: "/var/lib/minirun/records"}
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // it may be a FIFO
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
 	}
@@ -45,8 +46,11 @@ func readSettings(name string) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w", name, atomicfile.ErrNotRegular)
+	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || stat.Uid != uint32(os.Geteuid()) || info.Mode().Perm()&0o022 != 0 || !info.Mode().IsRegular() {
+	if !ok || stat.Uid != uint32(os.Geteuid()) || info.Mode().Perm()&0o022 != 0 {
 		return nil, hint.New(name+": others than root can write it", "chown root it, and chmod go-w")
 	}
 	d := json.NewDecoder(f)
