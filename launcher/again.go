@@ -1,5 +1,10 @@
 package launcher
 
+/*
+#include "wait.h"
+*/
+import "C"
+
 import (
 	"context"
 	"errors"
@@ -139,7 +144,7 @@ func (c *Container) GiveUp() error {
 
 // restartFile is a file in the container's directory. Who restarts a container that is to go
 // when it ends holds a lock on it.
-const restartFile = "restart"
+const restartFile = C.RESTART_FILE
 
 // HoldForRestart has the launcher of a container that is to go when it ends leave the
 // container to be started again, until release is called or this process ends.

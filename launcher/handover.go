@@ -157,18 +157,16 @@ func (r *record) fill(c *Container, sigs *Relay) {
 	r.head.cgroups, r.head.cgroup_count = r.add(cgroups...), C.uint32_t(len(cgroups))
 }
 
-// fillEnd says how a container ends that may stay.
+// fillEnd says whether something of a container may stay when it has ended.
 func (r *record) fillEnd(c *Container) {
-	if !c.state.lasting() {
-		return
+	if c.state.Keep || c.before != nil {
+		r.head.stays = 1
 	}
-	r.head.lasting, r.head.before = 1, r.add("")
-	if c.before == nil {
-		return
+	if c.before != nil {
+		before, err := json.Marshal(c.before)
+		r.err = cmp.Or(r.err, err)
+		r.head.before = r.add(string(before))
 	}
-	before, err := json.Marshal(c.before)
-	r.err = cmp.Or(r.err, err)
-	r.head.before = r.add(string(before))
 }
 
 func (r *record) fillBackground(c *Container) {

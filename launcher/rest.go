@@ -178,21 +178,19 @@ func (r *Remains) remove() error {
 // end removes the directory of a container in which nothing is left, or notes how the
 // container has ended if that is to stay, or is about to be started again.
 func (r *Remains) end(c *Container) error {
-	failed, before := r.record.failure != 0 || r.record.finished == 0, r.text(r.record.before)
-	switch {
-	case r.record.lasting == 0:
-		return c.removeDir()
-	case failed && before != "":
+	failed := r.record.failure != 0 || r.record.finished == 0
+	if failed && r.record.before != 0 {
 		c.before = &State{}
-		if err := json.Unmarshal([]byte(before), c.before); err != nil {
+		if err := json.Unmarshal([]byte(r.text(r.record.before)), c.before); err != nil {
 			return err
 		}
 		c.before.dir = c.dir
 		return c.GiveUp()
-	case failed, !c.state.Keep && !c.HeldForRestart():
-		if file := r.text(r.record.id_file); failed && file != "" {
-			_ = os.Remove(file) // as remove_container does
-		}
+	}
+	if failed && r.record.stays != 0 {
+		_ = os.Remove(r.text(r.record.id_file)) // as remove_container does; there may be none
+	}
+	if failed || !c.state.Keep && !c.HeldForRestart() {
 		return c.removeDir()
 	}
 	c.launched = &launched{discarded: true}

@@ -179,7 +179,7 @@ static _Noreturn void finish(void)
 	if (guard > 0)
 		kill(guard, SIGKILL); // the PID is not reused: nobody has waited for this child
 	reap(guard);
-	if (record->lasting || remove_container() < 0)
+	if (remove_container() < 0)
 		reap(in_go(WAIT_REMOVE));
 	_exit(status);
 }

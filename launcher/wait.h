@@ -27,6 +27,7 @@ enum { WAIT_VERSION = 3 };
 
 // The extended attribute of the container's directory with the exit status (life.go).
 #define END_ATTRIBUTE "minirun.status"
+#define RESTART_FILE "restart" // in the container's directory: who restarts it makes that (again.go)
 #define OWNER_ATTRIBUTE "minirun.container" // of a cgroup: cgroup_owner.go
 
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
@@ -83,8 +84,8 @@ struct wait_record {
 	uint32_t mount_count;
 	uint32_t cgroups;   // directories; one may be empty
 	uint32_t cgroup_count;
-	uint32_t lasting;   // 1: Go ends it (WAIT_REMOVE), since its state may stay
-	uint32_t before;    // its state before this start (again.go), or ""
+	uint32_t stays;     // 1: Go decides what of the container stays
+	uint32_t before;    // its state before this start (again.go), or 0
 
 	// These are of a container in the background, if that is 1.
 	uint32_t background;
@@ -221,7 +222,7 @@ size_t log_entry(char *to, const char *text, size_t size, const char *stream, co
 
 // wait_remove.c
 
-// remove_container returns -1 if anything is left. PID 1 has been waited for.
+// remove_container returns -1 if anything is left, or to stay. PID 1 has been waited for.
 int remove_container(void);
 
 // remove_tree removes the file or directory at a path from an open directory, and all

@@ -78,8 +78,16 @@ static const char *next(const char *text)
 	return text + strlen(text) + 1;
 }
 
+// stays reports whether something of the container may be to stay.
+static bool stays(void)
+{
+	return record->stays || (record->background && faccessat(record->lock, RESTART_FILE, F_OK, 0) == 0);
+}
+
 int remove_container(void)
 {
+	if (stays())
+		return -1;
 	const char *path = wait_text(record->id_file);
 	if (record->failure && *path)
 		unlink(path);
