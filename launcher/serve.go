@@ -27,8 +27,11 @@ func (r *Remains) serve() error {
 		return fmt.Errorf("serve the container's streams: %w", err)
 	}
 	a := s.o.Attach
-	s.begin()
+	if a.first, err = a.listener.Accept(); err != nil { // who has connected sees all from here on
+		return err
+	}
 	a.begin(s)
+	s.begin()
 	text, err := io.ReadAll(r.file(r.record.end, "end"))
 	status, serr := strconv.Atoi(string(text))
 	a.hurry()
