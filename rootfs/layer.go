@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // sizeSuffix ends the name of the file beside a layer's directory. The file holds the
@@ -33,7 +35,7 @@ func noteLayer(dir string, size int64) error {
 
 // layerNote reads what noteLayer wrote; tree is "" if it is unknown.
 func (s *Store) layerNote(diffID string) (size int64, tree string) {
-	data, _ := os.ReadFile(s.layer(diffID) + sizeSuffix)
+	data, _ := atomicfile.Read(s.layer(diffID) + sizeSuffix)
 	text, tree, _ := strings.Cut(string(data), " ")
 	size, _ = strconv.ParseInt(text, 10, 64)
 	return size, tree

@@ -135,7 +135,7 @@ var errNoRecord = errors.New("the layer has no record of its tar")
 // writeTar writes the tar that a layer was unpacked from. It returns [errNoRecord], or
 // [ErrDamaged] if the layer has changed.
 func (s *Store) writeTar(w io.Writer, diffID string) error {
-	f, err := os.Open(s.layer(diffID) + recordSuffix)
+	f, err := os.OpenFile(s.layer(diffID)+recordSuffix, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO is then an empty record
 	if errors.Is(err, os.ErrNotExist) {
 		return errNoRecord
 	}
