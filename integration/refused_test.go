@@ -305,7 +305,7 @@ func TestExplainKernelWords(t *testing.T) {
 // command is minirun's init.
 func TestExplainFileCapabilities(t *testing.T) {
 	needTracing(t)
-	dir, err := os.MkdirTemp(testBed.root, "") // /tmp may be mounted nosuid, where file capabilities do not count
+	dir, err := os.MkdirTemp(testBed.root, "") //nolint:usetesting // /tmp may be mounted nosuid, where file capabilities do not count
 	if err != nil {
 		t.Fatal(err)
 	}
