@@ -2,13 +2,10 @@ package integration
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,83 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/testenv"
-	"github.com/minirun/minirun/launcher/trace"
 )
-
-// needTracing needs a kernel that lets root watch.
-func needTracing(t *testing.T) {
-	t.Helper()
-	testenv.Need(t, "amd64, for tracing", runtime.GOARCH == "amd64")
-	if err := trace.Supported(); err != nil {
-		testenv.Need(t, "tracing: "+err.Error(), false)
-	}
-}
-
-// reportLine is what the tests read of a line of --explain-to.
-type reportLine struct {
-	Call, Comm, By, Verdict, Errno, Because, Library string
-	Args, Capabilities                               []string
-	PID, HostPID, Count                              int
-	Changes                                          []struct{ Kind, How string }
-}
-
-func (r reportLine) String() string {
-	return fmt.Sprintf("%s(%s) by %s", r.Call, strings.Join(r.Args, ", "), r.Comm)
-}
-
-// reported runs a command with --explain-to and returns the first line of each report.
-func reported(t *testing.T, args ...string) (lines []reportLine, stderr string, status int) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "lines")
-	_, stderr, status = explained(t, append([]string{"--explain-to", file}, args...)...)
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	for line := range bytes.Lines(data) {
-		var r reportLine
-		if err := json.Unmarshal(line, &r); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		if r.Count == 1 {
-			lines = append(lines, r)
-		}
-	}
-	return lines, stderr, status
-}
-
-// withDenials are the flags and the command that run denials.sh.
-func withDenials(t *testing.T, flags ...string) []string {
-	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("testdata", "observe"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(flags, "-v", dir+":/p:ro", "debian", "sh", "/p/denials.sh")
-}
-
-// refusal is a call of denials.sh: who makes it, and which capability it needs.
-type refusal struct{ call, comm, errno, capabilities string }
-
-func ofKernel() []refusal {
-	syslog := "CAP_SYSLOG"
-	return []refusal{
-		{"mount", "mount", "EPERM", "CAP_SYS_ADMIN"},
-		{"sethostname", "hostname", "EPERM", "CAP_SYS_ADMIN"},
-		{"clock_settime", "date", "EPERM", "CAP_SYS_TIME"},
-		{"openat", "sh", "EROFS", ""},
-		{"openat", "cat", "EACCES", "CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH"},
-		{"kill", "sh", "EPERM", "CAP_KILL"},
-		{"fchownat", "chown", "EPERM", "CAP_CHOWN"},
-		{"setpriority", "nice", "EACCES", "CAP_SYS_NICE"},
-		{"openat", "touch", "EACCES", "CAP_DAC_OVERRIDE"},
-		{"openat", "cat", "EPERM", ""},
-		{"syslog", "dmesg", "EPERM", syslog},
-		{"sendto", "perl", "EPERM", "CAP_NET_ADMIN"}, // the answer to it
-		{"mlockall", "perl", "ENOMEM", "CAP_IPC_LOCK"},
-		{"execve", "sh", "EACCES", ""},
-	}
-}
 
 // Each call that the kernel refuses is reported with the capability that it asked for, and
 // none is reported twice, by the filter and by the kernel.
@@ -150,18 +71,6 @@ func TestExplainKernel(t *testing.T) {
 		data, _ := os.ReadFile(file)
 		return bytes.Contains(data, []byte(`"call":"acct"`)) && bytes.Contains(data, []byte(`/libc.so.6","by":"filter"`)) && bytes.Contains(data, []byte(`"exe":"/usr/bin/perl"`))
 	})
-}
-
-func wantOnce(t *testing.T, lines []reportLine) {
-	t.Helper()
-	seen := map[string]string{}
-	for _, r := range lines {
-		key := fmt.Sprint(r, r.PID)
-		if by, ok := seen[key]; ok && by != r.By {
-			t.Errorf("%s is reported by the filter and by the kernel", r)
-		}
-		seen[key] = r.By
-	}
 }
 
 // A report comes after the program's own message, which it may write in pieces.
@@ -386,52 +295,6 @@ func TestExplainKernelHostile(t *testing.T) {
 		if program == "names" && !strings.Contains(stderr, `acct("last") by \x1b]0;x\a`) {
 			t.Errorf("%s", stderr)
 		}
-	}
-}
-
-// blindChild runs minirun where no program can be attached to a tracepoint, or no file be taken
-// from another process.
-func blindChild() error {
-	const command = 17 // BPF_RAW_TRACEPOINT_OPEN
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	skip := func(k uint32, n uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jf: n}
-	}
-	denied := []unix.SockFilter{load(0), skip(unix.SYS_BPF, 3), load(16), skip(command, 1)}
-	if os.Getenv("MINIRUN_TEST_DENIED") == "pidfd_getfd" {
-		denied = []unix.SockFilter{load(0), skip(unix.SYS_PIDFD_GETFD, 1)}
-	}
-	runtime.LockOSThread()
-	if err := filterThread(append(denied,
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	)); err != nil {
-		return err
-	}
-	return unix.Exec(os.Getenv("MINIRUN_TEST_BLIND"), os.Args, os.Environ())
-}
-
-// blind returns minirun with arguments, which cannot attach a program to a tracepoint.
-func blind(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := child(t, "blind")
-	cmd.Env = append(cmd.Env, "MINIRUN_TEST_BLIND="+testBed.minirun)
-	cmd.Args = append([]string{"minirun"}, args...)
-	return cmd
-}
-
-// Without BPF there is one warning, and the filter's reports go on.
-func TestExplainWithoutTracing(t *testing.T) {
-	cmd := blind(t, "--explain", "debian", "sh", "-c", "hostname x; chown nobody /proc/1/status; exit 7")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	_ = cmd.Run()
-	text := stderr.String()
-	if cmd.ProcessState.ExitCode() != 7 || strings.Count(text, "minirun: warning: ") != 1 || !strings.Contains(text, "what the kernel refuses is not all reported: attach to the tracepoint ") ||
-		!strings.Contains(text, "minirun: denied: sethostname(") || strings.Contains(text, "denied: fchownat(") {
-		t.Errorf("status %d: %s", cmd.ProcessState.ExitCode(), text)
 	}
 }
 
