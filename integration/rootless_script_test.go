@@ -16,7 +16,7 @@ func (u *ordinary) scripts(t *testing.T) {
 		run(t, exec.Command("cp", "-r", copied, u.home))
 	}
 	run(t, exec.Command("chmod", "-R", "go+rX", u.home))
-	cmd := u.command("/proc/self/exe", "-test.run=^TestScript$", "-test.v")
+	cmd := u.command("/proc/self/exe", "-test.run=^TestScript$")
 	cmd.Env = append(cmd.Env, userVariable+"=1", "MINIRUN_ROOT="+filepath.Join(u.home, ".local/share/minirun"), "PROFILES="+filepath.Join(u.home, "profiles"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
