@@ -130,22 +130,23 @@ void say_ignored(void)
 static void serve(void)
 {
 	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return;
-	record->end = ends[0];
-	fcntl(ends[0], F_SETFD, 0);
-	if (record->said >= 0)
-		fcntl(record->said, F_SETFD, 0);
-	streams_flush_log(); // the child goes on at its end
-	server = in_go(WAIT_ATTACH);
-	close(ends[0]);
-	if (server > 0) {
-		server_end = ends[1];
-		streams_give_away();
-	} else {
+	server = -1; // none, and no other will be
+	if (pipe2(ends, O_CLOEXEC) == 0) {
+		record->end = ends[0];
+		fcntl(ends[0], F_SETFD, 0);
+		if (record->said >= 0)
+			fcntl(record->said, F_SETFD, 0);
+		streams_flush_log(); // the child goes on at its end
+		server = in_go(WAIT_ATTACH);
+		close(ends[0]);
+		if (server > 0) {
+			server_end = ends[1];
+			streams_give_away();
+			return;
+		}
 		close(ends[1]);
-		close(record->attach); // so that nobody waits for an answer
 	}
+	close(record->attach); // so that nobody waits for an answer
 }
 
 // end_server has the server end.
