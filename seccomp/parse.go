@@ -58,23 +58,26 @@ func (p *parser) complainOf(cause Cause, n *node, format string, args ...any) {
 }
 
 // object calls the function of read for each key of an object. Unknown and duplicate keys are
-// problems. It reports whether n is an object; if not, that is a problem, except for null.
-func (p *parser) object(n *node, what string, read map[string]func(*node)) bool {
+// problems. It returns the keys of the object, a misspelt one also as the known key that it
+// resembles: that key is not missing. It returns nil if n is no object, which is a problem,
+// except for null.
+func (p *parser) object(n *node, what string, read map[string]func(*node)) map[string]bool {
 	if n.kind == 'n' {
-		return false
+		return nil
 	}
 	if n.kind != '{' {
 		p.complain(n, "", "%s must be an object", what)
-		return false
+		return nil
 	}
 	seen := map[string]bool{}
+	var meant []string
 	for _, f := range n.fields {
 		key := p.key(f.name, read)
 		switch {
 		case seen[key]:
 			p.complain(f.name, "remove one of the two", "duplicate key %q", key)
 		case read[key] == nil:
-			p.unknown(f, what, slices.Sorted(maps.Keys(read)))
+			meant = append(meant, p.unknown(f, what, slices.Sorted(maps.Keys(read))))
 		case p.form != dockerForm && slices.Contains(dockerKeys, key):
 			p.complainOf(CauseDockerKey, f.name, "%q in %s: a runtime overlooks it, only Docker's format has it", key, what)
 		default:
@@ -82,7 +85,10 @@ func (p *parser) object(n *node, what string, read map[string]func(*node)) bool 
 		}
 		seen[key] = true
 	}
-	return true
+	for _, key := range meant { // not before: a misspelt key and the right one are no duplicates
+		seen[key] = true
+	}
+	return seen
 }
 
 // key returns the known key that a name matches in another case, with a warning, since
@@ -102,8 +108,9 @@ func (p *parser) key(name *node, read map[string]func(*node)) string {
 }
 
 // unknown ignores a key that is clearly a note, with a warning. Every other unknown key is a
-// problem: its author may have meant it to restrict something.
-func (p *parser) unknown(f field, what string, known []string) {
+// problem: its author may have meant it to restrict something. It returns the known key that
+// a misspelt one resembles, or "".
+func (p *parser) unknown(f field, what string, known []string) string {
 	key := f.name.text
 	near := spelling.Nearest(key, known)
 	note := strings.HasPrefix(key, "_")
@@ -112,9 +119,10 @@ func (p *parser) unknown(f field, what string, known []string) {
 	}
 	if note {
 		p.warn(f.name, "unknown-key", "remove it, or begin comments with _", "key %q in %s is a note: it has no effect", key, what)
-		return
+		return ""
 	}
 	p.complain(f.name, keyword.Suggest(key, known), "unknown key %q in %s", key, what)
+	return near
 }
 
 func (p *parser) warn(n *node, id, fix, format string, args ...any) {
@@ -196,14 +204,15 @@ func (p *parser) readProfile(root *node) {
 		read["baseProfileName"] = p.base
 		read["state"], read["disabled"] = func(*node) {}, func(*node) {} // whether the operator installs it
 	}
-	if !p.object(root, theProfile, read) {
+	keys := p.object(root, theProfile, read)
+	if keys == nil {
 		if root.kind == 'n' {
 			p.complain(root, "", "the profile must be an object")
 		}
 		return
 	}
 	pr.DefaultErrnoRet = p.errnoByName(pr.DefaultErrnoRet, defaultErrno)
-	if pr.DefaultAction == "" && !root.has("defaultAction") {
+	if !keys["defaultAction"] {
 		const message = "the profile has no defaultAction"
 		if len(root.fields) == 0 && p.form == dockerForm {
 			p.complainOf(CauseEmptyObject, root, message)
@@ -235,7 +244,7 @@ func (p *parser) readArchMap(n *node) {
 func (p *parser) readRule(n *node) {
 	r := Rule{Pos: p.lines.at(n.offset)}
 	var name, names, errnoName *node
-	ok := p.object(n, "a rule", map[string]func(*node){
+	keys := p.object(n, "a rule", map[string]func(*node){
 		"names": func(n *node) {
 			names = n
 			p.list(n, "names", func(item *node) { r.Names = append(r.Names, p.callName(item)) })
@@ -252,7 +261,7 @@ func (p *parser) readRule(n *node) {
 		"includes": func(n *node) { p.readFilter(n, "includes", &r.Includes) },
 		"excludes": func(n *node) { p.readFilter(n, "excludes", &r.Excludes) },
 	})
-	if !ok {
+	if keys == nil {
 		if n.kind == 'n' {
 			p.complain(n, "", "a rule must be an object")
 		}
@@ -269,10 +278,10 @@ func (p *parser) readRule(n *node) {
 		}
 		r.Names = append(r.Names, p.callName(name))
 	}
-	if names == nil && name == nil {
+	if !keys["names"] && !keys["name"] {
 		p.complain(n, `give "names": ["CALL"]`, "the rule names no system call")
 	}
-	if r.Action == "" && !n.has("action") {
+	if !keys["action"] {
 		p.complain(n, `give "action": "SCMP_ACT_ALLOW", for example`, "the rule has no action")
 	}
 	p.profile.Rules = append(p.profile.Rules, r)
@@ -290,16 +299,16 @@ func (p *parser) callName(n *node) Name {
 
 func (p *parser) readArg(n *node, r *Rule) {
 	a := Arg{Pos: p.lines.at(n.offset)}
-	ok := p.object(n, "a condition", map[string]func(*node){
+	keys := p.object(n, "a condition", map[string]func(*node){
 		"index":    func(n *node) { a.Index = uint(p.number(n, "argument index", 5)) },
 		"value":    func(n *node) { a.Value = p.number(n, "value", 1<<64-1) },
 		"valueTwo": func(n *node) { a.ValueTwo = p.number(n, "valueTwo", 1<<64-1) },
 		"op":       func(n *node) { a.Op = specs.LinuxSeccompOperator(p.keyword(n, "operator", operators).Value) },
 	})
 	switch {
-	case !ok && n.kind == 'n':
+	case keys == nil && n.kind == 'n':
 		p.complain(n, "", "a condition must be an object")
-	case ok && a.Op == "" && !n.has("op"):
+	case keys != nil && !keys["op"]:
 		p.complain(n, `give "op": "SCMP_CMP_EQ", for example`, "the condition has no operator")
 	}
 	r.Args = append(r.Args, a)

@@ -60,6 +60,18 @@ func TestParseComplaints(t *testing.T) {
 		"unknown key": {"{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n  »\"defaultErnoRet\": 1}", []complaint{{
 			`unknown key "defaultErnoRet" in the profile`, "did you mean defaultErrnoRet?",
 		}}},
+		"misspelt default action": {`{»"defaultActoin": "SCMP_ACT_ALLOW"}`, []complaint{{
+			`unknown key "defaultActoin" in the profile`, "did you mean defaultAction?",
+		}}},
+		"misspelt keys of a rule": {rule(`{»"nmaes": ["read"], »"acton": "SCMP_ACT_ALLOW", "args": [{"index": 0, »"opp": "SCMP_CMP_EQ"}]}`), []complaint{
+			{`unknown key "nmaes" in a rule`, "did you mean names?"},
+			{`unknown key "acton" in a rule`, "did you mean action?"},
+			{`unknown key "opp" in a condition`, "did you mean op?"},
+		}},
+		"misspelt and right": {rule(`{"names": ["read"], »"name_": "write", »"acton": "SCMP_ACT_LOG", "action": "SCMP_ACT_ALLOW"}`), []complaint{
+			{`unknown key "name_" in a rule`, "did you mean name?"},
+			{`unknown key "acton" in a rule`, "did you mean action?"},
+		}},
 		"key in another case, twice": {`{"DefaultAction": "SCMP_ACT_ALLOW", »"defaultAction": "SCMP_ACT_ERRNO"}`, []complaint{
 			{`duplicate key "defaultAction"`, "remove one of the two"},
 		}},
