@@ -82,7 +82,6 @@ func (a *app) main(args []string) error {
 // since it would take -h, which is the host name here, and the words help and h.
 func (a *app) newApp() *ucli.App {
 	ucli.HelpFlag = nil
-	run := a.runCommand()
 	app := &ucli.App{
 		Name:                      "minirun",
 		Usage:                     "run a command in a container, without a daemon",
@@ -95,53 +94,59 @@ func (a *app) newApp() *ucli.App {
 		Before:                    a.before,
 		ExitErrHandler:            func(*ucli.Context, error) {}, // or cli v2 would call os.Exit
 		OnUsageError:              onUsageError,
-		Commands: []*ucli.Command{
-			run,
-			a.psCommand(),
-			a.createCommand(run.Flags),
-			a.startCommand(),
-			a.restartCommand(),
-			a.attachCommand(),
-			a.execCommand(),
-			a.inspectCommand(),
-			a.logsCommand(),
-			a.stopCommand(),
-			a.killCommand(),
-			a.waitCommand(),
-			a.pauseCommand(),
-			a.unpauseCommand(),
-			a.topCommand(),
-			a.statsCommand(),
-			a.portCommand(),
-			a.cpCommand(),
-			a.containerDiffCommand(),
-			a.updateCommand(run.Flags),
-			a.renameCommand(),
-			a.rmCommand(),
-			a.pullCommand(),
-			a.imagesCommand(),
-			a.rmiCommand(),
-			a.tagCommand(),
-			a.historyCommand(),
-			a.saveCommand(),
-			a.loadCommand(),
-			a.importCommand(),
-			a.pushCommand(),
-			a.verifyCommand(),
-			a.duCommand(),
-			a.pruneCommand(),
-			a.bootstrapCommand(),
-			a.seccompCommand(),
-			a.doctorCommand(),
-			ociCommand(),
-			a.completionCommand(),
-			a.versionCommand(),
-			helpCommand(),
-			a.completeCommand(),
-		},
+		Commands:                  a.commands(),
 	}
 	prepare(app.Commands)
 	return app
+}
+
+// commands returns the verbs, in the order in which help lists them.
+func (a *app) commands() []*ucli.Command {
+	run := a.runCommand()
+	return []*ucli.Command{
+		run,
+		a.psCommand(),
+		a.createCommand(run.Flags),
+		a.startCommand(),
+		a.restartCommand(),
+		a.attachCommand(),
+		a.execCommand(),
+		a.inspectCommand(),
+		a.logsCommand(),
+		a.stopCommand(),
+		a.killCommand(),
+		a.waitCommand(),
+		a.pauseCommand(),
+		a.unpauseCommand(),
+		a.topCommand(),
+		a.statsCommand(),
+		a.portCommand(),
+		a.cpCommand(),
+		a.containerDiffCommand(),
+		a.updateCommand(run.Flags),
+		a.renameCommand(),
+		a.rmCommand(),
+		a.pullCommand(),
+		a.imagesCommand(),
+		a.rmiCommand(),
+		a.tagCommand(),
+		a.historyCommand(),
+		a.saveCommand(),
+		a.loadCommand(),
+		a.importCommand(),
+		a.pushCommand(),
+		a.verifyCommand(),
+		a.duCommand(),
+		a.pruneCommand(),
+		a.bootstrapCommand(),
+		a.seccompCommand(),
+		a.doctorCommand(),
+		ociCommand(),
+		a.completionCommand(),
+		a.versionCommand(),
+		helpCommand(),
+		a.completeCommand(),
+	}
 }
 
 // prepare sets what all commands have in common.

@@ -41,55 +41,71 @@ func (a *app) setFilter(c *ucli.Context, o *launcher.Options, flags *config.Conf
 		}
 		return a.observed(c, o, reported{}, flags.Terminal, capabilities)
 	}
-	text, err := profileText(name)
+	filter, err := a.setProfile(o, name, changes, capabilities, filepath.Join(root, "cache"))
 	if err != nil {
 		return nil, err
 	}
+	return a.observed(c, o, filter, flags.Terminal, capabilities)
+}
+
+// setProfile sets the filter of o to a profile with changes, compiled for the capabilities.
+func (a *app) setProfile(o *launcher.Options, name string, changes []seccomp.Edit, capabilities []string, cache string) (filter reported, err error) {
+	text, err := profileText(name)
+	if err != nil {
+		return filter, err
+	}
 	if err := noteProfile(&o.About.Seccomp, text); err != nil {
-		return nil, err
+		return filter, err
 	}
 	target, err := seccomp.HostTarget(capabilities)
 	if err != nil {
-		return nil, err
+		return filter, err
 	}
-	cache := filepath.Join(root, "cache")
 	var shortcut *compile.Shortcut
 	if len(changes) == 0 && a.again == nil {
 		if shortcut, err = compile.NewShortcut(cache, text, target.Arch, target.Capabilities); err != nil {
-			return nil, err
-		}
-		if program := shortcut.Program(); program != nil {
-			logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
-			if err := useProgram(o, program); err != nil { // checkLaunch has accepted it before
-				return nil, err
-			}
-			return a.observed(c, o, reported{program, profileFile(name), func() (*seccomp.Policy, error) { return resolve(name, text, target) }}, flags.Terminal, capabilities)
+			return filter, err
 		}
 	}
+	if program := shortcut.Program(); program != nil { // checkLaunch has accepted it before
+		logrus.Debugf("seccomp: %s: %d instructions, cached by its text", name, len(program.Instructions))
+		filter = reported{program, profileFile(name), func() (*seccomp.Policy, error) { return resolve(name, text, target) }}
+		return filter, useProgram(o, program)
+	}
+	policy, program, err := a.compiledProfile(o, name, text, changes, target, cache)
+	if err != nil {
+		return filter, err
+	}
+	if err := useProgram(o, program); err != nil {
+		return filter, err
+	}
+	if len(policy.Profile.Remarks) == 0 && !program.Listener { // each start repeats remarks, and needs the listener's path
+		shortcut.Keep(program)
+	}
+	return reported{program, policy.Profile.File, func() (*seccomp.Policy, error) { return policy, nil }}, nil
+}
+
+// compiledProfile parses, edits and compiles a profile, and records in o what it is and which
+// agent its listener is for.
+func (a *app) compiledProfile(o *launcher.Options, name string, text []byte, changes []seccomp.Edit, target seccomp.Target, cache string) (*seccomp.Policy, *bpf.Program, error) {
 	profile, edited, err := a.editedProfile(name, text, changes)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(changes) > 0 {
 		o.About.Seccomp.Edited, o.About.Seccomp.Digest = true, digestOf(edited)
 	}
 	if err := a.again.sameProfile(o.About.Seccomp); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	policy, program, err := compiled(name, profile, target, cache)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if program.Listener {
 		o.Agent = &launcher.Agent{Path: profile.ListenerPath.Value, Metadata: profile.ListenerMetadata}
 	}
-	if err := useProgram(o, program); err != nil {
-		return nil, err
-	}
-	if len(profile.Remarks) == 0 && !program.Listener { // each start repeats remarks, and needs the listener's path
-		shortcut.Keep(program)
-	}
-	return a.observed(c, o, reported{program, policy.Profile.File, func() (*seccomp.Policy, error) { return policy, nil }}, flags.Terminal, capabilities)
+	return policy, program, nil
 }
 
 // resolve resolves a profile that has been parsed without a remark before.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"slices"
+
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
@@ -30,6 +32,11 @@ func globalFlags() []ucli.Flag {
 
 // runFlags returns the flags of a launch, spelled as those of `docker run`.
 func runFlags() []ucli.Flag {
+	return slices.Concat(processFlags(), securityFlags(), fileFlags(), networkFlags(), namespaceFlags(), cgroupFlags(), containerFlags())
+}
+
+// processFlags returns the flags of the command and its streams.
+func processFlags() []ucli.Flag {
 	return []ucli.Flag{
 		toggle(topicProcess, "interactive", "i", "pass on standard input"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
@@ -46,7 +53,13 @@ func runFlags() []ucli.Flag {
 		text(topicProcess, "stop-signal", "", "pass on SIGTERM as `SIGNAL` instead of the image's stop signal"),
 		text(topicProcess, "stop-timeout", "", "kill the command if SIGTERM has not ended it after `SECONDS`"),
 		list(topicProcess, "ulimit", "", "set a limit, `NAME=SOFT[:HARD]`").with(ulimits),
+		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByPlan), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
+	}
+}
 
+// securityFlags returns the flags of the filter and the capabilities.
+func securityFlags() []ucli.Flag {
+	return []ucli.Flag{
 		text(topicSecurity, "seccomp", "", "filter system calls with profile `FILE`, default or unconfined; short for --security-opt seccomp=").with(files("default", "unconfined")),
 		list(topicSecurity, "seccomp-allow", "", "change the profile to allow `NAMES`: system calls and @groups, separated by commas").with(callNames),
 		list(topicSecurity, "seccomp-deny", "", "change the profile to deny `NAMES`").with(callNames),
@@ -61,7 +74,12 @@ func runFlags() []ucli.Flag {
 		list(topicSecurity, "cap-drop", "", "drop capability `CAP`, or ALL").with(capabilities),
 		list(topicSecurity, "security-opt", "", "set `OPTION`: seccomp=PROFILE, no-new-privileges, apparmor=PROFILE or systempaths=unconfined").with(securityOption),
 		toggle(topicSecurity, "privileged", "", "give all capabilities and devices, no filter, no masked or read-only paths"),
+	}
+}
 
+// fileFlags returns the flags of mounts and devices.
+func fileFlags() []ucli.Flag {
+	return []ucli.Flag{
 		list(topicFiles, "volume", "v", "bind `HOST:CONTAINER[:OPTIONS]`; options are ro, rw and others").with(volume),
 		list(topicFiles, "mount", "", "mount `SPEC`: type=bind,source=...,target=... or type=tmpfs,target=...").with(mountSpec),
 		list(topicFiles, "tmpfs", "", "mount an empty tmpfs at `DIR[:OPTIONS]`"),
@@ -70,7 +88,12 @@ func runFlags() []ucli.Flag {
 		list(topicFiles, "device-cgroup-rule", "", "allow devices by number, `RULE`: 'c 10:* rw'"),
 		text(topicFiles, "gpus", "", "give access to GPUs by CDI; `GPUS` is all, a number, or device=NAME").with(oneOf("all")),
 		text(topicFiles, "shm-size", "", "limit /dev/shm to `SIZE` instead of 64m"),
+	}
+}
 
+// networkFlags returns the flags of the network, and of how names are resolved.
+func networkFlags() []ucli.Flag {
+	return []ucli.Flag{
 		alias(list(topicIsolation, "network", "", "use `NETWORK`: none, which has only a loopback device, host, bridge, slirp4netns, pasta or container:NAME; --net for short (default: $MINIRUN_NETWORK or bridge)").with(oneOf(config.Networks()...)), "net"),
 		text(topicIsolation, "ip", "", "give the container `ADDRESS` of the bridge's network"),
 		text(topicIsolation, "mac-address", "", "give its device `MAC`"),
@@ -81,6 +104,12 @@ func runFlags() []ucli.Flag {
 		list(topicIsolation, "dns-search", "", "look up names in `DOMAIN`; . is none"),
 		alias(list(topicIsolation, "dns-option", "", "set an option of resolv.conf(5), `OPTION`"), "dns-opt"),
 		list(topicIsolation, "add-host", "", "add a line to /etc/hosts, `NAME:ADDRESS`; the address of this machine is host-gateway"),
+	}
+}
+
+// namespaceFlags returns the flags of the other namespaces.
+func namespaceFlags() []ucli.Flag {
+	return []ucli.Flag{
 		text(topicIsolation, "ipc", "", "use the IPC namespace and /dev/shm of `MODE`: private, none (no /dev/shm) or host").with(oneOf(config.IPCs()...)),
 		text(topicIsolation, "pid", "", "share the host's processes if `MODE` is host").with(oneOf("host")),
 		text(topicIsolation, "uts", "", "share the host's name if `MODE` is host").with(oneOf("host")),
@@ -89,6 +118,12 @@ func runFlags() []ucli.Flag {
 		text(topicIsolation, "hostname", "h", "set the container's host name to `NAME`"),
 		text(topicIsolation, "domainname", "", "set its NIS domain name to `NAME`"),
 		list(topicIsolation, "sysctl", "", "set a kernel parameter of the container's namespaces, `NAME=VALUE`"),
+	}
+}
+
+// cgroupFlags returns the flags of the cgroup.
+func cgroupFlags() []ucli.Flag {
+	return []ucli.Flag{
 		text(topicIsolation, "memory", "m", "limit memory to `SIZE`: 512m, 2g"),
 		text(topicIsolation, "memory-swap", "", "limit memory and swap together to `SIZE`; -1 is no limit"),
 		text(topicIsolation, "memory-reservation", "", "keep `SIZE` for the container when memory is short"),
@@ -102,7 +137,12 @@ func runFlags() []ucli.Flag {
 		text(topicIsolation, "pids-limit", "", "limit processes and threads to `NUMBER`; -1 is no limit"),
 		choice(topicIsolation, "cgroup-manager", "cgroupfs", "make the cgroup with `MANAGER`: cgroupfs or systemd").with(oneOf(config.CgroupManagers()...)),
 		text(topicIsolation, "cgroup-parent", "", "make the cgroup in `CGROUP`, with systemd a slice"),
+	}
+}
 
+// containerFlags returns the flags of the image, and of the container as other verbs see it.
+func containerFlags() []ucli.Flag {
+	return []ucli.Flag{
 		text(topicImage, "name", "", "name the container `NAME`"),
 		text(topicImage, "cidfile", "", "write the container's ID to `FILE`, which must not exist").with(files()),
 		list(topicImage, "label", "l", "set a label of the container, `KEY=VALUE`"),
@@ -111,7 +151,6 @@ func runFlags() []ucli.Flag {
 		choice(topicImage, "pull", "missing", "pull the image `WHEN`: always, missing or never").with(oneOf("always", "missing", "never")),
 		text(topicImage, "platform", "", "use the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
-		hidden(fromEnv(choice(topicProcess, "init-by", string(launcher.InitByPlan), "have `WHO` set the container up from inside: libcontainer or plan").with(oneOf("libcontainer", "plan")), "MINIRUN_INIT_BY")),
 		onByDefault(toggle(topicImage, "rm", "", "remove the container when it ends; with =false, or -d alone, it stays for 'minirun rm'")),
 		choice(topicImage, "log-driver", "json-file", "with -d keep the output as `DRIVER` does: json-file or none").with(oneOf("json-file", "none")),
 		list(topicImage, "log-opt", "", "limit the log, `NAME=VALUE`: max-size=10m and max-file=3 are the defaults").with(oneOf("max-size=", "max-file=")),

@@ -47,34 +47,52 @@ func (a *app) launch(l *launch) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		end := container.Delete
-		switch {
-		case ran && (l.keep || l.detached != nil && container.HeldForRestart()):
-			end = container.Finish
-		case !ran && a.again != nil:
-			end = container.GiveUp
-		}
-		if err := end(); err != nil {
-			a.ui.warning(err)
-		}
-	}()
-	if err := container.Outlast(l.detached != nil, l.keep); err != nil {
+	defer func() { a.endContainer(container, l, ran) }()
+	code, err := a.launchIn(container, l, relay)
+	if err != nil {
 		return err
+	}
+	ran = true
+	if code != 0 {
+		return status(code)
+	}
+	return nil
+}
+
+// endContainer removes the container of a launch, or leaves what a later start needs. ran
+// says whether the command has run.
+func (a *app) endContainer(container *launcher.Container, l *launch, ran bool) {
+	end := container.Delete
+	switch {
+	case ran && (l.keep || l.detached != nil && container.HeldForRestart()):
+		end = container.Finish
+	case !ran && a.again != nil:
+		end = container.GiveUp
+	}
+	if err := end(); err != nil {
+		a.ui.warning(err)
+	}
+}
+
+// launchIn mounts the root of a container, runs the container, unmounts its root, and returns
+// the command's exit status.
+func (a *app) launchIn(container *launcher.Container, l *launch, relay *launcher.Relay) (code int, err error) {
+	if err := container.Outlast(l.detached != nil, l.keep); err != nil {
+		return 0, err
 	}
 	if l.keep || l.detached != nil { // which can be started again
 		if err := l.image.Pin(container.Dir()); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	end, err := a.attachLog(l.detached, container, &l.o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer end()
 	overlay, ids, err := overlayOf(container, l.flags, l.layers)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	mount := overlay.Mount
 	if a.again != nil {
@@ -82,7 +100,7 @@ func (a *app) launch(l *launch) error {
 	}
 	root, err := mount()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		if err := overlay.Unmount(); err != nil {
@@ -92,15 +110,7 @@ func (a *app) launch(l *launch) error {
 	if l.o.Rest != nil {
 		l.o.Rest.Mounts = overlay.Mounts()
 	}
-	code, err := l.run(container, root, ids, relay)
-	if err != nil {
-		return err
-	}
-	ran = true
-	if code != 0 {
-		return status(code)
-	}
-	return nil
+	return l.run(container, root, ids, relay)
 }
 
 // run runs the container on a root, and returns the command's exit status.
