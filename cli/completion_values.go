@@ -170,14 +170,7 @@ func signals(k *completer, before, value string) {
 
 // containers offers the names of the containers that run, or of all containers.
 func (k *completer) containers(all bool) {
-	if k.root == "" {
-		k.root, _ = defaultRoot()
-	}
-	found, err := launcher.List(launcher.Dirs{Root: k.root, RunRoot: defaultRunRoot()}, func(error) {})
-	if err != nil {
-		return
-	}
-	for _, c := range found {
+	for _, c := range k.listContainers() {
 		if s := c.Known(); all || s.Status != launcher.StatusStopped {
 			k.candidate("", s.Name, "container of "+printable(s.Image))
 		}
@@ -186,16 +179,25 @@ func (k *completer) containers(all bool) {
 
 // containerPaths offers the names of all containers, each with a colon for the path.
 func (k *completer) containerPaths() {
-	if k.root == "" {
-		k.root, _ = defaultRoot()
-	}
-	found, err := launcher.List(launcher.Dirs{Root: k.root, RunRoot: defaultRunRoot()}, func(error) {})
-	if err != nil {
-		return
-	}
-	for _, c := range found {
+	for _, c := range k.listContainers() {
 		k.candidate("", c.Name()+":", "container of "+printable(c.Known().Image))
 	}
+}
+
+// listContainers returns the containers, or nil if they cannot be read.
+func (k *completer) listContainers() []*launcher.Container {
+	found, _ := launcher.List(launcher.Dirs{Root: k.rootDir(), RunRoot: defaultRunRoot()}, func(error) {})
+	return found
+}
+
+// rootDir returns the directory for images and containers, as [dirs] does.
+func (k *completer) rootDir() string {
+	root := k.root
+	if root == "" {
+		root, _ = defaultRoot()
+	}
+	root, _ = userRoot(root)
+	return root
 }
 
 // platforms offers the most common platforms of images.
@@ -233,13 +235,11 @@ func (k *completer) imageArgument() {
 
 // store returns the image store, or nil if it does not exist. Completion does not make one.
 func (k *completer) store() *rootfs.Store {
-	if k.root == "" {
-		k.root, _ = defaultRoot()
-	}
-	if _, err := os.Stat(filepath.Join(k.root, "oci-layout")); err != nil {
+	root := k.rootDir()
+	if _, err := os.Stat(filepath.Join(root, "oci-layout")); err != nil {
 		return nil
 	}
-	store, err := rootfs.OpenStore(k.root)
+	store, err := rootfs.OpenStore(root)
 	if err != nil {
 		return nil
 	}

@@ -362,4 +362,7 @@ func TestRootlessOneID(t *testing.T) {
 	if found, err := filepath.Glob(u.home + "/.local/share/minirun/one-id/layers/sha256/*/f"); err != nil || len(found) != 1 {
 		t.Errorf("the layer's file is at %q (%v)", found, err)
 	}
+	if out, err := u.run("__complete", "--", "rmi", "sm").Output(); err != nil || !strings.HasPrefix(string(out), "small") {
+		t.Errorf("completion offers %q, %v; want the image", out, err)
+	}
 }
