@@ -134,12 +134,7 @@ func (c *Container) GiveUp() error {
 	}
 	c.giveIDsBack()
 	c.state = *c.before
-	err := c.state.save()
-	c.unlock()
-	if err != nil {
-		return fmt.Errorf("keep container %s: %w", c.state.Name, err)
-	}
-	return nil
+	return c.leave()
 }
 
 // restartFile is a file in the container's directory. Who restarts a container that is to go

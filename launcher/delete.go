@@ -74,6 +74,11 @@ func (c *Container) Finish() error {
 	c.discard()
 	c.giveIDsBack()
 	c.state.Status = StatusStopped
+	return c.leave()
+}
+
+// leave saves the state of a container that stays, and no longer owns it.
+func (c *Container) leave() error {
 	err := c.state.save()
 	c.unlock()
 	if err != nil {

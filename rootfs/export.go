@@ -139,14 +139,7 @@ func (s *Store) blobWriter(digest string) func(context.Context, io.Writer) error
 			return missing(err)
 		}
 		defer f.Close()
-		h := sha256.New()
-		if _, err := io.Copy(io.MultiWriter(w, h), &cancelReader{ctx, f}); err != nil {
-			return err
-		}
-		if got := sum(h); got != digest {
-			return fmt.Errorf("%w: packed layer %s has the digest %s", ErrDamaged, digest, got)
-		}
-		return nil
+		return copyPacked(ctx, w, f, digest)
 	}
 }
 

@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -53,14 +52,11 @@ func (a *addition) keepExisting(ctx context.Context, l layerSource) error {
 		return err
 	}
 	defer stream.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, &cancelReader{ctx, stream}); err != nil {
-		return err
+	got, err := copyHashed(ctx, io.Discard, stream)
+	if err == nil && got != l.digest {
+		err = fmt.Errorf("its digest is %s", got)
 	}
-	if got := sum(h); got != l.digest {
-		return fmt.Errorf("its digest is %s", got)
-	}
-	return nil
+	return err
 }
 
 // takePacked moves the packed layers that are kept into the store.

@@ -84,7 +84,12 @@ func fileDigest(ctx context.Context, file string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+	return copyHashed(ctx, io.Discard, f)
+}
+
+// copyHashed copies r to w until ctx is done, and returns the digest of what it has copied.
+func copyHashed(ctx context.Context, w io.Writer, r io.Reader) (digest string, err error) {
 	h := sha256.New()
-	_, err = io.Copy(h, &cancelReader{ctx, f})
+	_, err = io.Copy(io.MultiWriter(w, h), &cancelReader{ctx, r})
 	return sum(h), err
 }

@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -180,14 +179,16 @@ func (s *Store) checkPacked(ctx context.Context, digest string) error {
 		return err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, &cancelReader{ctx, f}); err != nil {
-		return err
+	return copyPacked(ctx, io.Discard, f, digest)
+}
+
+// copyPacked copies a packed layer, and returns an error if its digest is another one.
+func copyPacked(ctx context.Context, w io.Writer, r io.Reader, digest string) error {
+	got, err := copyHashed(ctx, w, r)
+	if err == nil && got != digest {
+		err = fmt.Errorf("%w: packed layer %s has the digest %s", ErrDamaged, digest, got)
 	}
-	if got := sum(h); got != digest {
-		return fmt.Errorf("%w: packed layer %s has the digest %s", ErrDamaged, digest, got)
-	}
-	return nil
+	return err
 }
 
 // markDamaged notes that a layer is not intact, whatever stat(2) returns.
