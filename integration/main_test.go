@@ -70,6 +70,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	others := leftovers() // of a suite that was killed, say: this machine may have other users
+	go endStuck()
 	status := m.Run()
 	if left := slices.DeleteFunc(leftovers(), func(l string) bool { return slices.Contains(others, l) }); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "integration: FAIL: left behind:\n\t"+strings.Join(left, "\n\t"))
