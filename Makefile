@@ -20,7 +20,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 BUILD_DEPS := gcc libc6-dev libseccomp-dev pkg-config git ca-certificates
 IMAGE_DEPS := mmdebstrap debian-archive-keyring
 CHROMIUM   := $(if $(shell grep -s '^ID=ubuntu' /etc/os-release),chromium-browser,chromium)
-TEST_DEPS  := uidmap slirp4netns passt iperf3 zsh fish tmux util-linux procps jq iproute2 bzip2 xz-utils zstd e2fsprogs qemu-user runc strace $(CHROMIUM)
+TEST_DEPS  := uidmap slirp4netns passt iperf3 zsh fish tmux util-linux procps jq iproute2 bzip2 xz-utils zstd attr e2fsprogs qemu-user runc strace $(CHROMIUM)
 LINT_DEPS  := shellcheck
 PODMAN     := podman crun catatonit
 
