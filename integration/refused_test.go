@@ -243,11 +243,12 @@ func TestExplainFileCapabilities(t *testing.T) {
 // A call of i386 by a 64-bit process is one of i386.
 func TestExplainKernelCompat(t *testing.T) {
 	needTracing(t)
+	requires(t, i386Calls)
 	dir := testProgram(t, "calls")
 	if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte("x86 74\nx32 1073741994\namd64 170\n"), 0o644); err != nil { // sethostname
 		t.Fatal(err)
 	}
-	_, stderr, status := explained(t, "--explain", "--seccomp", "unconfined", "-v", dir+"/calls:/calls:ro", "-v", dir+"/numbers:/numbers:ro", "debian", "/calls")
+	_, stderr, status := explained(t, "--explain", "--seccomp", "unconfined", "-v", dir+"/calls:/calls:ro", "-v", dir+"/numbers:/numbers:ro", "debian", "/calls", "/numbers")
 	for _, want := range []string{"sethostname(NULL, 0) (x86) by", "sethostname(NULL, 0) by"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("status %d: no %q in %s", status, want, stderr)

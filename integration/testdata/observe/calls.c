@@ -1,5 +1,5 @@
-// calls NAME... makes every call number of each architecture that is in the file
-// /numbers (ARCH NUMBER a line), with arguments of 0, and prints the errno that it got.
+// calls FILE makes every call number of each architecture that is in the file
+// (ARCH NUMBER a line), with arguments of 0, and prints the errno that it got.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,12 +13,16 @@ static long compat(long number)
 	return result;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	char arch[16];
 	long number;
-	FILE *f = fopen("/numbers", "r");
-	while (f && fscanf(f, "%15s %ld", arch, &number) == 2) {
+	FILE *f = argc == 2 ? fopen(argv[1], "r") : NULL;
+	if (!f) {
+		perror("usage: calls FILE");
+		return 2;
+	}
+	while (fscanf(f, "%15s %ld", arch, &number) == 2) {
 		long result = !strcmp(arch, "x86") ? compat(number) : syscall(number, 0, 0, 0, 0, 0, 0);
 		printf("%s %ld %ld\n", arch, number, result < 0 && !strcmp(arch, "x86") ? -result : result < 0 ? errno : result);
 		fflush(stdout);
