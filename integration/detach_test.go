@@ -82,7 +82,7 @@ func TestLogs(t *testing.T) {
 	if _, err := io.ReadFull(pipe, first); err != nil {
 		t.Fatal(err)
 	}
-	says(t, 0, "", "", "exec", name, "touch", "/end")
+	says(t, 137, "", "", "exec", name, "sh", "-c", "touch /end; exec sleep 1000") // killed with the container
 	rest, _ := io.ReadAll(pipe)
 	if err := follow.Wait(); err != nil || string(rest) != "last\n" {
 		t.Errorf("logs -f: %v, %q", err, rest)

@@ -159,7 +159,7 @@ func TestWaitingSupervisor(t *testing.T) {
 		files := slices.DeleteFunc(openFiles(t, pid, testBed.root), func(file string) bool { return file != "container" })
 		return len(files) == 1 // the directory
 	})
-	says(t, 0, "", "", "exec", name, "touch", "/go")
+	says(t, 137, "", "", "exec", name, "sh", "-c", "touch /go; exec sleep 1000") // killed with the container
 	wantStatus(t, attached, 3)
 	for _, line := range []string{" is shown\n", "too\n"} {
 		if !strings.Contains(shown.String(), line) {

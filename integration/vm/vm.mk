@@ -21,7 +21,7 @@ test-vm: build ## the integration suite in a Debian guest; SUITE=trixie, CGROUP=
 	$(ALONE) integration/vm/test.sh $(SUITE) $(CGROUP) '' '$(TESTS)'
 
 # What cgroup v2, systemd, AppArmor or an older kernel changes most.
-test-vm-quick: TESTS = ^Test(Kept|Oracle|AppArmor|Limits|Cgroup|JoinsCgroups|Guard|KilledLauncher|WaitForKilled|CVE|Doctor|Exec|Explain(Live|Kernel)|Record|OwnUsers|OCI|Rootless|Bridge|Terminal|MemoryHog|ForkBomb|StartAgain)
+test-vm-quick: TESTS = ^Test(Kept|Oracle|AppArmor|Limits|Cgroup|JoinsCgroups|Guard|KilledLauncher|WaitForKilled|CVE|Doctor|Exec|Explain(Live|Kernel|EveryCall)|Record|OwnUsers|OCI|Rootless|Bridge|Terminal|MemoryHog|ForkBomb|StartAgain)
 test-vm-quick: test-vm ## the part of it that CI runs
 
 test-vm-podman: build ## what depends on cgroups of TestUnderPodman, in a guest with Podman and systemd's; SUITE=trixie, CGROUP=1
