@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // At a terminal: the size, the keys that leave the container as it is, and its own end.
@@ -66,22 +68,8 @@ type attached struct {
 func attach(t *testing.T, args ...string) *attached {
 	t.Helper()
 	cmd := minirun(t, args...)
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return &attached{cmd, in, bufio.NewReader(pipe)}
+	in, out := testenv.Start(t, cmd)
+	return &attached{cmd, in, out}
 }
 
 // line waits for a line.

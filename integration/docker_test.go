@@ -111,50 +111,63 @@ func startDockerdAs(t *testing.T, program string, flags ...string) (host string)
 	testenv.Need(t, "dockerd ('make docker-deps' installs it)", err == nil)
 	dir := t.TempDir()
 	host = "unix://" + filepath.Join(dir, "sock")
-	log, err := os.Create(filepath.Join(dir, "log"))
+	cmd := exec.Command(program, append(flags, "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
+		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))...)
+	t.Cleanup(func() { _ = unix.Unmount(filepath.Join(dir, "exec/netns/default"), 0) }) // what it leaves of --network host
+	startDaemon(t, cmd, "docker", "-H", host, "version")
+	pack := exec.Command(testBed.minirun, "--root", testBed.root, "debian", "tar", "-C", "/", "-c", "--one-file-system", ".")
+	pipe(t, pack, exec.Command("docker", "-H", host, "import", "-", "debian"))
+	return host
+}
+
+// startDaemon starts a daemon, and waits until a command of its client succeeds. The test's
+// end interrupts the daemon, and waits for it.
+func startDaemon(t *testing.T, daemon *exec.Cmd, client ...string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(program, append(flags, "-H", host, "--iptables=false", "--ip6tables=false", "--bridge=none",
-		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"))...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	daemon.Stdout, daemon.Stderr = log, log
+	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
 	var status error
 	ended := make(chan struct{})
 	go func() {
-		status = cmd.Wait()
+		status = daemon.Wait()
 		close(ended)
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
+		_ = daemon.Process.Signal(os.Interrupt)
 		<-ended
-		_ = unix.Unmount(filepath.Join(dir, "exec/netns/default"), 0) // what it leaves of --network host
 	})
 	deadline := time.After(time.Minute)
-	for exec.Command("docker", "-H", host, "version").Run() != nil {
+	for exec.Command(client[0], client[1:]...).Run() != nil {
 		select {
 		case <-ended:
 			text, _ := os.ReadFile(log.Name())
-			t.Fatalf("dockerd: %v\n%s", status, text)
+			t.Fatalf("%s: %v\n%s", daemon, status, text)
 		case <-deadline:
-			t.Fatal("dockerd does not answer")
+			t.Fatalf("%s does not answer", daemon)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	pack := exec.Command(testBed.minirun, "--root", testBed.root, "debian", "tar", "-C", "/", "-c", "--one-file-system", ".")
-	load := exec.Command("docker", "-H", host, "import", "-", "debian")
-	if load.Stdin, err = pack.StdoutPipe(); err != nil {
+}
+
+// pipe runs two commands, with the output of the first as the input of the second.
+func pipe(t *testing.T, from, to *exec.Cmd) {
+	t.Helper()
+	var err error
+	if to.Stdin, err = from.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
-	if err := pack.Start(); err != nil {
+	if err := from.Start(); err != nil {
 		t.Fatal(err)
 	}
-	outputOf(t, load)
-	if err := pack.Wait(); err != nil {
+	outputOf(t, to)
+	if err := from.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	return host
 }

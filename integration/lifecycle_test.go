@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher"
 	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/spec"
@@ -121,17 +122,7 @@ func newLifecycle(t *testing.T, owner launcher.Owner, command string) *lifecycle
 	}
 	defer stderr.Close()
 	l.cmd.Stderr = stderr // a file: a container that outlives the child keeps it open
-	if l.in, err = l.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := l.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.out = bufio.NewReader(out)
-	if err := l.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	l.in, l.out = testenv.Start(t, l.cmd)
 	t.Cleanup(func() {
 		l.end()
 		if c, err := launcher.Open(l.dirs, l.name, func(error) {}); t.Failed() && err == nil {

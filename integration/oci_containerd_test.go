@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -84,28 +83,6 @@ func startContainerd(t *testing.T, etc string) (socket string) {
 		t.Fatal(err)
 	}
 	cmd := withEtc(etc, []string{"containerd", "-c", filepath.Join(dir, "config.toml")})
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var status error
-	ended := make(chan struct{})
-	go func() {
-		status = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		<-ended
-	})
-	deadline := time.After(time.Minute)
-	for exec.Command("ctr", "-a", socket, "version").Run() != nil {
-		select {
-		case <-ended:
-			t.Fatalf("containerd: %v", status)
-		case <-deadline:
-			t.Fatal("containerd does not answer")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	startDaemon(t, cmd, "ctr", "-a", socket, "version")
 	return socket
 }

@@ -88,17 +88,7 @@ func startPodman(t *testing.T, manager string, user *ordinary) *podman {
 	e.configure(t, runtime)
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "bash", "-ec", podmanPlace)
 	cmd.Env = append(os.Environ(), "DIR="+e.dir, "ETC="+e.etc, "OWNER="+owner, "ON_DISK="+e.onDisk)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := testenv.Start(t, cmd)
 	t.Cleanup(func() {
 		left := e.bash("crun", podmanLeftovers)
 		if out, err := left.CombinedOutput(); err != nil || len(out) > 0 {
@@ -112,17 +102,7 @@ func startPodman(t *testing.T, manager string, user *ordinary) *podman {
 	}
 	e.holder = cmd.Process.Pid
 	image := exec.Command(testBed.minirun, "--root", testBed.root, "debian", "tar", "-C", "/", "-c", "--one-file-system", ".")
-	load := e.bash("crun", "podman import -q - debian >/dev/null")
-	if load.Stdin, err = image.StdoutPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := image.Start(); err != nil {
-		t.Fatal(err)
-	}
-	outputOf(t, load)
-	if err := image.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	pipe(t, image, e.bash("crun", "podman import -q - debian >/dev/null"))
 	return e
 }
 

@@ -29,6 +29,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // robustRounds returns how many processes a test kills: few, or MINIRUN_ROBUST_ROUNDS
@@ -267,16 +269,8 @@ func TestPullTakesOver(t *testing.T) {
 
 // A pull that fills the disk fails, and the store goes on working.
 func TestPullFillsDisk(t *testing.T) {
-	disk := t.TempDir()
 	const size = 256<<20 + 64<<20 // what unpacking leaves free, and room for one image
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disk := testenv.Disk(t, fmt.Sprintf("size=%d", size))
 	r := newRobust(t, filepath.Join(disk, "store"))
 	r.starts("nothing")
 	noise := make([]byte, 50<<20)
@@ -312,15 +306,7 @@ func TestPullFillsDisk(t *testing.T) {
 
 // Nothing can be pulled while the file system is read-only, and nothing is lost.
 func TestPullReadOnly(t *testing.T) {
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=1g"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disk := testenv.Disk(t, "size=1g")
 	r := newRobust(t, filepath.Join(disk, "store"))
 	r.starts("nothing")
 	for _, flags := range []uintptr{unix.MS_RDONLY, 0} {

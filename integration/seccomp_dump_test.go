@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/seccomp/live"
 )
 
@@ -137,18 +138,8 @@ func filterThread(program []unix.SockFilter) error {
 func filteredThread(t *testing.T, name string) string {
 	t.Helper()
 	cmd := child(t, name)
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	pid, err := bufio.NewReader(out).ReadString('\n')
+	_, out := testenv.Start(t, cmd)
+	pid, err := out.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/containerd/console"
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // The launcher that waits for its container is one thread of C with little memory
@@ -256,17 +258,7 @@ func TestNoRoomToReplace(t *testing.T) {
 		}
 	}
 	cmd, stderr := run(fits)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := testenv.Start(t, cmd)
 	said := make([]byte, len("ready"))
 	if _, err := io.ReadFull(out, said); err != nil {
 		t.Fatalf("%v: %s", err, stderr)

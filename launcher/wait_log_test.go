@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/jsonlog"
 	"github.com/minirun/minirun/internal/testenv"
@@ -171,12 +170,7 @@ func TestLogInCLost(t *testing.T) {
 
 // On a full disk whole lines are lost, and their number is said once there is room.
 func TestLogInCFullDisk(t *testing.T) {
-	testenv.Root(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	dir := testenv.Disk(t, "size=64k")
 	path, filler := filepath.Join(dir, "log"), filepath.Join(dir, "filler")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)

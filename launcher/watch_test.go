@@ -63,19 +63,8 @@ func TestWatchLoses(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestRefusedChild$")
 	cmd.Env = append(os.Environ(), refusedVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	in, out := testenv.Start(t, cmd)
+	if _, err := out.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
 	maps, err := newWatchMaps()

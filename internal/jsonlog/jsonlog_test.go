@@ -287,12 +287,7 @@ func TestRotatedAtAnyTime(t *testing.T) {
 
 // On a full disk lines are lost, never half of one, and the log says how many.
 func TestFullDisk(t *testing.T) {
-	testenv.Root(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	dir := testenv.Disk(t, "size=64k")
 	path, filler := filepath.Join(dir, "log"), filepath.Join(dir, "filler")
 	w, err := Append(path, Limits{})
 	if err != nil {
