@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +15,9 @@ import (
 	"time"
 
 	"github.com/moby/go-archive"
+	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // unpackAsDocker unpacks a tar with moby's go-archive, which is dockerd's.
@@ -121,4 +125,48 @@ func owner(uid, gid int, mode int64) tarEntry {
 	e := owned(uid, gid)
 	e.header.Name, e.header.Mode = strings.Repeat("o", uid+1), mode
 	return e
+}
+
+// GNU tar is the oracle for a tree with everything in it.
+func TestUnpackLikeGNUTar(t *testing.T) {
+	testenv.Root(t)
+	source, oracle := t.TempDir(), t.TempDir()
+	const tree = `set -e; umask 022; cd "$1"
+mkdir -p usr/bin etc/deep/er 'sp ace' run; chmod 1777 run; chmod 0750 etc/deep; chown 7:8 etc/deep
+echo ping > usr/bin/ping; setcap cap_net_raw=ep usr/bin/ping; echo su > usr/bin/su; chmod 4755 usr/bin/su
+ln usr/bin/su usr/bin/su2; ln -s usr/bin bin; ln -s ../../nowhere etc/dangling; ln -s /etc/deep etc/abs
+echo conf > etc/conf; chown 1000:1000 etc/conf; chmod 0600 etc/conf; 
+mknod run/null c 1 3; mkfifo run/fifo; ln etc/dangling etc/dangling2
+head -c 3000000 /dev/urandom > usr/big; truncate -s 1M usr/sparse; : > empty
+name=$(printf 'n%.0s' $(seq 200)); mkdir $name; echo long > $name/$name
+find . -exec touch -h -d '2001-02-03 04:05:06' {} +`
+	const pack = `set -e; cd "$1"
+tar --xattrs '--xattrs-include=*' --numeric-owner --format=pax -cf "$2/layer.tar" .
+mkdir "$2/oracle"; tar --xattrs '--xattrs-include=*' --numeric-owner -p -xf "$2/layer.tar" -C "$2/oracle"`
+	shell := func(script string) {
+		t.Helper()
+		if out, err := exec.Command("sh", "-c", script, "sh", source, oracle).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	shell(tree)
+	for name, attribute := range map[string]string{"etc/conf": "user.note", "etc": "trusted.note", "run/null": "trusted.note"} {
+		if err := unix.Lsetxattr(filepath.Join(source, name), attribute, []byte("hello"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shell(pack)
+	data, err := os.ReadFile(filepath.Join(oracle, "layer.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, _, err := unpackIn(t, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := describe(t, dir, ""), describe(t, filepath.Join(oracle, "oracle"), "")
+	if !slices.Equal(got, want) {
+		t.Errorf("unpacked:\n%s\nGNU tar:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	compareWithDocker(t, data, dir)
 }

@@ -7,68 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	inprocess "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	archives "github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/minirun/minirun/internal/hint"
 )
-
-// newRegistry runs a registry on the loopback, whose answers go through wrap.
-func newRegistry(t *testing.T, wrap func(http.Handler) http.Handler) (host string) {
-	t.Helper()
-	t.Setenv("DOCKER_CONFIG", t.TempDir()) // not the user's
-	handler := inprocess.New(inprocess.Logger(log.New(io.Discard, "", 0)))
-	if wrap != nil {
-		handler = wrap(handler)
-	}
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
-}
-
-func push(t *testing.T, ref string, image v1.Image) {
-	t.Helper()
-	parsed, err := name.ParseReference(ref)
-	if err == nil {
-		err = remote.Write(parsed, image)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func pushIndex(t *testing.T, ref string, images map[*v1.Platform]v1.Image) v1.Hash {
-	t.Helper()
-	index := v1.ImageIndex(empty.Index)
-	for p, image := range images {
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: p}})
-	}
-	parsed, err := name.ParseReference(ref)
-	if err == nil {
-		err = remote.WriteIndex(parsed, index)
-	}
-	digest, digestErr := index.Digest()
-	if err := errors.Join(err, digestErr); err != nil {
-		t.Fatal(err)
-	}
-	return digest
-}
 
 func TestPull(t *testing.T) {
 	ctx := context.Background()
@@ -260,133 +209,6 @@ func hasOnlyWhole(t *testing.T, s *Store, layers []v1.Layer) {
 	isEmpty(t, s)
 }
 
-// A connection that breaks is resumed where it broke, whether the registry knows ranges
-// or sends all of it again.
-func TestPullResumes(t *testing.T) {
-	for name, ranges := range map[string]bool{"ranges": true, "no ranges": false} {
-		t.Run(name, func(t *testing.T) {
-			var broken, sent atomic.Int64
-			host := newRegistry(t, func(next http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if !ranges {
-						r.Header.Del("Range")
-					}
-					if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && broken.Add(1) <= 3 {
-						w = &breaking{w, 200 << 10}
-					}
-					counted := &counting{w, &sent}
-					next.ServeHTTP(counted, r)
-				})
-			})
-			noise := make([]byte, 1<<20)
-			_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
-			layer, err := archives.LayerFromOpener(func() (io.ReadCloser, error) {
-				return io.NopCloser(bytes.NewReader(makeTar(t, file("noise", string(noise))))), nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			image, err := mutate.AppendLayers(testImage(t, here, "a"), layer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			push(t, host+"/tool", image)
-			sent.Store(0)
-			s := newStore(t)
-			s.pause = time.Millisecond
-			if got := resolve(t, s, host+"/tool"); len(got.Layers) != 2 {
-				t.Errorf("%+v", got)
-			}
-			if broken.Load() < 4 {
-				t.Errorf("%d requests for blobs", broken.Load())
-			}
-			if n := sent.Load(); ranges && n > 3<<20/2 {
-				t.Errorf("%d bytes were sent for 1 MiB", n)
-			}
-		})
-	}
-}
-
-// breaking ends the connection after some bytes of the body.
-type breaking struct {
-	http.ResponseWriter
-	left int
-}
-
-func (b *breaking) Write(p []byte) (int, error) {
-	n, err := b.ResponseWriter.Write(p[:min(len(p), b.left)])
-	if b.left -= n; b.left == 0 {
-		panic(http.ErrAbortHandler)
-	}
-	return n, err
-}
-
-type counting struct {
-	http.ResponseWriter
-	total *atomic.Int64
-}
-
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p)
-	c.total.Add(int64(n))
-	return n, err
-}
-
-// A pull that ends early, for example by ^C, keeps what was whole, and the next one
-// fetches the rest only.
-func TestPullGoesOn(t *testing.T) {
-	var host string
-	var blobs atomic.Int64
-	stuck, ended := make(chan struct{}), atomic.Bool{}
-	image := testImage(t, here, "a", "b", "c")
-	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	last, _ := layers[2].Digest()
-	host = newRegistry(t, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-				blobs.Add(1)
-				if strings.HasSuffix(r.URL.Path, last.String()) && !ended.Load() {
-					close(stuck)
-					<-r.Context().Done()
-					return
-				}
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
-	push(t, host+"/tool", image)
-	s := newStore(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	var whole sync.WaitGroup
-	whole.Add(2)
-	go func() {
-		<-stuck
-		whole.Wait()
-		cancel()
-	}()
-	_, err = s.Pull(ctx, host+"/tool", ResolveOptions{Progress: func(e Event) {
-		if e.Status == "done" {
-			whole.Done()
-		}
-	}})
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	ended.Store(true)
-	push(t, host+"/other", testImage(t, here, "x"))
-	resolve(t, s, host+"/other") // removes nothing
-	before := blobs.Load()
-	if got := resolve(t, s, host+"/tool"); filesOf(t, got) != "a b c" {
-		t.Errorf("%+v", got)
-	}
-	if n := blobs.Load() - before; n != 2 { // the configuration and the last layer
-		t.Errorf("%d blobs were fetched", n)
-	}
-}
-
 // A name that is nearly that of an image of the store.
 func TestPullMisspelt(t *testing.T) {
 	ctx := context.Background()
@@ -450,16 +272,4 @@ func TestPullCredentials(t *testing.T) {
 	if strings.Contains(err.Error(), "secret") {
 		t.Errorf("the error tells the password: %v", err)
 	}
-}
-
-func TestPullCancelled(t *testing.T) {
-	host := newRegistry(t, nil)
-	push(t, host+"/tool", testImage(t, here, "a"))
-	s := newStore(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := s.Resolve(ctx, host+"/tool", ResolveOptions{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-	isEmpty(t, s)
 }

@@ -2,18 +2,11 @@ package rootfs
 
 import (
 	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,177 +14,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/minirun/minirun/internal/testenv"
 )
-
-// pingCapability is security.capability as `setcap cap_net_raw=ep` writes it
-// (struct vfs_cap_data, revision 2).
-const pingCapability = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(childVariable); name != "" {
 		os.Exit(runChild(name))
 	}
 	os.Exit(m.Run())
-}
-
-var someTime = time.Unix(1700000000, 0)
-
-// file, dirEntry, symlink, hardlink and node return entries of a tarball.
-func file(name, content string) tarEntry {
-	return tarEntry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: someTime}, content}
-}
-
-func dirEntry(name string, mode int64) tarEntry {
-	return tarEntry{tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: mode, ModTime: someTime}, ""}
-}
-
-func symlink(name, target string) tarEntry {
-	return tarEntry{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, ModTime: someTime}, ""}
-}
-
-func hardlink(name, target string) tarEntry {
-	return tarEntry{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: someTime}, ""}
-}
-
-func node(name string, kind byte, major, minor int64) tarEntry {
-	return tarEntry{tar.Header{Typeflag: kind, Name: name, Mode: 0o600, Devmajor: major, Devminor: minor, ModTime: someTime}, ""}
-}
-
-var globalHeader = tarEntry{tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "x", PAXRecords: map[string]string{"comment": "x"}}, ""}
-
-type tarEntry struct {
-	header  tar.Header
-	content string
-}
-
-func (e tarEntry) xattr(name, value string) tarEntry {
-	e.header.PAXRecords = map[string]string{"SCHILY.xattr." + name: value}
-	e.header.Format = tar.FormatPAX
-	return e
-}
-
-func makeTar(t testing.TB, entries ...tarEntry) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, e := range entries {
-		if err := w.WriteHeader(&e.header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, e.content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// unpackIn unpacks into a directory with a neighbour, and fails the test when
-// anything but the directory changed.
-func unpackIn(t testing.TB, data []byte) (string, unpacked, error) {
-	t.Helper()
-	testenv.Root(t)
-	parent := t.TempDir()
-	dir := filepath.Join(parent, "layer")
-	for path, content := range map[string]string{"neighbour/passwd": "host", "passwd": "host"} {
-		path = filepath.Join(parent, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	before := describe(t, parent, "layer")
-	space, err := newSpace(parent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer space.close()
-	space.limits.Bytes = 1 << 30 // go-archive writes holes
-	got, err := unpackLayer(context.Background(), bytes.NewReader(data), dir, space)
-	if space.claimed != (amount{}) {
-		t.Errorf("%+v is claimed at the end", space.claimed)
-	}
-	if after := describe(t, parent, "layer"); !slices.Equal(before, after) {
-		t.Errorf("unpacking changed what is outside:\n%s\nwas\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
-	}
-	return dir, got, err
-}
-
-// describe lists a tree: mode, owner, link count, time, target, content and
-// extended attributes of each file. It leaves out one name at its top.
-func describe(t testing.TB, dir, without string) []string {
-	t.Helper()
-	var lines []string
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, _ := filepath.Rel(dir, path)
-		switch name {
-		case without:
-			return filepath.SkipDir
-		case without + recordSuffix:
-			return nil
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		line := fmt.Sprintf("%s %o %d:%d", name, st.Mode, st.Uid, st.Gid)
-		if name != "." || without == "" {
-			line += fmt.Sprintf(" %d", st.Mtim.Sec)
-		}
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFREG:
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			line += fmt.Sprintf(" links=%d %x", st.Nlink, sha256.Sum256(data))
-		case unix.S_IFLNK:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			line += " -> " + target
-		case unix.S_IFCHR, unix.S_IFBLK:
-			line += fmt.Sprintf(" %d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
-		}
-		lines = append(lines, line+xattrsOf(t, path))
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lines
-}
-
-func xattrsOf(t testing.TB, path string) string {
-	t.Helper()
-	buffer := make([]byte, 4096)
-	n, err := unix.Llistxattr(path, buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var texts []string
-	for _, name := range strings.Split(strings.TrimSuffix(string(buffer[:n]), "\x00"), "\x00") {
-		if name != "" {
-			value := make([]byte, 4096)
-			size, err := unix.Lgetxattr(path, name, value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts = append(texts, fmt.Sprintf(" %s=%x", name, value[:size]))
-		}
-	}
-	slices.Sort(texts)
-	return strings.Join(texts, "")
 }
 
 func TestCheckSpace(t *testing.T) {
@@ -364,129 +193,6 @@ func TestUnpackManyEntries(t *testing.T) {
 	}
 }
 
-// A sparse file of a few bytes in the stream must not fill the disk.
-func TestUnpackRefusesSparseBomb(t *testing.T) {
-	dir := t.TempDir()
-	run(t, "sh", "-ec", `cd "$1"; truncate -s 15T bomb; tar --sparse --format=pax -cf x.tar bomb`, "sh", dir)
-	data, err := os.ReadFile(dir + "/x.tar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var known *Error
-	if _, _, err := unpackIn(t, data); !errors.As(err, &known) || known.Cause != CauseTooLarge || !strings.Contains(err.Error(), "bomb") {
-		t.Errorf("%v", err)
-	}
-}
-
-// The holes of a sparse file take no space, in each of GNU tar's formats, and its content
-// is the same. Those of a file that is not sparse are written.
-func TestUnpackSparse(t *testing.T) {
-	dir := t.TempDir()
-	run(t, "sh", "-ec", `cd "$1"; truncate -s 40M holes; printf start | dd of=holes conv=notrunc status=none
-		printf middle | dd of=holes bs=1 seek=13000001 conv=notrunc status=none; cp --sparse=always holes end; printf end >>end
-		truncate -s 1M full; truncate -s 0 nothing; truncate -s 5001 short`, "sh", dir)
-	want := describe(t, dir, "?")
-	for name, options := range map[string][]string{
-		"gnu": {"--sparse", "--format=gnu"}, "0.0": {"--sparse", "--format=pax", "--sparse-version=0.0"},
-		"0.1": {"--sparse", "--format=pax", "--sparse-version=0.1"}, "1.0": {"--sparse", "--format=pax"}, "not sparse": {"--exclude=holes", "--exclude=end"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			data, err := exec.Command("tar", append(append([]string{"-C", dir}, options...), "-cf", "-", ".")...).Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, _, err := unpackIn(t, data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if name == "not sparse" {
-				if used := du(t, filepath.Join(got, "full")); used < 1<<20 {
-					t.Errorf("a file that is not sparse takes %d bytes", used)
-				}
-				return
-			}
-			if has := describe(t, got, "?"); !slices.Equal(has, want) {
-				t.Errorf("unpacked:\n%s\nwant:\n%s", strings.Join(has, "\n"), strings.Join(want, "\n"))
-			}
-			if used := du(t, got); used > 100<<10 {
-				t.Errorf("it takes %d bytes", used)
-			}
-		})
-	}
-}
-
-func TestSplitHole(t *testing.T) {
-	zero, data := strings.Repeat("\x00", blockSize), strings.Repeat("\x00", blockSize-1)+"x"
-	for _, c := range []struct {
-		chunk      string
-		data, hole int
-	}{
-		{"", 0, 0},
-		{"x", 1, 0},
-		{"\x00", 0, 1},
-		{zero, 0, blockSize},
-		{data, blockSize, 0},
-		{zero + data, 0, blockSize},
-		{data + zero + zero + data, blockSize, 2 * blockSize},
-		{data + data + "\x00", 2 * blockSize, 1},
-		{zero + "x", 0, blockSize},
-	} {
-		if data, hole := splitHole([]byte(c.chunk)); len(data) != c.data || hole != c.hole {
-			t.Errorf("%d bytes: %d of data and a hole of %d; want %d and %d", len(c.chunk), len(data), hole, c.data, c.hole)
-		}
-	}
-}
-
-func compress(t testing.TB, tool string, data []byte) []byte {
-	t.Helper()
-	if tool == "gzip" {
-		var b bytes.Buffer
-		w := gzip.NewWriter(&b)
-		if _, err := w.Write(data); err != nil || w.Close() != nil {
-			t.Fatal(err)
-		}
-		return b.Bytes()
-	}
-	command := exec.Command(tool, "-c")
-	command.Stdin = bytes.NewReader(data)
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("%s (a package of that name is needed): %v", tool, err)
-	}
-	return out
-}
-
-func TestUnpackCompressed(t *testing.T) {
-	plain := makeTar(t, file("a", "hello"))
-	for _, tool := range []string{"gzip", "zstd", "xz", "bzip2"} {
-		packed := compress(t, tool, plain)
-		dir, got, err := unpackIn(t, packed)
-		if err != nil {
-			t.Fatalf("%s: %v", tool, err)
-		}
-		if got.diffID != digestOf(plain) || got.digest != digestOf(packed) || got.size != int64(len(plain)) || got.noEnd {
-			t.Errorf("%s: %v", tool, got)
-		}
-		if data, err := os.ReadFile(filepath.Join(dir, "a")); string(data) != "hello" {
-			t.Errorf("%s: %q, %v", tool, data, err)
-		}
-	}
-}
-
-func TestUnpackRefusesLargeWindows(t *testing.T) {
-	for _, c := range []struct{ log, want string }{{"--long=27", ""}, {"--long=28", "the window of the zstd stream is larger than 128 MiB"}} {
-		command := exec.Command("zstd", c.log, "-c")
-		command.Stdin = bytes.NewReader(makeTar(t, file("a", "x"))) // by a pipe, so of unknown size
-		data, err := command.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := unpackIn(t, data); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", c.log, err)
-		}
-	}
-}
-
 // The digests are of the whole stream, with what follows the tar's end.
 func TestUnpackHashesToTheEnd(t *testing.T) {
 	data := append(makeTar(t, file("a", "")), strings.Repeat("more", 100000)...)
@@ -529,70 +235,6 @@ func TestUnpackKeepsWhatTheTarSays(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-}
-
-func TestUnpackWhiteouts(t *testing.T) {
-	dir, _, err := unpackIn(t, makeTar(t,
-		dirEntry("etc", 0o755), file("etc/.wh.passwd", ""),
-		dirEntry("var", 0o700), file("var/.wh..wh..opq", ""), file("var/new", ""),
-		file("implied/.wh.x", ""),
-	))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := strings.Join(describe(t, dir, "?"), "\n")
-	for _, want := range []string{"etc/passwd 20000 0:0", "implied/x 20000 0:0", "var 40700 0:0 1700000000 trusted.overlay.opaque=79", "var/new 100644"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-	if strings.Contains(got, ".wh.") {
-		t.Errorf("a whiteout's name is left:\n%s", got)
-	}
-}
-
-// GNU tar is the oracle for a tree with everything in it.
-func TestUnpackLikeGNUTar(t *testing.T) {
-	testenv.Root(t)
-	source, oracle := t.TempDir(), t.TempDir()
-	const tree = `set -e; umask 022; cd "$1"
-mkdir -p usr/bin etc/deep/er 'sp ace' run; chmod 1777 run; chmod 0750 etc/deep; chown 7:8 etc/deep
-echo ping > usr/bin/ping; setcap cap_net_raw=ep usr/bin/ping; echo su > usr/bin/su; chmod 4755 usr/bin/su
-ln usr/bin/su usr/bin/su2; ln -s usr/bin bin; ln -s ../../nowhere etc/dangling; ln -s /etc/deep etc/abs
-echo conf > etc/conf; chown 1000:1000 etc/conf; chmod 0600 etc/conf; 
-mknod run/null c 1 3; mkfifo run/fifo; ln etc/dangling etc/dangling2
-head -c 3000000 /dev/urandom > usr/big; truncate -s 1M usr/sparse; : > empty
-name=$(printf 'n%.0s' $(seq 200)); mkdir $name; echo long > $name/$name
-find . -exec touch -h -d '2001-02-03 04:05:06' {} +`
-	const pack = `set -e; cd "$1"
-tar --xattrs '--xattrs-include=*' --numeric-owner --format=pax -cf "$2/layer.tar" .
-mkdir "$2/oracle"; tar --xattrs '--xattrs-include=*' --numeric-owner -p -xf "$2/layer.tar" -C "$2/oracle"`
-	shell := func(script string) {
-		t.Helper()
-		if out, err := exec.Command("sh", "-c", script, "sh", source, oracle).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-	shell(tree)
-	for name, attribute := range map[string]string{"etc/conf": "user.note", "etc": "trusted.note", "run/null": "trusted.note"} {
-		if err := unix.Lsetxattr(filepath.Join(source, name), attribute, []byte("hello"), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	shell(pack)
-	data, err := os.ReadFile(filepath.Join(oracle, "layer.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, _, err := unpackIn(t, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, want := describe(t, dir, ""), describe(t, filepath.Join(oracle, "oracle"), "")
-	if !slices.Equal(got, want) {
-		t.Errorf("unpacked:\n%s\nGNU tar:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-	compareWithDocker(t, data, dir)
 }
 
 // Whatever the bytes: nothing outside the directory changes, and it ends, with what

@@ -71,3 +71,23 @@ func TestWhiteoutOrder(t *testing.T) {
 		})
 	}
 }
+
+func TestUnpackWhiteouts(t *testing.T) {
+	dir, _, err := unpackIn(t, makeTar(t,
+		dirEntry("etc", 0o755), file("etc/.wh.passwd", ""),
+		dirEntry("var", 0o700), file("var/.wh..wh..opq", ""), file("var/new", ""),
+		file("implied/.wh.x", ""),
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(describe(t, dir, "?"), "\n")
+	for _, want := range []string{"etc/passwd 20000 0:0", "implied/x 20000 0:0", "var 40700 0:0 1700000000 trusted.overlay.opaque=79", "var/new 100644"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, ".wh.") {
+		t.Errorf("a whiteout's name is left:\n%s", got)
+	}
+}

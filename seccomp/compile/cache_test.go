@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,7 +18,6 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/seccomp"
 	"github.com/minirun/minirun/seccomp/bpf"
-	"github.com/minirun/minirun/seccomp/internal/seccomptest"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -310,154 +307,4 @@ func TestCachePrune(t *testing.T) {
 		t.Errorf("the oldest is still there: %v", err)
 	}
 	c.expect(t, true) // the newest are
-}
-
-// cacheWriter is set in processes that TestCacheConcurrent starts of this binary.
-const cacheWriter = "MINIRUN_TEST_CACHE"
-
-// Writers of several processes and goroutines take each other's files away and
-// put them back; whoever reads finds a whole file or none.
-func TestCacheConcurrent(t *testing.T) {
-	dir := os.Getenv(cacheWriter)
-	if dir != "" {
-		hammer(t, dir)
-		return
-	}
-	dir = filepath.Join(t.TempDir(), "cache")
-	var group sync.WaitGroup
-	for range 3 {
-		group.Go(func() {
-			writer := exec.Command(os.Args[0], "-test.run=^TestCacheConcurrent$")
-			writer.Env = append(os.Environ(), cacheWriter+"="+dir)
-			if out, err := writer.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
-	}
-	hammer(t, dir)
-	group.Wait()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".new-") {
-			t.Errorf("%s was left behind", e.Name())
-		}
-	}
-}
-
-func hammer(t *testing.T, dir string) {
-	policy := smallPolicy(t)
-	want, err := compilePolicy(policy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := keyOf(policy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, hex.EncodeToString(key))
-	var group sync.WaitGroup
-	for writer := range 4 {
-		group.Go(func() {
-			for round := range 50 {
-				if data, err := os.ReadFile(file); err == nil {
-					if _, err := unmarshalProgram(data, key); err != nil {
-						t.Errorf("a file of %d bytes: %v", len(data), err)
-					}
-				} else if !errors.Is(err, os.ErrNotExist) {
-					t.Error(err)
-				}
-				if got, _, err := cachedPolicy(dir, policy); err != nil || !cmp.Equal(got, want) {
-					t.Errorf("another program: %v", err)
-				}
-				if (round+writer)%5 == 0 {
-					_ = os.Remove(file) // so that there is something to write; another may have been first
-				}
-			}
-		})
-	}
-	group.Wait()
-}
-
-func defaultPolicy(b *testing.B) *seccomp.Policy {
-	b.Helper()
-	target, err := seccomp.HostTarget(seccomptest.DockerDefaults())
-	if err != nil {
-		b.Fatal(err)
-	}
-	policy, err := parsed(b)["default"].Resolve(target)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return policy
-}
-
-func BenchmarkCompile(b *testing.B) {
-	policy := defaultPolicy(b)
-	for b.Loop() {
-		if _, err := compilePolicy(policy); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkCompileCached(b *testing.B) {
-	policy, dir := defaultPolicy(b), filepath.Join(b.TempDir(), "cache")
-	if _, _, err := cachedPolicy(dir, policy); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, hit, err := cachedPolicy(dir, policy); err != nil || !hit {
-			b.Fatalf("hit %v, %v", hit, err)
-		}
-	}
-}
-
-// A program that is found without reading its profile is the one that was kept for just
-// that text, those capabilities and that architecture, or none.
-func TestShortcut(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache")
-	program, err := compilePolicy(smallPolicy(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shortcut := func(text string, arch syscalls.Arch, capabilities ...string) *Shortcut {
-		s, err := NewShortcut(dir, []byte(text), arch, capabilities)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	kept := shortcut("text", syscalls.AMD64, "CAP_A", "CAP_B")
-	if got := kept.Program(); got != nil {
-		t.Fatalf("found before it was kept: %+v", got)
-	}
-	kept.Keep(program)
-	if got := shortcut("text", syscalls.AMD64, "CAP_A", "CAP_B").Program(); !cmp.Equal(got, program) {
-		t.Errorf("found %+v, want %+v", got, program)
-	}
-	for name, other := range map[string]*Shortcut{
-		"text":         shortcut("Text", syscalls.AMD64, "CAP_A", "CAP_B"),
-		"architecture": shortcut("text", syscalls.ARM64, "CAP_A", "CAP_B"),
-		"capabilities": shortcut("text", syscalls.AMD64, "CAP_A"),
-		"run together": shortcut("text", syscalls.AMD64, "CAP_ACAP_B"),
-		"none":         nil,
-	} {
-		if got := other.Program(); got != nil {
-			t.Errorf("another %s: found %+v", name, got)
-		}
-	}
-	// It is trusted as the others are: TestCacheDamaged and TestCacheUntrusted.
-	if err := os.Chmod(filepath.Join(dir, kept.name()), 0o620); err != nil {
-		t.Fatal(err)
-	}
-	if got := kept.Program(); got != nil {
-		t.Errorf("found in a file that others can write: %+v", got)
-	}
-	kept.Keep(program)
-	if got := kept.Program(); got == nil {
-		t.Error("not made anew")
-	}
 }
