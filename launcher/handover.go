@@ -31,16 +31,16 @@ type Rest struct {
 	Started *os.File
 }
 
-// NeedsGo says why the launcher waits for its container as a Go program.
-type NeedsGo string
+// needsGoError says why the launcher waits for its container as a Go program.
+type needsGoError string
 
-func (e NeedsGo) Error() string { return "needs Go: " + string(e) }
+func (e needsGoError) Error() string { return "needs Go: " + string(e) }
 
-// needsGo returns why a launcher cannot go on in C while its container runs, as a [NeedsGo],
+// needsGo returns why a launcher cannot go on in C while its container runs, as a [needsGoError],
 // or nil if it can.
 func (c *Container) needsGo(l *launched) error {
 	if l.o.Rest == nil { // the caller waits
-		return NeedsGo("the caller")
+		return needsGoError("the caller")
 	}
 	var err error
 	for _, f := range []struct {
@@ -58,7 +58,7 @@ func (c *Container) needsGo(l *launched) error {
 		{l.o.Attach.begun(), "one who is attached from the beginning"},
 	} {
 		if f.set {
-			err = NeedsGo(f.what)
+			err = needsGoError(f.what)
 			break
 		}
 	}

@@ -62,8 +62,8 @@ func Read(ctx context.Context, path string, q Query, each func(Entry) error) err
 	return nil
 }
 
-// ParseEntry reads a line of a log.
-func ParseEntry(line []byte) (Entry, error) {
+// parseEntry reads a line of a log.
+func parseEntry(line []byte) (Entry, error) {
 	var e Entry
 	if err := json.Unmarshal(line, &e); err != nil {
 		return e, fmt.Errorf("not a line of a log: %w", err)
@@ -220,7 +220,7 @@ func (r *reader) drain() error {
 		}
 		line := bytes.TrimSuffix(r.rest, []byte("\n"))
 		r.rest = r.rest[:0]
-		e, err := ParseEntry(line)
+		e, err := parseEntry(line)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.path, err)
 		}
