@@ -94,7 +94,7 @@ func beginLaunch(c *ucli.Context) (d launcher.Dirs, flags *config.Config, err er
 		return d, nil, &usageError{"--init-by " + string(initBy) + ": no such init", "use plan or libcontainer"}
 	}
 	if os.Geteuid() == 0 { // else the program starts again
-		launcher.Prime(initBy)
+		launcher.Prime()
 	}
 	if d, err = dirs(c); err != nil {
 		return d, nil, err

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	json "github.com/go-json-experiment/json/v1"
 	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // the device rules of cgroup v1 and v2

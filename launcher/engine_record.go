@@ -7,7 +7,6 @@ package launcher
 import "C"
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"strings"
 	"unsafe"
 
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"

@@ -1,10 +1,16 @@
 package launcher
 
 import (
+	stdjson "encoding/json"
 	"testing"
+	"time"
 
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -59,6 +65,39 @@ func TestIsID(t *testing.T) {
 	for id, want := range map[string]bool{"a": true, "a+b_c-d.e": true, "_": true, "": false, ".": false, "..": false, ".a": false, "a/b": false, "a b": false, "a\n": false} {
 		if got := isID(id); got != want {
 			t.Errorf("%q: %v", id, got)
+		}
+	}
+}
+
+// The state of an engine's container is byte for byte what libcontainer would write.
+func TestStateIsLibcontainers(t *testing.T) {
+	spec := specconv.Example()
+	spec.Root.Path, spec.Linux.CgroupsPath, spec.Hostname = t.TempDir(), "/a/b", "<&>\u2028"
+	spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: new(int64(1 << 40))}
+	spec.Linux.Sysctl = map[string]string{"net.b": "1", "net.a": "2"}
+	spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/hook", Args: []string{"a"}, Timeout: new(3)}}}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: "id", Spec: spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []libcontainer.State{
+		{},
+		{
+			BaseState:      libcontainer.BaseState{ID: "id", InitProcessPid: 7, InitProcessStartTime: 1 << 60, Created: time.Unix(1, 5).UTC(), Config: *config},
+			NamespacePaths: map[configs.NamespaceType]string{configs.NEWPID: "/proc/7/ns/pid", configs.NEWNET: ""},
+			CgroupPaths:    map[string]string{"": "/a", "cpu": "/b"},
+		},
+	} {
+		got, err := json.Marshal(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := stdjson.Marshal(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/moby/sys/user"
 	mobyuserns "github.com/moby/sys/userns"
 	"github.com/opencontainers/cgroups/manager"

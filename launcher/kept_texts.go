@@ -6,11 +6,12 @@ package launcher
 import "C"
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	json "github.com/go-json-experiment/json/v1"
 )
 
 // launchTexts are the rest: of the page, the state and the record.

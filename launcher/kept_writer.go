@@ -6,7 +6,6 @@ package launcher
 import "C"
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"unsafe"
 
+	json "github.com/go-json-experiment/json/v1"
 	mobyuserns "github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 

@@ -1,12 +1,12 @@
 package launcher
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"slices"
 	"unsafe"
 
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 

@@ -1,11 +1,11 @@
 package launcher
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 
+	json "github.com/go-json-experiment/json/v1"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"

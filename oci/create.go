@@ -69,7 +69,7 @@ func (c *command) create(ctx *ucli.Context, foreground bool) (*launcher.Containe
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a container needs root")
 	}
-	launcher.Prime(launcher.InitByLibcontainer) // its state is written for any init
+	launcher.Prime()
 	pidFile, err := absolute(ctx.String("pid-file"))
 	if err != nil {
 		return nil, err

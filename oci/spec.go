@@ -1,12 +1,12 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	json "github.com/go-json-experiment/json/v1"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
