@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // says runs minirun, and expects the status and what standard output and error contain.
@@ -154,5 +156,43 @@ func TestLifeOfKilledLauncher(t *testing.T) {
 			}
 			wantNothing(t, c)
 		})
+	}
+}
+
+// No verb waits for the writer of a FIFO, reads a device without end, or takes a directory for a
+// file, in the place of a container's files: it says what is wrong.
+func TestFilesReplaced(t *testing.T) {
+	name := containerName(t)
+	dir := filepath.Join(testBed.root, "containers", name)
+	for file, verbs := range map[string][]string{
+		"json.log":    {"logs", "start"},
+		"json.log.1":  {"logs"},
+		"state.json":  {"logs", "start", "inspect", "wait", "stop", "rm"},
+		"launch.json": {"start", "inspect"},
+	} {
+		for what, put := range map[string]func(path string) error{
+			"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+			"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+			"device":    func(path string) error { return os.Symlink("/dev/zero", path) },
+		} {
+			detach(t, name, "debian", "true")
+			says(t, 0, "0\n", "", "wait", name)
+			path := filepath.Join(dir, file)
+			_ = os.Remove(path) // there is no json.log.1
+			if err := put(path); err != nil {
+				t.Fatal(err)
+			}
+			for _, verb := range verbs {
+				cmd := minirun(t, verb, name)
+				out, _ := cmd.CombinedOutput()
+				text := string(out)
+				if code := cmd.ProcessState.ExitCode(); code == 0 || code > 125 || !strings.Contains(text, file) || !strings.Contains(text, "not a regular file") && !strings.Contains(text, "is a directory") {
+					t.Errorf("%s of a container with a %s as %s: status %d, %s", verb, what, file, code, text)
+				}
+			}
+			_ = minirun(t, "ps", "-a").Run()
+			says(t, 0, name, "", "rm", "-f", name)
+			wantNothingOf(t, name)
+		}
 	}
 }

@@ -323,5 +323,8 @@ func (s *State) engines() bool { return len(s.Args) > 0 }
 
 // load returns libcontainer's side of an engine's container.
 func (c *Container) load() (*libcontainer.Container, error) {
+	if _, err := atomicfile.Read(filepath.Join(c.state.RunRoot, c.state.Name, stateFile)); errors.Is(err, atomicfile.ErrNotRegular) {
+		return nil, err // Load would wait for the writer of a FIFO
+	}
 	return libcontainer.Load(c.state.RunRoot, c.state.Name)
 }

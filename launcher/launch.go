@@ -92,6 +92,9 @@ func (l *launched) describeLaunch() (err error) {
 func (c *Container) Launch() (*Launch, error) {
 	file := c.state.launchFile()
 	data, err := atomicfile.Read(file)
+	if errors.Is(err, atomicfile.ErrNotRegular) {
+		return nil, &DamagedError{c.state.Name, file, atomicfile.ErrNotRegular}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/launcher/arm"
 )
 
@@ -156,7 +157,7 @@ func (r *Remains) remove() error {
 		}
 	}
 	c := &Container{dir: r.text(r.record.directory), lock: os.NewFile(uintptr(r.record.lock), "lock"), warn: r.warn}
-	data, rerr := os.ReadFile(r.text(r.record.state))
+	data, rerr := atomicfile.Read(r.text(r.record.state))
 	if errors.Is(rerr, os.ErrNotExist) { // all but the directory has been removed
 		c.state.Name = filepath.Base(c.dir)
 		return errors.Join(err, c.removeDir())

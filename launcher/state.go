@@ -225,10 +225,13 @@ func (s *State) remove() error {
 func readState(dir string) (State, error) {
 	s := State{dir: dir}
 	data, err := atomicfile.Read(filepath.Join(dir, stateFile))
-	if err != nil {
+	if errors.Is(err, atomicfile.ErrNotRegular) {
+		err = atomicfile.ErrNotRegular
+	} else if err != nil {
 		return s, err
+	} else {
+		err = json.Unmarshal(data, &s)
 	}
-	err = json.Unmarshal(data, &s)
 	if err == nil {
 		err = s.check()
 	}

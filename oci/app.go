@@ -23,8 +23,8 @@ import (
 	"github.com/minirun/minirun/seccomp/compile"
 )
 
-// binaryName is the name under which the binary is an OCI runtime and nothing else.
-const binaryName = "minirun-runtime"
+// BinaryName is the name under which the binary is an OCI runtime and nothing else.
+const BinaryName = "minirun-runtime"
 
 const systemRoot = "/run/minirun-oci"
 
@@ -66,7 +66,7 @@ type command struct {
 // the name.
 func Called(args []string) (rest []string, ok bool) {
 	switch {
-	case len(args) > 0 && filepath.Base(args[0]) == binaryName:
+	case len(args) > 0 && filepath.Base(args[0]) == BinaryName:
 		return args[1:], true
 	case len(args) > 1 && args[1] == "oci":
 		return args[2:], true
@@ -78,7 +78,7 @@ func Called(args []string) (rest []string, ok bool) {
 // that did not start, else that of the process for verbs that wait for one.
 func Main(args []string, version string, observe Observe, stdin, stdout, stderr *os.File) int {
 	c := &command{version: version, observe: observe, stdin: stdin, stdout: stdout, stderr: stderr}
-	return c.exitCode(c.app().Run(append([]string{binaryName}, args...)))
+	return c.exitCode(c.app().Run(append([]string{BinaryName}, args...)))
 }
 
 // App describes the command line, for completion.
@@ -87,7 +87,7 @@ func App() *ucli.App { return (&command{}).app() }
 func (c *command) app() *ucli.App {
 	ucli.HelpFlag = &ucli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show help"}
 	return &ucli.App{
-		Name:                      binaryName,
+		Name:                      BinaryName,
 		Usage:                     "an OCI runtime, for engines to call",
 		Writer:                    c.stdout,
 		ErrWriter:                 c.stderr,
@@ -113,7 +113,7 @@ func (c *command) app() *ucli.App {
 				return c.printVersion()
 			}
 			if ctx.Args().Present() {
-				return fmt.Errorf("%s: no such verb; '%s --help' lists them", ctx.Args().First(), binaryName)
+				return fmt.Errorf("%s: no such verb; '%s --help' lists them", ctx.Args().First(), BinaryName)
 			}
 			return ucli.ShowAppHelp(ctx)
 		},
@@ -257,7 +257,7 @@ func (c *command) warn(err error) { logrus.Warn(message(err)) }
 func checkArgs(ctx *ucli.Context, least, most int) error {
 	n := ctx.NArg()
 	if n < least {
-		return fmt.Errorf("%s: too few arguments; usage: %s %s %s", ctx.Command.Name, binaryName, ctx.Command.Name, ctx.Command.ArgsUsage)
+		return fmt.Errorf("%s: too few arguments; usage: %s %s %s", ctx.Command.Name, BinaryName, ctx.Command.Name, ctx.Command.ArgsUsage)
 	}
 	if most >= 0 && n > most {
 		return fmt.Errorf("%s: too many arguments: %s", ctx.Command.Name, strings.Join(ctx.Args().Slice()[most:], " "))

@@ -109,7 +109,7 @@ func (r *record) save(container *launcher.Container) error {
 }
 
 func readRecord(container *launcher.Container) (*record, error) {
-	data, err := os.ReadFile(filepath.Join(container.Dir(), recordFile))
+	data, err := atomicfile.Read(filepath.Join(container.Dir(), recordFile))
 	if err != nil {
 		return nil, err
 	}

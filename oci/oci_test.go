@@ -203,7 +203,7 @@ func TestCgroupManager(t *testing.T) {
 		c := &command{stdout: os.Stdout, stderr: os.Stderr}
 		app := c.app()
 		app.Action = func(*ucli.Context) error { return nil }
-		err := app.Run(append([]string{binaryName}, test.args...))
+		err := app.Run(append([]string{BinaryName}, test.args...))
 		if text(err) != test.err || c.systemd != test.systemd || c.noCgroup != test.nobody {
 			t.Errorf("%q: %v, systemd %v, none %v", test.args, err, c.systemd, c.noCgroup)
 		}

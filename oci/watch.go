@@ -96,7 +96,7 @@ func (c *command) supervisor(container *launcher.Container, r *record) *exec.Cmd
 	if r.Watch == nil {
 		return nil
 	}
-	args := append([]string{binaryName, "--root", c.dirs.Root}, c.logFlags...)
+	args := append([]string{BinaryName, "--root", c.dirs.Root}, c.logFlags...)
 	return &exec.Cmd{Path: "/proc/self/exe", Args: append(args, superviseVerb, filepath.Base(container.Dir())), Dir: "/"}
 }
 

@@ -18,19 +18,30 @@ var ErrNotRegular = errors.New("not a regular file")
 // Read returns the content of a regular file. Unlike [os.ReadFile] it does not wait for the
 // writer of a FIFO that is in its place.
 func Read(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := Open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &os.PathError{Op: "read", Path: path, Err: ErrNotRegular}
-	}
+	return io.ReadAll(f)
+}
+
+// Open is [os.OpenFile] for a regular file. It does not wait for the other end of a FIFO that is
+// in its place: the error is [ErrNotRegular], or ENXIO (fifo(7)).
+func Open(path string, flags int, perm os.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, perm)
 	if err != nil {
 		return nil, err
 	}
-	return io.ReadAll(f)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Pattern matches the names of the temporary files that a killed writer may leave

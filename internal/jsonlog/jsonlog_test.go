@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/minirun/minirun/internal/atomicfile"
 	"github.com/minirun/minirun/internal/testenv"
 )
 
@@ -387,5 +388,54 @@ func TestRotationKilled(t *testing.T) {
 		if diff := cmp.Diff(want, texts(t, path, Query{Tail: -1})); diff != "" {
 			t.Errorf("without %d (-want +got):\n%s", missing, diff)
 		}
+	}
+}
+
+// What is not a regular file is no log, and is not waited for.
+func TestNotRegular(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"device":    func(path string) error { return os.Symlink("/dev/zero", path) },
+	} {
+		for _, file := range []string{"log", "log.1"} {
+			path := filepath.Join(t.TempDir(), "log")
+			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.RemoveAll(filepath.Join(filepath.Dir(path), file)), put(filepath.Join(filepath.Dir(path), file))); err != nil {
+				t.Fatal(err)
+			}
+			err := Read(t.Context(), path, Query{Tail: -1}, func(Entry) error { return nil })
+			if !errors.Is(err, atomicfile.ErrNotRegular) {
+				t.Errorf("read with a %s as %s: %v", name, file, err)
+			}
+		}
+		path := filepath.Join(t.TempDir(), "log")
+		if err := put(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Append(path, Limits{Files: 1}); !errors.Is(err, atomicfile.ErrNotRegular) && !errors.Is(err, unix.EISDIR) {
+			t.Errorf("append to a %s: %v", name, err)
+		}
+	}
+	// The next file of a log is a FIFO: lines are lost, and said to be, but not waited for.
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := Append(path, Limits{Size: 100, Files: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(path+".new", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		w.Write("stdout", []byte("line\n"))
+	}
+	if err := os.Remove(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	w.Write("stdout", []byte("line\n"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "lines of the log were lost") {
+		t.Errorf("%q, %v", text, err)
 	}
 }

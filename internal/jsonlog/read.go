@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // Query says what to read of a log.
@@ -62,8 +64,8 @@ func Read(ctx context.Context, path string, q Query, each func(Entry) error) err
 	return nil
 }
 
-// parseEntry reads a line of a log.
-func parseEntry(line []byte) (Entry, error) {
+// ParseEntry reads a line of a log.
+func ParseEntry(line []byte) (Entry, error) {
 	var e Entry
 	if err := json.Unmarshal(line, &e); err != nil {
 		return e, fmt.Errorf("not a line of a log: %w", err)
@@ -113,7 +115,7 @@ func (r *reader) newer() (found *os.File, number int, err error) {
 			return nil, 0, err
 		}
 		for number = at - 1; number >= 0; number-- {
-			if found, err = os.Open(r.name(number)); !errors.Is(err, os.ErrNotExist) {
+			if found, err = atomicfile.Open(r.name(number), os.O_RDONLY, 0); !errors.Is(err, os.ErrNotExist) {
 				break
 			}
 		}
@@ -220,7 +222,7 @@ func (r *reader) drain() error {
 		}
 		line := bytes.TrimSuffix(r.rest, []byte("\n"))
 		r.rest = r.rest[:0]
-		e, err := parseEntry(line)
+		e, err := ParseEntry(line)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.path, err)
 		}

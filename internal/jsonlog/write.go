@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/minirun/minirun/internal/atomicfile"
 )
 
 // Entry is a line of a log.
@@ -47,7 +49,7 @@ type Writer struct {
 // Append goes on with a log, or makes it if there is none. A line that is not whole, since its
 // writer was killed, is removed.
 func Append(path string, l Limits) (*Writer, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := atomicfile.Open(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +169,7 @@ func (w *Writer) rotate() error {
 		return err
 	}
 	fresh := w.path + ".new"
-	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := atomicfile.Open(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return reason(err)
 	}
