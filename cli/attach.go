@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"time"
 
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -87,7 +88,10 @@ func (a *app) attachOptions(container *launcher.Container, input bool) (o launch
 func (a *app) attach(c *ucli.Context, container *launcher.Container, proxy bool, to func(context.Context) (int, error)) error {
 	ctx := c.Context
 	if proxy {
-		defer passSignals(container)()
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer passSignals(container, cancel)()
 	} else {
 		var stop func()
 		ctx, stop = interruptible(ctx)
@@ -99,6 +103,8 @@ func (a *app) attach(c *ucli.Context, container *launcher.Container, proxy bool,
 		return &containerError{err: err, hint: "'minirun attach " + container.Name() + "' attaches to it again"}
 	case errors.Is(err, launcher.ErrNotAttachable):
 		return refused("'minirun exec -it' runs a shell in it; start it with -d to attach to it", "container %s is attached to the minirun that launched it", container.Name())
+	case errors.Is(err, launcher.ErrDisconnected):
+		return refused("'minirun attach "+container.Name()+"' attaches to it again, 'minirun logs' shows what it has written", "container %s runs on, but %w", container.Name(), err)
 	case errors.Is(err, launcher.ErrLost):
 		a.ui.warn("container %s: %v", container.Name(), err)
 	case err != nil:
@@ -113,9 +119,13 @@ func (a *app) attach(c *ucli.Context, container *launcher.Container, proxy bool,
 	return nil
 }
 
+// patienceWithReader is how long the rest of a container's output waits for a reader after a
+// signal, as a launch does.
+const patienceWithReader = time.Second
+
 // passSignals passes the signals that this process gets on to a container, until stop is
-// called.
-func passSignals(container *launcher.Container) (stop func()) {
+// called. A signal that asks for the end of one that has ended ends the attachment.
+func passSignals(container *launcher.Container, end context.CancelCauseFunc) (stop func()) {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals)
 	done := make(chan struct{})
@@ -125,7 +135,11 @@ func passSignals(container *launcher.Container) (stop func()) {
 			switch sig := got.(unix.Signal); sig {
 			case unix.SIGCHLD, unix.SIGPIPE, unix.SIGURG, unix.SIGWINCH: // this process's own
 			default:
-				_ = container.Kill(sig) // it may have ended
+				err := container.Kill(sig)
+				ends := sig == unix.SIGINT || sig == unix.SIGTERM || sig == unix.SIGHUP || sig == unix.SIGQUIT
+				if err != nil && ends { // it has ended, or may have
+					time.AfterFunc(patienceWithReader, func() { end(interrupted(sig)) })
+				}
 			}
 		}
 	}()

@@ -84,7 +84,33 @@ func ends(ctx context.Context, container *launcher.Container) <-chan struct{} {
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
 func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {
-	err := jsonlog.Read(ctx, log, q, func(e jsonlog.Entry) error {
+	err := unlessUnread(ctx, func() error { return a.printLog(ctx, log, q, times) })
+	if errors.Is(err, os.ErrNotExist) && q.Follow != nil {
+		return nil // it has been removed
+	}
+	return causeOf(ctx, err)
+}
+
+// unlessUnread returns what print does, or some time after ctx its cause: what is printed may
+// have no reader.
+func unlessUnread(ctx context.Context, print func() error) error {
+	printed := make(chan error, 1)
+	go func() { printed <- print() }()
+	select {
+	case err := <-printed:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-printed:
+		return err
+	case <-time.After(patienceWithReader):
+		return context.Cause(ctx)
+	}
+}
+
+func (a *app) printLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {
+	return jsonlog.Read(ctx, log, q, func(e jsonlog.Entry) error {
 		to, text := a.stdout, e.Log
 		if e.Stream == "stderr" {
 			to = a.stderr
@@ -95,10 +121,6 @@ func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bo
 		_, err := to.WriteString(text)
 		return err
 	})
-	if errors.Is(err, os.ErrNotExist) && q.Follow != nil {
-		return nil // it has been removed
-	}
-	return causeOf(ctx, err)
 }
 
 // logTime reads a time of --since or --until.

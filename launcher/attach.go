@@ -1,5 +1,10 @@
 package launcher
 
+/*
+#include "wait.h"
+*/
+import "C"
+
 import (
 	"encoding/binary"
 	"errors"
@@ -18,7 +23,7 @@ import (
 // container's directory. What goes through a connection is a sequence of frames: a byte
 // that says what it is, the number of bytes that follow, and these.
 const (
-	attachSocket = "attach.sock"
+	attachSocket = C.ATTACH_SOCKET
 
 	frameInput  = 'i' // to the launcher: standard input; the first one may be empty,
 	frameEOF    = 'e' // its end,
@@ -55,23 +60,24 @@ func readFrame(r io.Reader) (kind byte, data []byte, err error) {
 // Attachments are those who are attached to a container that this process has launched.
 // They get what the container writes; one that does not read it has the container wait.
 type Attachments struct {
-	once     bool // the first end of an input is that of the container's
-	listener *net.UnixListener
-	first    net.Conn // or nil
+	once  bool     // the first end of an input is that of the container's
+	dir   string   // the container's
+	first net.Conn // or nil
 
-	mu      sync.Mutex
-	clients map[net.Conn]bool
-	input   sync.Mutex // one writes at a time
-	streams *streams   // nil until they are served
-	last    time.Time  // until when one who does not read has the container wait; zero while it runs
-	ended   bool
+	mu       sync.Mutex
+	listener *net.UnixListener
+	clients  map[net.Conn]bool
+	input    sync.Mutex // one writes at a time
+	streams  *streams   // nil until they are served
+	last     time.Time  // until when one who does not read has the container wait; zero while it runs
+	ended    bool
 }
 
 // Attachable has others attach to a new container ([Container.Attach]). first is a socket of
 // one who is attached from the beginning, or nil. With once the container's standard input
 // ends with that of one who is attached, as with Docker's StdinOnce.
 func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) {
-	a := &Attachments{once: once, clients: map[net.Conn]bool{}}
+	a := &Attachments{once: once, dir: c.dir, clients: map[net.Conn]bool{}}
 	if first != nil {
 		var err error
 		if a.first, err = net.FileConn(first); err != nil {
@@ -79,29 +85,46 @@ func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) 
 		}
 		first.Close()
 	}
-	dir, path, err := c.inDirectory(attachSocket)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // that of the last launch
-		return nil, err
-	}
-	if a.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
-		return nil, err
-	}
-	a.listener.SetUnlinkOnClose(false) // the path is gone then
-	return a, nil
+	return a, a.listen()
 }
 
-// inDirectory returns a path of a file in the container's directory that is short enough for
-// that of a socket (unix(7)), as long as the directory is open.
-func (c *Container) inDirectory(name string) (dir *os.File, path string, err error) {
-	fd, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, "", &os.PathError{Op: "open", Path: c.dir, Err: err}
+// listen makes the socket, in place of one that is there.
+func (a *Attachments) listen() error {
+	if err := os.Remove(filepath.Join(a.dir, attachSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return os.NewFile(uintptr(fd), c.dir), filepath.Join("/proc/self/fd", strconv.Itoa(fd), name), nil
+	dir, path, err := inDirectory(a.dir, attachSocket)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if a.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err != nil {
+		return err
+	}
+	a.listener.SetUnlinkOnClose(false) // the path is gone then
+	return nil
+}
+
+// listenAgain replaces the socket, so that nobody waits who has connected to the old one and
+// could not be accepted, for example since no descriptor is left. It reports whether there is one.
+func (a *Attachments) listenAgain() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		return false
+	}
+	a.listener.Close()
+	return a.listen() == nil
+}
+
+// inDirectory returns a path of a file in a directory that is short enough for that of a socket
+// (unix(7)), as long as the directory is open.
+func inDirectory(name, file string) (dir *os.File, path string, err error) {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, "", &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), filepath.Join("/proc/self/fd", strconv.Itoa(fd), file), nil
 }
 
 // begun reports whether one is attached from the beginning.
@@ -121,10 +144,12 @@ func (a *Attachments) begin(s *streams) {
 	go func() {
 		for {
 			conn, err := a.listener.Accept()
-			if err != nil {
-				return // closed by finish
+			switch {
+			case err == nil:
+				a.add(conn)
+			case errors.Is(err, net.ErrClosed), !a.listenAgain():
+				return
 			}
-			a.add(conn)
 		}
 	}()
 }
@@ -251,9 +276,9 @@ func (a *Attachments) Close() {
 	if a == nil {
 		return
 	}
-	a.listener.Close()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.listener.Close()
 	a.ended = true
 	for conn := range a.clients {
 		conn.Close()

@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -30,30 +32,43 @@ var ErrDetached = errors.New("read escape sequence")
 // the background.
 var ErrNotAttachable = errors.New("its streams are its launcher's")
 
+// ErrDisconnected says that nobody serves the streams to who is attached, though the container
+// runs on: the process that did was killed, or its launcher has no descriptor left for one more.
+var ErrDisconnected = errors.New("its launcher has closed the connection")
+
 // Attach attaches files to a container in the background, until it ends or ctx does, whose
 // cause is the error then. The status is the container's. The error is [ErrDetached] if the
 // keys were pressed, [ErrNotAttachable] if the container has a launcher that others cannot
-// attach to, and [ErrLost] as with [Container.WaitEnd]. A terminal has its mode back.
+// attach to, [ErrDisconnected] if that has ended the attachment, and [ErrLost] as with
+// [Container.WaitEnd]. A terminal has its mode back.
 func (c *Container) Attach(ctx context.Context, o AttachOptions) (status int, err error) {
-	dir, path, err := c.inDirectory(attachSocket)
+	dir, path, err := inDirectory(c.dir, attachSocket)
 	if err != nil {
 		return 0, c.failed("attach to", err)
 	}
+	socket := c.attachSocket()
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	dir.Close()
 	switch {
 	case err != nil && !c.state.alive(): // it has just ended
 		return c.WaitEnd(ctx)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		if c.state.Detached {
+			return 0, ErrDisconnected
+		}
 		return 0, ErrNotAttachable
 	case err != nil:
 		return 0, c.failed("attach to", err)
 	}
-	return c.AttachTo(ctx, conn, o)
+	return c.attachTo(ctx, conn, o, socket)
 }
 
 // AttachTo is Attach by a connection to the launcher.
 func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions) (status int, err error) {
+	return c.attachTo(ctx, conn, o, c.attachSocket())
+}
+
+func (c *Container) attachTo(ctx context.Context, conn net.Conn, o AttachOptions, socket unix.Stat_t) (status int, err error) {
 	t := &attached{conn: conn, o: o, ended: make(chan attachedEnd, 3)}
 	defer conn.Close()
 	if o.Terminal {
@@ -73,10 +88,39 @@ func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions
 		return 0, context.Cause(ctx)
 	case end := <-t.ended:
 		if errors.Is(end.err, io.EOF) || errors.Is(end.err, unix.ECONNRESET) {
-			return c.WaitEnd(ctx) // it ended in another way
+			return c.waitUnattached(ctx, socket)
 		}
 		return end.status, end.err
 	}
+}
+
+// attachSocket returns which file the socket is, or nothing if there is none.
+func (c *Container) attachSocket() (st unix.Stat_t) {
+	if unix.Lstat(filepath.Join(c.dir, attachSocket), &st) != nil {
+		return unix.Stat_t{}
+	}
+	return unix.Stat_t{Dev: st.Dev, Ino: st.Ino, Ctim: st.Ctim}
+}
+
+// waitUnattached waits for the end of a container whose launcher has closed the connection and
+// did not say that there is an end. A launcher that goes on makes another socket then: the error
+// is [ErrDisconnected].
+func (c *Container) waitUnattached(ctx context.Context, socket unix.Stat_t) (status int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for c.attachSocket() == socket || !c.state.alive() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+		cancel(ErrDisconnected)
+	}()
+	return c.WaitEnd(ctx)
 }
 
 // attached is one end of a connection.

@@ -14,18 +14,23 @@
 
 enum { INIT = 0, LAUNCHER = 1, REST = 2 }; // the guard's descriptors
 
+void close_files(unsigned first, unsigned last)
+{
+	if (syscall(SYS_close_range, first, last, 0) == 0) // Linux 5.9
+		return;
+	struct rlimit limit = {.rlim_cur = 1 << 20};
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (rlim_t fd = first; fd < limit.rlim_cur && fd <= last; fd++)
+		close(fd);
+}
+
 // keep_only closes all files except the two: a guard must not hold the user's terminal or
 // pipes, or the launcher's locks.
 static void keep_only(int init, int launcher)
 {
 	dup2(init, INIT);
 	dup2(launcher, LAUNCHER);
-	if (syscall(SYS_close_range, REST, ~0U, 0) == 0) // Linux 5.9
-		return;
-	struct rlimit limit = {.rlim_cur = 1 << 20};
-	getrlimit(RLIMIT_NOFILE, &limit);
-	for (rlim_t fd = REST; fd < limit.rlim_cur; fd++)
-		close(fd);
+	close_files(REST, ~0U);
 }
 
 // guard runs with all signals blocked, possibly in a fork of one thread of a Go program. So

@@ -7,4 +7,7 @@
 // negative errno. object is any object of the Go heap, or NULL without one.
 int guard_start(int init, int launcher, const void *object);
 
+// close_files closes the files with the numbers from first to last.
+void close_files(unsigned first, unsigned last);
+
 #endif

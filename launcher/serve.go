@@ -65,7 +65,9 @@ func (r *Remains) pollable(fd C.int32_t, name string) *os.File {
 
 func (r *Remains) servedStreams() (*streams, error) {
 	h := r.record
-	listener, err := net.FileListener(r.file(h.attach, attachSocket))
+	socket := r.file(h.attach, attachSocket)
+	listener, err := net.FileListener(socket)
+	socket.Close() // the listener has a copy
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,9 @@ func (r *Remains) servedStreams() (*streams, error) {
 	if !ok {
 		return nil, errors.New("not a socket to connect to")
 	}
-	s := &streams{o: &Options{Interactive: h.to[C.STREAM_IN] >= 0, Attach: &Attachments{once: h.once != 0, listener: unixListener, clients: map[net.Conn]bool{}}}}
+	s := &streams{o: &Options{Interactive: h.to[C.STREAM_IN] >= 0, Attach: &Attachments{
+		once: h.once != 0, dir: "/proc/self/fd/" + strconv.Itoa(int(h.lock)), listener: unixListener, clients: map[net.Conn]bool{},
+	}}}
 	if h.log >= 0 {
 		if s.o.Log, err = jsonlog.Append(r.text(h.log_path), jsonlog.Limits{Size: int64(h.log_size), Files: int(h.log_files)}); err != nil {
 			return nil, err

@@ -67,7 +67,7 @@ func (c *Container) startSupervisor(cmd *exec.Cmd) error {
 // listenForFilters makes the socket. It is bound by way of the directory's descriptor: the
 // path that an engine chooses may be longer than a socket's may be (unix(7)).
 func (c *Container) listenForFilters() (*os.File, error) {
-	dir, path, err := c.inDirectory(supervisorSocket)
+	dir, path, err := inDirectory(c.dir, supervisorSocket)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (c *Container) listenForFilters() (*os.File, error) {
 // supervisor returns the process, or nil if there is none (any more).
 func (c *Container) supervisor() (*initProcess, error) {
 	var s State
-	data, err := os.ReadFile(filepath.Join(c.dir, supervisorFile))
+	data, err := atomicfile.Read(filepath.Join(c.dir, supervisorFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (c *Container) Supervised() (bool, error) {
 // Observe passes the listener of a process's filter to the container's supervisor. The
 // listener stays the caller's.
 func (c *Container) Observe(listener *os.File) error {
-	dir, path, err := c.inDirectory(supervisorSocket)
+	dir, path, err := inDirectory(c.dir, supervisorSocket)
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,10 @@
 
 struct wait_record *record;
 
-static char **arguments; // of this process
+char **wait_arguments;
 static void *page;
 static size_t page_size;
-static pid_t guard, speaker, server; // children; 0: none
-static int server_end = -1;          // where the server gets the status from
+static pid_t guard, speaker; // children; 0: none
 static bool running;         // init has become the command
 static bool ended;
 
@@ -62,7 +61,7 @@ void poll_until(struct poll_set *set, int64_t time)
 		set->until = time;
 }
 
-static void poll_wait(struct poll_set *set)
+void poll_wait(struct poll_set *set)
 {
 	struct timespec left;
 	if (set->until) {
@@ -71,91 +70,28 @@ static void poll_wait(struct poll_set *set)
 			ns = 0;
 		left = (struct timespec){.tv_sec = ns / SECOND, .tv_nsec = ns % SECOND};
 	}
-	if (ppoll(set->files, set->count, set->until ? &left : NULL, NULL) < 0)
-		for (int i = 0; i < set->count; i++)
-			set->files[i].revents = 0;
+	if (ppoll(set->files, set->count, set->until ? &left : NULL, NULL) >= 0)
+		return;
+	if (errno != EINTR) // no memory, or a limit on files that is lower than their number: not for ever, and no reason to spin
+		nanosleep(&(struct timespec){.tv_nsec = 10 * MILLISECOND}, NULL);
+	for (int i = 0; i < set->count; i++)
+		set->files[i].revents = 0;
 }
 
-// drop_signals drops pending signals, since the Go runtime unblocks all signals, whatever
-// the mask was at its start.
-static void drop_signals(void)
+// say_end has a child in Go say what has happened, and returns the status to end with: one that
+// does not come to say it leaves that as it is.
+static int say_end(int status)
 {
-	for (int sig = 1; sig <= SIGRTMAX; sig++) {
-		if (!signal_passed_on(sig))
-			continue;
-		signal(sig, SIG_IGN); // ignoring a pending signal discards it (POSIX)
-		signal(sig, SIG_DFL);
-	}
-}
-
-// in_go starts this binary as a Go program for a task. The child has its own session, since
-// signals to this process's group would end it.
-static pid_t in_go(enum wait_task task)
-{
-	char number[32];
-	snprintf(number, sizeof number, "%d,%d", record->self, task);
-	pid_t child = fork();
-	if (child != 0)
-		return child;
-	setsid();
-	drop_signals(); // those that came before setsid
-	setenv(REST_VARIABLE, number, 1);
-	execve("/proc/thread-self/exe", arguments, environ);
-	dprintf(STDERR_FILENO, "minirun: end the launch: execve: %s\n", strerror(errno));
-	_exit(125);
-}
-
-// reap waits for the end of a child, if there is one.
-static int reap(pid_t child)
-{
-	int status = 0;
-	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
-}
-
-static int reap_go(pid_t child)
-{
-	int status = reap(child);
-	return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+	pid_t child = in_go(WAIT_SAY_END);
+	int end = reap_speaker(child);
+	if (child > 0 && WIFEXITED(end))
+		return WEXITSTATUS(end);
+	return record->failure ? 125 : record->unread ? 128 + record->unread : status;
 }
 
 void say_ignored(void)
 {
 	speaker = in_go(WAIT_SAY_IGNORED);
-}
-
-// serve has a child in Go serve the streams, since somebody has connected. The child logs
-// them, too, until the container has ended.
-static void serve(void)
-{
-	int ends[2];
-	server = -1; // none, and no other will be
-	if (pipe2(ends, O_CLOEXEC) == 0) {
-		record->end = ends[0];
-		fcntl(ends[0], F_SETFD, 0);
-		if (record->said >= 0)
-			fcntl(record->said, F_SETFD, 0);
-		streams_flush_log(); // the child goes on at its end
-		server = in_go(WAIT_ATTACH);
-		close(ends[0]);
-		if (server > 0) {
-			server_end = ends[1];
-			streams_give_away();
-			return;
-		}
-		close(ends[1]);
-	}
-	close(record->attach); // so that nobody waits for an answer
-}
-
-// end_server has the server end.
-static void end_server(void)
-{
-	if (server > 0 && ended)
-		dprintf(server_end, "%d", record->status);
-	close(server_end);
-	reap(server);
 }
 
 static bool words_needed(void)
@@ -168,11 +104,11 @@ static _Noreturn void finish(void)
 {
 	int status = record->killed_by ? 128 + record->killed_by : record->status;
 	streams_end();
-	reap(speaker);
+	reap_speaker(speaker);
 	if (words_needed())
-		status = reap_go(in_go(WAIT_SAY_END));
+		status = say_end(status);
+	server_end(ended);
 	streams_end_log();
-	end_server();
 	if (!ended) {
 		kill_init(SIGKILL);
 		reap(record->pid);
@@ -248,18 +184,18 @@ static void take_end(void)
 	streams_last();
 }
 
-static _Noreturn void wait_for_end(int signals)
+static _Noreturn void wait_for_end(void)
 {
 	while (!ended || !streams_done()) {
 		struct poll_set set = {0};
-		int signal = poll_add(&set, signals, POLLIN), init = -1, pipe = -1, asked = -1;
+		int signal = signals_add(&set), init = -1, pipe = -1;
 		if (!ended)
 			init = poll_add(&set, record->init, POLLIN);
 		if (!running) {
 			pipe = poll_add(&set, record->pipe, POLLIN);
 			poll_until(&set, next_look());
-		} else if (record->background && !server) {
-			asked = poll_add(&set, record->attach, POLLIN);
+		} else {
+			server_watch(&set);
 		}
 		signals_timers(&set);
 		interrupt_timers(&set);
@@ -274,8 +210,8 @@ static _Noreturn void wait_for_end(int signals)
 			look(set.files[pipe].revents & POLLHUP);
 		if (init >= 0 && set.files[init].revents)
 			take_end();
-		else if (asked >= 0 && set.files[asked].revents)
-			serve();
+		else if (running)
+			server_move(&set);
 	}
 	finish();
 }
@@ -302,11 +238,12 @@ static _Noreturn void launch(void)
 	if (guard < 0)
 		failed(WAIT_GUARD, -guard);
 	close(self);
+	server_begin();
 	if (streams_begin() < 0)
 		failed(WAIT_RAW, errno);
-	int signals = signals_begin();
+	signals_begin();
 	page_run(page);
-	wait_for_end(signals);
+	wait_for_end();
 }
 
 _Noreturn void wait_go_on(void)
@@ -370,7 +307,7 @@ _Noreturn void wait_hand_over(int file)
 	sigprocmask(SIG_SETMASK, &all, NULL); // signals stay pending over execve(2)
 	int error = end_others();
 	if (!error) {
-		execve("/proc/thread-self/exe", arguments, environ);
+		execve("/proc/thread-self/exe", wait_arguments, environ);
 		error = errno;
 		unsetenv(WAIT_VARIABLE);
 		if (take_record(file)) // go on in this process, whose memory is larger
@@ -383,7 +320,7 @@ _Noreturn void wait_hand_over(int file)
 __attribute__((constructor(101))) static void begin_waiting(int argc, char **argv)
 {
 	(void)argc;
-	arguments = argv;
+	wait_arguments = argv;
 	const char *number = getenv(WAIT_VARIABLE);
 	if (!number)
 		return;

@@ -6,8 +6,9 @@
 //	passes signals on                                wait_signals.c, wait_interrupts.c
 //	passes the streams on, or logs them              wait_streams.c, wait_log.c
 //	waits for PID 1, and removes the container       wait.c, wait_remove.c
+//	has others attach                                wait_server.c
 //
-// Rare tasks are left to a child in Go (rest.go): messages to the user, and the removal of a
+// Rare tasks are left to a child in Go (wait_children.c, rest.go): messages to the user, and the removal of a
 // container in which something is unusual.
 #ifndef MINIRUN_WAIT_H
 #define MINIRUN_WAIT_H
@@ -15,6 +16,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 #define WAIT_MAGIC "minirun"
@@ -27,6 +29,7 @@ enum { WAIT_VERSION = 3 };
 
 // The extended attribute of the container's directory with the exit status (life.go).
 #define END_ATTRIBUTE "minirun.status"
+#define ATTACH_SOCKET "attach.sock" // in the container's directory
 #define RESTART_FILE "restart" // in the container's directory: who restarts it makes that (again.go)
 #define OWNER_ATTRIBUTE "minirun.container" // of a cgroup: cgroup_owner.go
 
@@ -91,7 +94,7 @@ struct wait_record {
 	uint32_t background;
 	uint32_t id;
 	int32_t started;   // gets the ID when init has become the command
-	int32_t attach;    // the socket at which others ask for the streams (attach.go)
+	int32_t attach;    // the socket at which others ask for the streams (attach.go), or -1
 	uint32_t once;     // 1: standard input ends with that of one who is attached
 	int32_t log;       // or -1
 	uint32_t log_path;
@@ -135,6 +138,9 @@ int poll_add(struct poll_set *set, int fd, short events);
 // poll_until makes poll(2) return at a time at the latest; 0 is ignored.
 void poll_until(struct poll_set *set, int64_t time);
 
+// poll_wait waits.
+void poll_wait(struct poll_set *set);
+
 // never_block makes a file non-blocking. The file must be the launcher's own.
 void never_block(int fd);
 
@@ -143,11 +149,16 @@ void never_block(int fd);
 // asks_for_end reports whether a signal asks a launcher to end.
 bool asks_for_end(int sig);
 
-// signals_begin returns a signalfd(2) for the signals that are passed on.
-int signals_begin(void);
+// signals_begin opens a signalfd(2) for the signals that are passed on, and signals_add has
+// poll(2) wait for them. It returns the index in the set.
+void signals_begin(void);
+int signals_add(struct poll_set *set);
 
 // signals_take handles the signals that have come. ended says whether PID 1 has ended.
 void signals_take(bool ended);
+
+// signals_ask drops the signals that have come, and reports whether one asks for the end.
+bool signals_ask(void);
 
 // signals_timers adds the times that signals have set; signals_due does what is due.
 void signals_timers(struct poll_set *set);
@@ -200,14 +211,18 @@ void streams_resize(void);
 void streams_leave(void);
 
 // streams_flush_log has the log contain all that has been read. streams_give_away then closes
-// the log and the files of the streams: a child serves them from here on.
+// the log: a child serves the streams from here on. streams_take_back goes on where it has been
+// killed.
 void streams_flush_log(void);
 void streams_give_away(void);
+void streams_take_back(void);
 
 // wait_log.c writes a log as internal/jsonlog does. There is one log.
 
-// log_begin goes on with a log that is open, with the limits of jsonlog.Limits.
+// log_begin goes on with a log that is open, with the limits of jsonlog.Limits. log_resume goes
+// on with one that another writer has left, as jsonlog.Append does; it returns false without one.
 void log_begin(const char *path, int file, int64_t size, int files);
+bool log_resume(void);
 
 // log_write adds at most STREAM_DATA bytes of a stream, STREAM_OUT or STREAM_ERR. A line that
 // is not complete waits for its rest.
@@ -229,7 +244,33 @@ int remove_container(void);
 // below it. It follows no links, and returns -1 if anything is left.
 int remove_tree(int dir, const char *path);
 
+// wait_children.c
+
+// in_go starts this binary as a Go program for a task, with the files that it needs.
+pid_t in_go(enum wait_task task);
+
+// reap waits for the end of a child, if there is one, and returns its status. reap_speaker is
+// reap for a child that prints, for which standard error may have no reader: a signal that asks
+// for the end has it killed a second later.
+int reap(pid_t child);
+int reap_speaker(pid_t child);
+
+// wait_server.c
+
+// server_begin has others attach to a container in the background. server_watch adds the file to
+// wait for, and server_move starts the server, or goes on without it when it was killed.
+void server_begin(void);
+void server_watch(struct poll_set *set);
+void server_move(const struct poll_set *set);
+
+// server_end has the server end. What one that was killed has left of the output of a container
+// that has ended is logged here.
+void server_end(bool ended);
+
 // wait.c
+
+// wait_arguments are those of this process.
+extern char **wait_arguments;
 
 // say_ignored has a child in Go warn that PID 1 ignores SIGINT.
 void say_ignored(void);

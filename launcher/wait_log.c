@@ -47,6 +47,40 @@ void log_begin(const char *log, int open, int64_t max_size, int max_files)
 	fcntl(file, F_SETFD, FD_CLOEXEC);
 }
 
+// whole_lines returns where the last whole line of the file ends, or -1.
+static int64_t whole_lines(int64_t end)
+{
+	char block[4096];
+	while (end > 0) {
+		int64_t start = end > (int64_t)sizeof block ? end - (int64_t)sizeof block : 0;
+		ssize_t n = pread(file, block, end - start, start);
+		if (n < 0)
+			return -1;
+		const char *newline = memrchr(block, '\n', n);
+		if (newline)
+			return start + (newline + 1 - block);
+		end = start;
+	}
+	return 0;
+}
+
+bool log_resume(void)
+{
+	struct stat st;
+	int again = open(path, O_RDWR | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (again < 0)
+		return false;
+	if (fstat(again, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(again);
+		return false;
+	}
+	file = again;
+	size = whole_lines(st.st_size);
+	if (size < 0 || ftruncate(file, size) < 0)
+		size = st.st_size; // half a line stays, which readers leave out
+	return true;
+}
+
 // character returns how many bytes the UTF-8 encoding of a character has at p, or 0 if there
 // is none (RFC 3629, section 4).
 static size_t character(const unsigned char *p, size_t left)
@@ -144,7 +178,7 @@ static int rotate(void)
 		return 0;
 	}
 	snprintf(fresh, sizeof fresh, "%s.new", path);
-	int next = open(fresh, O_WRONLY | O_APPEND | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int next = open(fresh, O_WRONLY | O_APPEND | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0600);
 	if (next < 0)
 		return -1;
 	if (shift() < 0 || rename(fresh, path) < 0) {

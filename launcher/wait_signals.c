@@ -60,7 +60,7 @@ static void take(int sig, bool ended)
 	pass_on(sig);
 }
 
-int signals_begin(void)
+void signals_begin(void)
 {
 	sigset_t set;
 	sigemptyset(&set);
@@ -74,7 +74,20 @@ int signals_begin(void)
 	while (read(record->signals, &sig, 1) == 1) // those that came while Go was the launcher
 		take(sig, false);
 	close(record->signals);
-	return signals;
+}
+
+int signals_add(struct poll_set *set)
+{
+	return poll_add(set, signals, POLLIN);
+}
+
+bool signals_ask(void)
+{
+	struct signalfd_siginfo info;
+	bool ask = false;
+	while (read(signals, &info, sizeof info) == sizeof info)
+		ask |= asks_for_end(info.ssi_signo);
+	return ask;
 }
 
 void signals_take(bool ended)

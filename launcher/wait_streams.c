@@ -32,6 +32,7 @@ enum { SAID = STREAMS, FLOWS }; // what minirun itself says, which is logged
 static struct flow flows[FLOWS];
 static bool logged; // in the background, if there is a log
 static bool last; // no process of the container is left
+static bool slave_closed;
 static struct termios cooked;
 static bool raw;
 
@@ -71,6 +72,8 @@ static void end_flow(struct flow *f)
 	bool terminal = record->slave >= 0;
 	if (f != &flows[STREAM_IN])
 		close(f->from);
+	if (f == &flows[STREAM_OUT] || f == &flows[STREAM_ERR])
+		record->from[f - flows] = -1; // a child that serves the streams finds none
 	else if (!terminal)
 		close(f->to);
 	f->from = f->to = -1;
@@ -197,8 +200,9 @@ void streams_last(void)
 {
 	last = true;
 	end_flow(&flows[STREAM_IN]);
-	if (record->slave >= 0)
+	if (record->slave >= 0 && !slave_closed)
 		close(record->slave); // so that the master comes to an end
+	slave_closed = true;
 	for (struct flow *f = flows; f < flows + FLOWS; f++) {
 		f->left = MAX_PIPE;
 		if (f != &flows[SAID])
@@ -286,14 +290,29 @@ void streams_flush_log(void)
 		log_flush(&now);
 }
 
+// The child's files are copies: those here are read again if it is killed. Only the input that
+// the child may end is its alone.
 void streams_give_away(void)
 {
 	for (struct flow *f = flows; f < flows + FLOWS; f++)
-		end_flow(f);
-	if (record->to[STREAM_IN] >= 0 && record->slave < 0)
-		close(record->to[STREAM_IN]); // the child may end it
-	close(record->attach);
-	streams_end_log();
+		f->from = f->to = -1;
+	if (record->once && record->to[STREAM_IN] >= 0 && record->slave < 0)
+		close(record->to[STREAM_IN]);
+	if (logged) {
+		struct timespec now = wait_time();
+		log_end(&now);
+	}
+	logged = false;
+}
+
+void streams_take_back(void)
+{
+	if (record->once && record->slave < 0)
+		record->to[STREAM_IN] = -1;
+	flows[STREAM_OUT].from = record->from[STREAM_OUT];
+	flows[STREAM_ERR].from = record->from[STREAM_ERR];
+	flows[SAID].from = record->said;
+	logged = record->log >= 0 && log_resume();
 }
 
 void streams_end_log(void)
