@@ -195,6 +195,7 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 		ready = true
 		a.ui.plain()
 		leaveDirectory()
+		launcher.CloseGiven()
 		_ = unix.Dup3(int(to.Fd()), int(os.Stderr.Fd()), 0)
 		_, _ = s.started.WriteString(container.ID()) // the user's process may have been killed
 		s.started.Close()

@@ -97,6 +97,7 @@ func (a *app) leave() func() {
 	started := os.NewFile(uintptr(number), "started")
 	return func() {
 		leaveDirectory()
+		launcher.CloseGiven()
 		if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 			_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
 		}

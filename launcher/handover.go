@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unsafe"
@@ -31,16 +32,16 @@ type Rest struct {
 	Started *os.File
 }
 
-// needsGoError says why the launcher waits for its container as a Go program.
-type needsGoError string
+// NeedsGo says why the launcher waits for its container as a Go program.
+type NeedsGo string
 
-func (e needsGoError) Error() string { return "needs Go: " + string(e) }
+func (e NeedsGo) Error() string { return "needs Go: " + string(e) }
 
-// needsGo returns why a launcher cannot go on in C while its container runs, as a [needsGoError],
+// needsGo returns why a launcher cannot go on in C while its container runs, as a [NeedsGo],
 // or nil if it can.
 func (c *Container) needsGo(l *launched) error {
 	if l.o.Rest == nil { // the caller waits
-		return needsGoError("the caller")
+		return NeedsGo("the caller")
 	}
 	var err error
 	for _, f := range []struct {
@@ -58,7 +59,7 @@ func (c *Container) needsGo(l *launched) error {
 		{l.o.Attach.begun(), "one who is attached from the beginning"},
 	} {
 		if f.set {
-			err = needsGoError(f.what)
+			err = NeedsGo(f.what)
 			break
 		}
 	}
@@ -78,6 +79,9 @@ func (c *Container) goOnInC(sigs *Relay) error {
 	if err := errors.Join(c.writeLaunch(), c.state.save()); err != nil {
 		return errors.Join(err, c.stop())
 	}
+	if c.launched.o.Rest.Started != nil {
+		CloseGiven()
+	}
 	r := &record{}
 	r.fill(c, sigs)
 	c.keep(r)
@@ -87,6 +91,20 @@ func (c *Container) goOnInC(sigs *Relay) error {
 	}
 	C.wait_hand_over(C.int(file))
 	return nil
+}
+
+// CloseGiven closes the files that this process was given beside its standard files, for example
+// by a shell's <(...). One that stays with its container in the background would keep a pipe
+// among them open for as long. Go's own files are close-on-exec, those that were given are not.
+func CloseGiven() {
+	files, _ := os.ReadDir("/proc/self/fd") // without it nothing can be launched
+	for _, f := range files {
+		fd, _ := strconv.Atoi(f.Name())
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && fd > unix.Stderr && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 }
 
 // record is what the launcher in C needs to know (wait.h).

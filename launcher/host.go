@@ -36,8 +36,15 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 	if host.Hostname, err = os.Hostname(); err != nil {
 		return host, nil, err
 	}
-	if host.IDs, err = hostIDs(c); err != nil {
-		return host, nil, err
+	if mobyuserns.RunningInUserNS() {
+		if host.IDs, err = checkInside(c); err != nil {
+			return host, nil, err
+		}
+	}
+	if c.OwnIDs > 0 {
+		if host.IDs, err = checkOwnIDs(c); err != nil {
+			return host, nil, err
+		}
 	}
 	var lacking []string
 	if host.Capabilities, lacking, err = grantable(c.Capabilities, c.NamedCapabilities); err != nil {
@@ -46,9 +53,17 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 	if len(lacking) > 0 {
 		warn("not given, as minirun itself does not hold them: " + strings.Join(lacking, " "))
 	}
-	for _, check := range [...]func(*config.Config) error{checkProcessors, checkSources, checkSysctls} {
-		if err := check(c); err != nil {
+	if err := checkProcessors(c); err != nil {
+		return host, nil, err
+	}
+	for _, m := range c.Mounts {
+		if err := checkSource(m); err != nil {
 			return host, nil, err
+		}
+	}
+	for name := range c.Sysctls {
+		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); errors.Is(err, os.ErrNotExist) {
+			return host, nil, hint.With(&Error{Op: "--sysctl " + name, Err: errors.New("this kernel has no such parameter")}, "'sysctl -a' lists them")
 		}
 	}
 	confinement, warning, err := apparmorProfile(c, readAppArmor())
@@ -80,37 +95,6 @@ func Inspect(c *config.Config) (host spec.Host, warnings []string, err error) {
 	}
 	host.Devices, err = devices(c)
 	return host, warnings, err
-}
-
-// hostIDs returns the IDs that the container's users can have, or nil if they can have all.
-func hostIDs(c *config.Config) (*spec.IDs, error) {
-	switch {
-	case c.OwnIDs > 0:
-		return checkOwnIDs(c)
-	case mobyuserns.RunningInUserNS():
-		return checkInside(c)
-	}
-	return nil, nil
-}
-
-// checkSources refuses bind mounts that cannot be made.
-func checkSources(c *config.Config) error {
-	for _, m := range c.Mounts {
-		if err := checkSource(m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkSysctls refuses parameters that the kernel does not have.
-func checkSysctls(c *config.Config) error {
-	for name := range c.Sysctls {
-		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/")); errors.Is(err, os.ErrNotExist) {
-			return hint.With(&Error{Op: "--sysctl " + name, Err: errors.New("this kernel has no such parameter")}, "'sysctl -a' lists them")
-		}
-	}
-	return nil
 }
 
 // checkProcessors refuses more processors than this machine has.

@@ -30,12 +30,12 @@ type Limits struct {
 
 // Default limits: images of 40 GB and of half a million files exist.
 const (
-	defaultMaxBytes = 128 << 30
-	defaultMaxFiles = 8 << 20
+	DefaultMaxBytes = 128 << 30
+	DefaultMaxFiles = 8 << 20
 )
 
 func (l Limits) orDefault() Limits {
-	return Limits{cmp.Or(l.Bytes, defaultMaxBytes), cmp.Or(l.Files, defaultMaxFiles)}
+	return Limits{cmp.Or(l.Bytes, DefaultMaxBytes), cmp.Or(l.Files, DefaultMaxFiles)}
 }
 
 // errTooLarge reports an image beyond its limits.

@@ -135,8 +135,8 @@ func recursionFields(m *Mount, values map[string]string) error {
 	if !given {
 		return nil
 	}
-	if !slices.Contains(recursions(), value) {
-		return fmt.Errorf("unknown bind-recursive %q; use %s", value, strings.Join(recursions(), ", "))
+	if !slices.Contains(Recursions(), value) {
+		return fmt.Errorf("unknown bind-recursive %q; use %s", value, strings.Join(Recursions(), ", "))
 	}
 	m.Recursion = Recursion(value)
 	switch {

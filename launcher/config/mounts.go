@@ -31,8 +31,8 @@ const (
 	RecursionReadOnly Recursion = "readonly" // included and read-only, or an error
 )
 
-// recursions lists the values of bind-recursive=.
-func recursions() []string {
+// Recursions lists the values of bind-recursive=.
+func Recursions() []string {
 	return []string{string(RecursionEnabled), string(RecursionDisabled), string(RecursionWritable), string(RecursionReadOnly)}
 }
 
