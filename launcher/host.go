@@ -190,7 +190,7 @@ func checkSource(m config.Mount) error {
 	case err == nil || m.Create && errors.Is(err, os.ErrNotExist):
 		err = checkPropagation(m)
 	case errors.Is(err, os.ErrNotExist):
-		err = fmt.Errorf("bind source path does not exist: %s", m.Source)
+		err = hint.With(fmt.Errorf("bind source path does not exist: %s", m.Source), "make it first, or check the path")
 	}
 	if err != nil {
 		return &Error{Op: m.Flag, Err: err}
@@ -215,7 +215,8 @@ func checkPropagation(m config.Mount) error {
 		}
 	}
 	if !strings.Contains(on.Optional, "shared:") && !strings.Contains(on.Optional, "master:") {
-		return fmt.Errorf("path %s is mounted on %s but it is not a shared or slave mount", m.Source, on.Mountpoint)
+		return hint.With(fmt.Errorf("path %s is mounted on %s but it is not a shared or slave mount", m.Source, on.Mountpoint),
+			"leave out "+m.Propagation+", or share the mount first: mount --make-shared "+on.Mountpoint)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -17,6 +18,22 @@ func parse(t *testing.T, flags config.Flags) *config.Config {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// An error of a bind mount says what to do.
+func TestInspectHints(t *testing.T) {
+	for _, tt := range []struct {
+		flags config.Flags
+		want  string
+	}{
+		{config.Flags{"mount": {"type=bind,src=" + t.TempDir() + "/no,dst=/x"}}, "make it first, or check the path"},
+		{config.Flags{"volume": {"/proc:/x:rslave"}}, "leave out rslave, or share the mount first: mount --make-shared /proc"},
+	} {
+		_, _, err := Inspect(parse(t, tt.flags))
+		if got := hint.Text(err); got != tt.want {
+			t.Errorf("%v: the hint is %q, want %q", err, got, tt.want)
+		}
+	}
 }
 
 // What a host does not have is refused, and looking for it changes nothing.

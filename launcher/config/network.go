@@ -44,7 +44,7 @@ func (p *flagParser) network() (err error) {
 	if text := p.value("network"); Network(text).Container() != "" {
 		return p.sharedNetwork(text)
 	}
-	if c.Network, err = choose(p, "network", "network", NetworkBridge, Networks()); err != nil {
+	if c.Network, err = choose(p, "network", "network", NetworkBridge, append(Networks(), networkOf+"NAME")); err != nil {
 		return err
 	}
 	if all := p.list("network"); len(all) > 1 {

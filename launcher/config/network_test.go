@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/minirun/minirun/internal/hint"
 )
 
 // The texts are parsed by Docker's own parser (go-connections). This checks what becomes of
@@ -119,5 +121,12 @@ func TestSharedNetwork(t *testing.T) {
 	}
 	if _, err = Parse(Flags{"network": {"container:box"}, "userns": {"host"}}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNetworkUnknown(t *testing.T) {
+	_, err := Parse(Flags{"network": {"bogus"}})
+	if got, want := hint.Text(err), "use none, host, bridge, slirp4netns, pasta or container:NAME"; got != want {
+		t.Errorf("%v: the hint is %q, want %q", err, got, want)
 	}
 }
