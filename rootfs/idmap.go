@@ -64,15 +64,8 @@ func idmapError(tree int, err error) error {
 
 // mappedLayers reports whether overlayfs takes layers with mapped owners.
 func mappedLayers() bool {
-	release, err := kernel.Release()
-	var major, minor int
-	if err != nil {
-		return true
-	}
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return true
-	}
-	return major > 5 || major == 5 && minor >= 19
+	major, minor, err := kernel.Version()
+	return err != nil || major > 5 || major == 5 && minor >= 19
 }
 
 // CheckIDMap returns an error if the owners of files in a directory cannot be mapped. It

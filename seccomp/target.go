@@ -27,13 +27,6 @@ func HostTarget(capabilities []string) (Target, error) {
 
 // hostKernel returns the version that uname(2) reports.
 func hostKernel() (Kernel, error) {
-	var k Kernel
-	release, err := kernel.Release()
-	if err != nil {
-		return k, err
-	}
-	if _, err := fmt.Sscanf(release, "%d.%d", &k.Major, &k.Minor); err != nil {
-		return k, fmt.Errorf("kernel release %q: %w", release, err)
-	}
-	return k, nil
+	major, minor, err := kernel.Version()
+	return Kernel{major, minor}, err
 }

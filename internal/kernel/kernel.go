@@ -15,3 +15,15 @@ func Release() (string, error) {
 	}
 	return unix.ByteSliceToString(uts.Release[:]), nil
 }
+
+// Version returns the first two numbers of the release.
+func Version() (major, minor int, err error) {
+	release, err := Release()
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return 0, 0, fmt.Errorf("kernel release %q: %w", release, err)
+	}
+	return major, minor, nil
+}
