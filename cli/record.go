@@ -59,7 +59,7 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 // recordingTo returns a recording to a file.
 func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *recording, err error) {
 	r = &recording{app: a, path: path, docker: docker, denied: map[string]bool{}, missing: map[string]bool{}}
-	r.recorder.Argument = recordedArgument
+	r.recorder.Arguments = recordedArguments()
 	if r.target, err = seccomp.HostTarget(capabilities); err != nil {
 		return nil, err
 	}
@@ -80,15 +80,17 @@ func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *r
 	return r, os.Remove(probe.Name())
 }
 
-// recordedArgument returns the argument of a call whose values are recorded.
-func recordedArgument(arch, nr uint32) (index int, mask uint64, ok bool) {
-	a, ok := syscalls.FromAudit(arch, nr)
-	if !ok {
-		return 0, 0, false
+// recordedArguments returns the arguments whose values are recorded, on all architectures.
+func recordedArguments() map[launcher.RecordedCall]launcher.RecordedArgument {
+	all := map[launcher.RecordedCall]launcher.RecordedArgument{}
+	for name, argument := range record.Arguments {
+		for _, arch := range syscalls.Arches() {
+			if nr, ok := syscalls.Number(arch, name); ok {
+				all[launcher.RecordedCall{Arch: arch.Audit(), Nr: nr}] = launcher.RecordedArgument(argument)
+			}
+		}
 	}
-	name, _ := syscalls.NameOf(a, nr)
-	argument, ok := record.ArgumentOf(name)
-	return argument.Index, argument.Mask, ok
+	return all
 }
 
 // read returns the profile in the file, or nil if there is none yet. An empty file, such as

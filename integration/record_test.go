@@ -217,6 +217,26 @@ kill -$1 $p; until grep -q "State:.$2" /proc/$p/status; do :; done; kill -$3 $p;
 	}
 }
 
+// A run that does more than there is room for is not recorded as if that were all.
+func TestRecordFull(t *testing.T) {
+	for want, command := range map[string]string{
+		"the run had too many values of arguments; some are missing":                        `syscall(41, $_, 1, 0) for 1 .. 5000`,    // socket
+		"which capabilities the run needed is not known: they were needed in too many ways": `syscall(117, -1, -1, $_) for 1 .. 5000`, // setresuid
+	} {
+		file := filepath.Join(t.TempDir(), "p.json") // which allows socket already: 4096 rules would be too large
+		if err := os.WriteFile(file, []byte(`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ALLOW"}]}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, stderr, status := recorded(t, file, "--seccomp", "unconfined", "debian", "perl", "-e", command)
+		if status != 0 || !strings.Contains(stderr, "minirun: warning: --record: "+want+"\n") {
+			t.Errorf("%s: status %d, %s", command, status, stderr)
+		}
+		if strings.Count(stderr, "warning") != 1 {
+			t.Error(stderr)
+		}
+	}
+}
+
 // The file is written when the command fails or is killed, and not when nothing ran.
 func TestRecordEnds(t *testing.T) {
 	dir := t.TempDir()

@@ -54,17 +54,17 @@ func attachNeeds(s *trace.Scope, begun *trace.Map, init int, cwd string) (*needs
 	return n, nil
 }
 
+// checkedIn is the function that checks a capability, and a tracepoint in it (Linux 6.14).
+const checkedIn = "cap_capable"
+
 func (n *needs) prepare(s *trace.Scope, begun *trace.Map, init int) error {
-	types, err := trace.KernelTypes()
+	const realCred, userNS, filename = "task_struct.real_cred", "cred.user_ns", "linux_binprm.filename"
+	types, err := trace.KernelTypes(checkedIn, realCred, userNS, filename)
 	if err != nil {
 		return err
 	}
-	defer types.Close()
-	for _, one := range []struct {
-		at                *int32
-		structure, member string
-	}{{&n.realCred, "task_struct", "real_cred"}, {&n.userNS, "cred", "user_ns"}, {&n.filename, "linux_binprm", "filename"}} {
-		if *one.at, err = types.Offset(one.structure, one.member); err != nil {
+	for member, at := range map[string]*int32{realCred: &n.realCred, userNS: &n.userNS, filename: &n.filename} {
+		if *at, err = types.Offset(member); err != nil {
 			return err
 		}
 	}
@@ -94,11 +94,11 @@ func (n *needs) open(init int) error {
 
 // attach attaches the programs. That for checks goes to the function, which knows what is
 // not audited, or else to its tracepoint.
-func (n *needs) attach(types *trace.Types, s *trace.Scope, begun *trace.Map) error {
-	link, err := types.FunctionExit("cap_capable", n.askedProgram(s, begun, true))
+func (n *needs) attach(types trace.Types, s *trace.Scope, begun *trace.Map) error {
+	link, err := types.FunctionExit(checkedIn, n.askedProgram(s, begun, true))
 	if err != nil {
 		var err2 error
-		if link, err2 = trace.RawTracepoint("cap_capable", n.askedProgram(s, begun, false)); err2 != nil {
+		if link, err2 = trace.RawTracepoint(checkedIn, n.askedProgram(s, begun, false)); err2 != nil {
 			return errors.Join(err, err2)
 		}
 	}
@@ -116,9 +116,6 @@ func (n *needs) all() ([]Need, error) {
 	names, err2 := n.executed.Keys()
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
-	}
-	if len(keys) == maxNeeds || len(names) == maxNeeds {
-		return nil, errors.New("they were needed in too many ways")
 	}
 	found := []Need{}
 	probes := probesOf(keys)

@@ -114,8 +114,7 @@ func (n *needs) askedProgram(s *trace.Scope, begun *trace.Map, function bool) as
 		asm.JNE.Reg(asm.R1, asm.R9, "out"),
 	}, key, n.loadCall(), frames, asm.Instructions{
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("add"),
-		asm.StoreImm(asm.RFP, stackNeedWord, 1, asm.DWord),
-	}, call(asm.FnMapUpdateElem, n.asked, stackNeedKey, stackNeedWord))
+	}, addKey(n.asked, stackNeedKey, begun, begunLost, stackNeedWord))
 }
 
 // loadCall completes the key for the capability in R7: the current call, and what of it says
@@ -173,6 +172,5 @@ func (n *needs) executedProgram(s *trace.Scope, begun *trace.Map) asm.Instructio
 		asm.Add.Imm(asm.R1, key),
 		asm.Mov.Imm(asm.R2, maxExecutable),
 		asm.FnProbeReadKernelStr.Call(),
-		asm.StoreImm(asm.RFP, stackNeedWord, 1, asm.DWord),
-	}, call(asm.FnMapUpdateElem, n.executed, key, stackNeedWord))
+	}, addKey(n.executed, key, begun, begunLost, stackNeedWord))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -19,9 +20,7 @@ import (
 // The kernel counts them by BPF, without a stop for the callers. [Recorder.Made] counts for
 // a machine that has no BPF.
 type Recorder struct {
-	// Argument returns the argument of a call whose values are counted, too: its index and
-	// a mask for its bits. It is called for all numbers below 1024, and with x32's bit.
-	Argument func(arch, nr uint32) (index int, mask uint64, ok bool)
+	Arguments map[RecordedCall]RecordedArgument // of these calls values are counted, too
 
 	filtered bool // count only the calls of processes that have a filter
 
@@ -29,16 +28,24 @@ type Recorder struct {
 	counts map[RecordedCall]uint64
 	full   bool
 
-	scope          *trace.Scope
-	calls, values  *trace.Map
-	begun          *trace.Map // of one number: since the command's execve the user namespace, or 1
-	links          []*trace.Link
-	needs          *needs // nil where they cannot be found out
-	needed         []Need
-	needsErr       error
-	missesNested   bool
-	argumentsKnown map[uint32]recordedArgument // by a call's place in the counts
+	scope        *trace.Scope
+	calls        *trace.Map // one value: the count of each place, for each CPU
+	values       *trace.Map // place and value → 1
+	begun        *trace.Map // one value, see below
+	links        []*trace.Link
+	needs        *needs // nil where they cannot be found out
+	needed       []Need
+	needsErr     error
+	missesNested bool
 }
+
+// The value of begun.
+const (
+	begunUsers = 0  // since the command's execve its user namespace, or 1 where there is no need to know it
+	begunFull  = 8  // not 0: a value of an argument found no room
+	begunLost  = 16 // not 0: what was needed found no room
+	begunSize  = 24
+)
 
 // RecordedCall is a call, and the value of the argument that is counted.
 type RecordedCall struct {
@@ -48,9 +55,10 @@ type RecordedCall struct {
 	Value    uint64
 }
 
-type recordedArgument struct {
-	index int
-	mask  uint64
+// RecordedArgument is an argument whose values are counted.
+type RecordedArgument struct {
+	Index int
+	Mask  uint64 // of its bits
 }
 
 // CanRecord returns nil if this process can count calls by BPF, else why not.
@@ -84,8 +92,8 @@ func (r *Recorder) Made(n Notification) {
 	defer r.mu.Unlock()
 	c := RecordedCall{Arch: n.Arch, Nr: n.Nr}
 	r.count(c, 1)
-	if index, mask, ok := r.Argument(n.Arch, n.Nr); ok {
-		c.HasValue, c.Value = true, n.Args[index]&mask
+	if argument, ok := r.Arguments[c]; ok {
+		c.HasValue, c.Value = true, n.Args[argument.Index]&argument.Mask
 		r.count(c, 1)
 	}
 }
@@ -102,6 +110,7 @@ const (
 	recordedNumbers = 1024
 	recordedX32     = recordedNumbers
 	recordedCompat  = 2 * recordedNumbers
+	recordedPlaces  = 3 * recordedNumbers
 )
 
 // recordedCall returns the call of a place in the counts.
@@ -116,6 +125,20 @@ func recordedCall(place uint32) RecordedCall {
 	}
 }
 
+// recordedPlace returns the place of a call in the counts, if it has one.
+func recordedPlace(c RecordedCall) (place uint32, ok bool) {
+	switch nr := c.Nr &^ x32Bit; {
+	case nr >= recordedNumbers:
+		return 0, false
+	case c.Arch == unix.AUDIT_ARCH_I386:
+		return recordedCompat + nr, nr == c.Nr
+	case nr != c.Nr:
+		return recordedX32 + nr, c.Arch == unix.AUDIT_ARCH_X86_64
+	default:
+		return nr, c.Arch == unix.AUDIT_ARCH_X86_64
+	}
+}
+
 // attach starts counting the calls of the container of a parked init.
 func (r *Recorder) attach(init int, cwd string) (err error) {
 	defer func() {
@@ -123,24 +146,17 @@ func (r *Recorder) attach(init int, cwd string) (err error) {
 			err = errors.Join(err, r.close())
 		}
 	}()
-	r.argumentsKnown = map[uint32]recordedArgument{}
-	for place := range uint32(recordedCompat + recordedNumbers) {
-		c := recordedCall(place)
-		if index, mask, ok := r.Argument(c.Arch, c.Nr); ok {
-			r.argumentsKnown[place] = recordedArgument{index, mask}
-		}
-	}
 	if r.scope, err = trace.NewScope(init, r.filtered); err != nil {
 		return err
 	}
 	r.missesNested = !r.scope.Complete()
-	if r.calls, err = trace.NewMap(trace.MapOptions{Name: "minirun_calls", Kind: unix.BPF_MAP_TYPE_PERCPU_ARRAY, Key: 4, Value: 8, Entries: recordedCompat + recordedNumbers}); err != nil {
+	if r.calls, err = trace.NewMap(trace.MapOptions{Name: "minirun_calls", Kind: unix.BPF_MAP_TYPE_PERCPU_ARRAY, Key: 4, Value: 8 * recordedPlaces, Entries: 1}); err != nil {
 		return err
 	}
 	if r.values, err = trace.NewMap(trace.MapOptions{Name: "minirun_values", Kind: unix.BPF_MAP_TYPE_HASH, Key: valueKeySize, Value: 8, Entries: maxValues}); err != nil {
 		return err
 	}
-	if r.begun, err = trace.NewMap(trace.MapOptions{Name: "minirun_begun", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: 8, Entries: 1}); err != nil {
+	if r.begun, err = trace.NewMap(trace.MapOptions{Name: "minirun_begun", Kind: unix.BPF_MAP_TYPE_ARRAY, Key: 4, Value: begunSize, Entries: 1}); err != nil {
 		return err
 	}
 	r.needs, r.needsErr = attachNeeds(r.scope, r.begun, init, cwd)
@@ -159,9 +175,9 @@ const (
 
 // Where the program has its variables on the stack, below what [trace.Scope.Enter] uses.
 const (
-	recordPlace = -16 // also a key of calls
-	recordKey   = -32
-	recordOne   = -40
+	recordZero = -16 // the key of calls and begun
+	recordKey  = -32
+	recordOne  = -40
 )
 
 // program runs when a call begins that the filter has let through. The values of the
@@ -171,21 +187,20 @@ func (r *Recorder) program() asm.Instructions {
 	code := append(r.scope.Enter("out"),
 		asm.LoadMem(asm.R8, asm.R6, 0, asm.DWord),
 		asm.LoadMem(asm.R7, asm.R6, 8, asm.DWord),
-		asm.StoreImm(asm.RFP, recordPlace, 0, asm.Word),
-		asm.LoadMapPtr(asm.R1, r.begun.FD()),
-		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, recordPlace),
-		asm.FnMapLookupElem.Call(),
+		asm.StoreImm(asm.RFP, recordZero, 0, asm.Word),
+	)
+	code = append(code, call(asm.FnMapLookupElem, r.begun, recordZero, 0)...)
+	code = append(code,
 		asm.JEq.Imm(asm.R0, 0, "out"),
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, begunUsers, asm.DWord),
 		asm.JNE.Imm(asm.R1, 0, "begun"),
 		asm.JNE.Imm(asm.R7, unix.SYS_EXECVE, "out"),
-		asm.StoreImm(asm.R0, 0, 1, asm.DWord),
+		asm.StoreImm(asm.R0, begunUsers, 1, asm.DWord),
 	)
 	if r.needs != nil {
 		code = append(code, asm.Mov.Reg(asm.R9, asm.R0))
 		code = append(code, r.needs.userNamespace(recordOne)...)
-		code = append(code, asm.StoreMem(asm.R9, 0, asm.R1, asm.DWord))
+		code = append(code, asm.StoreMem(asm.R9, begunUsers, asm.R1, asm.DWord))
 	}
 	code = append(code, asm.Mov.Imm(asm.R1, 0).WithSymbol("begun"))
 	code = append(code, trace.LoadCompat(recordOne)...)
@@ -199,35 +214,35 @@ func (r *Recorder) program() asm.Instructions {
 		asm.Ja.Label("place"),
 		asm.JGE.Imm(asm.R7, recordedNumbers, "out").WithSymbol("i386"),
 		asm.Add.Imm(asm.R7, recordedCompat),
-		asm.StoreMem(asm.RFP, recordPlace, asm.R7, asm.Word).WithSymbol("place"),
-		asm.LoadMapPtr(asm.R1, r.calls.FD()),
-		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, recordPlace),
-		asm.FnMapLookupElem.Call(),
+		asm.Mov.Imm(asm.R1, 0).WithSymbol("place"),
+	)
+	code = append(code, call(asm.FnMapLookupElem, r.calls, recordZero, 0)...)
+	code = append(code,
 		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.Mov.Reg(asm.R1, asm.R7),
+		asm.LSh.Imm(asm.R1, 3),
+		asm.Add.Reg(asm.R0, asm.R1),
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
 		asm.Add.Imm(asm.R1, 1),
 		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
 	)
-	places := make([]uint32, 0, len(r.argumentsKnown))
-	for place := range r.argumentsKnown {
-		places = append(places, place)
+	places := map[uint32]RecordedArgument{}
+	for c, argument := range r.Arguments {
+		if place, ok := recordedPlace(c); ok {
+			places[place] = argument
+		}
 	}
-	slices.Sort(places)
-	for _, place := range places {
+	load := asm.Instructions{asm.Ja.Label("out")}
+	for _, place := range slices.Sorted(maps.Keys(places)) {
 		code = append(code, asm.JEq.Imm(asm.R7, int32(place), fmt.Sprint("argument", place)))
+		load = append(load, loadArgument(place, places[place])...)
 	}
-	code = append(code, asm.Ja.Label("out"))
-	for _, place := range places {
-		code = append(code, r.loadArgument(place)...)
-	}
-	code = append(code, r.countValue()...)
-	return append(code, asm.Mov.Imm(asm.R0, 0).WithSymbol("out"), asm.Return())
+	return append(append(code, load...), r.countValue()...)
 }
 
 // loadArgument loads the value of a call into R9, and goes on to "value".
-func (r *Recorder) loadArgument(place uint32) asm.Instructions {
-	argument, offsets := r.argumentsKnown[place], trace.RegsArg64()
+func loadArgument(place uint32, argument RecordedArgument) asm.Instructions {
+	offsets := trace.RegsArg64()
 	if place >= recordedCompat {
 		offsets = trace.RegsArg32()
 	}
@@ -236,10 +251,10 @@ func (r *Recorder) loadArgument(place uint32) asm.Instructions {
 		asm.Add.Imm(asm.R1, recordOne),
 		asm.Mov.Imm(asm.R2, 8),
 		asm.Mov.Reg(asm.R3, asm.R8),
-		asm.Add.Imm(asm.R3, int32(offsets[argument.index])),
+		asm.Add.Imm(asm.R3, int32(offsets[argument.Index])),
 		asm.FnProbeReadKernel.Call(),
 		asm.LoadMem(asm.R9, asm.RFP, recordOne, asm.DWord),
-		asm.LoadImm(asm.R1, int64(argument.mask), asm.DWord),
+		asm.LoadImm(asm.R1, int64(argument.Mask), asm.DWord),
 		asm.And.Reg(asm.R9, asm.R1),
 		asm.Ja.Label("value"),
 	}
@@ -247,31 +262,25 @@ func (r *Recorder) loadArgument(place uint32) asm.Instructions {
 
 // countValue counts the value in R9 of the call in R7.
 func (r *Recorder) countValue() asm.Instructions {
-	lookUp := func() asm.Instructions {
-		return asm.Instructions{
-			asm.LoadMapPtr(asm.R1, r.values.FD()),
-			asm.Mov.Reg(asm.R2, asm.RFP),
-			asm.Add.Imm(asm.R2, recordKey),
-		}
-	}
-	code := asm.Instructions{
+	return watchProgram(asm.Instructions{
 		asm.StoreMem(asm.RFP, recordKey, asm.R7, asm.Word).WithSymbol("value"),
 		asm.StoreImm(asm.RFP, recordKey+4, 0, asm.Word),
 		asm.StoreMem(asm.RFP, recordKey+8, asm.R9, asm.DWord),
-	}
-	code = append(code, lookUp()...)
-	code = append(code,
-		asm.FnMapLookupElem.Call(),
+	}, addKey(r.values, recordKey, r.begun, begunFull, recordOne))
+}
+
+// addKey adds a key to a map, unless it is there. If it finds no room a word of the value of
+// begun says so. It uses 8 bytes of the stack at one, and may go out.
+func addKey(m *trace.Map, key int16, begun *trace.Map, word, one int16) asm.Instructions {
+	code := append(call(asm.FnMapLookupElem, m, key, 0),
 		asm.JNE.Imm(asm.R0, 0, "out"), // that it was there is what counts
-		asm.StoreImm(asm.RFP, recordOne, 1, asm.DWord),
-	)
-	code = append(code, lookUp()...)
-	return append(code,
-		asm.Mov.Reg(asm.R3, asm.RFP),
-		asm.Add.Imm(asm.R3, recordOne),
-		asm.Mov.Imm(asm.R4, 0),
-		asm.FnMapUpdateElem.Call(),
-	)
+		asm.StoreImm(asm.RFP, one, 1, asm.DWord))
+	code = append(append(code, call(asm.FnMapUpdateElem, m, key, int32(one))...),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.StoreImm(asm.RFP, one, 0, asm.DWord))
+	return append(append(code, call(asm.FnMapLookupElem, begun, one, 0)...),
+		asm.JEq.Imm(asm.R0, 0, "out"),
+		asm.StoreImm(asm.R0, word, 1, asm.DWord))
 }
 
 // stop reads what was counted, and detaches. It does nothing the second time.
@@ -281,28 +290,26 @@ func (r *Recorder) stop() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all error
-	for place := range uint32(recordedCompat + recordedNumbers) {
-		n, err := r.calls.Count(binary.NativeEndian.AppendUint32(nil, place))
-		if err != nil {
-			all = errors.Join(all, err)
-			break
-		}
+	counts, err1 := r.calls.Counts(make([]byte, 4))
+	for place, n := range counts {
 		if n > 0 {
-			r.count(recordedCall(place), n)
+			r.count(recordedCall(uint32(place)), n)
 		}
 	}
-	keys, err := r.values.Keys()
-	r.full = len(keys) == maxValues
+	begun, err2 := r.begun.Lookup(make([]byte, 4))
+	keys, err3 := r.values.Keys()
+	r.full = slices.Max(begun[begunFull:begunLost]) != 0
 	for _, key := range keys {
 		c := recordedCall(binary.NativeEndian.Uint32(key))
 		c.HasValue, c.Value = true, binary.NativeEndian.Uint64(key[8:])
 		r.count(c, 1)
 	}
-	if r.needs != nil {
+	if r.needs != nil && slices.Max(begun[begunLost:begunSize]) != 0 {
+		r.needsErr = errors.New("they were needed in too many ways")
+	} else if r.needs != nil {
 		r.needed, r.needsErr = r.needs.all()
 	}
-	return errors.Join(all, err, r.close())
+	return errors.Join(err1, err2, err3, r.close())
 }
 
 func (r *Recorder) close() (err error) {

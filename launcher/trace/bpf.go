@@ -75,19 +75,18 @@ func RawTracepoint(tracepoint string, program asm.Instructions) (*Link, error) {
 // the function's arguments and, after them, what it returns, 64 bits each. It needs the
 // kernel's type information (CONFIG_DEBUG_INFO_BTF) and trampolines (Linux 5.5).
 func FunctionExit(function string, program asm.Instructions) (*Link, error) {
-	types, err := KernelTypes()
+	types, err := KernelTypes(function)
 	if err != nil {
 		return nil, fmt.Errorf("attach to the function %s: %w", function, err)
 	}
-	l, err := types.FunctionExit(function, program)
-	return l, errors.Join(err, types.Close())
+	return types.FunctionExit(function, program)
 }
 
-// FunctionExit is [FunctionExit] with type information that has been read.
-func (t *Types) FunctionExit(function string, program asm.Instructions) (*Link, error) {
-	id, err := t.function(function)
+// FunctionExit is [FunctionExit] for a function that has been looked up.
+func (t Types) FunctionExit(function string, program asm.Instructions) (*Link, error) {
+	id, err := t.find(function)
 	if err != nil {
-		return nil, fmt.Errorf("attach to %w", err)
+		return nil, fmt.Errorf("attach to the function %w", err)
 	}
 	l, err := attach("", loadAttr{kind: unix.BPF_PROG_TYPE_TRACING, attachType: unix.BPF_TRACE_FEXIT, attachID: id, name: name(function)}, program)
 	if err != nil {

@@ -5,15 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 var errBTF = errors.New("it is not in the kernel's type information")
 
-// Types is the kernel's type information (Documentation/bpf/btf.rst): types of various
-// lengths, which are numbered from 1, and their names, each between two NUL bytes.
-type Types struct{ types, names, mapped []byte }
+// Types are the numbers of functions, by which they can be traced, and the offsets of members
+// of structs, in bytes, each by its name: cap_capable, cred.user_ns.
+type Types map[string]uint32
 
 // The sizes of BTF's header and of a type without its members, and the kinds of types.
 const (
@@ -24,8 +25,9 @@ const (
 	btfFunc   = 12
 )
 
-// KernelTypes opens the type information of the kernel itself (CONFIG_DEBUG_INFO_BTF).
-func KernelTypes() (*Types, error) {
+// KernelTypes looks functions and members up in the type information of the kernel itself
+// (CONFIG_DEBUG_INFO_BTF). It finds no members of structs without a name inside of a struct.
+func KernelTypes(names ...string) (Types, error) {
 	f, err := os.Open("/sys/kernel/btf/vmlinux")
 	if err != nil {
 		return nil, err
@@ -37,32 +39,100 @@ func KernelTypes() (*Types, error) {
 	}
 	// Linux 6.16 maps it; it takes 1500 reads to have all.
 	mapped, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
-	data := mapped
 	if err != nil {
-		if data, err = os.ReadFile(f.Name()); err != nil {
+		data, err := os.ReadFile(f.Name())
+		if err != nil {
 			return nil, err
 		}
+		return findTypes(data, names)
 	}
-	t, err := parseTypes(data)
+	t, err := findTypes(mapped, names)
+	return t, errors.Join(err, unix.Munmap(mapped))
+}
+
+// find returns the number of a function, or the offset of a member.
+func (t Types) find(name string) (uint32, error) {
+	found, ok := t[name]
+	if !ok {
+		return 0, fmt.Errorf("%s: %w", name, errBTF)
+	}
+	return found, nil
+}
+
+// Offset returns where a member is in its struct, in bytes.
+func (t Types) Offset(member string) (int32, error) {
+	at, err := t.find(member)
+	return int32(at), err
+}
+
+// btf is type information (Documentation/bpf/btf.rst): types of various lengths, which are
+// numbered from 1, and their names, each between two NUL bytes.
+type btf struct{ types, names []byte }
+
+// findTypes looks at each type once: there are 100000 and more.
+func findTypes(data []byte, names []string) (Types, error) {
+	b, err := parseBTF(data)
 	if err != nil {
-		return nil, errors.Join(err, (&Types{mapped: mapped}).Close())
+		return nil, err
 	}
-	t.mapped = mapped
-	return t, nil
+	var functions []string
+	var structs [][2]string // with a member each
+	for _, name := range names {
+		if structure, member, ok := strings.Cut(name, "."); ok {
+			structs = append(structs, [2]string{structure, member})
+		} else {
+			functions = append(functions, name)
+		}
+	}
+	found, order, types := Types{}, binary.LittleEndian, b.types
+	for id := uint32(1); len(types) >= btfType && len(found) < len(names); id++ {
+		text, info := order.Uint32(types), order.Uint32(types[4:])
+		kind := info >> 24 & 31
+		members, rest := split(types[btfType:], tail(kind, int(info&0xffff)))
+		types = rest
+		switch kind {
+		case btfFunc:
+			for _, name := range functions {
+				if b.is(text, name) {
+					found.add(name, id)
+				}
+			}
+		case btfStruct:
+			for _, s := range structs {
+				if !b.is(text, s[0]) {
+					continue
+				}
+				if at, ok := b.offset(members, s[1]); ok {
+					found.add(s[0]+"."+s[1], at)
+				}
+			}
+		}
+	}
+	return found, nil
 }
 
-// Close gives up the type information.
-func (t *Types) Close() error {
-	if t.mapped == nil {
-		return nil
+// add adds a name, unless an earlier type has it.
+func (t Types) add(name string, n uint32) {
+	if _, ok := t[name]; !ok {
+		t[name] = n
 	}
-	return unix.Munmap(t.mapped)
 }
 
-func parseTypes(data []byte) (*Types, error) {
+// offset returns the offset of a member of a struct, in bytes.
+func (b btf) offset(members []byte, name string) (uint32, bool) {
+	for order := binary.LittleEndian; len(members) >= btfType; members = members[btfType:] {
+		if b.is(order.Uint32(members), name) {
+			const sizeOfBitField = 0xff << 24 // in types with kind_flag
+			return order.Uint32(members[8:]) &^ sizeOfBitField / 8, true
+		}
+	}
+	return 0, false
+}
+
+func parseBTF(data []byte) (b btf, err error) {
 	order := binary.LittleEndian
 	if len(data) < btfHeader || order.Uint16(data) != 0xeb9f {
-		return nil, errors.New("not BTF")
+		return b, errors.New("not BTF")
 	}
 	section := func(at int) ([]byte, error) {
 		start, size := uint64(order.Uint32(data[4:]))+uint64(order.Uint32(data[at:])), uint64(order.Uint32(data[at+4:]))
@@ -71,60 +141,19 @@ func parseTypes(data []byte) (*Types, error) {
 		}
 		return data[start : start+size], nil
 	}
-	types, err := section(8)
-	if err != nil {
-		return nil, err
+	if b.types, err = section(8); err != nil {
+		return b, err
 	}
-	names, err := section(16)
-	if err != nil {
-		return nil, err
-	}
-	return &Types{types: types, names: names}, nil
-}
-
-// function returns the number of a function, by which it can be traced.
-func (t *Types) function(name string) (uint32, error) {
-	id, _, err := t.find(btfFunc, name)
-	if err != nil {
-		return 0, fmt.Errorf("the function %s: %w", name, err)
-	}
-	return id, nil
-}
-
-// Offset returns where a member is in a struct, in bytes. It finds no members of structs
-// without a name inside of it.
-func (t *Types) Offset(structure, member string) (int32, error) {
-	_, members, err := t.find(btfStruct, structure)
-	order := binary.LittleEndian
-	for ; err == nil && len(members) >= btfType; members = members[btfType:] {
-		if t.is(order.Uint32(members), member) {
-			const sizeOfBitField = 0xff << 24 // in types with kind_flag
-			return int32(order.Uint32(members[8:])&^sizeOfBitField) / 8, nil
-		}
-	}
-	return 0, fmt.Errorf("the member %s of struct %s: %w", member, structure, errBTF)
-}
-
-// find returns the number of a type, and its members.
-func (t *Types) find(kind uint32, name string) (id uint32, members []byte, err error) {
-	order, types := binary.LittleEndian, t.types
-	for id = 1; len(types) >= btfType; id++ {
-		text, info := order.Uint32(types), order.Uint32(types[4:])
-		members, rest := split(types[btfType:], tail(info>>24&31, int(info&0xffff)))
-		if info>>24&31 == kind && t.is(text, name) {
-			return id, members, nil
-		}
-		types = rest
-	}
-	return 0, nil, errBTF
+	b.names, err = section(16)
+	return b, err
 }
 
 // is reports whether a name is at a place among the names.
-func (t *Types) is(at uint32, name string) bool {
-	if uint64(at)+uint64(len(name)) >= uint64(len(t.names)) {
+func (b btf) is(at uint32, name string) bool {
+	if uint64(at)+uint64(len(name)) >= uint64(len(b.names)) {
 		return false
 	}
-	text, end := split(t.names[at:], len(name))
+	text, end := split(b.names[at:], len(name))
 	return string(text) == name && end[0] == 0
 }
 

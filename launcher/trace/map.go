@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/kernel"
 )
 
 // Map is a table that programs and this process share. A program names it by
@@ -30,11 +32,13 @@ type MapOptions struct {
 
 type mapAttr struct { // of union bpf_attr, for BPF_MAP_CREATE
 	kind, key, value, entries uint32
-	_                         [3]uint32
+	flags                     uint32
+	_                         [2]uint32
 	name                      [unix.BPF_OBJ_NAME_LEN]byte
 }
 
-// NewMap makes a map.
+// NewMap makes a map. An entry of a hash is allocated when it is added, where the kernel can do
+// that in a program: an update can fail before the map has all its entries.
 func NewMap(o MapOptions) (*Map, error) {
 	m := &Map{key: int(o.Key), value: int(o.Value), cpus: 1}
 	switch o.Kind {
@@ -45,13 +49,23 @@ func NewMap(o MapOptions) (*Map, error) {
 		}
 		m.value = (m.value + 7) &^ 7
 	}
-	attr := mapAttr{o.Kind, o.Key, o.Value, o.Entries, [3]uint32{}, name(o.Name)}
+	attr := mapAttr{kind: o.Kind, key: o.Key, value: o.Value, entries: o.Entries, name: name(o.Name)}
+	if o.Kind == unix.BPF_MAP_TYPE_HASH && allocatesLate() {
+		attr.flags = unix.BPF_F_NO_PREALLOC
+	}
 	fd, err := bpf(unix.BPF_MAP_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	if err != nil {
 		return nil, fmt.Errorf("make the BPF map %s: %w", o.Name, err)
 	}
 	m.fd = fd
 	return m, nil
+}
+
+// allocatesLate reports whether programs on tracepoints can allocate the entries of a map. The
+// kernel has an allocator for that since Linux 6.1 (7c8199e24fa0), and warned of such maps before.
+func allocatesLate() bool {
+	major, minor, err := kernel.Version()
+	return err == nil && (major > 6 || major == 6 && minor >= 1)
 }
 
 // possibleCPUs returns how many values a map has that has one for each CPU.
@@ -105,23 +119,30 @@ func (m *Map) Lookup(key []byte) ([]byte, error) {
 	return value, m.element(unix.BPF_MAP_LOOKUP_ELEM, key, value)
 }
 
-// Count returns the sum of the 64-bit numbers that are the values of a key, 0 without it.
-func (m *Map) Count(key []byte) (uint64, error) {
+// Counts returns the 64-bit numbers that the value of a key consists of. If there is a value for
+// each CPU they are sums.
+func (m *Map) Counts(key []byte) ([]uint64, error) {
 	value, err := m.Lookup(key)
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]uint64, m.value/8)
+	for i := range len(value) / 8 {
+		counts[i%len(counts)] += binary.NativeEndian.Uint64(value[8*i:])
+	}
+	return counts, nil
+}
+
+// Count returns the first of the numbers of [Map.Counts], 0 without the key.
+func (m *Map) Count(key []byte) (uint64, error) {
+	counts, err := m.Counts(key)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	return sum(value), nil
-}
-
-func sum(value []byte) (n uint64) {
-	for ; len(value) >= 8; value = value[8:] {
-		n += binary.NativeEndian.Uint64(value)
-	}
-	return n
+	return counts[0], nil
 }
 
 // Keys returns all keys. A program that changes the map meanwhile can make it miss some.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -240,27 +242,64 @@ func TestMapKeys(t *testing.T) {
 	}
 }
 
+// The numbers of a value are sums of those of all CPUs.
+func TestMapCounts(t *testing.T) {
+	need(t)
+	m, err := NewMap(MapOptions{"test_counts", unix.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 24, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var value []byte
+	for range m.cpus {
+		value = append(append(append(value, u64(1)...), u64(2)...), u64(3)...)
+	}
+	if err := m.Update(u32(0), value); err != nil {
+		t.Fatal(err)
+	}
+	cpus := uint64(m.cpus)
+	if got, err := m.Counts(u32(0)); err != nil || !slices.Equal(got, []uint64{cpus, 2 * cpus, 3 * cpus}) {
+		t.Errorf("%v, %v on %d CPUs", got, err, cpus)
+	}
+}
+
+// A map takes as many entries as it is made for, and no more.
+func TestMapIsFull(t *testing.T) {
+	need(t)
+	const entries = 1000
+	m, err := NewMap(MapOptions{"test_full", unix.BPF_MAP_TYPE_HASH, 8, 8, entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for n := range uint64(entries) {
+		if err := m.Update(u64(n), u64(1)); err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := m.Update(u64(entries), u64(1)); !errors.Is(err, unix.E2BIG) {
+		t.Errorf("one more: %v", err)
+	}
+}
+
 func TestKernelTypes(t *testing.T) {
-	types, err := KernelTypes()
+	types, err := KernelTypes("cap_capable", "cap_capabl", "kernel_cap_struct_of_no_kernel.x", "pt_regs.orig_ax", "pt_regs.ax", "pt_regs.orig")
 	if err != nil {
 		testenv.Need(t, "the kernel's type information", false)
 	}
-	defer types.Close()
-	if id, err := types.function("cap_capable"); err != nil || id == 0 {
-		t.Errorf("%d, %v", id, err)
+	if types["cap_capable"] == 0 {
+		t.Error("cap_capable is not found")
 	}
-	if _, err := types.function("cap_capabl"); !errors.Is(err, errBTF) {
-		t.Errorf("part of a name is found: %v", err)
-	}
-	if at, err := types.Offset("kernel_cap_struct_of_no_kernel", "x"); !errors.Is(err, errBTF) {
-		t.Errorf("%d, %v", at, err)
+	for _, name := range []string{"cap_capabl", "kernel_cap_struct_of_no_kernel.x", "pt_regs.orig"} {
+		if at, err := types.find(name); !errors.Is(err, errBTF) {
+			t.Errorf("%s: %d, %v", name, at, err)
+		}
 	}
 	// struct pt_regs is part of the kernel's interface to programs.
-	if at, err := types.Offset("pt_regs", "orig_ax"); runtime.GOARCH == "amd64" && (err != nil || at != RegsNr) {
-		t.Errorf("%d, %v", at, err)
-	}
-	if at, err := types.Offset("pt_regs", "orig"); !errors.Is(err, errBTF) {
-		t.Errorf("part of a name is found: %d, %v", at, err)
+	for name, want := range map[string]int32{"pt_regs.orig_ax": RegsNr, "pt_regs.ax": 10 * 8} {
+		if at, err := types.Offset(name); runtime.GOARCH == "amd64" && (err != nil || at != want) {
+			t.Errorf("%s: %d, %v", name, at, err)
+		}
 	}
 }
 
@@ -269,25 +308,16 @@ func FuzzTypes(f *testing.F) {
 		"\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x00" +
 		"\x01\x00\x00\x00\x01\x00\x00\x04\x00\x00\x00\x00" + "\x05\x00\x00\x00\x01\x00\x00\x00\x40\x00\x00\x00" + "\x00fun\x00m\x00")
 	f.Add(small)
+	find := func(data []byte) (Types, error) { return findTypes(data, []string{"fun", "fun.m", "m.fun"}) }
 	f.Fuzz(func(t *testing.T, data []byte) {
-		types, err := parseTypes(data)
-		if err != nil {
-			return
-		}
-		if id, err := types.function("fun"); err == nil && id == 0 {
+		types, err := find(data)
+		if id, ok := types["fun"]; err == nil && ok && id == 0 {
 			t.Error("no type has number 0")
 		}
-		_, _ = types.Offset("fun", "m")
 	})
-	types, err := parseTypes(small)
-	if err != nil {
-		f.Fatal(err)
-	}
-	if id, err := types.function("fun"); err != nil || id != 2 {
-		f.Errorf("%d, %v", id, err)
-	}
-	if at, err := types.Offset("fun", "m"); err != nil || at != 8 {
-		f.Errorf("%d, %v", at, err)
+	types, err := find(small)
+	if want := (Types{"fun": 2, "fun.m": 8}); err != nil || !maps.Equal(types, want) {
+		f.Errorf("%v, %v, want %v", types, err, want)
 	}
 }
 

@@ -40,17 +40,35 @@ type Argument struct {
 	Mask  uint64 // of the bits that are compared
 }
 
-// ArgumentOf returns the argument of a call that is recorded, as amd64 and its compatible
-// architectures have it: the family of a socket, a personality, or the namespaces that
-// clone makes.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+
+var arguments = [...]struct {
+	call     string
+	argument Argument
+}{
+	{"clone", Argument{0, namespaces}},
+	{"personality", Argument{0, 0xffffffff}},
+	{"socket", Argument{0, 0xffffffff}},
+}
+
+// Arguments calls yield with each call of which an argument is recorded, as amd64 and its
+// compatible architectures have it: the family of a socket, a personality, or the namespaces
+// that clone makes.
+func Arguments(yield func(call string, a Argument) bool) {
+	for _, a := range arguments {
+		if !yield(a.call, a.argument) {
+			return
+		}
+	}
+}
+
+// ArgumentOf returns the argument of a call that is recorded.
 func ArgumentOf(call string) (Argument, bool) {
-	switch call {
-	case "socket", "personality":
-		return Argument{0, 0xffffffff}, true
-	case "clone":
-		const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
-			unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
-		return Argument{0, namespaces}, true
+	for name, argument := range Arguments {
+		if name == call {
+			return argument, true
+		}
 	}
 	return Argument{}, false
 }
