@@ -14,14 +14,12 @@ import (
 	"github.com/minirun/minirun/internal/testenv"
 )
 
-// endStuck kills processes of the tests that run for longer than a third of go test's time
-// limit, and prints what each was doing. The test that waits for one then fails under its
-// own name, where the time limit would end all tests.
+// endStuck kills processes of the tests that run for longer than a fifth of go test's time
+// limit, five minutes at least, and prints what each was doing. The test that waits for one
+// then fails under its own name, where the time limit would end all tests.
 func endStuck() {
-	limit := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration) / 3
-	if limit == 0 {
-		return
-	}
+	limit := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration) / 5
+	limit = max(limit, 5*time.Minute) // zero: there is no time limit
 	for ; ; time.Sleep(limit / 20) {
 		for _, p := range olderThan(limit) {
 			calls, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stack", p.pid)) // empty for a user
