@@ -76,7 +76,7 @@ func TestKilledServer(t *testing.T) {
 		if _, err := a.out.ReadString('\n'); err != nil {
 			t.Fatalf("%q: attach again: %v", flags, err)
 		}
-		says(t, 0, "", "", "exec", name, "touch", "/end")
+		says(t, 137, "", "", "exec", name, "sh", "-c", "touch /end; exec sleep 1000") // killed with the container
 		rest, _ := io.ReadAll(a.out)
 		wantStatus(t, a.Cmd, 5)
 		if !strings.HasSuffix(strings.ReplaceAll(string(rest), "\r", ""), "\nlast\n") {
@@ -104,7 +104,7 @@ func TestKilledServerAtTheEnd(t *testing.T) {
 	if err := unix.Kill(server, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	says(t, 0, "", "", "exec", name, "touch", "/end")
+	says(t, 137, "", "", "exec", name, "sh", "-c", "touch /end; exec sleep 1000") // killed with the container
 	eventually(t, "the container ends", func() bool { return gone(first) })
 	if err := unix.Kill(server, unix.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestAttachToClosedOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	serverOf(t, launcher)
-	says(t, 0, "", "", "exec", name, "touch", "/end")
+	says(t, 137, "", "", "exec", name, "sh", "-c", "touch /end; exec sleep 1000") // killed with the container
 	wantStatus(t, cmd, 0)
 	if shown.String() != "" || said.String() != "end\n" {
 		t.Errorf("%q and %q were shown", &shown, &said)

@@ -164,3 +164,25 @@ func TestGivenFiles(t *testing.T) {
 		says(t, 0, name, "", "rm", "-f", name)
 	}
 }
+
+// A user's launcher cannot open another user's pipe again. It does not block all the same where
+// nobody reads that.
+func TestUnreadPipeOfAnother(t *testing.T) {
+	u := ordinaryUser(t, "minirun-reader", true)
+	u.load(t)
+	cmd, _ := u.launch(t, "debian", "sh", "-c", "trap 'exit 3' TERM; echo ready; head -c 300000 /dev/zero & while :; do sleep 0.01; done")
+	pipe, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", cmd.Process.Pid), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	eventually(t, "the pipe is full", func() bool {
+		n, err := unix.IoctlGetInt(int(pipe.Fd()), unix.TIOCINQ)
+		return err == nil && n > 60<<10
+	})
+	eventually(t, "the launcher ends", func() bool {
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		return zombie(cmd.Process.Pid)
+	})
+	wantStatus(t, cmd, 3)
+}

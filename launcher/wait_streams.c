@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct flow {
 	int from, to;  // -1 when the flow has ended
 	int at;        // the index in the poll_set of the file that it waits for, or -1
 	int error;     // why to could not be written, or 0
+	bool blocks;   // to may block: it is another user's, and could not be opened again
 	int left;      // how much is passed on after the container's end
 	int64_t retry; // when to read again, while this process is in the terminal's background
 	size_t start, end;
@@ -45,15 +47,17 @@ static bool is_open(const struct flow *f)
 // the flags of the original. It returns sockets and regular files as they are: sockets
 // cannot be opened again, and a regular file has a position that must stay shared. Neither
 // blocks (see take and give).
-static int unblocked(int fd, int flags)
+static int unblocked(int fd, int flags, bool *blocks)
 {
 	struct stat st;
+	*blocks = false;
 	if (fstat(fd, &st) < 0 || !(S_ISFIFO(st.st_mode) || isatty(fd)))
 		return fd;
 	char path[32];
 	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
 	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return own < 0 ? fd : own; // a pipe without a reader cannot be opened for writing
+	*blocks = own < 0;
+	return own < 0 ? fd : own; // so with a pipe of another user's, and for writing with one without a reader
 }
 
 void never_block(int fd)
@@ -90,8 +94,17 @@ static ssize_t take(struct flow *f)
 static ssize_t give(struct flow *f)
 {
 	const char *data = f->data + f->start;
-	ssize_t n = send(f->to, data, f->end - f->start, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return n < 0 && errno == ENOTSOCK ? write(f->to, data, f->end - f->start) : n;
+	size_t size = f->end - f->start;
+	if (f->blocks) { // a pipe that can be written to takes PIPE_BUF bytes (pipe(7))
+		struct pollfd to = {.fd = f->to, .events = POLLOUT};
+		if (poll(&to, 1, 0) == 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+		size = size < PIPE_BUF ? size : PIPE_BUF;
+	}
+	ssize_t n = send(f->to, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 && errno == ENOTSOCK ? write(f->to, data, size) : n;
 }
 
 // watch_keys counts each ^C that is typed, if the container's terminal turns it into a signal.
@@ -255,10 +268,10 @@ int streams_begin(void)
 			continue;
 		if (i == STREAM_IN) {
 			never_block(f->to);
-			f->from = unblocked(f->from, O_RDONLY);
+			f->from = unblocked(f->from, O_RDONLY, &(bool){false});
 		} else {
 			never_block(f->from);
-			f->to = record->background ? -1 : unblocked(f->to, O_WRONLY);
+			f->to = record->background ? -1 : unblocked(f->to, O_WRONLY, &f->blocks);
 		}
 	}
 	if (make_raw() < 0)
