@@ -91,11 +91,11 @@ func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bo
 	return causeOf(ctx, err)
 }
 
-// unlessUnread returns what print does, or some time after ctx its cause: what is printed may
+// unlessUnread returns what show does, or some time after ctx its cause: what is printed may
 // have no reader.
-func unlessUnread(ctx context.Context, print func() error) error {
+func unlessUnread(ctx context.Context, show func() error) error {
 	printed := make(chan error, 1)
-	go func() { printed <- print() }()
+	go func() { printed <- show() }()
 	select {
 	case err := <-printed:
 		return err

@@ -20,7 +20,7 @@ import (
 func endStuck() {
 	limit := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration) / 5
 	limit = max(limit, 5*time.Minute) // zero: there is no time limit
-	for ; ; time.Sleep(limit / 20) {
+	for range time.Tick(limit / 20) {
 		for _, p := range olderThan(limit) {
 			calls, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stack", p.pid)) // empty for a user
 			fmt.Fprintf(os.Stderr, "integration: killed after %v: %s\n%s", limit, p.line, calls)
@@ -67,8 +67,7 @@ func TestStuck(t *testing.T) {
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer sleep.Wait()
-	defer sleep.Process.Kill()
+	defer func() { _, _ = sleep.Process.Kill(), sleep.Wait() }()
 	listed := func() bool {
 		for _, p := range olderThan(0) {
 			if p.pid == sleep.Process.Pid {
