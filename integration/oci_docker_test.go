@@ -161,9 +161,10 @@ func underRuntime(t *testing.T, host, runtime, script string) string {
 	_ = cmd.Run() // each verb's status is in the output
 	text := strings.ReplaceAll(stdout.String()+stderr.String(), name, "NAME")
 	text = regexp.MustCompile(`\b(?:[0-9a-f]{12}|[0-9a-f]{64})\b`).ReplaceAllString(text, "ID")
+	text = clientLog.ReplaceAllString(text, "")
 	return runtimeError.ReplaceAllStringFunc(text, func(line string) string {
 		cause := knownCause.FindString(line)
-		if cause == "is a directory" { // runc of before Go 1.20
+		if cause == "is a directory" { // runc of Go 1.20 and later
 			cause = "permission denied"
 		}
 		return runtimeError.FindStringSubmatch(line)[1] + "ERROR: " + cause
@@ -173,6 +174,8 @@ func underRuntime(t *testing.T, host, runtime, script string) string {
 var (
 	// runtimeError is a message about an error of the runtime, whose text is its own.
 	runtimeError = regexp.MustCompile(`(Error response from daemon: |OCI runtime exec failed: ).*`)
+	// clientLog is what docker 20.10 itself logs, or not, when a start fails.
+	clientLog = regexp.MustCompile(`(?m)^time=".*error waiting for container: context canceled"\n`)
 	// knownCause is what dockerd looks for in it.
 	knownCause = regexp.MustCompile(`executable file not found in \$PATH|no such file or directory|permission denied|is a directory|not a directory|is paused|is not running|conflict`)
 )

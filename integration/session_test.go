@@ -282,6 +282,8 @@ var sessionNoise = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`^(?:Error response from daemon: |Error: |minirun: |docker: )+`), ""},
 	{regexp.MustCompile(`(?m)^\d+ +(sh|sleep) `), "PID $1 "},
+	{regexp.MustCompile(`'(\d+)/tcp' published`), "'$1' published"}, // docker 20.10
+	{regexp.MustCompile(`\bCAP_`), ""},                              // not with docker 20.10, which passes names on as they are
 	{regexp.MustCompile(`\s+`), " "},
 }
 

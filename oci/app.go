@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/launcher"
@@ -243,6 +244,10 @@ func (c *command) exitCode(err error) int {
 // message is an error on one line, as engines pass it on to their users, with its hint.
 func message(err error) string {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	var e *launcher.Error
+	if errors.As(err, &e) && e.ExitCode() == launcher.StatusNotExecutable && strings.HasSuffix(text, unix.EISDIR.Error()) {
+		text += ": " + unix.EACCES.Error() // what execve(2) says: docker run 20.10 ends with 126 for this text only
+	}
 	if h := hint.Text(err); h != "" {
 		text += " (hint: " + h + ")"
 	}

@@ -128,6 +128,15 @@ func TestMessage(t *testing.T) {
 	if got := message(err); got != "a; b (hint: do this)" {
 		t.Error(got)
 	}
+	for _, status := range []int{launcher.StatusNotExecutable, launcher.StatusError} {
+		want := "run /etc: is a directory"
+		if status == launcher.StatusNotExecutable {
+			want += ": permission denied"
+		}
+		if got := message(&launcher.Error{Op: "run /etc", Err: unix.EISDIR, Code: status}); got != want {
+			t.Errorf("status %d: %q, want %q", status, got, want)
+		}
+	}
 }
 
 func TestOpenBundle(t *testing.T) {
