@@ -135,7 +135,7 @@ func (b *keptBed) ask(args ...string) string {
 	cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		b.Errorf("%v: %v: %s", args, err, out)
+		b.Fatalf("%v: %v: %s", args, err, out)
 	}
 	return string(out)
 }

@@ -272,6 +272,7 @@ func TestKeptIsSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // after a failure
 		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
 			t.Fatalf("%q, %v: %s", line, err, initLine.ReplaceAllString(stderr.String(), ""))
 		}
