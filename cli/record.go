@@ -227,7 +227,7 @@ func (r *recording) write(command []string) error {
 	}
 	result, err := run.Add(old, r.target)
 	if err != nil {
-		return fmt.Errorf("--record %s: %w", r.path, err)
+		return hint.With(fmt.Errorf("--record %s: %w", r.path, err), "name another file for a new profile; this one has not been changed")
 	}
 	if old == nil || len(result.New) > 0 {
 		if err := atomicfile.Write(r.file, result.Text, 0o644); err != nil {
@@ -294,8 +294,12 @@ func (r *recording) report(first bool, result *record.Result, unknown int) {
 	if unknown > 0 {
 		ui.warn("--record: %d numbers of calls have no name that minirun knows", unknown)
 	}
-	if r.recorder.Full() {
-		ui.warn("--record: the run had too many values of arguments; some are missing")
+	for _, name := range result.Any {
+		argument, _ := record.ArgumentOf(name)
+		ui.warn("--record: %s is allowed with all values of argument %d: there were too many", name, argument.Index)
+	}
+	if r.recorder.Full() && len(result.Some) > 0 {
+		ui.warn("--record: the run had too many values of arguments; some of %s may be missing", strings.Join(result.Some, " and "))
 	}
 	if r.recorder.MissesNested() {
 		ui.warn("--record: this container had no cgroup v2 of its own: calls in PID namespaces inside of it are missing")

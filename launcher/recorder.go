@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -91,6 +92,9 @@ func (r *Recorder) Made(n Notification) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := RecordedCall{Arch: n.Arch, Nr: n.Nr}
+	if _, ok := recordedPlace(c); !ok && runtime.GOARCH == "amd64" {
+		return // the kernel has no such call, and BPF does not count it either
+	}
 	r.count(c, 1)
 	if argument, ok := r.Arguments[c]; ok {
 		c.HasValue, c.Value = true, n.Args[argument.Index]&argument.Mask
@@ -98,9 +102,14 @@ func (r *Recorder) Made(n Notification) {
 	}
 }
 
+// count adds to a count. A command that tries all values finds no room for them at some time.
 func (r *Recorder) count(c RecordedCall, n uint64) {
 	if r.counts == nil {
 		r.counts = map[RecordedCall]uint64{}
+	}
+	if c.HasValue && r.counts[c] == 0 && len(r.counts) >= recordedPlaces+maxValues {
+		r.full = true
+		return
 	}
 	r.counts[c] += n
 }

@@ -36,13 +36,13 @@ type rule struct {
 	Names    []string                 `json:"names"`
 	Action   specs.LinuxSeccompAction `json:"action"`
 	ErrnoRet *uint                    `json:"errnoRet,omitempty"`
-	Args     []argument               `json:"args,omitempty"`
+	Args     []condition              `json:"args,omitempty"`
 	Comment  string                   `json:"comment,omitempty"`
 	Includes *filter                  `json:"includes,omitempty"`
 	Excludes *filter                  `json:"excludes,omitempty"`
 }
 
-type argument struct {
+type condition struct {
 	Index    uint                       `json:"index"`
 	Value    uint64                     `json:"value"`
 	ValueTwo uint64                     `json:"valueTwo,omitempty"`
@@ -89,7 +89,7 @@ func fromProfile(p *seccomp.Profile) *profile {
 	for _, r := range p.Rules {
 		to := &rule{Names: append([]string{}, values(r.Names)...), Action: r.Action, ErrnoRet: r.ErrnoRet, Comment: r.Comment, Includes: filterOf(r.Includes), Excludes: filterOf(r.Excludes)}
 		for _, a := range r.Args {
-			to.Args = append(to.Args, argument{a.Index, a.Value, a.ValueTwo, a.Op})
+			to.Args = append(to.Args, condition{a.Index, a.Value, a.ValueTwo, a.Op})
 		}
 		out.Syscalls = append(out.Syscalls, to)
 	}
@@ -99,25 +99,59 @@ func fromProfile(p *seccomp.Profile) *profile {
 // plain reports whether a rule is for all arguments and all containers.
 func (r *rule) plain() bool { return len(r.Args) == 0 && r.Includes == nil && r.Excludes == nil }
 
-// allow adds a call to what is let through, if it is not there, and reports whether it has.
-func (p *profile) allow(name string, condition *specs.LinuxSeccompArg) bool {
+// allow adds a call to what is let through, with any arguments or under conditions, and reports
+// whether that changes anything.
+func (p *profile) allow(name string, args []condition) bool {
 	if p.allows(name) {
 		return false
 	}
-	p.withdraw(name)
-	if condition == nil {
-		p.addName(p.list(specs.ActAllow, nil), name)
-		return true
+	withdrawn := p.withdraw(name)
+	if p.allowsSome(name, args) {
+		return withdrawn
 	}
-	args := []argument{{condition.Index, condition.Value, condition.ValueTwo, condition.Op}}
-	if slices.ContainsFunc(p.Syscalls, func(r *rule) bool {
-		return r.Action == specs.ActAllow && r.Includes == nil && r.Excludes == nil && slices.Equal(r.Args, args) && slices.Contains(r.Names, name)
-	}) {
-		return false
+	everything := p.list(specs.ActAllow, nil) // the first rule, whatever comes first
+	if args == nil {
+		p.addName(everything, name)
+	} else {
+		p.Syscalls = append(p.Syscalls, &rule{Names: []string{name}, Action: specs.ActAllow, Args: args})
 	}
-	p.list(specs.ActAllow, nil) // the first rule, whatever comes first
-	p.Syscalls = append(p.Syscalls, &rule{Names: []string{name}, Action: specs.ActAllow, Args: args})
 	return true
+}
+
+// allowsSome reports whether a rule lets a call through under some conditions, in all containers.
+func (p *profile) allowsSome(name string, args []condition) bool {
+	return args != nil && slices.ContainsFunc(p.Syscalls, func(r *rule) bool {
+		return r.Action == specs.ActAllow && r.Includes == nil && r.Excludes == nil && slices.Equal(r.Args, args) && slices.Contains(r.Names, name)
+	})
+}
+
+// isValue reports whether a rule lets one call through for a value of an argument, as those of
+// [profile.allow] do, and has no comment.
+func (r *rule) isValue(name string) bool {
+	return r.Action == specs.ActAllow && r.Includes == nil && r.Excludes == nil && r.Comment == "" && len(r.Args) == 1 && slices.Equal(r.Names, []string{name})
+}
+
+// values counts the values for which a call is let through.
+func (p *profile) values(name string) (n int) {
+	for _, r := range p.Syscalls {
+		if r.isValue(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// removeValues removes the rules for values of a call that is let through with any.
+func (p *profile) removeValues(name string) {
+	p.Syscalls = slices.DeleteFunc(p.Syscalls, func(r *rule) bool { return r.isValue(name) })
+}
+
+// decides reports whether a rule for some arguments of a call does anything else than let it
+// through. A rule for all arguments would take its meaning.
+func (p *profile) decides(name string) bool {
+	return slices.ContainsFunc(p.Syscalls, func(r *rule) bool {
+		return len(r.Args) > 0 && r.Action != specs.ActAllow && slices.Contains(r.Names, name)
+	})
 }
 
 // missing has a call get ENOSYS.
@@ -128,14 +162,17 @@ func (p *profile) missing(name string) bool {
 	return true
 }
 
-// withdraw takes a name out of the rules that would decide before others.
-func (p *profile) withdraw(name string) {
+// withdraw takes a name out of the rules that would decide before others, and reports whether it was
+// in one.
+func (p *profile) withdraw(name string) (found bool) {
 	for _, r := range p.Syscalls {
-		if r.plain() && r.Action != specs.ActAllow {
+		if r.plain() && r.Action != specs.ActAllow && slices.Contains(r.Names, name) {
 			r.Names = slices.DeleteFunc(r.Names, func(n string) bool { return n == name })
+			found = true
 		}
 	}
 	p.Syscalls = slices.DeleteFunc(p.Syscalls, func(r *rule) bool { return len(r.Names) == 0 && r.plain() && r.Action != specs.ActAllow })
+	return found
 }
 
 // list returns the plain rule with an action, and makes it if there is none.

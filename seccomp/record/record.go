@@ -22,7 +22,7 @@ import (
 type Call struct {
 	Arch   syscalls.Arch
 	Name   string
-	Values []uint64 // of the argument that a rule compares, see [ArgumentOf]; nil without one
+	Values []uint64 // of the argument that a rule compares, see [ArgumentOf]; nil without one, or if they are unknown
 }
 
 // Run is what is known of one run of a command.
@@ -78,7 +78,14 @@ type Result struct {
 	Text  []byte   // in Docker's format; that of the profile before when New is empty
 	Calls int      // how many the profile names
 	New   []string // what the run has added, as messages have it: mount, socket(AF_ALG); sorted
+	Any   []string // calls of New with all values of an argument, since there were more than [MaxValues], or they are unknown; sorted
+	Some  []string // calls of the run that are let through with some values of an argument only; sorted
 }
+
+// MaxValues is how many values of one argument a profile lists for a call. A run with more is of a
+// program that tries values: Linux 7.2 has 46 families of sockets. With a rule for each the profile would
+// be larger than [seccomp.MaxSize], or its program longer than the kernel takes.
+const MaxValues = 64
 
 // Add returns the profile old, or a new one if that is nil, with what it denies of the run.
 // What it lets through stays as it is, and so do its other rules; the layout of a text that
@@ -109,14 +116,18 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	slices.Sort(a.added)
 	a.added = slices.Compact(a.added)
 	if old != nil && len(a.added) == 0 {
-		return &Result{Text: old.Source, Calls: a.profile.calls()}, nil
+		return &Result{Text: old.Source, Calls: a.profile.calls(), Some: a.some()}, nil
 	}
+	slices.Sort(a.any)
 	a.profile.note(r.Command)
 	text, err := a.profile.text()
 	if err != nil {
 		return nil, err
 	}
-	return &Result{text, a.profile.calls(), a.added}, a.check(text)
+	if len(text) > seccomp.MaxSize {
+		return nil, fmt.Errorf("with the calls of the run the profile would have %d bytes, the limit is %d", len(text), seccomp.MaxSize)
+	}
+	return &Result{text, a.profile.calls(), a.added, a.any, a.some()}, a.check(text)
 }
 
 // whateverHappens returns calls that depend on the machine and the moment, and not on the program: a
@@ -148,6 +159,7 @@ type adder struct {
 	profile *profile
 	before  *bpf.Emulator // of the profile without the run, or nil
 	added   []string
+	any     []string
 }
 
 // load compiles the profile that exists.
@@ -192,22 +204,57 @@ func (a *adder) allowed(c Call, value uint64) bool {
 }
 
 func (a *adder) add(c Call) {
-	if len(c.Values) == 0 {
-		if !a.allowed(c, 0) && a.profile.allow(c.Name, nil) {
-			a.added = append(a.added, c.Name)
+	argument, _ := ArgumentOf(c.Name)
+	conditions := func(value uint64) []condition {
+		if argument.Mask == 0xffffffff {
+			return []condition{{Index: uint(argument.Index), Value: value, Op: specs.OpEqualTo}}
 		}
+		return []condition{{Index: uint(argument.Index), Value: argument.Mask, ValueTwo: value, Op: specs.OpMaskedEqual}}
+	}
+	var denied []uint64
+	count := a.profile.values(c.Name)
+	for _, value := range c.Values {
+		if a.allowed(c, value) {
+			continue
+		}
+		denied = append(denied, value)
+		if !a.profile.allowsSome(c.Name, conditions(value)) {
+			count++
+		}
+	}
+	tooMany := count > MaxValues && len(denied) > 0 && !a.profile.decides(c.Name)
+	if tooMany || len(c.Values) == 0 && !a.allowed(c, 0) {
+		a.addAny(c.Name)
 		return
 	}
-	argument, _ := ArgumentOf(c.Name)
-	for _, value := range c.Values {
-		condition := specs.LinuxSeccompArg{Index: uint(argument.Index), Value: value, Op: specs.OpEqualTo}
-		if argument.Mask != 0xffffffff {
-			condition.Value, condition.ValueTwo, condition.Op = argument.Mask, value, specs.OpMaskedEqual
-		}
-		if !a.allowed(c, value) && a.profile.allow(c.Name, &condition) {
+	for _, value := range denied {
+		if a.profile.allow(c.Name, conditions(value)) {
 			a.added = append(a.added, c.Name+"("+syscalls.FormatArgument(c.Arch, c.Name, argument.Index, value)+")")
 		}
 	}
+}
+
+// addAny lets a call through whatever its arguments are.
+func (a *adder) addAny(name string) {
+	if !a.profile.allow(name, nil) {
+		return
+	}
+	a.added = append(a.added, name)
+	if _, compared := ArgumentOf(name); compared {
+		a.profile.removeValues(name)
+		a.any = append(a.any, name)
+	}
+}
+
+// some returns the calls of the run that are let through with some values only.
+func (a *adder) some() (names []string) {
+	for _, c := range a.run.Calls {
+		if _, compared := ArgumentOf(c.Name); compared && !a.profile.allows(c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // addNames adds the calls that an architecture has, without values.

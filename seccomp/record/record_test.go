@@ -127,6 +127,64 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// numbers are 0 to n-1.
+func numbers(n uint64) []uint64 {
+	var all []uint64
+	for i := range n {
+		all = append(all, i)
+	}
+	return all
+}
+
+// A call with too many values is let through with all, in one run or after several; the
+// largest profile that lists values is one that the kernel takes.
+func TestAddManyValues(t *testing.T) {
+	few := Run{Command: "a", Calls: []Call{native("socket", numbers(MaxValues)...), native("clone", 0)}}
+	if result := added(t, nil, few); len(result.Any) > 0 || !slices.Equal(result.Some, []string{"clone", "socket"}) {
+		t.Errorf("all values of %q, some of %q", result.Any, result.Some)
+	}
+	for name, runs := range map[string][]Run{
+		"one run":  {{Command: "a", Calls: []Call{native("socket", numbers(4096)...), native("clone", 0)}}},
+		"two runs": {few, {Command: "a", Calls: []Call{native("socket", 3, 1000), native("clone", 0)}}},
+		"unknown":  {{Command: "a", Calls: []Call{native("socket"), native("clone", 0)}}},
+	} {
+		result := added(t, nil, runs...)
+		if !slices.Equal(result.Any, []string{"socket"}) || !slices.Equal(result.Some, []string{"clone"}) || !slices.Contains(result.New, "socket") {
+			t.Errorf("%s: all values of %q, some of %q; new: %q", name, result.Any, result.Some, result.New)
+		}
+		wantVerdicts(t, result.Text, map[string]string{"socket=7": "ALLOW", "socket=123456": "ALLOW", "clone=17": "ALLOW", "clone=268435473": "ERRNO(EPERM)"})
+		if len(result.Text) > 4000 {
+			t.Errorf("%s: %s", name, result.Text)
+		}
+	}
+	most := Run{Command: "a"}
+	for _, arch := range []syscalls.Arch{syscalls.AMD64, syscalls.X86, syscalls.X32} {
+		for call := range Arguments {
+			most.Calls = append(most.Calls, Call{arch, call, numbers(MaxValues)})
+		}
+	}
+	if result := added(t, nil, most); len(result.Any) > 0 {
+		t.Errorf("all values of %q", result.Any)
+	}
+
+	const own = `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["execve", "clone3"], "action": "SCMP_ACT_ALLOW"},
+		{"names": ["socket"], "action": "SCMP_ACT_KILL", "args": [{"index": 0, "value": 5000, "op": "SCMP_CMP_EQ"}]}]}`
+	wantVerdicts(t, added(t, []byte(own), Run{Command: "a", Calls: []Call{native("socket", numbers(MaxValues+1)...)}}).Text,
+		map[string]string{"socket=5000": "KILL_THREAD", "socket=7": "ALLOW", "socket=4999": "ERRNO(EPERM)"})
+}
+
+// A profile that would be larger than one may be is not written, and the error says so.
+func TestAddTooMuch(t *testing.T) {
+	own := `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW","comment":"` + strings.Repeat("x", seccomp.MaxSize-120) + `"}]}`
+	old, err := seccomp.Parse("p.json", []byte(own))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Run{Command: "a", Calls: []Call{native("write")}}).Add(old, target()); err == nil || !strings.HasPrefix(err.Error(), "with the calls of the run the profile would have ") {
+		t.Error(err)
+	}
+}
+
 func TestNote(t *testing.T) {
 	result := added(t, nil,
 		Run{Command: "a", Calls: []Call{native("read")}},
@@ -166,6 +224,10 @@ func TestAddToOther(t *testing.T) {
 	if text := string(result.Text); !strings.Contains(text, `"flags": []`) || !strings.Contains(text, `"comment": "mine"`) {
 		t.Errorf("%s", text)
 	}
+	const hidden = `{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+		{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`
+	result = added(t, []byte(hidden), Run{Command: "a", Calls: []Call{native("socket", 2)}})
+	wantVerdicts(t, result.Text, map[string]string{"socket=2": "ALLOW", "socket=3": "ERRNO(EPERM)"})
 	old, err := seccomp.Parse("p.json", []byte(`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [
 		{"names": ["read"], "action": "SCMP_ACT_KILL", "includes": {"caps": ["CAP_CHOWN"]}}, {"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]}`))
 	if err != nil {
