@@ -25,9 +25,17 @@ func TestEndBySignal(t *testing.T) {
 		"user signal": {syscall.SIGUSR1, `trap 'exit 8' USR1; echo ready; while :; do sleep 0.01; done`, 8},
 		"hangup":      {syscall.SIGHUP, `trap 'exit 7' HUP; echo ready; while :; do sleep 0.01; done`, 7},
 		"interrupt":   {syscall.SIGINT, `trap 'exit 6' INT; echo ready; while :; do sleep 0.01; done`, 6},
+		// A libc keeps the first real-time signals to itself, glibc two and musl three.
+		"real-time":   {34, `trap 'exit 5' RTMIN; echo ready; while :; do sleep 0.01; done`, 5},
+		"the last":    {64, `trap 'exit 4' RTMAX; echo ready; while :; do sleep 0.01; done`, 4},
+		"with --init": {34, `trap 'exit 3' RTMIN; echo ready; while :; do sleep 0.01; done`, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := launch(t, nil, "bash", "-c", tt.script)
+			var flags []string
+			if name == "with --init" {
+				flags = []string{"--init"}
+			}
+			c := launch(t, flags, "bash", "-c", tt.script)
 			if err := c.Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
 			}

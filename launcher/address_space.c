@@ -19,7 +19,9 @@ static void say(const char *text)
 // allocate next to nothing by malloc(3).
 __attribute__((constructor)) static void share_arena(void)
 {
+#ifdef M_ARENA_MAX
 	mallopt(M_ARENA_MAX, 1);
+#endif
 }
 
 // After all constructors with a priority, for some of which Go never starts.

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "arm/libc.h"
 #include "engine.h"
 
 #include <errno.h>
@@ -276,8 +277,10 @@ static bool touch_log(const char *log)
 }
 
 // After the constructors by which the process may become something else than a command line.
-__attribute__((constructor(102))) static void begin_engine(int argc, char **argv)
+__attribute__((constructor(102))) static void begin_engine(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	struct engine_call call;
 	if (engine_parse(argc, argv, &call) && geteuid() == 0 && touch_log(call.log) && carry_out(&call))
 		_exit(0);

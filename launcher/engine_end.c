@@ -11,6 +11,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+// sigabbrev_np(3) is glibc's alone.
+static const char *const signal_names[] = {
+	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT", [SIGILL] = "ILL", [SIGTRAP] = "TRAP",
+	[SIGABRT] = "ABRT", [SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL", [SIGUSR1] = "USR1",
+	[SIGSEGV] = "SEGV", [SIGUSR2] = "USR2", [SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
+	[SIGSTKFLT] = "STKFLT", [SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP", [SIGTSTP] = "TSTP",
+	[SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU", [SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
+	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH", [SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
+};
+
 int engine_signal(const char *text)
 {
 	if (!text)
@@ -21,8 +31,8 @@ int engine_signal(const char *text)
 		return number <= SIGRTMAX ? number : -1;
 	if (strncasecmp(text, "SIG", 3) == 0)
 		text += 3;
-	for (int i = 1; i < __SIGRTMIN; i++)
-		if (sigabbrev_np(i) && strcasecmp(text, sigabbrev_np(i)) == 0)
+	for (int i = 1; i <= SIGSYS; i++)
+		if (strcasecmp(text, signal_names[i]) == 0)
 			return i;
 	return -1;
 }

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "arm/libc.h"
 #include "guard.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ static void leave_heap(const void *object, int advice)
 int guard_start(int init, int launcher, const void *object)
 {
 	sigset_t all, old;
-	sigfillset(&all);
+	all_signals(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	leave_heap(object, MADV_DONTFORK);
 	pid_t pid = fork();

@@ -3,6 +3,7 @@
 // one thread, no memory is allocated, and the Go runtime starts only if something is not
 // as it was.
 #define _GNU_SOURCE
+#include "arm/libc.h"
 #include "engine.h"
 #include "kept.h"
 #include "signals.h"
@@ -131,22 +132,15 @@ static bool make_cgroup(void)
 	return true;
 }
 
-// refer_to_time has a reference stand for the time: RFC 3339, in UTC. gmtime(3) would read
-// the time zone.
+// refer_to_time has a reference stand for the time: RFC 3339, in UTC.
 static void refer_to_time(enum kept_reference reference, char text[40])
 {
 	struct timespec now;
+	struct tm tm;
 	clock_gettime(CLOCK_REALTIME, &now);
-	int64_t days = now.tv_sec / 86400, seconds = now.tv_sec % 86400;
-	// Years that begin in March, in eras of 400: days from 0000-03-01 on.
-	int64_t since = days + 719468, era = since / 146097, day = since % 146097;
-	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-	int64_t of_year = day - (365 * year + year / 4 - year / 100), month = (5 * of_year + 2) / 153;
-	int64_t of_month = of_year - (153 * month + 2) / 5 + 1;
-	month += month < 10 ? 3 : -9;
-	year += era * 400 + (month <= 2);
-	snprintf(text, 40, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", (int)year, (int)month, (int)of_month,
-		 (int)(seconds / 3600), (int)(seconds / 60 % 60), (int)(seconds % 60), now.tv_nsec);
+	gmtime_r(&now.tv_sec, &tm);
+	size_t n = strftime(text, 40, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + n, 40 - n, ".%09ldZ", now.tv_nsec);
 	kept_refer(reference, text);
 }
 
@@ -264,10 +258,7 @@ static bool start(void)
 static void block_signals(void)
 {
 	sigset_t set;
-	sigemptyset(&set);
-	for (int sig = 1; sig <= SIGRTMAX; sig++)
-		if (signal_passed_on(sig))
-			sigaddset(&set, sig);
+	signals_passed_on(&set);
 	sigprocmask(SIG_BLOCK, &set, &mask);
 	if (sigismember(&mask, SIGCHLD) != 1)
 		signal(SIGCHLD, SIG_DFL); // else a child that ends is not waited for
@@ -291,9 +282,11 @@ static _Noreturn void go_on(void)
 }
 
 // After begin_waiting (wait.c).
-__attribute__((constructor(102))) static void begin_kept(int argc, char **argv, char **envp)
+__attribute__((constructor(102))) static void begin_kept(void)
 {
-	if (argc < 2 || !kept_key_begin(argv, envp) || !files_open())
+	int argc;
+	char **argv = program_arguments(&argc);
+	if (argc < 2 || !kept_key_begin(argv, environ) || !files_open())
 		return;
 	program = argv[0];
 	kept = kept_read();

@@ -6,6 +6,7 @@
 #include "netlink.h"
 
 #include <arpa/inet.h>
+#include <asm/socket.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>

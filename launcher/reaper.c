@@ -2,6 +2,8 @@
 // role before the Go runtime starts. It runs the command as its child, passes signals on to
 // it, reaps orphans, and exits with the child's status.
 #define _GNU_SOURCE
+#include "arm/libc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -52,15 +54,17 @@ static void name_self(void)
 
 // This runs before every other constructor. libcontainer's would trust the environment,
 // which the container controls here.
-__attribute__((constructor(101))) static void reaper(int argc, char **argv)
+__attribute__((constructor(101))) static void reaper(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	if (getpid() != 1 || argc < 3 || strcmp(argv[1], "minirun-init") != 0)
 		return;
 
 	name_self();
 
 	sigset_t all, old;
-	sigfillset(&all);
+	all_signals(&all);
 	sigdelset(&all, SIGTTIN);
 	sigdelset(&all, SIGTTOU);
 	sigprocmask(SIG_SETMASK, &all, &old);

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "arm/libc.h"
 #include "wait.h"
 #include "guard.h"
 #include "signals.h"
@@ -303,7 +304,7 @@ _Noreturn void wait_hand_over(int file)
 	snprintf(number, sizeof number, "%d", file);
 	setenv(WAIT_VARIABLE, number, 1);
 	sigset_t all;
-	sigfillset(&all);
+	all_signals(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL); // signals stay pending over execve(2)
 	int error = end_others();
 	if (!error) {
@@ -317,10 +318,10 @@ _Noreturn void wait_hand_over(int file)
 	_exit(125); // init ends with this process
 }
 
-__attribute__((constructor(101))) static void begin_waiting(int argc, char **argv)
+__attribute__((constructor(101))) static void begin_waiting(void)
 {
-	(void)argc;
-	wait_arguments = argv;
+	int argc;
+	wait_arguments = program_arguments(&argc);
 	const char *number = getenv(WAIT_VARIABLE);
 	if (!number)
 		return;

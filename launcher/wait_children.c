@@ -16,18 +16,6 @@
 
 static const int64_t PATIENCE = 1000000000; // ns
 
-// drop_signals drops pending signals, since the Go runtime unblocks all signals, whatever
-// the mask was at its start.
-static void drop_signals(void)
-{
-	for (int sig = 1; sig <= SIGRTMAX; sig++) {
-		if (!signal_passed_on(sig))
-			continue;
-		signal(sig, SIG_IGN); // ignoring a pending signal discards it (POSIX)
-		signal(sig, SIG_DFL);
-	}
-}
-
 // keep_files closes all files that a task does not need. The rest of what the launcher has is
 // not the child's: the user's files, the container's pipes, sockets and locks, which would
 // stay open for as long as the child is kept from ending.
@@ -74,7 +62,7 @@ pid_t in_go(enum wait_task task)
 	if (child != 0)
 		return child;
 	setsid();
-	drop_signals(); // those that came before setsid
+	signals_drop(); // those that came before setsid; the Go runtime unblocks all, whatever the mask was at its start
 	keep_files(task);
 	setenv(REST_VARIABLE, number, 1);
 	execve("/proc/thread-self/exe", wait_arguments, environ);

@@ -19,14 +19,14 @@ static int remove_entry(int dir, const char *name, int depth);
 // skips because others are removed. It sets removed if there were any.
 static int remove_entries(int dir, int depth, bool *removed)
 {
-	_Alignas(struct dirent64) char buffer[2048];
+	_Alignas(struct dirent) char buffer[2048];
 	ssize_t n;
 	*removed = false;
 	if (lseek(dir, 0, SEEK_SET) < 0)
 		return -1;
-	while ((n = getdents64(dir, buffer, sizeof buffer)) > 0) {
+	while ((n = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
 		for (ssize_t at = 0; at < n;) {
-			struct dirent64 *e = (struct dirent64 *)(buffer + at);
+			struct dirent *e = (struct dirent *)(buffer + at);
 			at += e->d_reclen;
 			if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 				continue;

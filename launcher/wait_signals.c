@@ -63,10 +63,7 @@ static void take(int sig, bool ended)
 void signals_begin(void)
 {
 	sigset_t set;
-	sigemptyset(&set);
-	for (int sig = 1; sig <= SIGRTMAX; sig++)
-		if (signal_passed_on(sig))
-			sigaddset(&set, sig);
+	signals_passed_on(&set);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	unsigned char sig;

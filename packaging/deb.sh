@@ -34,7 +34,7 @@ Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
 Recommends: ca-certificates, uidmap, slirp4netns | passt
 Suggests: mmdebstrap, debian-archive-keyring
-Built-Using: $(dpkg-query -W -f='${source:Package} (= ${source:Version}), ' libseccomp-dev libc6-dev | sed 's/, $//')
+Built-Using: $(dpkg-query -W -f='${source:Package} (= ${source:Version}), ' libseccomp-dev musl-dev | sed 's/, $//')
 Homepage: https://github.com/minirun/minirun
 Description: daemonless container launcher with explained seccomp filters
  minirun runs a command in a container, with the flags of docker run and without

@@ -18,7 +18,7 @@ go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}}@{{.Version}} {{.Dir}
 go_root=$(go env GOROOT)
 mkdir -p "$out/go"
 install -m644 -t "$out/go" "$go_root/LICENSE"
-for package in libseccomp-dev libc6-dev; do
+for package in libseccomp-dev musl-dev; do
     mkdir -p "$out/$package"
     install -m644 -t "$out/$package" "/usr/share/doc/$package/copyright"
 done

@@ -29,9 +29,7 @@ cp "$sources"/src.* "$sources/parts"
 set -- -q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$sources/parts" -o Dir::State::Lists="$sources/lists" \
     -o APT::Sandbox::User=root
 apt-get "$@" update
-for package in libseccomp-dev libc6-dev; do
-    source=$(dpkg-query -W -f='${source:Package}=${source:Version}' "$package")
-    (cd "$dir" && apt-get "$@" source --download-only "$source")
-done
+source=$(dpkg-query -W -f='${source:Package}=${source:Version}' libseccomp-dev)
+(cd "$dir" && apt-get "$@" source --download-only "$source")
 (cd "$dir" && sha256sum -- * >SHA256SUMS)
 ls -l "$dir"

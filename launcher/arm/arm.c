@@ -2,6 +2,7 @@
 // the main one, without capabilities, and the arming thread, which has kept them.
 // Under the filter neither makes a call except execve(2).
 #define _GNU_SOURCE
+#include "libc.h"
 #include "page.h"
 
 #include <errno.h>
@@ -139,7 +140,7 @@ static void *arm(void *unused)
 int arm_start(void)
 {
 	sigset_t all, old;
-	sigfillset(&all);
+	all_signals(&all);
 	int error = pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (error)
 		return error;

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "libc.h"
 #include "page.h"
 
 #include <errno.h>
@@ -100,8 +101,10 @@ static void unblock_signals(void)
 // A container's init joins its cgroups before anything else: it still has one thread, and
 // libcontainer's constructor, which enters the namespaces, comes later. An init with a plan
 // does not return from here.
-__attribute__((constructor(101))) static void begin_init(int argc, char **argv)
+__attribute__((constructor(101))) static void begin_init(void)
 {
+	int argc;
+	char **argv = program_arguments(&argc);
 	const char *plan = getenv(PLAN_VARIABLE);
 	if (argc < 2 || strcmp(argv[1], "init") != 0 || (plan == NULL && getenv("_LIBCONTAINER_INITPIPE") == NULL))
 		return;

@@ -2,6 +2,7 @@
 // no parent waits for it, and no signals need to be passed on. unshare(2) needs a process
 // with one thread, so this is a constructor, which runs before the Go runtime starts.
 #define _GNU_SOURCE
+#include "../arm/libc.h"
 #include "enter.h"
 
 #include <errno.h>
@@ -197,7 +198,7 @@ static void stay(void)
 
 // After the constructors of reaper.c and join.c, whose processes never ask for it, and
 // before libcontainer's.
-__attribute__((constructor(102))) static void enter(int argc, char **argv)
+__attribute__((constructor(102))) static void enter(void)
 {
 	const char *where = getenv(ENTER_VARIABLE);
 	if (geteuid() == 0) {
@@ -206,6 +207,8 @@ __attribute__((constructor(102))) static void enter(int argc, char **argv)
 		return;
 	}
 	if (where == NULL) {
+		int argc;
+		char **argv = program_arguments(&argc);
 		userns_enter_early(argc, argv);
 		return;
 	}

@@ -1,6 +1,7 @@
 // A namespace is made by a process that is born in it. The process waits until its parent has
 // opened it, and ends.
 #define _GNU_SOURCE
+#include "../arm/libc.h"
 #include "make.h"
 #include "enter.h"
 
@@ -74,7 +75,7 @@ struct made make_user_namespace(uint32_t first, uint32_t count, int network)
 		made.error = errno;
 		return made;
 	}
-	sigfillset(&all);
+	all_signals(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid_t pid = clone(wait_for_end, stack + STACK, CLONE_VM | CLONE_NEWUSER | (network ? CLONE_NEWNET : 0), ends);
 	made.error = errno;
