@@ -115,7 +115,8 @@ func (p *Page) awaitParked() bool {
 		if state == C.PAGE_PARKED || state == C.PAGE_FAILED {
 			return state == C.PAGE_PARKED
 		}
-		if err := sleep(&p.shared.state, C.uint32_t(state), patience); errors.Is(err, unix.ETIMEDOUT) {
+		err := sleep(&p.shared.state, C.uint32_t(state), patience)
+		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) { // a filter of ours may deny it
 			return false
 		}
 	}

@@ -3,9 +3,11 @@ package arm
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +75,43 @@ func TestInitDies(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// A launcher that is itself under a filter which denies the wait for another process's futex gives a
+// stuck init up too.
+func TestInitStuckWithoutFutex(t *testing.T) {
+	page := testPage(t)
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()          // it ends with the goroutine, and so does its filter
+		const nr, operation = 0, 16 + 8 // of struct seccomp_data: the call, and the second argument
+		const wait = 0                  // FUTEX_WAIT; the Go runtime's are private
+		program := []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: nr},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_FUTEX, Jf: 3},
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: operation},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: wait, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		}
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&fprog)), 0, 0)
+		}
+		if err == nil {
+			err = page.WaitParked()
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || err.Error() != "container init does not get ready" {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits without end")
 	}
 }
 
