@@ -297,6 +297,41 @@ func TestBridgeSubnet(t *testing.T) {
 	}
 }
 
+// Where the bridge has been given another network, the firewall translates the addresses of that and
+// no longer those of the old one.
+func TestBridgeOtherSubnet(t *testing.T) {
+	n := newNetns(t)
+	world(n).echoServer("192.0.2.2:80")
+	ask := func(when string, rules int) {
+		t.Helper()
+		if got := n.minirun(client("192.0.2.2", "80")...); got != "FROM THE CONTAINER\n" {
+			t.Errorf("%s: %q", when, got)
+		}
+		if err := n.in(func() error {
+			c, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			table := &nftables.Table{Name: "minirun", Family: nftables.TableFamilyINet}
+			found, err := c.GetRules(table, &nftables.Chain{Name: "postrouting", Table: table})
+			if len(found) != rules {
+				t.Errorf("%s: %d rules, want %d", when, len(found), rules)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	ask("minirun's own networks", 2)
+	for _, address := range []string{"198.51.100.1/29", "198.51.100.130/25"} {
+		n.run("ip", "address", "flush", "dev", "minirun0")
+		n.run("ip", "address", "add", address, "dev", "minirun0")
+		ask(address, 1)
+	}
+	n.run("ip", "address", "add", "fd99::1/64", "dev", "minirun0", "nodad")
+	ask("with fd99::1/64", 2)
+}
+
 // A machine that lets nobody make a bridge gets one error, and no other network instead.
 func TestBridgeLacks(t *testing.T) {
 	n := newNetns(t)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -19,8 +20,10 @@ import (
 // answer. Other tables are not changed, except Docker's ([obstacle.pass]).
 const tableName = "minirun"
 
-// firewall makes the table unless it exists: other programs may have flushed all tables.
-// The warning says that another table drops what containers send, and how to change that.
+const postroutingName = "postrouting" // the chain of the table that translates addresses
+
+// firewall makes the table unless it exists, for the bridge's networks: other programs may have flushed
+// all tables, and a user may have given the bridge another network. The warning says that another table drops what containers send, and how to change that.
 func (b *bridge) firewall() (warning, err error) {
 	const help = "sudo modprobe nf_tables nft_masq nft_ct, or --network none"
 	c, err := nftables.New(nftables.AsLasting())
@@ -32,7 +35,7 @@ func (b *bridge) firewall() (warning, err error) {
 	if err != nil {
 		return nil, hint.With(fmt.Errorf("list the chains of nftables: %w", err), help)
 	}
-	if !slices.ContainsFunc(chains, own) {
+	if !b.hasTable(c, chains) {
 		b.addTable(c)
 		if err := c.Flush(); err != nil {
 			return nil, hint.With(fmt.Errorf("make the table %s of nftables: %w", tableName, err), help)
@@ -50,9 +53,33 @@ func (b *bridge) firewall() (warning, err error) {
 	return legacyWarning(), nil
 }
 
-// own reports whether a chain is of minirun's table.
-func own(c *nftables.Chain) bool {
-	return c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet
+// hasTable reports whether minirun's table exists, with the rules for the bridge's networks and no others.
+func (b *bridge) hasTable(c *nftables.Conn, chains []*nftables.Chain) bool {
+	at := slices.IndexFunc(chains, func(c *nftables.Chain) bool {
+		return c.Table.Name == tableName && c.Table.Family == nftables.TableFamilyINet && c.Name == postroutingName
+	})
+	if at < 0 {
+		return false
+	}
+	rules, err := c.GetRules(chains[at].Table, chains[at])
+	if err != nil {
+		return false
+	}
+	var translated []netip.Prefix
+	for _, r := range rules {
+		translated = append(translated, source(r))
+	}
+	return slices.Equal(translated, b.networks())
+}
+
+// networks returns the networks of the bridge.
+func (b *bridge) networks() (all []netip.Prefix) {
+	for _, address := range []netip.Prefix{b.v4, b.v6} {
+		if address.IsValid() {
+			all = append(all, address.Masked())
+		}
+	}
+	return all
 }
 
 // addTable adds the table, in one transaction: of two that add it at once, the second
@@ -69,13 +96,11 @@ func (b *bridge) addTable(c *nftables.Conn) {
 		device(expr.MetaKeyOIFNAME, expr.CmpOpEq), device(expr.MetaKeyIIFNAME, expr.CmpOpNeq), notAnAnswer(),
 		[]expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})})
 	postrouting := c.AddChain(&nftables.Chain{
-		Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+		Name: postroutingName, Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
-	for _, network := range []netip.Prefix{b.v4, b.v6} {
-		if network.IsValid() {
-			c.AddRule(&nftables.Rule{Table: table, Chain: postrouting, Exprs: slices.Concat(
-				from(network), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq), []expr.Any{&expr.Masq{}})})
-		}
+	for _, network := range b.networks() {
+		c.AddRule(&nftables.Rule{Table: table, Chain: postrouting, Exprs: slices.Concat(
+			from(network), device(expr.MetaKeyOIFNAME, expr.CmpOpNeq), []expr.Any{&expr.Masq{}})})
 	}
 }
 
@@ -118,6 +143,20 @@ func from(network netip.Prefix) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: mask, Xor: make([]byte, size)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network.Masked().Addr().AsSlice()},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network.Addr().AsSlice()},
 	}
+}
+
+// source returns the network that a rule of [from] is for, or the zero Prefix.
+func source(r *nftables.Rule) netip.Prefix {
+	for i, e := range r.Exprs[:max(len(r.Exprs)-1, 0)] {
+		mask, isMask := e.(*expr.Bitwise)
+		network, isNetwork := r.Exprs[i+1].(*expr.Cmp)
+		if isMask && isNetwork {
+			address, _ := netip.AddrFromSlice(network.Data)
+			bits, _ := net.IPMask(mask.Mask).Size()
+			return netip.PrefixFrom(address, bits)
+		}
+	}
+	return netip.Prefix{}
 }
