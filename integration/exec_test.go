@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,20 +94,40 @@ func TestExecFailsHostile(t *testing.T) {
 	}
 }
 
-// A command gets no descriptor of the host, and no signal that minirun's caller ignores
-// or blocks.
-func TestExecClean(t *testing.T) {
-	// By the shell alone: as PID 1 it would have descriptors of a pipe or a redirection.
-	const script = `n=0; while [ $n -lt 256 ]; do [ -L /proc/1/fd/$n ] && printf "$n "; n=$((n+1)); done; grep -E "^Sig(Pnd|Blk|Ign)" /proc/self/status`
+// cleanScript prints what a command has been given, by the shell alone: it would have descriptors
+// of a pipe or a redirection.
+const cleanScript = `n=0; while [ $n -lt 256 ]; do [ -L /proc/$$/fd/$n ] && printf "$n "; n=$((n+1)); done; grep -E "^Sig(Pnd|Blk|Ign)" /proc/self/status`
+
+// wantClean runs minirun, for a command that is cleanScript, by a caller that ignores and blocks signals.
+// The test fails unless the command has the three standard files only, and ignores and blocks none.
+func wantClean(t *testing.T, what string, cmd *exec.Cmd) {
+	t.Helper()
 	const want = "0 1 2 " +
 		"SigPnd:\t0000000000000000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
-	for _, flags := range [][]string{nil, {"-i"}, {"-t"}, {"--init"}, {"--user", "nobody"}} {
-		cmd := minirun(t, append(flags, "debian", "sh", "-c", script)...)
-		cmd.Path, cmd.Args = "/usr/bin/env", append([]string{"env", "--ignore-signal=HUP,USR1,PIPE,RTMIN+3", "--block-signal=USR2,TERM,RTMAX"}, cmd.Args...)
-		out, err := cmd.CombinedOutput()
-		if got := strings.ReplaceAll(string(out), "\r", ""); err != nil || got != want {
-			t.Errorf("%v: %v: %q, want %q", flags, err, got, want)
-		}
+	cmd.Path, cmd.Args = "/usr/bin/env", append([]string{"env", "--ignore-signal=HUP,USR1,PIPE,RTMIN+3", "--block-signal=USR2,TERM,RTMAX"}, cmd.Args...)
+	out, err := cmd.CombinedOutput()
+	if got := strings.ReplaceAll(string(out), "\r", ""); err != nil || got != want {
+		t.Errorf("%s: %v: %q, want %q", what, err, got, want)
+	}
+}
+
+// A command gets no descriptor of the host, and no signal that minirun's caller ignores
+// or blocks. Nor does that of a launch that is kept, and that of exec.
+func TestExecClean(t *testing.T) {
+	for _, flags := range []string{"", "-i", "-t", "--init", "--user nobody", "--init-by libcontainer", "--explain", "--userns auto"} {
+		wantClean(t, flags, minirun(t, append(strings.Fields(flags), "debian", "sh", "-c", cleanScript)...))
+	}
+	name := containerName(t)
+	detach(t, name, "debian", "sleep", "1000")
+	for _, flags := range []string{"", "-i", "-t", "--user nobody", "--privileged"} {
+		wantClean(t, "exec "+flags, minirun(t, slices.Concat([]string{"exec"}, strings.Fields(flags), []string{name, "sh", "-c", cleanScript})...))
+	}
+	says(t, 0, name, "", "rm", "-f", name)
+	kept := newKept(t, "sh", "-c", cleanScript)
+	for _, flags := range []string{"--network none", "--network none -i", "--dns 192.0.2.8"} {
+		kept.flags = strings.Fields(flags)
+		kept.keep(0)
+		wantClean(t, "kept "+flags, kept.cmd()) // which prints what Go initializes, if that is started
 	}
 }
 

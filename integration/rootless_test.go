@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,8 +79,24 @@ func TestRootless(t *testing.T) {
 	}
 }
 
-// files checks whose files are on the host, and those of the image.
+// files checks whose files are on the host, and those of the image, and what launcher and command have
+// open.
 func (u *ordinary) files(t *testing.T) {
+	for _, flags := range []string{"", "-t", "--init-by libcontainer", "--explain-filter"} {
+		wantClean(t, flags, u.run(append(strings.Fields(flags), "debian", "sh", "-c", cleanScript)...))
+	}
+	cmd, _ := u.launch(t, "--name", "minirun-files", "debian", "sh", "-c", "echo ready; exec sleep 1000")
+	wantClean(t, "exec", u.run("exec", "minirun-files", "sh", "-c", cleanScript))
+	want := []string{"/memfd:minirun-wait (deleted)", "anon_inode:[pidfd]", "anon_inode:[signalfd]", "container", "image"}
+	var got []string
+	eventually(t, "the launcher has closed what it had for the start", func() bool {
+		got = slices.DeleteFunc(openFiles(t, cmd.Process.Pid, u.home+"/.local/share/minirun"), func(file string) bool { return file == "pipe" })
+		return len(got) <= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("the launcher has %q, want %q", got, want)
+	}
+	u.check(t, asUser{"kill minirun-files", 0, "minirun-files", ""})
 	u.check(t, asUser{"-v " + u.home + ":/h debian touch /h/f", 0, "", ""})
 	info, err := os.Stat(u.home + "/f")
 	if err != nil || info.Sys().(*syscall.Stat_t).Uid != u.uid {
