@@ -121,6 +121,15 @@ func ociFailures(t *testing.T, root string) {
 		{"hook", "exit status 9", func(s *specs.Spec) {
 			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "exit 9"}}}}
 		}},
+		{"hook inside", "startContainer hook #0, /bin/sh: exit status 9: said\"", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo said; exit 9"}}}}
+		}},
+		{"late hook", "createRuntime hook #0: hook ran past specified timeout of 1.0s\"", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: new(1)}}}
+		}},
+		{"late hook inside", "startContainer hook #0, /bin/sleep: hook ran past specified timeout of 1.0s\"", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: new(1)}}}
+		}},
 		{"mount", "no such file or directory", func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/m", Source: "/no/such", Type: "bind", Options: []string{"bind"}})
 		}},

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	json "github.com/go-json-experiment/json/v1"
@@ -237,18 +237,29 @@ func runInside(engine *libcontainer.Container, hook *configs.CommandHook, state 
 	if err != nil {
 		return trimmedError(err.Error())
 	}
+	var late atomic.Bool
 	if hook.Timeout != nil {
-		timer := time.AfterFunc(*hook.Timeout, func() { _ = process.Signal(unix.SIGKILL) })
+		timer := time.AfterFunc(*hook.Timeout, func() {
+			late.Store(true)
+			_ = process.Signal(unix.SIGKILL)
+		})
 		defer timer.Stop()
 	}
-	if err := errors.Join(page.WaitParked(), page.Exec(), page.WaitExec()); err != nil {
+	err = errors.Join(page.WaitParked(), page.Exec(), page.WaitExec())
+	if err != nil {
 		_ = process.Signal(unix.SIGKILL)
 		_, _ = process.Wait()
-		return err
+	} else {
+		_, err = process.Wait() // also until nothing that the hook has left holds its output, as in runc
 	}
-	if _, err := process.Wait(); err != nil {
-		text, _ := io.ReadAll(io.LimitReader(&output, 4096))
-		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(text))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if late.Load() {
+		err = fmt.Errorf("hook ran past specified timeout of %.1fs", hook.Timeout.Seconds()) // libcontainer's words
+	}
+	if text := bytes.TrimSpace(output.Next(4096)); len(text) > 0 {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return err
 }
