@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/minirun/minirun/internal/hint"
+	"github.com/minirun/minirun/internal/testenv"
 	"github.com/minirun/minirun/launcher/config"
 )
 
@@ -21,18 +24,30 @@ func parse(t *testing.T, flags config.Flags) *config.Config {
 }
 
 // An error of a bind mount says what to do.
-func TestInspectHints(t *testing.T) {
+func TestInspectMounts(t *testing.T) {
+	disk := testenv.Disk(t, "") // private, whatever the mount is below which it is (systemd shares all)
+	if err := unix.Mount("", disk, "", unix.MS_PRIVATE, ""); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
-		flags config.Flags
-		want  string
+		flags      config.Flags
+		want, hint string
 	}{
-		{config.Flags{"mount": {"type=bind,src=" + t.TempDir() + "/no,dst=/x"}}, "make it first, or check the path"},
-		{config.Flags{"volume": {"/proc:/x:rslave"}}, "leave out rslave, or share the mount first: mount --make-shared /proc"},
+		{config.Flags{"mount": {"type=bind,src=" + disk + "/no,dst=/x"}}, "bind source path does not exist: " + disk + "/no", "make it first, or check the path"},
+		{config.Flags{"volume": {disk + ":/x:rslave"}}, "path " + disk + " is mounted on " + disk + " but it is not a shared or slave mount",
+			"leave out rslave, or share the mount first: mount --make-shared " + disk},
 	} {
 		_, _, err := Inspect(parse(t, tt.flags))
-		if got := hint.Text(err); got != tt.want {
-			t.Errorf("%v: the hint is %q, want %q", err, got, tt.want)
+		var e *Error
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) || hint.Text(err) != tt.hint {
+			t.Errorf("%v, hint %q; want %q, %q", err, hint.Text(err), tt.want, tt.hint)
 		}
+	}
+	if err := unix.Mount("", disk, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Inspect(parse(t, config.Flags{"volume": {disk + ":/x:rslave"}})); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -43,8 +58,6 @@ func TestInspectRefuses(t *testing.T) {
 		flags config.Flags
 		want  string
 	}{
-		{config.Flags{"mount": {"type=bind,src=" + host + "/no,dst=/x"}}, "bind source path does not exist: " + host + "/no"},
-		{config.Flags{"volume": {"/proc:/x:rslave"}}, "path /proc is mounted on /proc but it is not a shared or slave mount"},
 		{config.Flags{"device": {"/dev/nosuch"}}, "no such file or directory"},
 		{config.Flags{"device": {"/etc/passwd"}}, "not a device node"},
 		{config.Flags{"device": {"/etc"}}, "no device node is in the directory"},

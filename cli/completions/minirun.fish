@@ -9,8 +9,9 @@ function __minirun_complete
         set -l parts (string split -m 1 \t -- "$line")
         if test "$parts[1]" = :files # paths, after a prefix of the word
             set -l rest (string sub -s (math (string length -- "$parts[2]") + 1) -- "$cur")
-            for path in (__fish_complete_path "$rest")
-                printf '%s%s\n' "$parts[2]" $path
+            for path in "$rest"* # __fish_complete_path takes plain text before fish 3.7, and escaped text since
+                test -d "$path"; and set path "$path/"
+                printf '%s%s\n' "$parts[2]" "$path"
             end
         else
             printf '%s\n' $line
