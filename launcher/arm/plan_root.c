@@ -19,6 +19,7 @@
 enum { KERNEL_MS_REC = 16384, KERNEL_MNT_DETACH = 2 };
 
 int plan_root = -1;
+static struct stat root; // plan_root's
 
 static int set_attributes(int mount, unsigned flags, uint64_t set, uint64_t clear, uint64_t propagation)
 {
@@ -44,13 +45,10 @@ int clone_tree(int fd, bool recursive)
 int attach(int mount, int target)
 {
 	struct stat from, to;
-	if (fstat(mount, &from) < 0 || fstat(target, &to) < 0)
-		return -1;
-	if (S_ISDIR(from.st_mode) != S_ISDIR(to.st_mode)) {
-		errno = ENOTDIR;
-		return -1;
-	}
-	return syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	int result = syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	if (result < 0 && errno == EINVAL && fstat(mount, &from) == 0 && fstat(target, &to) == 0)
+		errno = S_ISDIR(from.st_mode) != S_ISDIR(to.st_mode) ? ENOTDIR : EINVAL;
+	return result;
 }
 
 // All mounts in init's namespace become slaves, so that no mount of init's appears on the
@@ -66,7 +64,7 @@ int plan_do_root(const struct plan_step *step)
 	if (below < 0)
 		return -1;
 	plan_root = clone_tree(below, true);
-	if (plan_root < 0 || set_attributes(plan_root, 0, 0, 0, MS_PRIVATE) < 0)
+	if (plan_root < 0 || fstat(plan_root, &root) < 0 || set_attributes(plan_root, 0, 0, 0, MS_PRIVATE) < 0)
 		return -1;
 	int result = attach(plan_root, below);
 	close(below);
@@ -85,8 +83,8 @@ static bool on_procfs(int fd)
 static int may_mount(const struct plan_step *step, int target, bool procfs)
 {
 	enum { PROC_ROOT_INO = 1 }; // linux/proc_ns.h
-	struct stat at, root;
-	if (fstat(target, &at) < 0 || fstat(plan_root, &root) < 0)
+	struct stat at;
+	if (fstat(target, &at) < 0)
 		return -1;
 	if (at.st_dev == root.st_dev && at.st_ino == root.st_ino)
 		return fail_because(PLAN_AT_THE_ROOT, EINVAL);
