@@ -54,7 +54,7 @@ func launchHint(err error) string {
 func causeHint(cause launcher.Cause) string {
 	switch cause {
 	case launcher.CauseCgroup:
-		return "one that another program has left can be removed with rmdir(1), or choose another --name"
+		return "one that another program has left can be removed with rmdir(1)"
 	case launcher.CauseDevice:
 		return "see --device"
 	case launcher.CauseEnterWorkdir:

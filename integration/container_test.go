@@ -25,7 +25,7 @@ func minirun(t *testing.T, args ...string) *exec.Cmd {
 type launched struct {
 	*exec.Cmd
 	name   string
-	state  string // its directory below the runtime directory, if it has one
+	cgroup string // its name
 	stderr bytes.Buffer
 	output io.Reader // what it writes after "ready"
 	// pid1 is the container's PID 1, as the host numbers it.
@@ -46,8 +46,6 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 	name := containerName(t)
 	l := &launched{name: name}
 	l.Cmd = minirun(t, append(append([]string{"--name", name}, flags...), append([]string{"debian"}, command...)...)...)
-	_, runRoot, _ := strings.Cut(l.Env[len(l.Env)-1], "=")
-	l.state = filepath.Join(runRoot, name)
 	l.Stderr = &l.stderr
 	out, err := l.StdoutPipe()
 	if err != nil {
@@ -71,6 +69,12 @@ func launch(t *testing.T, flags []string, command ...string) *launched {
 		t.Fatalf("the command said %q (%v), want ready\n%s", said, err, &l.stderr)
 	}
 	l.pid1 = pid1(t, l.Process.Pid)
+	cgroups, err := os.ReadFile("/proc/" + strconv.Itoa(l.pid1) + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(cgroups), "\n")
+	l.cgroup = filepath.Base(line)
 	if dir := filepath.Join(testBed.root, "containers", name); !exists(dir) {
 		t.Fatalf("a container that runs has no directory %s", dir)
 	}

@@ -72,8 +72,8 @@ func TestTerminatePID1(t *testing.T) {
 func wantNothing(t *testing.T, c *launched) {
 	t.Helper()
 	wantNothingOf(t, c.name)
-	if exists(c.state) {
-		t.Errorf("left: %s", c.state)
+	if left := of(c.cgroup); !strings.HasPrefix(c.cgroup, "minirun-") || len(left) > 0 {
+		t.Errorf("left of %s: %q", c.cgroup, left)
 	}
 	if !gone(c.pid1) {
 		t.Errorf("PID 1, %d, is still there", c.pid1)

@@ -291,7 +291,7 @@ var (
 	anonymousDev  = regexp.MustCompile(`\b0:\d+\b`)
 	overlayDirs   = regexp.MustCompile(`(lowerdir\+?|upperdir|workdir|datadir\+?)=[^,\s]*`)
 	ownPID        = regexp.MustCompile(`/proc/\d+`)
-	randomCgroup  = regexp.MustCompile(`/minirun-[a-z]+_[a-z]+\b`)
+	randomCgroup  = regexp.MustCompile(`/minirun-[0-9a-f]{12}\b`)
 	// memory, times and numbers, and how large the kernel made a table
 	volatileStatus = regexp.MustCompile(`^status (Vm|Rss|Hugetlb|voluntary|nonvoluntary|FDSize|SigQ|(Tgid|Ngid|Pid|PPid|NStgid|NSpid|NSpgid|NSsid):.*([2-9]|\d\d))`)
 )
@@ -310,7 +310,7 @@ func oracleLine(line string) string {
 	line = strings.TrimRight(line, "\r\n")
 	line = randomID.ReplaceAllString(line, "ID")
 	line = containersDir.ReplaceAllString(line, "/containers/C")
-	line = randomCgroup.ReplaceAllString(line, "/minirun-NAME")
+	line = randomCgroup.ReplaceAllString(line, "/minirun-ID")
 	line = peerGroup.ReplaceAllString(line, "$1")
 	line = ownUsers.ReplaceAllString(line, "$1=N")
 	line = strings.Replace(line, "/dev/mqueue' directory 0:0 0:65534", "/dev/mqueue' directory 0:0 0:0", 1) // libcontainer makes it before it is in the group

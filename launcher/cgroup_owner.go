@@ -1,19 +1,14 @@
 package launcher
 
-/*
-#include "wait.h"
-*/
-import "C"
-
 import (
 	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 )
 
-// ownerAttribute is the extended attribute of a cgroup that says which container it was
-// made for: the short ID. The cgroup's name does not: containers of other roots may have
-// the same. Systemd's cgroups have no such attribute.
-const ownerAttribute = C.OWNER_ATTRIBUTE
+// ownerAttribute is the extended attribute of a cgroup that says which engine's container it
+// was made for: the short ID. The cgroup's name, which the engine has chosen, does not: another
+// container may have the same. Systemd's cgroups have no such attribute.
+const ownerAttribute = "minirun.container"
 
 // noteOwner notes it on the first of the directories, before a process is in the cgroup.
 func (c *ownCgroup) noteOwner(id string) {

@@ -211,9 +211,9 @@ func (c *Container) removeDir() error {
 // SLICE:PREFIX:NAME for systemd.
 func (c *Container) cgroupsPath() string {
 	if c.state.Systemd {
-		return cmp.Or(c.state.CgroupParent, defaultSlice) + ":minirun:" + c.state.Name
+		return cmp.Or(c.state.CgroupParent, defaultSlice) + ":minirun:" + c.state.key()
 	}
-	return path.Join("/", c.state.CgroupParent, "minirun-"+c.state.Name) // without a directory of minirun's above it, which would stay
+	return path.Join("/", c.state.CgroupParent, "minirun-"+c.state.key()) // without a directory of minirun's above it, which would stay
 }
 
 // defaultSlice is where systemd keeps services.
@@ -223,7 +223,7 @@ const defaultSlice = "system.slice"
 func (c *Container) cgroup() *cgroups.Cgroup {
 	cg := &cgroups.Cgroup{Resources: &cgroups.Resources{}, Systemd: c.state.Systemd}
 	if c.state.Systemd {
-		cg.Parent, cg.ScopePrefix, cg.Name = cmp.Or(c.state.CgroupParent, defaultSlice), "minirun", c.state.Name
+		cg.Parent, cg.ScopePrefix, cg.Name = cmp.Or(c.state.CgroupParent, defaultSlice), "minirun", c.state.key()
 	} else {
 		cg.Path = c.cgroupsPath()
 	}

@@ -61,6 +61,7 @@ func deleteDamaged(dirs Dirs, name string) error {
 		return err
 	}
 	c := &Container{dir: lock.Name(), lock: lock, warn: func(error) {}, state: State{Name: name, RunRoot: dirs.RunRoot, dir: lock.Name()}}
+	c.state.guessID()
 	if err := c.end(); err != nil {
 		c.unlock()
 		return err

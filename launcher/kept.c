@@ -116,16 +116,13 @@ static bool make_record(const char *directory)
 	return true;
 }
 
-// make_cgroup makes the cgroup's directories. The record has those that are made: one that
-// exists is another's, who has a container of that name in another store.
+// make_cgroup makes the cgroup's directories. The record has those that are made.
 static bool make_cgroup(void)
 {
 	const char *path = wait_text(record->cgroups), *before = "";
 	for (; record->cgroup_count < kept->cgroups.count; record->cgroup_count++) {
 		if (*path && strcmp(path, before) != 0 && mkdir(path, 0755) < 0) // controllers share some
 			return false;
-		if (*path && !*before)
-			kept_note_owner(path);
 		before = path;
 		path += strlen(path) + 1;
 	}

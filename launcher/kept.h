@@ -216,9 +216,6 @@ int kept_carry_out(struct kept_list steps);
 // kept_name gives the container an ID and a name.
 bool kept_name(void);
 
-// kept_note_owner notes on a cgroup whose it is (noteOwner).
-void kept_note_owner(const char *cgroup);
-
 // kept_make_directory makes the container's directory, and returns its lock, which is held,
 // or -1: also if there is a container that a launcher has left behind.
 int kept_make_directory(const char *directory);

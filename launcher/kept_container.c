@@ -13,7 +13,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 // chosen is what is random in a launch.
@@ -21,7 +20,6 @@ static struct {
 	uint8_t id[32];
 	uint64_t adjective, animal, first;
 } chosen;
-static char short_id[13];
 
 // word returns the word of a list that a random number stands for, and its length.
 static const char *word(const char *list, uint64_t number, int *length)
@@ -37,7 +35,7 @@ static const char *word(const char *list, uint64_t number, int *length)
 
 bool kept_name(void)
 {
-	static char id[65], name[256];
+	static char id[65], short_id[13], name[256];
 	int first, second;
 	if (getrandom(&chosen, sizeof chosen, 0) != sizeof chosen)
 		return false;
@@ -51,12 +49,6 @@ bool kept_name(void)
 	kept_refer(KEPT_SHORT_ID, short_id);
 	kept_refer(KEPT_NAME, name);
 	return n < (int)sizeof name;
-}
-
-void kept_note_owner(const char *cgroup)
-{
-	if (setxattr(cgroup, "trusted." OWNER_ATTRIBUTE, short_id, strlen(short_id), 0) < 0)
-		setxattr(cgroup, "user." OWNER_ATTRIBUTE, short_id, strlen(short_id), 0);
 }
 
 enum { SWEPT = 16 }; // as many as Go looks at (sweep.go)

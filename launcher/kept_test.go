@@ -38,7 +38,7 @@ func keptExample(t testing.TB) []byte {
 type keptCgroup struct{ cgroups.Manager }
 
 func (keptCgroup) GetPaths() map[string]string {
-	return map[string]string{"": "/sys/fs/cgroup/minirun-a_b"}
+	return map[string]string{"": "/sys/fs/cgroup/minirun-0123456789ab"}
 }
 
 // A launch has no text with the name or ID of the container that it was kept for.
@@ -52,7 +52,7 @@ func TestKeptReferences(t *testing.T) {
 			t.Errorf("%q is in it", text)
 		}
 	}
-	for _, text := range []string{"/containers/\x01n/upper", "HOSTNAME=\x01s", "minirun-\x01n", ".\x01s.json"} {
+	for _, text := range []string{"/containers/\x01n/upper", "HOSTNAME=\x01s", "minirun-\x01s", ".\x01s.json"} {
 		if !bytes.Contains(data, []byte(text)) {
 			t.Errorf("%q is not in it", text)
 		}

@@ -17,7 +17,7 @@ import (
 // plan or libcontainer's container: a directory with its state, no process yet.
 func (c *Container) newContainer(l *launched, config *configs.Config) (err error) {
 	if c.state.Systemd {
-		l.container, err = libcontainer.Create(c.state.RunRoot, c.state.Name, config)
+		l.container, err = libcontainer.Create(c.state.RunRoot, c.state.key(), config)
 		if err != nil {
 			return &Error{Op: "create container", Err: err, Cause: CauseSystemd}
 		}
@@ -36,18 +36,18 @@ func (c *Container) newContainer(l *launched, config *configs.Config) (err error
 			return
 		}
 		err := l.cgroup.make()
-		if err == nil {
+		if err == nil && l.o.Engine != nil {
 			l.cgroup.noteOwner(c.state.shortID())
-		}
-		if err == nil && l.o.Engine != nil && hasEarlyHooks(config) {
-			err = l.cgroup.limit()
+			if hasEarlyHooks(config) {
+				err = l.cgroup.limit()
+			}
 		}
 		made <- err
 	}()
 	if l.plan != nil {
 		err = l.writePlan(c.state.RunRoot)
 	} else {
-		l.container, err = loadContainer(c.state.RunRoot, c.state.Name, config)
+		l.container, err = loadContainer(c.state.RunRoot, c.state.key(), config)
 	}
 	if cerr := <-made; cerr != nil {
 		name := c.cgroupsPath()

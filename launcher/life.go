@@ -17,7 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
@@ -153,7 +152,6 @@ func (c *Container) describe(o *Options) {
 	}
 	c.state.Image, c.state.Command = o.About.Image, o.Spec.Process.Args
 	c.state.Stop = StopPolicy{stopSignal(o.Spec), o.Signals.StopSeconds}
-	c.state.OwnPIDs = slices.Contains(o.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
 }
 
 // endAttribute is where the container's directory keeps the exit status. Whoever has the

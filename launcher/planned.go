@@ -54,7 +54,7 @@ func (c *Container) newPlan(l *launched, config *configs.Config) (*plan.Plan, er
 		return nil, &Error{Op: "create container", Err: err}
 	}
 	return plan.New(plan.Container{
-		ID: c.state.Name, Config: config, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: l.o.Filter != nil,
+		ID: c.state.key(), Config: config, Process: l.command, Console: l.consoleNumber(), Joined: l.joinedNumber(), Filter: l.o.Filter != nil,
 		Users: c.ids != nil,
 	}, host)
 }
@@ -244,7 +244,7 @@ func (c *Container) runPlannedHooks(l *launched, config *configs.Config) error {
 	if err := l.page.WaitForHooks(); err != nil {
 		return l.runError(err)
 	}
-	state := &specs.State{Version: specs.Version, ID: c.state.Name, Pid: l.init.pid, Status: specs.StateCreating}
+	state := &specs.State{Version: specs.Version, ID: c.state.key(), Pid: l.init.pid, Status: specs.StateCreating}
 	state.Bundle, state.Annotations = utils.Annotations(config.Labels)
 	for _, name := range plan.Hooks() {
 		if err := config.Hooks.Run(name, state); err != nil {

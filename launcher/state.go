@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,6 @@ type State struct {
 	RunRoot      string `json:"runRoot"`                // where libcontainer's state is
 	CgroupParent string `json:"cgroupParent,omitempty"` // the cgroup or slice to make the cgroup in
 	Systemd      bool   `json:"systemd,omitempty"`      // the cgroup is a scope of systemd's
-	OwnPIDs      bool   `json:"ownPIDs,omitempty"`      // all processes end with PID 1: it has its own PID namespace
 
 	dir string // the container's directory
 
@@ -124,6 +124,16 @@ func (s *State) inRunRoot(suffix string) string {
 
 // shortID returns the start of the ID, which people use.
 func (s *State) shortID() string { return s.ID[:min(len(s.ID), 12)] }
+
+// key returns what the cgroup and libcontainer's directory are named by: a launcher's container
+// can get another name while it runs, and one of another root can have the same. An engine
+// knows its containers by their names.
+func (s *State) key() string {
+	if s.Owner == OwnerNobody {
+		return s.Name
+	}
+	return s.shortID()
+}
 
 // makeRunRoot makes the directory for the state of containers. It must belong to this user
 // or to root, since whoever can write there decides which processes are killed as
@@ -189,6 +199,15 @@ func (s *State) readLink() {
 	id, isState := strings.CutSuffix(strings.TrimPrefix(filepath.Base(file), "."), stateSuffix)
 	if _, err := hex.DecodeString(id); err == nil && isState && filepath.IsAbs(file) {
 		s.ID, s.RunRoot = id, filepath.Dir(file)
+	}
+}
+
+// guessID finds the ID of a damaged state, by which its cgroup can be found.
+func (s *State) guessID() {
+	s.readLink()
+	data, _ := atomicfile.Read(filepath.Join(s.dir, stateFile)) // which may have none
+	if id := regexp.MustCompile(`"id":"([0-9a-f]{64})"`).FindSubmatch(data); id != nil {
+		s.ID = string(id[1])
 	}
 }
 

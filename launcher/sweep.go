@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/internal/flock"
-	"github.com/minirun/minirun/internal/hint"
 	"github.com/minirun/minirun/internal/removeall"
 )
 
@@ -121,74 +120,31 @@ func (c *Container) endProcesses() error {
 	if c.state.engines() {
 		return c.endEngine()
 	}
+	if c.state.ID == "" { // its launcher was killed before it had made more than the directory
+		return nil
+	}
 	if err := c.state.kill(c.thaw); err != nil { // it may have no cgroup
 		return err
 	}
 	if err := c.endCgroup(); err != nil {
 		return err
 	}
-	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.Name))
+	return removeall.Remove(filepath.Join(c.state.RunRoot, c.state.key()))
 }
 
-// endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup. A container of
-// another root that has the same name has the same cgroup: while that runs, it is left alone.
-// Where nothing is noted on the cgroup, its processes and the state have to tell.
+// endCgroup kills what PID 1 has left in the cgroup, and removes the cgroup.
 func (c *Container) endCgroup() error {
 	cm, err := c.manager()
-	if errors.Is(err, ErrNoCgroup) { // the one of that name belongs to root's container, if there is one
+	if errors.Is(err, ErrNoCgroup) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	if c.state.isAnothers(cm) {
-		return nil
-	}
-	if c.state.OwnPIDs && ownerOf(cm) == "" {
-		if used, err := c.othersUse(cm); used || err != nil {
-			return err
-		}
 	}
 	if err := killAll(cm); err != nil {
 		return err
 	}
 	return cm.Destroy()
-}
-
-// othersUse reports whether another container has processes in a cgroup on which nothing
-// is noted. The error says that they may be this container's own.
-func (c *Container) othersUse(cm cgroups.Manager) (bool, error) {
-	patience := patienceWithKilled
-	if c.state.PID != 0 { // which has ended
-		patience = time.Second
-	}
-	left := inOtherPIDs(cm, patience)
-	if left && c.state.PID == 0 {
-		return true, hint.New("its cgroup has processes, which may be those of another container of that name", "end that container")
-	}
-	return left, nil
-}
-
-// inOtherPIDs reports whether a process in a cgroup stays in another PID namespace than this
-// one. A container's namespace has no processes once its PID 1 has ended
-// (pid_namespaces(7)), so the process is another container's. Zombies have no namespace. An
-// init that no state names yet dies with its launcher, so it is given patience.
-func inOtherPIDs(cm cgroups.Manager, patience time.Duration) bool {
-	pids, err := cm.GetAllPids()
-	if err != nil {
-		return false // killAll reports it
-	}
-	own, err := os.Readlink("/proc/self/ns/pid")
-	deadline := time.Now().Add(patience)
-	return err == nil && slices.ContainsFunc(pids, func(pid int) bool {
-		process, err := openPID(pid)
-		if err != nil {
-			return false
-		}
-		defer process.pidfd.Close()
-		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-		return err == nil && ns != own && !process.endsWithin(time.Until(deadline))
-	})
 }
 
 // settle ends what is left of a container that stays after its end and whose launcher was

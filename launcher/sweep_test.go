@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -276,48 +275,47 @@ func TestNewBesideEngines(t *testing.T) {
 	}
 }
 
-// The cgroup of a container is named after it, so a container of another root can have the same
-// one. Its processes survive the removal of a container of a killed launcher, unless they can
-// be that container's.
-func TestNewSparesOthers(t *testing.T) {
+// What is in the cgroup of a container whose launcher was killed is ended. Engines name cgroups:
+// one that was made for another container is left alone.
+func TestNewEndsCgroup(t *testing.T) {
 	testenv.Root(t)
 	const own, others = "own", "0123456789ab"
 	for _, test := range []struct {
-		name        string
-		owner       string  // that is noted on the cgroup
-		ownPIDs     bool    // of the removed container
-		named       bool    // its state has a PID 1
-		namespace   uintptr // that the process has
-		seconds     string  // that it runs
-		wantProcess bool
+		name    string
+		engines bool
+		owner   string // that is noted on the cgroup
+		damaged bool
+		spared  bool
 	}{
-		{"another root's", others, true, true, unix.CLONE_NEWPID, "1000", true},
-		{"another root's, before there was an own one", others, false, false, unix.CLONE_NEWPID, "1000", true},
-		{"another root's, without a namespace", others, false, true, 0, "1000", true},
-		{"its first init", own, false, false, unix.CLONE_NEWPID, "1000", false},
-		{"its own, in another namespace", own, true, true, unix.CLONE_NEWPID, "1000", false},
-		{"another root's, not noted", "", true, true, unix.CLONE_NEWPID, "1000", true},
-		{"its own init, which is about to die, not noted", "", true, true, unix.CLONE_NEWPID, "0.2", false},
-		{"its first init, which takes its time to die, not noted", "", true, false, unix.CLONE_NEWPID, "2", false},
-		{"its own, not noted", "", true, true, 0, "1000", false},
-		{"without a namespace, not noted", "", false, true, unix.CLONE_NEWPID, "1000", false},
+		{"a launcher's", false, "", false, false},
+		{"a launcher's, damaged", false, "", true, false},
+		{"an engine's", true, own, false, false},
+		{"another engine's", true, others, false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dirs := Dirs{Root: t.TempDir(), RunRoot: t.TempDir()}
 			warn := func(err error) { t.Error(err) }
-			killed, err := New(dirs, "spares"+randomDigits(8), OwnerLauncher, warn)
+			killed, err := New(dirs, "killed", OwnerLauncher, warn)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if test.engines {
+				killed.state.Owner, killed.state.Args = OwnerNobody, []string{"true"}
 			}
 			cm, err := manager.New(killed.cgroup())
 			if err != nil {
 				t.Fatal(err)
 			}
-			process := exec.Command("sleep", test.seconds)
-			process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: test.namespace, Pdeathsig: unix.SIGKILL}
+			process := exec.Command("sleep", "1000")
+			process.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
 			if err := process.Start(); err != nil {
 				t.Fatal(err)
 			}
+			ended := make(chan struct{})
+			go func() {
+				_ = process.Wait() // a signal ends it
+				close(ended)
+			}()
 			if err := cm.Apply(process.Process.Pid); err != nil {
 				t.Fatal(err)
 			}
@@ -327,34 +325,36 @@ func TestNewSparesOthers(t *testing.T) {
 			case others:
 				made.noteOwner(others)
 			}
-			ended := make(chan struct{})
-			go func() {
-				_ = process.Wait() // a signal ends it
-				close(ended)
-			}()
-			killed.state.Status, killed.state.OwnPIDs = StatusRunning, test.ownPIDs
-			if test.named {
-				killed.state.PID, killed.state.StartTime = os.Getpid(), 1 // a process that has ended, then
-			}
-			if err := killed.state.save(); err != nil {
+			killed.state.Cgroups = cm.GetPaths()
+			if err := killed.Outlast(true, true); err != nil {
 				t.Fatal(err)
+			}
+			if test.damaged {
+				text := `{"name":"killed","id":"` + killed.ID() + `","sta`
+				if err := os.WriteFile(killed.state.file(), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 			killed.unlock()
-			next, err := New(dirs, "next", OwnerLauncher, warn)
-			if err != nil {
-				t.Fatal(err)
+			if test.damaged {
+				err = DeleteDamaged(dirs, "killed")
+			} else {
+				var next *Container
+				if next, err = New(dirs, "next", OwnerLauncher, warn); err == nil {
+					err = next.Delete()
+				}
 			}
-			if err := next.Delete(); err != nil {
+			if err != nil {
 				t.Error(err)
 			}
-			if !test.wantProcess {
-				<-ended
-			} else {
-				if pids, err := cm.GetAllPids(); err != nil || !slices.Equal(pids, []int{process.Process.Pid}) {
-					t.Errorf("in the cgroup: %v, %v; want %d", pids, err, process.Process.Pid)
+			if test.spared {
+				if pids, err := cm.GetAllPids(); err != nil || len(pids) != 1 {
+					t.Errorf("in the cgroup: %v, %v", pids, err)
 				}
 				_ = process.Process.Kill()
-				<-ended
+			}
+			<-ended
+			if test.spared {
 				if err := cm.Destroy(); err != nil {
 					t.Error(err)
 				}

@@ -31,7 +31,6 @@ enum { WAIT_VERSION = 3 };
 #define END_ATTRIBUTE "minirun.status"
 #define ATTACH_SOCKET "attach.sock" // in the container's directory
 #define RESTART_FILE "restart" // in the container's directory: who restarts it makes that (again.go)
-#define OWNER_ATTRIBUTE "minirun.container" // of a cgroup: cgroup_owner.go
 
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
 enum { STREAM_DATA = 32 << 10 }; // what is read at once
