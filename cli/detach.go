@@ -171,7 +171,7 @@ func (a *app) attachLog(s *supervisor, container *launcher.Container, o *launche
 		return func() {}, nil
 	}
 	if s.log != nil {
-		if o.Log, err = jsonlog.Append(filepath.Join(container.Dir(), logFile), *s.log); err != nil {
+		if o.Log, err = jsonlog.Append(filepath.Join(container.LauncherDir(), logFile), *s.log); err != nil {
 			return nil, err
 		}
 	}

@@ -103,6 +103,7 @@ func (a *app) launchIn(container *launcher.Container, l *launch, relay *launcher
 		return 0, err
 	}
 	defer func() {
+		overlay.Dir = container.LauncherDir()
 		if err := overlay.Unmount(); err != nil {
 			a.ui.warning(err)
 		}

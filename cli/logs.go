@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -65,6 +66,12 @@ func (a *app) logsAction(c *ucli.Context) error {
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	if c.Bool("follow") {
+		dir, err := os.Open(container.Dir())
+		if err != nil {
+			return &containerError{err: err}
+		}
+		defer dir.Close()
+		log = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), logFile) // the container may get another name
 		q.Follow = ends(ctx, container)
 	}
 	return a.copyLog(ctx, log, q, c.Bool("timestamps"))

@@ -11,9 +11,9 @@ import (
 func (a *app) renameCommand() *ucli.Command {
 	return &ucli.Command{
 		Name:        "rename",
-		Usage:       "give a container that has ended another name",
+		Usage:       "give a container another name",
 		ArgsUsage:   "CONTAINER NAME",
-		Description: `One that runs has its name until it is stopped.`,
+		Description: `It may run. Its old name is free at once.`,
 		Action:      a.renameAction,
 	}
 }
@@ -36,7 +36,7 @@ func (a *app) renameAction(c *ucli.Context) error {
 	case errors.Is(err, launcher.ErrNameInUse):
 		return refused("choose another, or rename or remove that container", "the container name %q is already in use", name)
 	case errors.Is(err, launcher.ErrOwned):
-		return refused("'minirun stop' ends it", "container %s runs: stop it before it gets another name", container.Name())
+		return refused("wait until it has", "container %s is about to start or to end", container.Name())
 	case err != nil:
 		return &containerError{err: err}
 	}

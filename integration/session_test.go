@@ -124,6 +124,17 @@ inspect -f '{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.Pids
 ~update --cpu-quota 20000 ff
 ~update -m 256m ff
 ~rename no-such gg
+rename ff gg
+exec gg cat /a
+run -d --name ff NET debian sleep 1000
+~rename gg ff
+ps --format '{{.Names}} {{.State}}'
+rm -f ff
+pause gg
+rename gg ff
+unpause ff
+logs gg
+inspect -f '{{.Name}} {{.State.Status}}' ff
 kill ff
 sh: $docker wait ff >/dev/null
 rename ff gg

@@ -156,9 +156,9 @@ func (c *Container) HoldForRestart() (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// HeldForRestart reports whether a process is about to start the container again.
+// HeldForRestart reports, to its launcher, whether a process is about to start the container again.
 func (c *Container) HeldForRestart() bool {
-	f, err := flock.Open(filepath.Join(c.dir, restartFile), unix.LOCK_EX|unix.LOCK_NB)
+	f, err := flock.Open(filepath.Join(c.LauncherDir(), restartFile), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
 		f.Close()
 	}

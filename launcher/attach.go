@@ -61,7 +61,7 @@ func readFrame(r io.Reader) (kind byte, data []byte, err error) {
 // They get what the container writes; one that does not read it has the container wait.
 type Attachments struct {
 	once  bool     // the first end of an input is that of the container's
-	dir   string   // the container's
+	dir   string   // the container's (LauncherDir)
 	first net.Conn // or nil
 
 	mu       sync.Mutex
@@ -77,7 +77,7 @@ type Attachments struct {
 // one who is attached from the beginning, or nil. With once the container's standard input
 // ends with that of one who is attached, as with Docker's StdinOnce.
 func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) {
-	a := &Attachments{once: once, dir: c.dir, clients: map[net.Conn]bool{}}
+	a := &Attachments{once: once, dir: c.LauncherDir(), clients: map[net.Conn]bool{}}
 	if first != nil {
 		var err error
 		if a.first, err = net.FileConn(first); err != nil {

@@ -42,13 +42,13 @@ var ErrDisconnected = errors.New("its launcher has closed the connection")
 // attach to, [ErrDisconnected] if that has ended the attachment, and [ErrLost] as with
 // [Container.WaitEnd]. A terminal has its mode back.
 func (c *Container) Attach(ctx context.Context, o AttachOptions) (status int, err error) {
-	dir, path, err := inDirectory(c.dir, attachSocket)
+	c, release, err := c.pinned()
 	if err != nil {
 		return 0, c.failed("attach to", err)
 	}
+	defer release()
 	socket := c.attachSocket()
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	dir.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(c.dir, attachSocket), Net: "unix"})
 	switch {
 	case err != nil && !c.state.alive(): // it has just ended
 		return c.WaitEnd(ctx)
@@ -65,7 +65,23 @@ func (c *Container) Attach(ctx context.Context, o AttachOptions) (status int, er
 
 // AttachTo is Attach by a connection to the launcher.
 func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions) (status int, err error) {
+	if by, release, err := c.pinned(); err == nil { // else it has ended, and been removed
+		defer release()
+		c = by
+	}
 	return c.attachTo(ctx, conn, o, c.attachSocket())
+}
+
+// pinned returns the container by a descriptor of its directory, which stays right when the
+// container gets another name, until release is called.
+func (c *Container) pinned() (by *Container, release func(), err error) {
+	dir, path, err := inDirectory(c.dir, "")
+	if err != nil {
+		return c, nil, err
+	}
+	pinned := *c
+	pinned.dir = path
+	return &pinned, func() { dir.Close() }, nil
 }
 
 func (c *Container) attachTo(ctx context.Context, conn net.Conn, o AttachOptions, socket unix.Stat_t) (status int, err error) {

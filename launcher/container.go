@@ -161,7 +161,9 @@ func (c *Container) makeDir(parent string) (err error) {
 		return errors.Join(err, os.Remove(c.dir))
 	}
 	if err := errors.Join(c.state.link(), c.state.save()); err != nil {
-		return &Error{Op: "create container", Err: errors.Join(err, c.removeDir()), Cause: CauseRunRoot}
+		err = errors.Join(err, c.state.remove(), removeall.Remove(c.dir))
+		c.unlock()
+		return &Error{Op: "create container", Err: err, Cause: CauseRunRoot}
 	}
 	return nil
 }
@@ -197,10 +199,13 @@ func (c *Container) State() (State, error) {
 
 // removeDir removes the directory, and gives up the lock. The files in the run root go
 // first: if this process is killed meanwhile, the directory leads the next start to them.
+// Unless the directory has been renamed away, the lock of the one above must not be held.
 func (c *Container) removeDir() error {
-	err := errors.Join(c.state.remove(), removeall.Remove(c.dir))
-	c.lock.Close()
-	c.lock = nil
+	err := c.giveNameUp()
+	if err == nil {
+		err = errors.Join(c.state.remove(), removeall.Remove(c.dir))
+	}
+	c.unlock()
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", c.state.Name, err)
 	}

@@ -80,7 +80,11 @@ func (c *Container) Finish() error {
 
 // leave saves the state of a container that stays, and no longer owns it.
 func (c *Container) leave() error {
-	err := c.state.save()
+	guard, err := c.settleName()
+	if err == nil {
+		err = c.state.save()
+		guard.Close()
+	}
 	c.unlock()
 	if err != nil {
 		return fmt.Errorf("keep container %s: %w", c.state.Name, err)

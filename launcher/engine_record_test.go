@@ -93,7 +93,7 @@ func TestEngineRecord(t *testing.T) {
 			t.Errorf("%d of %d bytes are whole", n, len(data))
 		}
 	}
-	for _, text := range []string{"/r/libcontainer/.0123456789ab.json", "/r/libcontainer/a/exec.fifo", "minirun-a_b/cgroup.freeze", `"status":"running"`, "it is created", "it is stopped"} {
+	for _, text := range []string{"/r/libcontainer/.0123456789ab.json", "/r/libcontainer/a/exec.fifo", "minirun-0123456789ab/cgroup.freeze", `"status":"running"`, "it is created", "it is stopped"} {
 		if !bytes.Contains(data, []byte(text)) {
 			t.Errorf("%s is not in it", text)
 		}

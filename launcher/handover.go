@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -168,9 +169,18 @@ func (r *record) fill(c *Container, sigs *Relay) {
 		r.head.kills, r.head.kill_after = 1, C.int64_t(p.KillAfter)
 	}
 	r.head.command, r.head.workdir = r.add(l.o.Spec.Process.Args[0]), r.add(l.o.Spec.Process.Cwd)
-	r.head.directory, r.head.state, r.head.launch = r.add(c.dir), r.add(c.state.file()), r.add(c.state.launchFile())
+	s := c.state
+	s.dir = c.LauncherDir()
+	r.head.directory, r.head.state, r.head.launch = r.add(c.dir), r.add(s.file()), r.add(s.launchFile())
 	r.head.id_file = r.add(l.o.Rest.IDFile)
-	r.head.mounts, r.head.mount_count = r.add(l.o.Rest.Mounts...), C.uint32_t(len(l.o.Rest.Mounts))
+	var mounts []string
+	for _, mount := range l.o.Rest.Mounts {
+		if file, own := strings.CutPrefix(mount, c.dir+"/"); own {
+			mount = filepath.Join(s.dir, file)
+		}
+		mounts = append(mounts, mount)
+	}
+	r.head.mounts, r.head.mount_count = r.add(mounts...), C.uint32_t(len(mounts))
 	cgroups := l.cgroup.dirs()
 	r.head.cgroups, r.head.cgroup_count = r.add(cgroups...), C.uint32_t(len(cgroups))
 }

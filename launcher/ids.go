@@ -161,7 +161,7 @@ func takenIDs(parent string) (taken []userns.Range, owners []string, err error) 
 
 // giveIDsBack gives back the IDs of a container that has ended.
 func (c *Container) giveIDsBack() {
-	_ = os.Remove(filepath.Join(c.dir, idsLink)) // it may have none
+	_ = os.Remove(filepath.Join(c.LauncherDir(), idsLink)) // it may have none
 }
 
 // checkOwnIDs refuses --userns auto where it cannot be had, and returns the container's IDs.

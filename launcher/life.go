@@ -208,7 +208,8 @@ func (c *Container) WaitEnd(ctx context.Context) (status int, err error) {
 	if status, ok := notedEnd(dir); ok {
 		return status, nil
 	}
-	s, err := readState(c.dir)
+	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(dir.Fd()))) // it may have got another name
+	s, err := readState(path)
 	if err != nil || s.ID != c.state.ID {
 		s = c.state
 	} else if !s.Finished.IsZero() && !s.Lost || s.unstarted() {

@@ -176,6 +176,22 @@ func (c *Container) renameAway() error {
 	return nil
 }
 
+// giveNameUp is renameAway for a container that others may rename meanwhile.
+func (c *Container) giveNameUp() error {
+	if isAway(filepath.Base(c.dir)) {
+		return nil
+	}
+	guard, err := c.settleName()
+	if err != nil {
+		return err
+	}
+	defer guard.Close()
+	if err := c.renameAway(); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil // somebody has removed it
+}
+
 // patienceWithKilled is how long the end of a killed process may take.
 const patienceWithKilled = 10 * time.Second
 

@@ -78,7 +78,7 @@ struct wait_record {
 	int64_t kill_after; // this many ns later
 	uint32_t command;  // for messages
 	uint32_t workdir;  // for messages
-	uint32_t directory; // the container's
+	uint32_t directory; // the container's, as it was named at first
 	uint32_t state;     // its file (state.go)
 	uint32_t launch;    // its file (launch.go)
 	uint32_t id_file;   // removed after a failed start; may be empty

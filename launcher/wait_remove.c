@@ -5,7 +5,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -84,6 +87,38 @@ static bool stays(void)
 	return record->stays || (record->background && faccessat(record->lock, RESTART_FILE, F_OK, 0) == 0);
 }
 
+// remove_name removes the container's directory, which is empty, under the name that it has now.
+static int remove_name(int parent)
+{
+	char link[32], path[PATH_MAX];
+	snprintf(link, sizeof link, "/proc/self/fd/%d", record->lock);
+	ssize_t n = readlink(link, path, sizeof path - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	const char *name = strrchr(path, '/');
+	return name ? unlinkat(parent, name + 1, AT_REMOVEDIR) : -1;
+}
+
+// remove_own removes the container's files, and its directory. Who gives the container another
+// name (rename.go) has the lock of the directory above, and writes the state. So the state goes
+// under that lock, and the directory, whose name stays the same then. The directory is last: see
+// removeDir.
+static int remove_own(int parent)
+{
+	int result = -1;
+	bool again = true;
+	if (flock(parent, LOCK_EX) < 0)
+		return -1;
+	if ((unlink(wait_text(record->launch)) < 0 && errno != ENOENT) || (unlink(wait_text(record->state)) < 0 && errno != ENOENT))
+		return -1;
+	flock(parent, LOCK_UN);
+	while (again && remove_entries(record->lock, DEPTH, &again) == 0 && flock(parent, LOCK_EX) == 0) {
+		result = remove_name(parent);
+		again &= result < 0 && not_empty();
+		flock(parent, LOCK_UN);
+	}
+	return result;
+}
+
 int remove_container(void)
 {
 	if (stays())
@@ -99,9 +134,8 @@ int remove_container(void)
 	for (uint32_t i = 0; i < record->cgroup_count; i++, path = next(path))
 		if (*path && rmdir(path) < 0 && errno != ENOENT) // controllers share directories
 			return -1;
-	if (unlink(wait_text(record->launch)) < 0 && errno != ENOENT)
-		return -1;
-	if (unlink(wait_text(record->state)) < 0 && errno != ENOENT)
-		return -1;
-	return remove_tree(AT_FDCWD, wait_text(record->directory)); // last: see removeDir
+	int parent = openat(record->lock, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int result = parent < 0 ? -1 : remove_own(parent);
+	close(parent);
+	return result;
 }
