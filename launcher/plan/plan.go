@@ -212,7 +212,10 @@ func before(c Container) []arm.PlanStep {
 	if c.Config.OomScoreAdj != nil && !c.Users {
 		steps = append(steps, arm.PlanStep{Kind: arm.OOMScore, Path: strconv.Itoa(*c.Config.OomScoreAdj)})
 	}
-	const searchable = 0x80000 // KEY_USR_SEARCH: by its owner, as libcontainer has it
+	searchable := uint32(0x80000) // KEY_USR_SEARCH: by its owner, as libcontainer has it,
+	if c.Config.Namespaces.Contains(configs.NEWUSER) {
+		searchable = 0x8 // and KEY_OTH_SEARCH there
+	}
 	steps = append(steps, arm.PlanStep{Kind: arm.Keyring, Path: "_ses." + c.ID, Mode: searchable})
 	if len(c.Config.Networks) > 0 {
 		steps = append(steps, arm.PlanStep{Kind: arm.Loopback})
