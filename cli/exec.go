@@ -2,9 +2,14 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"os/signal"
 	"runtime"
 	"strconv"
+	"sync/atomic"
+	"syscall"
 
 	ucli "github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -31,6 +36,7 @@ cannot be invoked, 127 if it was not found, 1 if the container does not run.`,
 			text("", "workdir", "w", "start in `DIR`"),
 			toggle("", "privileged", "", "give all capabilities"),
 			toggle("", "detach", "d", "do not wait: nobody sees what the command writes"),
+			text("", "detach-keys", "", "with -it, leave the command by `KEYS`, such as ctrl-p,ctrl-q"),
 		},
 		Action: a.execAction,
 	}
@@ -45,6 +51,10 @@ func (a *app) execAction(c *ucli.Context) error {
 		Terminal: c.Bool("tty"), Interactive: c.Bool("interactive"), Detached: c.Bool("detach"),
 		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 	}
+	keys, err := parseDetachKeys(c.String("detach-keys"))
+	if err != nil {
+		return err
+	}
 	background := o.Detached && o.Terminal // a process has to serve the terminal
 	if background && os.Getenv(supervisorVariable) == "" {
 		_, err := a.startSupervisor(os.Args[1:], nil)
@@ -58,7 +68,12 @@ func (a *app) execAction(c *ucli.Context) error {
 	case o.Terminal && o.Interactive && !isTerminal(a.stdin):
 		return refused("leave out -t when input comes from a pipe or file", "the input device is not a TTY")
 	}
-	var err error
+	if c.IsSet("detach-keys") && o.Terminal && o.Interactive {
+		if os.Getenv(supervisorVariable) == "" {
+			return a.execForeground(c)
+		}
+		o.DetachKeys, o.Leave = keys, a.leaveTerminal()
+	}
 	if o.Env, err = environmentFlags(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {
 		return err
 	}
@@ -103,6 +118,66 @@ func (a *app) leave() func() {
 		}
 		_, _ = started.WriteString("started") // the user's process may have been killed
 		started.Close()
+	}
+}
+
+// execForeground runs exec in a child, which this process waits for, so that the child can stay
+// when the keys to detach are typed. A child whose parent is killed ends before.
+func (a *app) execForeground(c *ucli.Context) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socketpair", err)
+	}
+	own, childs := os.NewFile(uintptr(pair[0]), "detached"), os.NewFile(uintptr(pair[1]), "detached")
+	defer own.Close()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0], cmd.ExtraFiles = os.Args[0], []*os.File{childs}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
+	cmd.Env = append(append(os.Environ(), supervisorVariable+"=3"), userns.Environ()...)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	defer signal.Stop(signals)
+	err = cmd.Start()
+	childs.Close()
+	if err != nil {
+		return fmt.Errorf("exec: %w", err)
+	}
+	go func() {
+		for sig := range signals {
+			_ = cmd.Process.Signal(sig) // it may have ended
+		}
+	}()
+	if n, _ := own.Read(make([]byte, 16)); n > 0 { // else the child has ended
+		return &containerError{err: launcher.ErrDetached, hint: "the command runs on: 'minirun top " + c.Args().First() + "' shows it"}
+	}
+	if err := cmd.Wait(); !errors.As(err, new(*exec.ExitError)) {
+		return err
+	}
+	if ended, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ended.Signaled() {
+		return status(128 + int(ended.Signal()))
+	}
+	return status(cmd.ProcessState.ExitCode())
+}
+
+// leaveTerminal returns what such a child does when the keys are typed. It serves the command's
+// terminal on, in a session of its own.
+func (a *app) leaveTerminal() func() {
+	number, _ := strconv.Atoi(os.Getenv(supervisorVariable))
+	leave, left := a.leave(), atomic.Bool{}
+	fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 3)
+	parent := os.NewFile(uintptr(fd), "parent")
+	go func() {
+		if _, _ = parent.Read(make([]byte, 1)); err == nil && !left.Load() { // the command ends with this process
+			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+		}
+	}()
+	return func() {
+		left.Store(true)
+		_, _ = unix.Setsid() // the terminal's end is not the command's any more
+		if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+			_, _ = unix.Dup3(int(null.Fd()), int(os.Stdin.Fd()), 0), unix.Dup3(int(null.Fd()), int(os.Stdout.Fd()), 0)
+		}
+		leave()
 	}
 }
 

@@ -141,3 +141,50 @@ func TestStartAttached(t *testing.T) {
 	c := runs(t)
 	says(t, 1, "", "container "+c.name+" is attached to the minirun that launched it", "attach", c.name)
 }
+
+// The keys leave a command of exec, which runs on; without them it ends with its minirun.
+func TestExecDetachKeys(t *testing.T) {
+	box := containerName(t)
+	detach(t, box, "debian", "sleep", "1000")
+	command := []string{box, "sh", "-c", "echo re''ady; read x; stty size; echo $x >/typed; echo $$ >/pid; exec sleep 1001"}
+	runs := func() bool {
+		out, err := minirun(t, "top", box).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(out), "sleep 1001")
+	}
+	term := newTerminal(t, append([]string{"exec", "-it", "--detach-keys", "ctrl-a,d"}, command...)...)
+	term.wait("ready")
+	term.send("\x10\x11x\n")
+	term.wait("33 77")
+	term.send("\x01d")
+	term.wait("read escape sequence")
+	wantStatus(t, term.Cmd, 1)
+	if term.mode() != term.before {
+		t.Error("the terminal has another mode")
+	}
+	term.master.Close()
+	if !runs() {
+		t.Error("the command has ended")
+	}
+	says(t, 0, "\x10x\n", "", "exec", box, "cat", "/typed")
+	says(t, 0, "", "", "exec", box, "sh", "-c", "kill $(cat /pid)")
+	eventually(t, "the command's end", func() bool { return !runs() })
+
+	term = newTerminal(t, append([]string{"exec", "-it", "--detach-keys", "ctrl-a,d"}, command...)...)
+	term.wait("ready")
+	term.send("\n")
+	eventually(t, "it runs", runs)
+	if err := term.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = term.Wait()
+	eventually(t, "the end of the command of a minirun that was killed", func() bool { return !runs() })
+
+	term = newTerminal(t, "exec", "-it", "--detach-keys", "ctrl-a,d", box, "sh", "-c", "exit 9")
+	wantStatus(t, term.Cmd, 9)
+	says(t, 125, "", "--detach-keys x-y: x-y is no key", "exec", "--detach-keys", "x-y", box, "true")
+	says(t, 0, box+"\n", "", "rm", "-f", box)
+	wantNothingOf(t, box)
+}

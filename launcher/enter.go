@@ -36,6 +36,9 @@ type EnterOptions struct {
 	Interactive bool // -i: pass standard input on
 	Detached    bool // do not wait: the streams are /dev/null
 
+	DetachKeys []byte // typed at the terminal, they have Leave called; none are looked for without it
+	Leave      func() // gives up the user's terminal, whose mode has been restored, and the other streams
+
 	Stdin, Stdout, Stderr *os.File
 
 	Ready func() // is called once the command runs; may be nil
@@ -65,7 +68,7 @@ func (c *Container) Enter(o EnterOptions, sigs *Relay) (status int, err error) {
 	defer joined.close()
 	x := &ExecOptions{
 		Filter: programOf(launch.Filter), FilterFlags: launch.FilterFlags,
-		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, launchers: !o.Detached, interactive: o.Interactive,
+		Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, launchers: !o.Detached, interactive: o.Interactive, detachKeys: o.DetachKeys, leave: o.Leave,
 	}
 	if o.Detached {
 		x.Stdin, x.Stdout, x.Stderr = nil, nil, nil

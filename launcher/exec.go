@@ -37,6 +37,8 @@ type ExecOptions struct {
 
 	launchers   bool // the process belongs to this one, which passes data on, and ends with it
 	interactive bool // and gets standard input
+	detachKeys  []byte
+	leave       func()
 }
 
 // Exec is a process that runs in a container beside its PID 1. It does not end with
@@ -96,7 +98,7 @@ func (o *ExecOptions) streamOptions() (*Options, Owner) {
 	if !o.launchers {
 		return s, OwnerNobody
 	}
-	s.Engine, s.Interactive = nil, o.interactive
+	s.Engine, s.Interactive, s.detachKeys, s.leave = nil, o.interactive, o.detachKeys, o.leave
 	return s, OwnerLauncher
 }
 

@@ -45,6 +45,8 @@ type Options struct {
 
 	Stdin          *os.File
 	Stdout, Stderr *os.File
+	detachKeys     []byte // of EnterOptions
+	leave          func()
 
 	Log    *jsonlog.Writer // gets the output instead of Stdout and Stderr, if not nil
 	Attach *Attachments    // get it, too, and may write the input; may be nil

@@ -3,7 +3,6 @@ package launcher
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -97,9 +96,28 @@ func (s *streams) serveTerminal() (err error) {
 	s.outputs = append(s.outputs, out)
 	s.running.Go(out.run)
 	if s.o.Interactive && s.o.Stdin != nil {
-		go func() { _, _ = io.Copy(s.master, keyboard{s.o.Stdin, s}) }()
+		go s.passKeys()
 	}
 	return nil
+}
+
+// passKeys passes on what is typed, until the keys to detach are.
+func (s *streams) passKeys() {
+	from, keys, data := keyboard{s.o.Stdin, s}, detachKeys{keys: s.o.detachKeys}, make([]byte, 32<<10)
+	for {
+		n, err := from.Read(data)
+		typed, detach := keys.find(data[:n])
+		if _, werr := s.master.Write(typed); werr != nil || err != nil && !detach {
+			return
+		}
+		if detach {
+			if s.cooked != nil {
+				_ = term.Restore(int(s.host.Fd()), s.cooked) // as close does, for what is in its place then
+			}
+			s.o.leave()
+			return
+		}
+	}
 }
 
 func rawError(err error) error { return fmt.Errorf("set the terminal to raw mode: %w", err) }
