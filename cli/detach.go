@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,8 +102,16 @@ func logLimits(c *ucli.Context) (*jsonlog.Limits, error) {
 			if l.Files, err = strconv.Atoi(value); err != nil || l.Files < 1 || l.Files > 1000 {
 				return nil, &usageError{"--log-opt " + text + ": max-file cannot be less than 1", "write how many files of max-size to keep"}
 			}
+		case "labels", "env": // see logDetails
+		case "labels-regex", "env-regex":
+			if _, err := regexp.Compile(value); err != nil {
+				return nil, &usageError{"--log-opt " + text + ": invalid regular expression", "see https://pkg.go.dev/regexp/syntax"}
+			}
 		default:
-			return nil, &usageError{"--log-opt " + text + ": unknown log opt '" + name + "' for json-file log driver", "the options are max-size and max-file"}
+			return nil, &usageError{
+				"--log-opt " + text + ": unknown log opt '" + name + "' for json-file log driver",
+				"the options are max-size, max-file, labels, labels-regex, env and env-regex",
+			}
 		}
 	}
 	return l, nil

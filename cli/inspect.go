@@ -27,6 +27,7 @@ does not exist.`,
 		Flags: []ucli.Flag{
 			text("", "format", "f", "print `FORMAT`: json or a template such as '{{.Id}} {{json .Config.Cmd}}'").with(oneOf("json")),
 			text("", "type", "", "look only for a `TYPE`: container or image").with(oneOf("container", "image")),
+			toggle("", "size", "s", "add SizeRw and SizeRootFs to containers: how large the files are that they have changed, and all"),
 			text("", "platform", "", "describe the image for `OS/ARCH[/VARIANT]`").with(platforms),
 		},
 		Action: a.inspectAction,
@@ -43,6 +44,11 @@ func (a *app) inspectAction(c *ucli.Context) error {
 		return &usageError{"--format " + format + ": unknown format", "use json or a template such as '{{.Id}}'"}
 	case kind != "" && kind != "container" && kind != "image":
 		return &usageError{"--type " + kind + ": unknown type", "use container or image"}
+	}
+	if c.Bool("size") {
+		if err := enter(c); err != nil { // outside of the namespace a user may not read all files
+			return err
+		}
 	}
 	found := []any{}
 	var failed []error
@@ -63,7 +69,7 @@ func (a *app) describe(c *ucli.Context, name, kind string) (any, error) {
 	if kind != "image" && c.String("platform") == "" {
 		container, err := a.findContainer(c, name)
 		if err == nil {
-			return describeContainer(container)
+			return describeContainer(container, c.Bool("size"))
 		}
 		if kind == "container" || !errors.Is(err, os.ErrNotExist) {
 			return nil, err

@@ -14,8 +14,8 @@ import (
 )
 
 // describeContainer returns what is known about a container. Its launch is unknown before it
-// has begun.
-func describeContainer(container *launcher.Container) (*containerDescription, error) {
+// has begun. Its files are measured with size.
+func describeContainer(container *launcher.Container, size bool) (*containerDescription, error) {
 	launch, err := container.Launch()
 	if errors.Is(err, os.ErrNotExist) {
 		launch, err = &launcher.Launch{}, nil
@@ -42,6 +42,13 @@ func describeContainer(container *launcher.Container) (*containerDescription, er
 		if p.Capabilities != nil {
 			d.Capabilities = p.Capabilities.Bounding
 		}
+	}
+	if size {
+		changed, all, err := v.sizes()
+		if err != nil {
+			return nil, &containerError{err: err}
+		}
+		d.SizeRw, d.SizeRootFs = &changed, &all
 	}
 	return d, nil
 }
@@ -188,6 +195,10 @@ func (v containerView) hostConfig(flags *config.Config) describedHostConfig {
 		h.LogConfig.Type = "none"
 	}
 	h.LogConfig.Config = map[string]string{}
+	for _, option := range logOptions(v.launch) {
+		name, value, _ := strings.Cut(option, "=")
+		h.LogConfig.Config[name] = value
+	}
 	for _, m := range flags.Mounts {
 		if is, options := volumeOf(m); is {
 			h.Binds = append(h.Binds, strings.TrimSuffix(v.bindSource(m)+":"+m.Target+":"+options, ":"))

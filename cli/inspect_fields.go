@@ -17,6 +17,8 @@ type containerDescription struct {
 	AppArmorProfile string
 	ExecIDs         []string
 	HostConfig      describedHostConfig
+	SizeRw          *int64 `json:",omitempty"`
+	SizeRootFs      *int64 `json:",omitempty"`
 	Mounts          []describedMount
 	Config          describedConfig
 	NetworkSettings describedNetworks

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +34,7 @@ date such as 2026-01-02T15:04:05Z, seconds since 1970, or how long ago: 10m.`,
 			text("", "until", "", "print only what came before `TIME`"),
 			choice("", "tail", "all", "print only the last `N` lines").with(oneOf("all")),
 			toggle("", "timestamps", "t", "print the time before each line"),
+			toggle("", "details", "", "print before each line the labels and variables that --log-opt labels= and env= name"),
 		},
 		Action: a.logsAction,
 	}
@@ -74,7 +79,55 @@ func (a *app) logsAction(c *ucli.Context) error {
 		log = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), logFile) // the container may get another name
 		q.Follow = ends(ctx, container)
 	}
-	return a.copyLog(ctx, log, q, c.Bool("timestamps"))
+	before := ""
+	if c.Bool("details") {
+		if before, err = logDetails(container); err != nil {
+			return &containerError{err: err}
+		}
+	}
+	return a.copyLog(ctx, log, q, c.Bool("timestamps"), before)
+}
+
+// logDetails returns what docker logs --details prints before each line: the labels and
+// variables that options of the log name. Docker writes them into each entry. They never
+// change, so here the record of the launch has them.
+func logDetails(container *launcher.Container) (string, error) {
+	launch, err := container.Launch()
+	if err != nil {
+		return "", err
+	}
+	env := map[string]string{}
+	for _, pair := range launch.Process.Env {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	shown := map[string]string{}
+	for _, option := range logOptions(launch) {
+		name, value, _ := strings.Cut(option, "=")
+		from := map[string]map[string]string{"labels": launch.Labels, "env": env}[strings.TrimSuffix(name, "-regex")]
+		names, isRegex := strings.Split(value, ","), strings.HasSuffix(name, "-regex")
+		for key, text := range from {
+			chosen := slices.Contains(names, key)
+			if isRegex {
+				chosen, _ = regexp.MatchString(value, key) // logLimits has compiled it
+			}
+			if chosen {
+				shown[key] = text
+			}
+		}
+	}
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(shown)) {
+		pairs = append(pairs, url.QueryEscape(key)+"="+url.QueryEscape(shown[key]))
+	}
+	return strings.Join(pairs, ",") + " ", nil
+}
+
+func logOptions(launch *launcher.Launch) []string {
+	if launch.Again == nil {
+		return nil
+	}
+	return launch.Again.Flags["log-opt"]
 }
 
 // ends returns a channel that is closed when the launcher has finished with the container.
@@ -90,8 +143,8 @@ func ends(ctx context.Context, container *launcher.Container) <-chan struct{} {
 // timeFormat is the format of docker logs -t: RFC 3339 with nine digits.
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
-func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {
-	err := unlessUnread(ctx, func() error { return a.printLog(ctx, log, q, times) })
+func (a *app) copyLog(ctx context.Context, log string, q jsonlog.Query, times bool, before string) error {
+	err := unlessUnread(ctx, func() error { return a.printLog(ctx, log, q, times, before) })
 	if errors.Is(err, os.ErrNotExist) && q.Follow != nil {
 		return nil // it has been removed
 	}
@@ -116,9 +169,9 @@ func unlessUnread(ctx context.Context, show func() error) error {
 	}
 }
 
-func (a *app) printLog(ctx context.Context, log string, q jsonlog.Query, times bool) error {
+func (a *app) printLog(ctx context.Context, log string, q jsonlog.Query, times bool, before string) error {
 	return jsonlog.Read(ctx, log, q, func(e jsonlog.Entry) error {
-		to, text := a.stdout, e.Log
+		to, text := a.stdout, before+e.Log
 		if e.Stream == "stderr" {
 			to = a.stderr
 		}

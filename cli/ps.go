@@ -15,6 +15,7 @@ import (
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/rootfs"
 )
 
 func (a *app) psCommand() *ucli.Command {
@@ -23,8 +24,8 @@ func (a *app) psCommand() *ucli.Command {
 		Usage: "list containers",
 		Description: `Without -a only those that run are listed. The filters are id, name, label, status,
 exited, ancestor, before and since. The fields of a template are .ID .Names .Image
-.Command .CreatedAt .RunningFor .Status .State .Ports .Networks .Mounts .Labels and
-.Label "KEY"; 'table TEMPLATE' prints a heading too.`,
+.Command .CreatedAt .RunningFor .Status .State .Size .Ports .Networks .Mounts .Labels
+and .Label "KEY"; 'table TEMPLATE' prints a heading too.`,
 		Flags: []ucli.Flag{
 			toggle("", "all", "a", "list those that have ended, too"),
 			list("", "filter", "f", "list only those that `FILTER` matches: status=exited, name=web").with(psFilters),
@@ -33,6 +34,7 @@ exited, ancestor, before and since. The fields of a template are .ID .Names .Ima
 			toggle("", "latest", "l", "list the last one, whether or not it runs"),
 			toggle("", "no-trunc", "", "print whole IDs and commands"),
 			toggle("", "quiet", "q", "print only IDs"),
+			toggle("", "size", "s", "print how large the files are that each has made or changed, and with its image"),
 		},
 		Action: a.psAction,
 	}
@@ -57,7 +59,14 @@ func (a *app) psAction(c *ucli.Context) error {
 	if err := checkArgs(c, 0, 0); err != nil {
 		return err
 	}
-	format := c.String("format")
+	format, table := c.String("format"), "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"
+	sizes := c.Bool("size") || strings.Contains(format, ".Size")
+	if sizes {
+		table += "\t{{.Size}}"
+		if err := enter(c); err != nil { // outside of the namespace a user may not read all files
+			return err
+		}
+	}
 	if format == "json" {
 		format = "{{json .}}" // a line for each, as docker's
 	}
@@ -65,7 +74,7 @@ func (a *app) psAction(c *ucli.Context) error {
 		format = "{{.ID}}"
 	}
 	write, err := listing[containerRow]{
-		table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+		table: table,
 		heading: containerRow{
 			ID: "CONTAINER ID", Image: "IMAGE", Command: "COMMAND", CreatedAt: "CREATED AT", RunningFor: "CREATED",
 			Status: "STATUS", Ports: "PORTS", Names: "NAMES", Labels: "LABELS", LocalVolumes: "LOCAL VOLUMES", Mounts: "MOUNTS",
@@ -96,10 +105,34 @@ func (a *app) psAction(c *ucli.Context) error {
 		case last > 0 && len(rows) == last:
 		case last < 0 && !c.Bool("all") && !f.anyStatus() && !v.runs():
 		case f.matches(v):
-			rows = append(rows, v.row(c.Bool("no-trunc")))
+			row := v.row(c.Bool("no-trunc"))
+			if sizes {
+				row.Size = a.sizeText(v)
+			}
+			rows = append(rows, row)
 		}
 	}
 	return write(a.stdout, nil, rows)
+}
+
+// sizeText returns a container's sizes as docker's client shows them. One that has just been
+// removed has none.
+func (a *app) sizeText(v containerView) string {
+	changed, all, err := v.sizes()
+	if err != nil {
+		a.ui.warning(fmt.Errorf("container %s: %w", v.Name, err))
+	}
+	text := units.HumanSizeWithPrecision(float64(changed), 3)
+	if all > 0 {
+		text += fmt.Sprintf(" (virtual %s)", units.HumanSizeWithPrecision(float64(all), 3))
+	}
+	return text
+}
+
+// sizes returns how large the files are that a container has made or changed, and all that are
+// in its root.
+func (v containerView) sizes() (changed, all int64, err error) {
+	return rootfs.Overlay{Layers: v.launch.Layers, Dir: v.container.Dir()}.Size(v.launch.Volumes)
 }
 
 // lastContainers returns how many containers -n and -l ask for, or -1.

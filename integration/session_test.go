@@ -107,6 +107,22 @@ inspect -f '{{.HostConfig.AutoRemove}}' ee
 kill ee
 sh: while $docker inspect ee >/dev/null 2>&1; do sleep 0.05; done
 wait ee
+run -d --name ee NET -l aa.b=1 -l c='x y' -e AA=1,=2 -e B=3 --log-opt labels=c,none --log-opt env-regex=^A --log-opt labels-regex=b debian sh -c 'echo out; echo err >&2; echo 12345678 >/a; mkdir /d; ln /a /d/b; ln -s a /l; dd if=/dev/zero of=/etc/debian_version bs=1000 count=2 2>/dev/null; touch /done; exec sleep 1000'
+sh: until $docker exec ee test -e /done; do sleep 0.05; done
+logs --details ee
+sh: $docker logs --details -t ee | sed 's/^[^ ]* //'
+logs --details bb
+inspect -f '{{json .HostConfig.LogConfig.Config}}' ee
+inspect -s -f '{{.SizeRw}}' ee
+sh: $docker ps -s --format '{{.Size}}' | sed 's/ (virtual .*B)/ (virtual)/'
+sh: $docker ps --format '{{.Size}}' | sed 's/ (virtual .*B)/ (virtual)/'
+sh: $docker ps -s | sed -n '1s/  */ /gp'
+rm -f ee
+run -d --name ee NET debian sleep 1000
+logs --details ee
+rm -f ee
+~run -d --name ee NET --log-opt labels-regex=( debian true
+~rm ee
 run -d --name ff NET debian sh -c 'echo a >/a; rm /etc/passwd /etc/localtime; mkdir -p /q/w; rm -r /srv; chmod 700 /opt; touch /etc/issue; chown 1:2 /etc/hostname /etc/fstab; cd /usr/share/doc; rm -r bash; mkdir bash; touch bash/n; rm -r tar; echo >tar; rm -rf /media; ln -s /y /media; mv /mnt /mnt2; : >>/etc/shadow; echo x >/dev/shm/x; touch /done; exec sleep 1000'
 sh: until $docker exec ff test -e /done; do sleep 0.05; done
 diff ff

@@ -205,7 +205,7 @@ func (s *Store) History(ref, platform string) ([]HistoryStep, error) {
 	}
 	for i := range steps {
 		if steps[i].Layer != "" {
-			steps[i].Size, _ = s.layerNote(steps[i].Layer)
+			steps[i].Size, _ = layerNote(s.layer(steps[i].Layer))
 		}
 	}
 	slices.Reverse(steps)

@@ -149,7 +149,7 @@ func (s *Store) plainLayer(ctx context.Context, diffID string) (*exportedLayer, 
 		return nil, missing(err)
 	}
 	if _, err := os.Stat(s.layer(diffID) + recordSuffix); err == nil {
-		size, _ := s.layerNote(diffID)
+		size, _ := layerNote(s.layer(diffID))
 		return &exportedLayer{v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: hashOf(diffID), Size: size}, diffID, func(ctx context.Context, w io.Writer) error {
 			return s.writeTar(&cancelWriter{ctx, w}, diffID)
 		}}, nil

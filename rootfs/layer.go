@@ -34,8 +34,8 @@ func noteLayer(dir string, size int64) error {
 }
 
 // layerNote reads what noteLayer wrote; tree is "" if it is unknown.
-func (s *Store) layerNote(diffID string) (size int64, tree string) {
-	data, _ := atomicfile.Read(s.layer(diffID) + sizeSuffix)
+func layerNote(dir string) (size int64, tree string) {
+	data, _ := atomicfile.Read(dir + sizeSuffix)
 	text, tree, _ := strings.Cut(string(data), " ")
 	size, _ = strconv.ParseInt(text, 10, 64)
 	return size, tree
@@ -44,7 +44,7 @@ func (s *Store) layerNote(diffID string) (size int64, tree string) {
 // isIntact reports whether a layer of the store still has the files that were
 // unpacked. It compares what stat(2) returns, not their content.
 func (s *Store) isIntact(diffID string) bool {
-	size, tree := s.layerNote(diffID)
+	size, tree := layerNote(s.layer(diffID))
 	if tree == "" {
 		entries, err := os.ReadDir(s.layer(diffID))
 		return err == nil && (len(entries) > 0 || size <= maxEmptyTar)

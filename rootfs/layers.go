@@ -123,7 +123,7 @@ func (a *addition) existing(ctx context.Context, i int) (bool, error) {
 	if err := a.keepExisting(ctx, l); err != nil {
 		return false, fmt.Errorf("keep layer %s: %w", l.label(i), err)
 	}
-	size, _ := a.store.layerNote(l.diffID)
+	size, _ := layerNote(a.store.layer(l.diffID))
 	a.layers[i] = layer{diffID: l.diffID, size: size}
 	a.progress.report(Event{Layer: l.label(i), Status: "exists", Done: l.size, Total: l.size})
 	return true, nil

@@ -120,7 +120,7 @@ func (v *verifier) image(ctx context.Context, d *descriptor) (*Verification, err
 	}
 	one.Layers = len(config.RootFS.DiffIDs)
 	for _, diffID := range config.RootFS.DiffIDs {
-		size, _ := s.layerNote(diffID)
+		size, _ := layerNote(s.layer(diffID))
 		one.Size += size
 		if err := v.layer(ctx, diffID); err != nil {
 			if ctx.Err() != nil {
@@ -201,7 +201,7 @@ func (s *Store) markDamaged(diffID string) error {
 	if _, err := os.Stat(s.layer(diffID)); err != nil {
 		return nil // a layer that does not exist is fetched anyway
 	}
-	size, _ := s.layerNote(diffID)
+	size, _ := layerNote(s.layer(diffID))
 	return atomicfile.WriteSync(s.layer(diffID)+sizeSuffix, fmt.Appendf(nil, "%d damaged", size), 0o600)
 }
 
