@@ -34,8 +34,11 @@ func TestInspectMounts(t *testing.T) {
 		want, hint string
 	}{
 		{config.Flags{"mount": {"type=bind,src=" + disk + "/no,dst=/x"}}, "bind source path does not exist: " + disk + "/no", "make it first, or check the path"},
-		{config.Flags{"volume": {disk + ":/x:rslave"}}, "path " + disk + " is mounted on " + disk + " but it is not a shared or slave mount",
-			"leave out rslave, or share the mount first: mount --make-shared " + disk},
+		{
+			config.Flags{"volume": {disk + ":/x:rslave"}},
+			"path " + disk + " is mounted on " + disk + " but it is not a shared or slave mount",
+			"leave out rslave, or share the mount first: mount --make-shared " + disk,
+		},
 	} {
 		_, _, err := Inspect(parse(t, tt.flags))
 		var e *Error
