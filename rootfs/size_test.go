@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestOverlaySize(t *testing.T) {
@@ -33,4 +35,37 @@ func TestOverlaySize(t *testing.T) {
 			t.Errorf("without %q: %d, %d, %v; want %d", aside, changed, all, err, want)
 		}
 	}
+}
+
+// A running container may put a link in the place of a directory that is just being read.
+func TestOverlaySizeStays(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "large"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := Overlay{Dir: t.TempDir()}
+	dir, link := filepath.Join(o.Dir, "upper", "d"), filepath.Join(o.Dir, "upper", "link")
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Symlink(outside, link)); err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
+		}
+	}()
+	for range 3000 {
+		if changed, _, _ := o.Size(nil); changed >= 1<<20 {
+			t.Errorf("%d: files outside are counted", changed)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }
