@@ -155,25 +155,13 @@ func cveSwapTarget(t *testing.T, by, mount string) {
 	if err := errors.Join(os.WriteFile(filepath.Join(host, "x", "file"), nil, 0o644), os.Symlink(host, filepath.Join(volume, "link"))); err != nil {
 		t.Fatal(err)
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(volume, "out"), unix.AT_FDCWD, filepath.Join(volume, "link"), unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
+	stop := testenv.Exchange(filepath.Join(volume, "out"), filepath.Join(volume, "link"))
 	source, target, _ := strings.Cut(mount, ":")
 	for range 10 {
 		cmd := launchBy(t, by, "-v", volume+":/volume", "-v", strings.Replace(source, "DIR", filepath.Join(host, "x"), 1)+":/volume"+target, "debian", "true")
 		_ = cmd.Run() // it fails when the swap comes at the wrong moment
 	}
-	close(stop)
-	<-stopped
+	stop()
 	entries, err := os.ReadDir(host)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("made on the host: %v %v", entries, err)

@@ -115,6 +115,16 @@ func (term *terminal) wait(want string) {
 	eventually(term.t, fmt.Sprintf("%q on the terminal", want), func() bool { return strings.Contains(term.text(), want) })
 }
 
+// isLeft waits until the keys to detach have ended the command at the terminal.
+func (term *terminal) isLeft() {
+	term.t.Helper()
+	term.wait("read escape sequence")
+	wantStatus(term.t, term.Cmd, 1)
+	if term.mode() != term.before {
+		term.t.Error("the terminal has another mode")
+	}
+}
+
 func TestTerminal(t *testing.T) {
 	term := newTerminal(t, "-it", "-e", "PS1=> ", "debian", "bash", "--norc")
 	term.wait("> ")

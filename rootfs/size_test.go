@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 func TestOverlaySize(t *testing.T) {
@@ -48,24 +48,11 @@ func TestOverlaySizeStays(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Symlink(outside, link)); err != nil {
 		t.Fatal(err)
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			_ = unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
-		}
-	}()
+	defer testenv.Exchange(dir, link)()
 	for range 3000 {
 		if changed, _, _ := o.Size(nil); changed >= 1<<20 {
 			t.Errorf("%d: files outside are counted", changed)
 			break
 		}
 	}
-	close(stop)
-	<-stopped
 }

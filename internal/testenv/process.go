@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -46,4 +47,24 @@ func Disk(t testing.TB, options string) (dir string) {
 		}
 	})
 	return dir
+}
+
+// Exchange exchanges two files all the time (renameat2(2)), until stop is called, which waits.
+func Exchange(one, other string) (stop func()) {
+	done := make(chan struct{})
+	var exchanger sync.WaitGroup
+	exchanger.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	return func() {
+		close(done)
+		exchanger.Wait()
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -169,18 +168,7 @@ func TestSwappedMeanwhile(t *testing.T) {
 	if err := errors.Join(os.Mkdir(sub, 0o755), os.WriteFile(filepath.Join(sub, "secret"), []byte("plain"), 0o600), os.Symlink(outside, link)); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	var swapper sync.WaitGroup
-	swapper.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, sub, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
-			}
-		}
-	})
+	stop := testenv.Exchange(sub, link)
 	fd := open(t, dir)
 	stream := streamOf(t, entry{tar.TypeReg, "sub/evil", "", "x"}, entry{tar.TypeReg, "link/evil", "", "x"})
 	read := 0
@@ -195,8 +183,7 @@ func TestSwappedMeanwhile(t *testing.T) {
 		}
 		_ = Extract(bytes.NewReader(stream), fd, own) // which fails when it meets the link
 	}
-	close(done)
-	swapper.Wait()
+	stop()
 	if read == 0 {
 		t.Error("nothing was ever read")
 	}

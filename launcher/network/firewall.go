@@ -22,8 +22,9 @@ const tableName = "minirun"
 
 const postroutingName = "postrouting" // the chain of the table that translates addresses
 
-// firewall makes the table unless it exists, for the bridge's networks: other programs may have flushed
-// all tables, and a user may have given the bridge another network. The warning says that another table drops what containers send, and how to change that.
+// firewall makes the table unless it exists for the bridge's networks: other programs may have
+// flushed all tables, and a user may have given the bridge another network. The warning says
+// that another table drops what containers send, and how to change that.
 func (b *bridge) firewall() (warning, err error) {
 	const help = "sudo modprobe nf_tables nft_masq nft_ct, or --network none"
 	c, err := nftables.New(nftables.AsLasting())
