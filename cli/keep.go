@@ -35,7 +35,7 @@ func (a *app) keep(c *ucli.Context, root string, flags *config.Config, before la
 		return nil
 	}
 	k := &launcher.Keep{
-		Before: before, Files: slices.Clone(image.Files()), Image: image.Lock().Name(), Named: flags.Name != "", Layers: layers, Mount: rootfs.OverlayOptions,
+		Before: before, Files: slices.Clone(image.Files()), Image: image.Lock().Name(), Words: c.Args().Tail(), Named: flags.Name != "", Layers: layers, Mount: rootfs.OverlayOptions,
 		Only: c.Bool("debug"), Silent: func() bool { return !a.ui.said() }, Kept: kept,
 	}
 	for _, m := range flags.Mounts {

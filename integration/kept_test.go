@@ -128,6 +128,13 @@ func TestKeptChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	another := *b
+	another.flags = []string{"--network", "none", "--label", "a=b"}
+	another.keep(0)
+	anothers, err := os.ReadFile(another.file())
+	if err != nil || bytes.Equal(anothers, whole) {
+		t.Fatalf("%v, or it is the same", err)
+	}
 	damaged := func(at int) func() error {
 		return func() error {
 			text := bytes.Clone(whole)
@@ -145,9 +152,7 @@ func TestKeptChanges(t *testing.T) {
 		"another user's": func() error { return os.Chown(file, 1, -1) },
 		"a link":         func() error { return errors.Join(os.Rename(file, file+".there"), os.Symlink(file+".there", file)) },
 		"a pipe":         func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
-		"another's launch": func() error {
-			return os.WriteFile(file, bytes.Replace(whole, []byte("mkdir\x00"), []byte("rmdir\x00"), 1), 0o600)
-		},
+		"another launch's": func() error { return os.WriteFile(file, anothers, 0o600) },
 		"writable directory": func() error { return os.Chmod(dir, 0o720) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -335,6 +340,74 @@ func TestKeptExecFails(t *testing.T) {
 		inGo := []int{2, 2, 1}[i] // the launcher, and the child that explains
 		if got := bytes.Count(out, []byte("init runtime @")); got != inGo {
 			t.Errorf("launch %d: Go was started %d times, want %d", i+1, got, inGo)
+		}
+	}
+}
+
+// seen returns what a launch that reads its input prints, and what others see of its command.
+func (b *keptBed) seen(env ...string) (report string, inGo bool) {
+	b.Helper()
+	cmd := b.cmd()
+	cmd.Env = append(cmd.Env, env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	var stdout io.ReadCloser
+	if err == nil {
+		stdout, err = cmd.StdoutPipe()
+	}
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // after a failure
+	const ready = "ready\n"
+	_, _ = io.WriteString(stdin, ready) // a failure is seen by the output
+	output := bufio.NewReader(stdout)
+	for !strings.HasSuffix(report, ready) {
+		line, err := output.ReadString('\n')
+		report += line
+		if err != nil {
+			b.Fatalf("%q, %v: %s", report, err, initLine.ReplaceAllString(stderr.String(), ""))
+		}
+	}
+	id := strings.TrimSpace(b.ask("ps", "-q"))
+	report += b.ask("ps", "--no-trunc", "--format", "{{.Command}}") + b.ask("inspect", "--format", "{{json .Path}} {{json .Args}} {{json .Config}}", id)
+	stdin.Close()
+	_ = cmd.Wait()
+	return strings.ReplaceAll(report, id, "ID") + cmd.ProcessState.String(), strings.Contains(stderr.String(), "init ")
+}
+
+// The words after the image belong to one launch: what is kept is carried out with others, which
+// the command and those who look at the container find as if Go had made the launch.
+func TestKeptWords(t *testing.T) {
+	b := newKept(t)
+	const script = `for word; do printf '[%s]' "$word"; done; echo; cat`
+	for i, begin := range []struct{ flags, words []string }{
+		{nil, []string{"sh", "-c", script, "sh"}},
+		{[]string{"--entrypoint", "sh"}, []string{"-c", script, "sh"}},
+	} {
+		b.flags = slices.Concat([]string{"-i", "--network", "none", "-e", "T=" + t.Name()}, begin.flags)
+		b.command = slices.Concat(begin.words, []string{"any"})
+		b.keep(0)
+		for j, words := range [][]string{
+			nil,
+			{"", "--rm", "-it", "--", "debian", `"quoted\"`, "line\n\ttab\x01n\x1b\x7f", "$PATH", "</script>&'"},
+			slices.Repeat([]string{strings.Repeat("long ", 100)}, 40),
+			{"not ASCII: ü"},
+			{"not UTF-8: \xff"},
+		} {
+			b.command = slices.Concat(begin.words, words)
+			kept, inGo := b.seen()
+			made, _ := b.seen(fmt.Sprintf("KEY=%d %d", i, j)) // which no launch has had
+			if diff := cmp.Diff(made, kept); diff != "" {
+				t.Errorf("%v %.40q: Go -, kept +:\n%s", begin.flags, words, diff)
+			}
+			if ascii := !strings.Contains(strings.Join(words, ""), "not"); inGo == ascii {
+				t.Errorf("%v %.40q: Go was started: %v", begin.flags, words, inGo)
+			}
 		}
 	}
 }

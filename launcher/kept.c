@@ -291,7 +291,7 @@ __attribute__((constructor(102))) static void begin_kept(void)
 		block_signals();
 		umask_before = umask(022);
 		umask(umask_before);
-		if (lock_image() && kept_same(kept) && start())
+		if (lock_image() && kept_same(kept) && kept_refer_to_words(kept_key_words()) && start())
 			go_on();
 		undo();
 	}

@@ -24,12 +24,14 @@ import (
 
 // Keep has a launch kept (kept.h), so that the same one is carried out without Go. Whoever
 // asks for it knows that the launch depends on nothing but the arguments, the
-// environment, what is in Files, and the host's properties that kept_key.c lists.
+// environment, what is in Files, and the host's properties that kept_key.c lists, and that
+// nothing but the command depends on Words.
 type Keep struct {
 	Before Stamps                          // taken before the first of the files was read that a path may lead to in turn
 	Files  []string                        // other paths; they need not exist
 	Image  string                          // the file whose lock keeps the layers from being removed
 	Binds  []string                        // paths of the host that are mounted in the container
+	Words  []string                        // the last of the process's arguments, which follow the image
 	Named  bool                            // the container has a name that is not random
 	Layers []string                        // of the overlay, the lowest first
 	Mount  string                          // the end of its options
@@ -48,6 +50,10 @@ type Keep struct {
 // that a constructor looks in, or the process is not root's.
 func (k *Keep) Begin(root string) *Keep {
 	if root != C.GoString(C.kept_root()) {
+		return nil
+	}
+	before := len(os.Args) - len(k.Words)
+	if !slices.Equal(os.Args[max(before, 0):], k.Words) || !bool(C.kept_key_split(C.size_t(before))) {
 		return nil
 	}
 	var name [17]C.char

@@ -1,7 +1,8 @@
 // A kept launch: what a launcher in Go has done from its first call to the moment in
 // which it goes on in C (wait.h), as a list of steps. The same launch later, on a host
 // that has not changed, is carried out from that by a constructor (kept.c), before the Go
-// runtime starts: no flag, profile or image is read again.
+// runtime starts: no flag, profile or image is read again. The words that follow the image may
+// be others, since nothing but the command depends on them.
 //
 // Go decides and writes (kept.go); C checks, carries out, and has no words. Whatever it
 // finds, if only an error, it undoes what it has done, and Go starts the container as if
@@ -23,7 +24,7 @@
 #include <sys/types.h>
 
 #define KEPT_MAGIC "minirun"
-enum { KEPT_VERSION = 2, KEPT_LIMIT = 1 << 18 }; // bytes of a file
+enum { KEPT_VERSION = 3, KEPT_LIMIT = 1 << 18 }; // bytes of a file
 
 #define KEPT_DIRECTORY "launches" // in the store
 #define KEPT_ROOT "/var/lib/minirun"
@@ -41,6 +42,8 @@ enum kept_reference {
 	KEPT_ADDRESS = 'a', // of the device on the bridge
 	KEPT_ADDRESS6 = 'b',
 	KEPT_MAC = 'm',
+	KEPT_WORDS = 'w',      // after the image, as elements of a list in JSON
+	KEPT_FIRST_WORD = 'f',
 };
 
 // A list is a number of texts one after another, or of bytes.
@@ -73,7 +76,7 @@ struct kept {
 	struct kept_list patches; // struct kept_patch
 	struct kept_list filter; // bytes; empty: none
 	struct kept_list cgroups; // directories: that of version 2, or "", and those of version 1
-	struct kept_list args;   // of the command
+	struct kept_list args;   // of the command, before the words
 	struct kept_list env;
 	struct kept_list mounts; // to unmount in the end
 	uint32_t filter_flags;
@@ -148,7 +151,14 @@ _Static_assert(sizeof(struct kept) % 8 == 0 && sizeof(struct kept_stamp) == 56 &
 
 // kept_key_begin is called when the process begins. It returns false for one whose launches
 // are not kept.
-bool kept_key_begin(char **arguments, char **variables);
+bool kept_key_begin(char **all, char **variables);
+
+// kept_key_split says how many arguments come before the words after the image. It returns false if
+// there are fewer, or no key has room for them.
+bool kept_key_split(size_t n);
+
+// kept_key_words returns the rest of the arguments.
+char **kept_key_words(void);
 
 // kept_key_file names the file of a launch, 16 digits.
 void kept_key_file(char name[17]);
@@ -199,6 +209,12 @@ bool kept_room(void);
 
 // kept_texts returns the texts of a list, one after another, and their size.
 const char *kept_texts(struct kept_list list, size_t *size);
+
+// kept_refer_to_words has references stand for words, and kept_words adds these after the texts
+// that were returned last, and returns their number. Words that are not ASCII are left to Go, which
+// knows how to write them in JSON.
+bool kept_refer_to_words(char **words);
+uint32_t kept_words(size_t *size);
 
 // kept_bytes returns a list of bytes or structs.
 const void *kept_bytes(struct kept_list list);

@@ -49,7 +49,7 @@ static bool texts_whole(const struct kept *k)
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
 		if (texts[i] >= k->size)
 			return false;
-	return holds(k, k->cgroups) && holds(k, k->args) && holds(k, k->env) && holds(k, k->mounts) && k->cgroups.count > 0 && k->args.count > 0;
+	return holds(k, k->cgroups) && holds(k, k->args) && holds(k, k->env) && holds(k, k->mounts) && k->cgroups.count > 0;
 }
 
 static bool steps_whole(const struct kept *k, struct kept_list steps)
@@ -144,17 +144,32 @@ static bool trusted(int fd, mode_t kind, struct stat *st)
 	return fstat(fd, st) == 0 && (st->st_mode & S_IFMT) == kind && st->st_uid == geteuid() && !(st->st_mode & 022);
 }
 
+// open_directory opens the directory of all launches, if it can be trusted.
+static int open_directory(void)
+{
+	struct stat st;
+	int root = open(kept_root(), O_PATH | O_DIRECTORY | O_CLOEXEC), dir = -1;
+	if (root >= 0 && trusted(root, S_IFDIR, &st))
+		dir = openat(root, KEPT_DIRECTORY, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	close(root);
+	if (dir >= 0 && trusted(dir, S_IFDIR, &st))
+		return dir;
+	close(dir);
+	return -1;
+}
+
+enum { ARGUMENTS = 64 }; // of a launch without its words; one with more is Go's
+
+// open_file opens the file of this launch. Where its words begin only the file can say: there
+// is one for the right number of arguments, and none for others.
 static int open_file(struct stat *st)
 {
-	char name[17];
-	int root = open(kept_root(), O_PATH | O_DIRECTORY | O_CLOEXEC), dir = -1, fd = -1;
-	if (root >= 0 && trusted(root, S_IFDIR, st))
-		dir = openat(root, KEPT_DIRECTORY, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir >= 0 && trusted(dir, S_IFDIR, st)) {
+	int dir = open_directory(), fd = -1;
+	for (size_t n = 2; dir >= 0 && fd < 0 && n <= ARGUMENTS && kept_key_split(n); n++) {
+		char name[17];
 		kept_key_file(name);
 		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	}
-	close(root);
 	close(dir);
 	if (fd >= 0 && (!trusted(fd, S_IFREG, st) || st->st_size > KEPT_LIMIT)) {
 		close(fd);

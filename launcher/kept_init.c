@@ -71,19 +71,14 @@ static int write_plan(void)
 
 static bool make_page(struct kept_init *init)
 {
-	const struct kept_list lists[] = {kept->cgroups, kept->args, kept->env};
-	const uint32_t count[] = {kept->cgroups.count, kept->args.count, kept->env.count};
-	const char *texts = NULL;
-	size_t size = 0;
-	for (int i = 0; i < 3; i++) { // they lie one after another
-		size_t more;
-		const char *text = kept_texts(lists[i], &more);
-		texts = texts ? texts : text;
-		size += more;
-	}
-	if (!kept_room())
+	size_t cgroups, args, words, env;
+	const char *texts = kept_texts(kept->cgroups, &cgroups); // what follows comes after it
+	kept_texts(kept->args, &args);
+	const uint32_t count[] = {kept->cgroups.count, kept->args.count + kept_words(&words), kept->env.count};
+	kept_texts(kept->env, &env);
+	if (!kept_room() || count[1] == 0)
 		return false;
-	init->page = kept_hold(page_new(&init->shared, &init->shared_size, texts, size, count, *texts != '\0',
+	init->page = kept_hold(page_new(&init->shared, &init->shared_size, texts, cgroups + args + words + env, count, *texts != '\0',
 				    kept_bytes(kept->filter), kept->filter.count / INSTRUCTION, kept->filter_flags));
 	return init->page >= 0;
 }

@@ -1,6 +1,6 @@
-// The key of a kept launch: the arguments, the environment, the working directory, and
-// what the launcher asks the kernel for. Two launches with the same key, whose files have
-// the same stamps, do the same.
+// The key of a kept launch: the environment, the working directory, the arguments up to the
+// image, whether words follow it, and what the launcher asks the kernel for. Two launches with
+// the same key, whose files have the same stamps, do the same, with the words of their own.
 #define _GNU_SOURCE
 #include "kept.h"
 
@@ -22,8 +22,11 @@
 enum { KEY_LIMIT = 1 << 16 };
 
 static char key[KEY_LIMIT];
-static size_t size; // of the key so far; 0: there is none
-static size_t own;  // of it, what is not the host's
+static size_t size;   // of the key so far
+static size_t shared; // of it, what does not depend on where the words begin; 0: there is no key
+static size_t own;    // of it, what is not the host's
+static char **arguments;
+static size_t count; // of the arguments, without the words
 static bool complete, failed;
 static int64_t began;
 static char root[256];
@@ -71,7 +74,7 @@ static bool find_root(const char *text)
 	return *root == '/' && n < (int)sizeof root;
 }
 
-bool kept_key_begin(char **arguments, char **variables)
+bool kept_key_begin(char **all, char **variables)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -82,18 +85,35 @@ bool kept_key_begin(char **arguments, char **variables)
 		if (is_roles(*v))
 			return false;
 	char directory[4096];
-	if (!*arguments || syscall(SYS_getcwd, directory, sizeof directory) < 0 || *directory != '/')
+	if (!*all || syscall(SYS_getcwd, directory, sizeof directory) < 0 || *directory != '/')
 		return false;
 	add_number(KEPT_VERSION);
 	add(directory, strlen(directory));
-	for (char **a = arguments; *a; a++)
-		add(*a, strlen(*a));
-	add_number(0);
 	for (char **v = variables; *v; v++)
 		if (!is_shells(*v))
 			add(*v, strlen(*v));
+	add_number(0);
+	arguments = all;
+	shared = failed ? 0 : size;
+	return shared > 0;
+}
+
+bool kept_key_split(size_t n)
+{
+	if (shared == 0)
+		return false;
+	size = shared;
+	complete = failed = false;
+	for (count = 0; count < n && arguments[count]; count++)
+		add(arguments[count], strlen(arguments[count]));
+	add_number(arguments[count] != NULL);
 	own = size;
-	return !failed;
+	return count == n && !failed;
+}
+
+char **kept_key_words(void)
+{
+	return arguments + count;
 }
 
 int64_t kept_key_time(void)
@@ -204,7 +224,7 @@ static void add_host(void)
 
 const void *kept_key_end(size_t *n)
 {
-	if (size == 0 || failed)
+	if (own == 0 || failed)
 		return NULL;
 	if (!complete)
 		add_host();

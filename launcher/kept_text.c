@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "kept.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -10,6 +11,7 @@ enum { ROOM = 4 * KEPT_LIMIT }; // pages that are not used cost nothing
 const struct kept *kept;
 
 static const char *meanings[128];
+static char **words;
 static char *room; // for the file, and for texts that have references
 static size_t used;
 static bool full;
@@ -93,6 +95,55 @@ const char *kept_texts(struct kept_list list, size_t *size)
 		expand(text);
 	*size = full ? 0 : room + used - begin;
 	return full ? "" : begin;
+}
+
+// quote puts a word as JSON has it (RFC 8259, section 7), and returns where it ends.
+static char *quote(char *to, const char *word)
+{
+	*to++ = '"';
+	for (; *word; word++) {
+		if (*word == '"' || *word == '\\' || *word < ' ')
+			to += sprintf(to, "\\u%04x", *word);
+		else
+			*to++ = *word;
+	}
+	*to++ = '"';
+	return to;
+}
+
+bool kept_refer_to_words(char **all)
+{
+	size_t size = 1;
+	for (char **w = all; *w; w++) {
+		size += 6 * strlen(*w) + 3;
+		for (const char *c = *w; *c; c++)
+			if (*c & 0x80)
+				return false;
+	}
+	char *list = kept_take(size), *end = list;
+	if (!list)
+		return false;
+	for (char **w = all; *w; w++) {
+		if (w > all)
+			*end++ = ',';
+		end = quote(end, *w);
+	}
+	*end = '\0';
+	words = all;
+	kept_refer(KEPT_WORDS, list);
+	if (*words)
+		kept_refer(KEPT_FIRST_WORD, *words);
+	return true;
+}
+
+uint32_t kept_words(size_t *size)
+{
+	uint32_t count = 0;
+	size_t before = used;
+	for (; words && words[count]; count++)
+		put(words[count], strlen(words[count]) + 1);
+	*size = used - before;
+	return count;
 }
 
 const void *kept_bytes(struct kept_list list)
