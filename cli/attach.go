@@ -175,38 +175,70 @@ func (a *app) startAttached(c *ucli.Context) error {
 		return err
 	}
 	o.DetachKeys = keys
-	to := func(ctx context.Context) (int, error) { return container.Attach(ctx, o) }
-	if !runs {
-		conn, err := a.startWithSocket(c, container)
-		if err != nil {
-			return err
-		}
-		to = func(ctx context.Context) (int, error) { return container.AttachTo(ctx, conn, o) }
+	if runs {
+		return unlessLeft(a.attach(c, container, !flags.Terminal, func(ctx context.Context) (int, error) {
+			return container.Attach(ctx, o)
+		}))
 	}
-	err = a.attach(c, container, !flags.Terminal, to)
-	if errors.Is(err, launcher.ErrDetached) { // as with docker this is no error here
-		return nil
-	}
-	return err
-}
-
-// startWithSocket starts a container, and returns a connection that is attached to it.
-func (a *app) startWithSocket(c *ucli.Context, container *launcher.Container) (net.Conn, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := o.Connection()
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
+		return err
 	}
-	own, theirs := os.NewFile(uintptr(pair[0]), "attached"), os.NewFile(uintptr(pair[1]), "attached")
-	defer own.Close()
 	err = a.superviseAgain(c, container, theirs)
 	theirs.Close()
 	if errors.As(err, new(status)) { // it has said why
-		return nil, status(1)
+		err = status(1)
 	}
 	if err != nil {
-		return nil, err
+		conn.Close()
+		return err
 	}
-	return net.FileConn(own)
+	return a.attachFromBeginning(c, container, !flags.Terminal, conn, o)
+}
+
+// runAttached launches a container in the background, and attaches to it before its command
+// runs. The keys leave it running.
+func (a *app) runAttached(c *ucli.Context, keys []byte) error {
+	d, err := dirs(c)
+	if err != nil {
+		return err
+	}
+	o := launcher.AttachOptions{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, Terminal: true, DetachKeys: keys}
+	conn, theirs, err := o.Connection()
+	if err != nil {
+		return err
+	}
+	id, err := a.startSupervisor(os.Args[1:], theirs)
+	theirs.Close()
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	container, err := a.findContainer(c, id)
+	if errors.Is(err, os.ErrNotExist) { // what it has written, and its status, are in the connection
+		container, err = launcher.Removed(d, id), nil
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	return a.attachFromBeginning(c, container, c.Bool("sig-proxy"), conn, o)
+}
+
+// attachFromBeginning attaches to a container that this process has started.
+func (a *app) attachFromBeginning(c *ucli.Context, container *launcher.Container, proxy bool, conn net.Conn, o launcher.AttachOptions) error {
+	return unlessLeft(a.attach(c, container, proxy, func(ctx context.Context) (int, error) {
+		return container.AttachTo(ctx, conn, o)
+	}))
+}
+
+// unlessLeft returns an error of who has started a container. As with docker it is none that
+// the keys were pressed.
+func unlessLeft(err error) error {
+	if errors.Is(err, launcher.ErrDetached) {
+		return nil
+	}
+	return err
 }
 
 // parseDetachKeys reads a list of keys as docker does: single characters, and ctrl- with a

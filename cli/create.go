@@ -14,7 +14,7 @@ import (
 func (a *app) createCommand(launch []ucli.Flag) *ucli.Command {
 	var flags []ucli.Flag
 	for _, f := range launch {
-		if name := f.Names()[0]; name != "detach" && name != "sig-proxy" {
+		if name := f.Names()[0]; name != "detach" && name != "detach-keys" && name != "sig-proxy" {
 			flags = append(flags, f)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/minirun/minirun/internal/jsonlog"
 	"github.com/minirun/minirun/launcher"
+	"github.com/minirun/minirun/launcher/config"
 	"github.com/minirun/minirun/launcher/userns"
 )
 
@@ -40,15 +41,24 @@ const supervisorVariable = "_MINIRUN_SUPERVISOR"
 // parent reports whether this is the process that the user started: the launch is done.
 func (s *supervisor) parent() bool { return s != nil && s.started == nil }
 
-// detached returns nil unless -d is given. In the user's process it starts the
-// supervisor, and returns once the container runs.
-func (a *app) detached(c *ucli.Context) (*supervisor, error) {
+// detached returns nil unless -d is given, or keys that leave a terminal. In the user's process
+// it starts the supervisor, and returns once the container runs, or with these keys once
+// the user has left it or it has ended.
+func (a *app) detached(c *ucli.Context, flags *config.Config) (*supervisor, error) {
 	number, socket, _ := strings.Cut(os.Getenv(supervisorVariable), ",")
 	os.Unsetenv(supervisorVariable) // no -e NAME passes it on
-	switch {
-	case c.Command.Name == "create":
+	if creates(c) {
 		return nil, nil
-	case !c.Bool("detach"):
+	}
+	keys, err := parseDetachKeys(c.String("detach-keys"))
+	if err != nil {
+		return nil, err
+	}
+	leavable := c.IsSet("detach-keys") && flags.Terminal && flags.Interactive && !c.Bool("detach")
+	switch {
+	case leavable && len(c.StringSlice("attach")) > 0:
+		return nil, &usageError{"conflicting options: cannot specify both --attach and --detach-keys", "leave one of them out"}
+	case !c.Bool("detach") && !leavable:
 		for _, name := range []string{"log-driver", "log-opt"} {
 			if c.IsSet(name) && c.String(name) != "none" {
 				return nil, &usageError{"--" + name + ": without -d there is no log", "the output is minirun's own: redirect it, or add -d"}
@@ -59,7 +69,6 @@ func (a *app) detached(c *ucli.Context) (*supervisor, error) {
 		return nil, &usageError{"conflicting options: cannot specify both --attach and --detach", "leave one of them out"}
 	}
 	s := &supervisor{}
-	var err error
 	if s.log, err = logLimits(c); err != nil {
 		return nil, err
 	}
@@ -71,6 +80,12 @@ func (a *app) detached(c *ucli.Context) (*supervisor, error) {
 			s.first = os.NewFile(uintptr(fd), "attached")
 		}
 		return s, nil
+	}
+	if leavable {
+		if err := launcher.CheckTerminal(flags, a.stdin); err != nil {
+			return nil, err
+		}
+		return s, a.runAttached(c, keys)
 	}
 	id, err := a.startSupervisor(os.Args[1:], nil)
 	if err == nil {

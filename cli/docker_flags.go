@@ -66,7 +66,6 @@ func dockerLifeFlags() []dockerFlag {
 		health = "nothing watches a container's health: run the check in the container, or beside it"
 	)
 	return []dockerFlag{
-		dockerValue("detach-keys", "a container cannot be detached from; start it with -d, or run minirun in tmux or screen", ""),
 		dockerValue("restart", "minirun has no daemon that would do it: use a systemd service with Restart=, or 'minirun restart'", "no", ""),
 		dockerValue("health-cmd", health, ""),
 		dockerValue("health-interval", health, "0", "0s"),

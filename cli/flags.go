@@ -41,6 +41,7 @@ func processFlags() []ucli.Flag {
 		toggle(topicProcess, "interactive", "i", "pass on standard input"),
 		toggle(topicProcess, "tty", "t", "give the container a terminal"),
 		toggle(topicProcess, "detach", "d", "run in the background, and print the container's ID"),
+		text(topicProcess, "detach-keys", "", "with -it, leave the container running by `KEYS`, such as ctrl-p,ctrl-q"),
 		list(topicProcess, "attach", "a", "pass on only `STREAM`: stdin, stdout or stderr").with(oneOf("stdin", "stdout", "stderr")),
 		list(topicProcess, "env", "e", "set an environment variable, `NAME[=VALUE]`; without a value, to minirun's own").with(variables),
 		list(topicProcess, "env-file", "", "set the variables that `FILE` lists").with(files()),

@@ -28,7 +28,7 @@ func (a *app) runAction(c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	detached, err := a.detached(c)
+	detached, err := a.detached(c, flags)
 	if err != nil || detached.parent() {
 		return err
 	}
@@ -242,7 +242,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"} {
+	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "detach-keys", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"} {
 		delete(given, name) // these flags are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {

@@ -180,3 +180,85 @@ func TestExecDetachKeys(t *testing.T) {
 	says(t, 0, box+"\n", "", "rm", "-f", box)
 	wantNothingOf(t, box)
 }
+
+// A launch is left by keys as docker's is, and then is a container in the background.
+func TestRunDetachKeys(t *testing.T) {
+	docker := []string{"docker", "-H", startDockerd(t)}
+	for _, engine := range [][]string{docker, {testBed.minirun, "--root", testBed.root}} {
+		do := func(args ...string) *exec.Cmd { return exec.Command(engine[0], append(engine[1:len(engine):len(engine)], args...)...) }
+		box := containerName(t)
+		t.Cleanup(func() { _ = do("rm", "-f", box).Run() })
+		term := openTerminal(t, do("run", "-it", "--rm", "--detach-keys", "ctrl-a,d", "--network", "none", "--name", box, "debian",
+			"sh", "-c", "echo re''ady; read x; stty size; echo got $x; read y; exit 5"))
+		term.wait("ready\r\n")
+		term.send("\x10\x11x\n")
+		term.wait("33 77\r\ngot \x10x\r\n") // the terminal takes ctrl-q for itself
+		term.send("\x01")
+		term.send("d")
+		wantStatus(t, term.Cmd, 0)
+		if term.mode() != term.before {
+			t.Error("the terminal has another mode")
+		}
+		if strings.Contains(term.text(), "escape") {
+			t.Errorf("%s shows %q", engine, term.text())
+		}
+		term.master.Close()
+		logs, err := do("logs", box).Output()
+		if err != nil || !strings.HasPrefix(string(logs), "ready\r\n") {
+			t.Errorf("%s logs: %q, %v", engine, logs, err)
+		}
+		term = openTerminal(t, do("attach", box))
+		term.send("\n")
+		wantStatus(t, term.Cmd, 5)
+		eventually(t, "the container has been removed", func() bool { return do("inspect", box).Run() != nil })
+	}
+}
+
+// A launch that keys can leave ends as another does, unless it is left.
+func TestRunDetachKeysEnds(t *testing.T) {
+	box := containerName(t)
+	run := func(args ...string) *terminal {
+		return newTerminal(t, append([]string{"run", "-it", "--detach-keys", "", "--name", box}, args...)...)
+	}
+	term := run("debian", "stty", "size") // it has the size from its beginning
+	wantStatus(t, term.Cmd, 0)
+	term.wait("33 77")
+	term = run("debian", "sh", "-c", "yes $(printf %0999d 0) | head -n 100; exit 7")
+	wantStatus(t, term.Cmd, 7)
+	eventually(t, "all of its output", func() bool { return strings.Count(term.text(), "0\r\n") == 100 })
+	wantNothingOf(t, box)
+
+	term = run("debian", "nosuch")
+	wantStatus(t, term.Cmd, 127)
+	term.wait("nosuch")
+	wantNothingOf(t, box)
+
+	term = run("debian", "sh", "-c", "trap 'exit 9' TERM; echo re''ady; while :; do sleep 0.05; done")
+	term.wait("ready")
+	if err := term.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, term.Cmd, 9)
+	wantNothingOf(t, box)
+
+	term = run("--rm=false", "debian", "sh", "-c", "echo re''ady; read x; exit 3")
+	term.wait("ready")
+	if err := term.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = term.Wait()
+	term = newTerminal(t, "attach", box)
+	term.send("\n")
+	wantStatus(t, term.Cmd, 3)
+	term = newTerminal(t, "start", "-ai", box)
+	term.wait("ready")
+	term.send("\x10\x11")
+	wantStatus(t, term.Cmd, 0)
+	says(t, 0, box+"\n", "", "rm", "-f", box)
+	wantNothingOf(t, box)
+
+	says(t, 125, "", "--detach-keys x-y: x-y is no key", "run", "--detach-keys", "x-y", "debian", "true")
+	says(t, 125, "", "stdin is not a terminal", "run", "-it", "--detach-keys", "", "debian", "true")
+	says(t, 125, "", "cannot specify both --attach and --detach-keys", "run", "-it", "-a", "stdin", "--detach-keys", "", "debian", "true")
+	says(t, 0, "on\n", "", "run", "--detach-keys", "ctrl-a", "debian", "echo", "on")
+}

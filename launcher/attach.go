@@ -60,9 +60,10 @@ func readFrame(r io.Reader) (kind byte, data []byte, err error) {
 // Attachments are those who are attached to a container that this process has launched.
 // They get what the container writes; one that does not read it has the container wait.
 type Attachments struct {
-	once  bool     // the first end of an input is that of the container's
-	dir   string   // the container's (LauncherDir)
-	first net.Conn // or nil
+	once  bool          // the first end of an input is that of the container's
+	dir   string        // the container's (LauncherDir)
+	first net.Conn      // or nil
+	size  *unix.Winsize // of the terminal of first, or nil
 
 	mu       sync.Mutex
 	listener *net.UnixListener
@@ -79,6 +80,7 @@ type Attachments struct {
 func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) {
 	a := &Attachments{once: once, dir: c.LauncherDir(), clients: map[net.Conn]bool{}}
 	if first != nil {
+		a.size = sizeAhead(first)
 		var err error
 		if a.first, err = net.FileConn(first); err != nil {
 			return nil, err
@@ -86,6 +88,21 @@ func (c *Container) Attachable(first *os.File, once bool) (*Attachments, error) 
 		first.Close()
 	}
 	return a, a.listen()
+}
+
+// sizeAhead returns the size that has been sent through a socket before all else, or nil. It
+// stays to be read.
+func sizeAhead(socket *os.File) *unix.Winsize {
+	var data [frameHeader + 4]byte
+	n, _, err := unix.Recvfrom(int(socket.Fd()), data[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil || n < len(data) || data[0] != frameSize {
+		return nil
+	}
+	return sizeIn(data[frameHeader:])
+}
+
+func sizeIn(data []byte) *unix.Winsize {
+	return &unix.Winsize{Row: binary.BigEndian.Uint16(data), Col: binary.BigEndian.Uint16(data[2:])}
 }
 
 // listen makes the socket, in place of one that is there.
@@ -184,8 +201,7 @@ func (a *Attachments) serve(conn net.Conn) {
 		case kind == frameEOF:
 			a.endInput()
 		case kind == frameSize && len(data) == 4 && a.streams.master != nil:
-			size := &unix.Winsize{Row: binary.BigEndian.Uint16(data), Col: binary.BigEndian.Uint16(data[2:])}
-			_ = unix.IoctlSetWinsize(int(a.streams.master.Fd()), unix.TIOCSWINSZ, size) // it is gone: there is nothing to resize
+			_ = unix.IoctlSetWinsize(int(a.streams.master.Fd()), unix.TIOCSWINSZ, sizeIn(data)) // it is gone: there is nothing to resize
 		}
 	}
 }

@@ -63,6 +63,31 @@ func (c *Container) Attach(ctx context.Context, o AttachOptions) (status int, er
 	return c.attachTo(ctx, conn, o, socket)
 }
 
+// Connection returns both ends of a connection: one for [Container.AttachTo], and one for the
+// launcher of a container that is to start ([Container.Attachable]). That has the size of the
+// user's terminal from the beginning.
+func (o *AttachOptions) Connection() (own net.Conn, launchers *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	file, launchers := os.NewFile(uintptr(pair[0]), "attached"), os.NewFile(uintptr(pair[1]), "attached")
+	defer file.Close()
+	if own, err = net.FileConn(file); err != nil {
+		launchers.Close()
+		return nil, nil, err
+	}
+	if o.Terminal {
+		o.writeSize(own)
+	}
+	return own, launchers, nil
+}
+
+// Removed returns a container that has ended, and been removed, after it was attached to.
+func Removed(dirs Dirs, id string) *Container {
+	return &Container{dir: filepath.Join(dirs.Root, "containers", id), state: State{ID: id, Name: id, Status: StatusStopped}}
+}
+
 // AttachTo is Attach by a connection to the launcher.
 func (c *Container) AttachTo(ctx context.Context, conn net.Conn, o AttachOptions) (status int, err error) {
 	if by, release, err := c.pinned(); err == nil { // else it has ended, and been removed
@@ -155,10 +180,8 @@ type attachedEnd struct {
 // takeTerminal sets the user's terminal to raw mode if its input is passed on, and keeps the
 // container's at its size.
 func (t *attached) takeTerminal() (restore func(), err error) {
-	host := t.o.Stdout
-	cooked := (*term.State)(nil)
-	if isTerminal(t.o.Stdin) {
-		host = t.o.Stdin
+	host, cooked := t.o.host(), (*term.State)(nil)
+	if host == t.o.Stdin {
 		if cooked, err = term.MakeRaw(int(host.Fd())); err != nil {
 			return nil, rawError(err)
 		}
@@ -168,10 +191,7 @@ func (t *attached) takeTerminal() (restore func(), err error) {
 	resized <- unix.SIGWINCH
 	go func() {
 		for range resized {
-			if size, err := unix.IoctlGetWinsize(int(host.Fd()), unix.TIOCGWINSZ); err == nil {
-				data := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, size.Row), size.Col)
-				_ = writeFrame(t.conn, frameSize, data) // its end is seen by passOutput
-			}
+			t.o.writeSize(t.conn)
 		}
 	}()
 	return func() {
@@ -180,6 +200,21 @@ func (t *attached) takeTerminal() (restore func(), err error) {
 			_ = term.Restore(int(host.Fd()), cooked) // a terminal that is gone has no mode
 		}
 	}, nil
+}
+
+// host returns what has the size of the user's terminal, if there is one.
+func (o *AttachOptions) host() *os.File {
+	if isTerminal(o.Stdin) {
+		return o.Stdin
+	}
+	return o.Stdout
+}
+
+func (o *AttachOptions) writeSize(to io.Writer) {
+	if size, err := unix.IoctlGetWinsize(int(o.host().Fd()), unix.TIOCGWINSZ); err == nil {
+		data := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, size.Row), size.Col)
+		_ = writeFrame(to, frameSize, data) // the connection's end is seen by passOutput
+	}
 }
 
 func (t *attached) passInput() {

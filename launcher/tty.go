@@ -51,7 +51,11 @@ func (s *streams) attachTerminal(process *libcontainer.Process) error {
 	case isTerminal(s.o.Stdout):
 		s.host = s.o.Stdout
 	}
-	if size := s.size(); size != nil {
+	size := s.size()
+	if s.o.Attach != nil {
+		size = s.o.Attach.size
+	}
+	if size != nil {
 		process.ConsoleWidth, process.ConsoleHeight = size.Col, size.Row
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
