@@ -32,6 +32,7 @@ import (
 	"os"
 
 	"github.com/minirun/minirun/cli"
+	_ "github.com/minirun/minirun/internal/prefault"
 	"github.com/minirun/minirun/launcher/arm"
 )
 

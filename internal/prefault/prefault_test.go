@@ -1,0 +1,33 @@
+package prefault
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pages of the heap are there that nothing has touched.
+func TestHeap(t *testing.T) {
+	const pages = 16
+	in := make([]byte, pages)
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, start, pages*page, uintptr(unsafe.Pointer(unsafe.SliceData(in))))
+	if errno != 0 || !bytes.Equal(in, bytes.Repeat([]byte{1}, pages)) {
+		t.Errorf("%v, %v", in, errno)
+	}
+}
+
+// The code is mapped as a whole (proc_pid_smaps(5)).
+func TestProgram(t *testing.T) {
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile(`(?s) r-xp [^\n]*/prefault\.test\nSize: *(\d+) kB.*?Rss: *(\d+) kB`).FindSubmatch(maps)
+	if code == nil || !bytes.Equal(code[1], code[2]) {
+		t.Errorf("size and resident, kB: %s", code)
+	}
+}
