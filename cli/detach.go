@@ -32,6 +32,7 @@ type supervisor struct {
 	started *os.File        // where the ID is written to; nil in the user's process
 	first   *os.File        // the socket of one who is attached from the beginning, or nil
 	log     *jsonlog.Limits // nil keeps no log
+	tag     string          // the template of its tag
 }
 
 // supervisorVariable is in the environment of a supervisor, with the pipe's number, and after
@@ -69,7 +70,7 @@ func (a *app) detached(c *ucli.Context, flags *config.Config) (*supervisor, erro
 		return nil, &usageError{"conflicting options: cannot specify both --attach and --detach", "leave one of them out"}
 	}
 	s := &supervisor{}
-	if s.log, err = logLimits(c); err != nil {
+	if s.log, s.tag, err = logOptionsOf(c); err != nil {
 		return nil, err
 	}
 	if fd, err := strconv.Atoi(number); err == nil {
@@ -94,42 +95,55 @@ func (a *app) detached(c *ucli.Context, flags *config.Config) (*supervisor, erro
 	return s, err
 }
 
-func logLimits(c *ucli.Context) (*jsonlog.Limits, error) {
+// logOptionsOf reads --log-driver and --log-opt. limits are nil if there is to be no log.
+func logOptionsOf(c *ucli.Context) (limits *jsonlog.Limits, tag string, err error) {
 	switch driver := c.String("log-driver"); driver {
 	case "none":
-		return nil, nil
+		return nil, "", nil
 	case "", "json-file":
 	default:
-		return nil, &usageError{"--log-driver " + driver + ": no such driver", "use json-file or none"}
+		return nil, "", &usageError{"--log-driver " + driver + ": no such driver", "use json-file or none"}
 	}
-	l := &jsonlog.Limits{Size: 10 << 20, Files: 3}
+	limits = &jsonlog.Limits{Size: 10 << 20, Files: 3}
 	for _, text := range c.StringSlice("log-opt") {
 		name, value, _ := strings.Cut(text, "=")
-		var err error
-		switch name {
-		case "max-size":
-			if l.Size, err = units.FromHumanSize(value); value == "-1" {
-				l.Size, err = 0, nil
-			} else if err != nil || l.Size <= 0 {
-				return nil, &usageError{"--log-opt " + text + ": invalid size", "write a number and k, m or g, or -1 for no limit"}
-			}
-		case "max-file":
-			if l.Files, err = strconv.Atoi(value); err != nil || l.Files < 1 || l.Files > 1000 {
-				return nil, &usageError{"--log-opt " + text + ": max-file cannot be less than 1", "write how many files of max-size to keep"}
-			}
-		case "labels", "env": // see logDetails
-		case "labels-regex", "env-regex":
-			if _, err := regexp.Compile(value); err != nil {
-				return nil, &usageError{"--log-opt " + text + ": invalid regular expression", "see https://pkg.go.dev/regexp/syntax"}
-			}
-		default:
-			return nil, &usageError{
-				"--log-opt " + text + ": unknown log opt '" + name + "' for json-file log driver",
-				"the options are max-size, max-file, labels, labels-regex, env and env-regex",
-			}
+		if name == "tag" {
+			tag = value
+			_, err = logTag{}.execute(tag)
+		} else {
+			err = setLogOption(limits, text, name, value)
+		}
+		if err != nil {
+			return nil, "", err
 		}
 	}
-	return l, nil
+	return limits, tag, nil
+}
+
+func setLogOption(l *jsonlog.Limits, text, name, value string) (err error) {
+	switch name {
+	case "max-size":
+		if l.Size, err = units.FromHumanSize(value); value == "-1" {
+			l.Size = 0
+		} else if err != nil || l.Size <= 0 {
+			return &usageError{"--log-opt " + text + ": invalid size", "write a number and k, m or g, or -1 for no limit"}
+		}
+	case "max-file":
+		if l.Files, err = strconv.Atoi(value); err != nil || l.Files < 1 || l.Files > 1000 {
+			return &usageError{"--log-opt " + text + ": max-file cannot be less than 1", "write how many files of max-size to keep"}
+		}
+	case "labels", "env": // see logDetails
+	case "labels-regex", "env-regex":
+		if _, err := regexp.Compile(value); err != nil {
+			return &usageError{"--log-opt " + text + ": invalid regular expression", "see https://pkg.go.dev/regexp/syntax"}
+		}
+	default:
+		return &usageError{
+			"--log-opt " + text + ": unknown log opt '" + name + "' for json-file log driver",
+			"the options are max-size, max-file, tag, labels, labels-regex, env and env-regex",
+		}
+	}
+	return nil
 }
 
 // keeps reports whether the container stays when it has ended: with --rm=false, and, as

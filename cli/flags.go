@@ -154,7 +154,7 @@ func containerFlags() []ucli.Flag {
 		toggle(topicImage, "quiet", "q", "show no progress of a pull"),
 		onByDefault(toggle(topicImage, "rm", "", "remove the container when it ends; with =false, or -d alone, it stays for 'minirun rm'")),
 		choice(topicImage, "log-driver", "json-file", "with -d keep the output as `DRIVER` does: json-file or none").with(oneOf("json-file", "none")),
-		list(topicImage, "log-opt", "", "set an option of the log, `NAME=VALUE`: max-size=10m and max-file=3 are the defaults").with(oneOf("max-size=", "max-file=", "labels=", "labels-regex=", "env=", "env-regex=")),
+		list(topicImage, "log-opt", "", "set an option of the log, `NAME=VALUE`: max-size=10m and max-file=3 are the defaults").with(oneOf("max-size=", "max-file=", "tag=", "labels=", "labels-regex=", "env=", "env-regex=")),
 	}
 }
 

@@ -85,6 +85,9 @@ func (a *app) launchIn(container *launcher.Container, l *launch, relay *launcher
 			return 0, err
 		}
 	}
+	if err := l.noteTag(container); err != nil {
+		return 0, err
+	}
 	end, err := a.attachLog(l.detached, container, &l.o)
 	if err != nil {
 		return 0, err

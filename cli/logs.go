@@ -34,7 +34,7 @@ date such as 2026-01-02T15:04:05Z, seconds since 1970, or how long ago: 10m.`,
 			text("", "until", "", "print only what came before `TIME`"),
 			choice("", "tail", "all", "print only the last `N` lines").with(oneOf("all")),
 			toggle("", "timestamps", "t", "print the time before each line"),
-			toggle("", "details", "", "print before each line the labels and variables that --log-opt labels= and env= name"),
+			toggle("", "details", "", "print before each line what --log-opt tag=, labels= and env= name"),
 		},
 		Action: a.logsAction,
 	}
@@ -88,9 +88,9 @@ func (a *app) logsAction(c *ucli.Context) error {
 	return a.copyLog(ctx, log, q, c.Bool("timestamps"), before)
 }
 
-// logDetails returns what docker logs --details prints before each line: the labels and
-// variables that options of the log name. Docker writes them into each entry. They never
-// change, so here the record of the launch has them.
+// logDetails returns what docker logs --details prints before each line: the log's tag, and the
+// labels and variables that its options name. Docker writes them into each entry. They are the
+// same as long as a container runs, so here the record of the launch has them.
 func logDetails(container *launcher.Container) (string, error) {
 	launch, err := container.Launch()
 	if err != nil {
@@ -109,12 +109,15 @@ func logDetails(container *launcher.Container) (string, error) {
 		for key, text := range from {
 			chosen := slices.Contains(names, key)
 			if isRegex {
-				chosen, _ = regexp.MatchString(value, key) // logLimits has compiled it
+				chosen, _ = regexp.MatchString(value, key) // setLogOption has compiled it
 			}
 			if chosen {
 				shown[key] = text
 			}
 		}
+	}
+	if launch.LogTag != "" {
+		shown["tag"] = launch.LogTag
 	}
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(shown)) {

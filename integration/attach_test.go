@@ -185,7 +185,9 @@ func TestExecDetachKeys(t *testing.T) {
 func TestRunDetachKeys(t *testing.T) {
 	docker := []string{"docker", "-H", startDockerd(t)}
 	for _, engine := range [][]string{docker, {testBed.minirun, "--root", testBed.root}} {
-		do := func(args ...string) *exec.Cmd { return exec.Command(engine[0], append(engine[1:len(engine):len(engine)], args...)...) }
+		do := func(args ...string) *exec.Cmd {
+			return exec.Command(engine[0], append(engine[1:len(engine):len(engine)], args...)...)
+		}
 		box := containerName(t)
 		t.Cleanup(func() { _ = do("rm", "-f", box).Run() })
 		term := openTerminal(t, do("run", "-it", "--rm", "--detach-keys", "ctrl-a,d", "--network", "none", "--name", box, "debian",

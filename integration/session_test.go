@@ -121,6 +121,20 @@ rm -f ee
 run -d --name ee NET debian sleep 1000
 logs --details ee
 rm -f ee
+run -d --name ee NET --log-opt tag='{{.Name}} {{.ImageName}}/{{.ID | printf "%.0s"}}{{len .FullID}},{{.ImageID | len}},{{len .ImageFullID}}' --log-opt labels=none debian sh -c 'echo out; exec sleep 1000'
+sh: until $docker logs ee | grep out; do sleep 0.05; done
+rename ee ff
+logs --details ff
+kill ff
+sh: $docker wait ff >/dev/null
+start ff
+sh: until test "$($docker logs ff | wc -l)" = 2; do sleep 0.05; done
+logs --tail 1 --details ff
+rm -f ff
+~run -d --name ee NET --log-opt tag={{.Nonsense}} debian true
+sh: $docker rm ee >/dev/null 2>&1 || true
+~run -d --name ee NET --log-opt tag={{ debian true
+sh: $docker rm ee >/dev/null 2>&1 || true
 ~run -d --name ee NET --log-opt labels-regex=( debian true
 ~rm ee
 run -d --name ff NET debian sh -c 'echo a >/a; rm /etc/passwd /etc/localtime; mkdir -p /q/w; rm -r /srv; chmod 700 /opt; touch /etc/issue; chown 1:2 /etc/hostname /etc/fstab; cd /usr/share/doc; rm -r bash; mkdir bash; touch bash/n; rm -r tar; echo >tar; rm -rf /media; ln -s /y /media; mv /mnt /mnt2; : >>/etc/shadow; echo x >/dev/shm/x; touch /done; exec sleep 1000'

@@ -28,6 +28,7 @@ type About struct {
 	Layers     []string     `json:"layers,omitempty"`     // of the image: directories, the lowest first
 	Volumes    []string     `json:"volumes,omitempty"`    // anonymous ones: paths in the container
 	Seccomp    Profile      `json:"seccomp"`
+	LogTag     string       `json:"logTag,omitempty"` // what the log's entries are tagged with
 
 	Again *Again `json:"again,omitempty"` // nil for a container that does not stay
 }

@@ -190,6 +190,7 @@ func (o ResolveOptions) warn(format string, args ...any) {
 type Image struct {
 	Name   string   // full name: docker.io/library/debian:latest, dir:/srv/root
 	Digest string   // of its manifest; "" for dir: and host:
+	ID     string   // the digest of its configuration, or "" too
 	Layers []string // absolute paths of directories, lowest first
 	Config Config
 
@@ -276,7 +277,7 @@ func (s *Store) readImage(d *descriptor) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image := &Image{Name: d.name(), Digest: d.Digest.String(), Config: config.config()}
+	image := &Image{Name: d.name(), Digest: d.Digest.String(), ID: d.Annotations[annotationID], Config: config.config()}
 	for _, diffID := range config.RootFS.DiffIDs {
 		layer := s.layer(diffID)
 		if _, err := os.Stat(layer); err != nil {
