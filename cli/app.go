@@ -42,11 +42,13 @@ type app struct {
 // exit status: the container's own, or the error's, which is 125 as with `docker run` unless
 // the error says otherwise.
 func Main(args []string, stdin, stdout, stderr *os.File) int {
-	userns.Settle()
+	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
+	if err := userns.Settle(); err != nil {
+		return a.exitCode(err)
+	}
 	if rest, ok := oci.Called(args); ok {
 		return oci.Main(rest, versionText(), observeForEngine, stdin, stdout, stderr)
 	}
-	a := &app{ui: newUI(stderr), stdin: stdin, stdout: stdout, stderr: stderr}
 	if remains, err := launcher.TakeRemains(a.ui.warning); remains != nil || err != nil {
 		return a.exitCode(doRemains(remains, err))
 	}

@@ -24,6 +24,8 @@ func (u *ordinary) lacks(t *testing.T) {
 	u.env = []string{"PATH=" + tools + ":" + own + ":/usr/bin:/bin"}
 	u.check(t, asUser{"debian true", 125, "", "minirun: map user ids: newuidmap: write to uid_map failed: Operation not permitted\n" +
 		"hint: it has lost its set-uid bit: sudo apt-get install --reinstall uidmap\n"})
+	u.hangs(t, tools, "user", "newgidmap", "newuidmap")
+	u.hangs(t, tools, "group", "newuidmap", "newgidmap")
 	u.env = []string{"PATH=" + own}
 	u.check(t, asUser{"--pull never debian true", 125, "", "minirun: warning: newuidmap is not installed: the container has one user, 0\nhint: sudo apt-get install uidmap\n"})
 	run(t, exec.Command("rm", "-rf", u.home+"/.local/share/minirun/one-id"))
@@ -35,6 +37,17 @@ func (u *ordinary) lacks(t *testing.T) {
 	// The limit is a user namespace's own (namespaces(7)).
 	u.says(t, u.asRoot(unix.CLONE_NEWUSER, `echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"`, "debian", "true"),
 		"minirun: make a user namespace: this machine allows none (user.max_user_namespaces is 0)\nhint: sudo sysctl user.max_user_namespaces=15000, or run it with sudo\n")
+}
+
+// hangs checks what is said to a user of whose two tools one does not end.
+func (u *ordinary) hangs(t *testing.T, tools, ids, works, hangs string) {
+	t.Helper()
+	run(t, exec.Command("sh", "-c", `cd "$1" && ln -sf "$(command -v "$2")" . && printf '#!/bin/sh\nexec sleep 1000\n' >hangs && chmod 755 hangs && mv hangs "$3"`, "sh", tools, works, hangs))
+	u.check(t, asUser{"debian true", 125, "", "minirun: map " + ids + " ids: " + tools + "/" + hangs + " has not ended after ten seconds\n" +
+		"hint: run it by itself to see why; it may wait for the server that /etc/nsswitch.conf names for subid\n"})
+	if out, err := exec.Command("pgrep", "-u", fmt.Sprint(u.uid), "-f", "sleep 1000").Output(); err == nil {
+		t.Errorf("%s is left: %s", hangs, out)
+	}
 }
 
 // asRoot is a launch of the user's, after root has run a script in namespaces of its own.

@@ -7,16 +7,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { MOST_ARGUMENTS = 1024 }; // the kernel takes 340 ranges of 3 numbers (user_namespaces(7))
+enum {
+	MOST_ARGUMENTS = 1024, // the kernel takes 340 ranges of 3 numbers (user_namespaces(7))
+	PATIENCE = 10000       // ms in which the tools have to end
+};
 
 struct entered entered;
 
@@ -63,21 +70,50 @@ static pid_t start_tool(char *lines, const char *process, const int begin[2], in
 	_exit(127);
 }
 
-static bool succeeds(pid_t pid)
+// milliseconds returns the time of a clock that nobody sets.
+static int64_t milliseconds(void)
 {
-	int status;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+// readable reports whether a file can be read, or has come to its end, before a point in time.
+static bool readable(int file, int64_t until)
+{
+	struct pollfd polled = {.fd = file, .events = POLLIN};
+	for (;;) {
+		int64_t left = until - milliseconds();
+		int n = poll(&polled, 1, left > 0 ? left : 0);
+		if (n >= 0 || errno != EINTR)
+			return n != 0; // an error is what reading shows, too
+	}
+}
+
+// succeeds reports whether a tool has ended well. One that has not ended at that point in time
+// is killed: it may be asking a server for the user's IDs (subid in nsswitch.conf(5)).
+static bool succeeds(pid_t pid, int64_t until, int *error)
+{
+	int status, end = syscall(SYS_pidfd_open, pid, 0);
+	bool late = end >= 0 && !readable(end, until);
+	close(end);
+	if (late) {
+		*error = ETIMEDOUT;
+		if (kill(pid, SIGKILL) < 0) // it is another user's now
+			return false;
+	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return false;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// listen_to keeps what the tools say, until both have ended.
-static void listen_to(int said)
+// listen_to keeps what the tools say, until both have ended, or until a point in time.
+static void listen_to(int said, int64_t until)
 {
 	size_t have = 0;
 	char rest[256];
-	for (;;) {
+	while (readable(said, until)) {
 		bool room = have < sizeof entered.said - 1;
 		ssize_t n = room ? read(said, entered.said + have, sizeof entered.said - 1 - have) : read(said, rest, sizeof rest);
 		if (n < 0 && errno == EINTR)
@@ -143,13 +179,21 @@ void userns_settle(void)
 {
 	if (tools.uids == 0)
 		return;
-	listen_to(tools.said);
+	int64_t until = milliseconds() + PATIENCE;
+	int uids_error = 0, gids_error = 0;
+	listen_to(tools.said, until);
 	close(tools.said);
-	bool uids_mapped = tools.uids > 0 && succeeds(tools.uids), gids_mapped = tools.gids > 0 && succeeds(tools.gids);
+	bool uids_mapped = tools.uids > 0 && succeeds(tools.uids, until, &uids_error);
+	bool gids_mapped = tools.gids > 0 && succeeds(tools.gids, until, &gids_error);
 	tools.uids = tools.gids = 0;
 	if (entered.step != ENTER_NOT_TRIED)
 		return;
-	entered.step = !uids_mapped ? ENTER_MAP_UIDS : !gids_mapped ? ENTER_MAP_GIDS : ENTER_DONE;
+	if (!uids_mapped)
+		fail(ENTER_MAP_UIDS, uids_error);
+	else if (!gids_mapped)
+		fail(ENTER_MAP_GIDS, gids_error);
+	else
+		entered.step = ENTER_DONE;
 }
 
 // with_one maps the user to 0, and nothing else. Then the groups of the process cannot be

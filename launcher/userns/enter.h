@@ -45,7 +45,7 @@ int userns_write(const char *path, const char *text);
 void userns_begin(char *uids, char *gids);
 
 // userns_settle waits until the IDs are mapped, if they are to be, and notes in entered
-// how that went.
+// how that went. The error is ETIMEDOUT for a program that does not end within ten seconds.
 void userns_settle(void);
 
 // userns_enter_early calls userns_begin for a launch that has nothing to do outside first.

@@ -22,8 +22,15 @@ import (
 )
 
 // Settle waits until the IDs of a process that has entered a user namespace are mapped,
-// which is done while the Go runtime starts. It must be called before anything else.
-func Settle() { C.userns_settle() }
+// which is done while the Go runtime starts. It must be called before anything else. After an
+// error the process must end: it may be root of a namespace without groups.
+func Settle() error {
+	C.userns_settle()
+	if C.entered.step == C.ENTER_MAP_UIDS || C.entered.step == C.ENTER_MAP_GIDS {
+		return failure(Find())
+	}
+	return nil
+}
 
 // Rootless reports whether this process is a user's, and has become root of a user
 // namespace ([Enter]).
@@ -120,7 +127,11 @@ func parameter(name string) string {
 // mapError returns the error for IDs that were not mapped: the kernel's, or else what the
 // tool wrote.
 func mapError(op string, r Ranges, errno syscall.Errno) error {
-	if errno != 0 {
+	switch errno {
+	case 0:
+	case unix.ETIMEDOUT:
+		return hint.With(fmt.Errorf("%s: %s has not ended after ten seconds", op, r.Tool), "run it by itself to see why; it may wait for the server that /etc/nsswitch.conf names for subid")
+	default:
 		return fmt.Errorf("%s: %w", op, errno)
 	}
 	said := said(r.tool())
