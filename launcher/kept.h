@@ -154,7 +154,7 @@ _Static_assert(sizeof(struct kept) % 8 == 0 && sizeof(struct kept_stamp) == 56 &
 bool kept_key_begin(char **all, char **variables);
 
 // kept_key_split says how many arguments come before the words after the image. It returns false if
-// there are fewer, or no key has room for them.
+// there are fewer, or too many for a key.
 bool kept_key_split(size_t n);
 
 // kept_key_words returns the rest of the arguments.

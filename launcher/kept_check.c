@@ -158,14 +158,12 @@ static int open_directory(void)
 	return -1;
 }
 
-enum { ARGUMENTS = 64 }; // of a launch without its words; one with more is Go's
-
 // open_file opens the file of this launch. Where its words begin only the file can say: there
 // is one for the right number of arguments, and none for others.
 static int open_file(struct stat *st)
 {
 	int dir = open_directory(), fd = -1;
-	for (size_t n = 2; dir >= 0 && fd < 0 && n <= ARGUMENTS && kept_key_split(n); n++) {
+	for (size_t n = 2; dir >= 0 && fd < 0 && kept_key_split(n); n++) {
 		char name[17];
 		kept_key_file(name);
 		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);

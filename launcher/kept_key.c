@@ -19,12 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEY_LIMIT = 1 << 16 };
+enum {
+	KEY_LIMIT = 1 << 16,
+	ARGUMENTS = 64, // of a launch without its words; one with more is Go's
+};
 
 static char key[KEY_LIMIT];
 static size_t size;   // of the key so far
 static size_t shared; // of it, what does not depend on where the words begin; 0: there is no key
 static size_t own;    // of it, what is not the host's
+static uint64_t sum;  // of the shared part
 static char **arguments;
 static size_t count; // of the arguments, without the words
 static bool complete, failed;
@@ -74,6 +78,14 @@ static bool find_root(const char *text)
 	return *root == '/' && n < (int)sizeof root;
 }
 
+// add_to_sum continues a sum, FNV-1a, with a part of the key.
+static uint64_t add_to_sum(uint64_t before, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		before = (before ^ (unsigned char)key[i]) * 1099511628211u;
+	return before;
+}
+
 bool kept_key_begin(char **all, char **variables)
 {
 	struct timespec now;
@@ -95,12 +107,13 @@ bool kept_key_begin(char **all, char **variables)
 	add_number(0);
 	arguments = all;
 	shared = failed ? 0 : size;
+	sum = add_to_sum(14695981039346656037u, 0, shared);
 	return shared > 0;
 }
 
 bool kept_key_split(size_t n)
 {
-	if (shared == 0)
+	if (shared == 0 || n > ARGUMENTS)
 		return false;
 	size = shared;
 	complete = failed = false;
@@ -129,10 +142,7 @@ const char *kept_root(void)
 // The name is of the process's own part of the key; the whole key is in the file.
 void kept_key_file(char name[17])
 {
-	uint64_t sum = 14695981039346656037u; // FNV-1a
-	for (size_t i = 0; i < own; i++)
-		sum = (sum ^ (unsigned char)key[i]) * 1099511628211u;
-	snprintf(name, 17, "%016llx", (unsigned long long)sum);
+	snprintf(name, 17, "%016llx", (unsigned long long)add_to_sum(sum, shared, own));
 }
 
 // add_file adds what is in a file of the kernel's.
