@@ -1,7 +1,7 @@
 #!/bin/sh
-# compare.sh RUNTIME: runs opencontainers/runtime-tools' validation suite with runc and
-# with RUNTIME, which minirun-runtime is, in one run, and prints the assertions of each
-# program. It fails if RUNTIME fails an assertion, or a program, that runc passes.
+# compare.sh RUNTIME [PROGRAM...]: runs opencontainers/runtime-tools' validation suite, or
+# PROGRAMs of it, with runc and with RUNTIME, which minirun-runtime is, in one run, and prints
+# the assertions of each program. It fails if RUNTIME does not pass an assertion that runc passes.
 #
 # Two programs do not count, since libcontainer of runc 1.5 refuses what older ones let pass:
 # linux_devices has a FIFO with a device number, and mounts a bind mount with options of tmpfs.
@@ -10,6 +10,7 @@
 set -eu
 [ -n "${OWN_MOUNTS:-}" ] || OWN_MOUNTS=1 exec unshare -m "$0" "$@"
 runtime=$(realpath -s "$1")
+shift
 here=$(realpath "$(dirname "$0")")
 build=$(realpath -m "${BUILD:-$here/../../build/validation}")
 export TMPDIR="$build/tmp"
@@ -23,27 +24,33 @@ CGO_ENABLED=0 go build -o "$build/runtimetest" $suite/cmd/runtimetest
 cd "$build"
 cp -f "$(go -C "$here" list -m -f '{{.Dir}}' $suite)"/rootfs-*.tar.gz .
 
-# assertions RUNTIME PROGRAM: the names of what passes and of what does not, one a line
+# In process_rlimits a container has 1 GiB of addresses. Debian's runc makes the filter there, and fails now and then with
+# "cannot allocate memory", for malloc(3) has an arena for each thread. Its init gets this variable, and so has fewer.
+export GOMAXPROCS=1
+
+# assertions RUNTIME PROGRAM: "ok NAME" or "not ok NAME", one a line
 assertions() {
-	RUNTIME=$1 timeout 60 "bin/$2" 2>&1 | sed -n 's/^ *\(ok\|not ok\) [0-9]* *-* */\1 /p' | sort | uniq -c | sed 's/^ *//'
+	RUNTIME=$1 timeout 60 "bin/$2" 2>&1 | sed -n 's/^ *\(ok\|not ok\) [0-9]* *-* */\1 /p' | LC_ALL=C sort
+}
+# count FILE: how many assertions pass, and how many do not
+count() {
+	echo "$(grep -c '^ok ' "$1" || true) ok, $(grep -c '^not ' "$1" || true) not"
 }
 
+[ $# -gt 0 ] || set -- bin/*
 worse=0
-for program in bin/*; do
+for program; do
 	program=${program##*/}
 	assertions runc "$program" >out/runc
 	assertions "$runtime" "$program" >out/minirun
-	ok=$(grep -c ' ok ' out/minirun || true)
-	ours=$(awk '$2 == "not" {n += $1} END {print n + 0}' out/minirun)
-	theirs=$(awk '$2 == "not" {n += $1} END {print n + 0}' out/runc)
-	echo "$program: runc: $(awk '$2 == "ok" {n += $1} END {print n + 0}' out/runc) ok, $theirs not; minirun: $(awk '$2 == "ok" {n += $1} END {print n + 0}' out/minirun) ok, $ours not"
+	echo "$program: runc: $(count out/runc); minirun: $(count out/minirun)"
 	case $program in
 	linux_devices | mounts) continue ;;
 	esac
-	if [ "$ours" -gt "$theirs" ] || { [ "$ok" = 0 ] && grep -q ' ok ' out/runc; }; then
+	if LC_ALL=C comm -23 out/runc out/minirun | grep '^ok ' >out/worse; then
 		worse=$((worse + 1))
-		diff -u out/runc out/minirun | sed 's/^/  /' | head -n 20 || true
+		sed 's/^ok /  only with runc: /' out/worse | head -n 20
 	fi
 done
-echo "$worse programs in which minirun passes less than runc"
+echo "$worse programs in which minirun does not pass all that runc passes"
 [ "$worse" = 0 ]
