@@ -139,7 +139,9 @@ func startDaemon(t *testing.T, daemon *exec.Cmd, client ...string) {
 		status = daemon.Wait()
 		close(ended)
 	}()
+	limited := spare(daemon.Process)
 	t.Cleanup(func() {
+		limited()
 		_ = daemon.Process.Signal(os.Interrupt)
 		<-ended
 	})

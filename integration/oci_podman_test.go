@@ -89,11 +89,13 @@ func startPodman(t *testing.T, manager string, user *ordinary) *podman {
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "bash", "-ec", podmanPlace)
 	cmd.Env = append(os.Environ(), "DIR="+e.dir, "ETC="+e.etc, "OWNER="+owner, "ON_DISK="+e.onDisk)
 	in, out := testenv.Start(t, cmd)
+	limited := spare(cmd.Process)
 	t.Cleanup(func() {
 		left := e.bash("crun", podmanLeftovers)
 		if out, err := left.CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("left: %s %v", out, err)
 		}
+		limited()
 		in.Close()
 		_ = cmd.Wait()
 	})

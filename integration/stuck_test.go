@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,14 +30,29 @@ func endStuck() {
 	}
 }
 
+// daemons has the PIDs of processes that serve all parts of a test, which together may take longer than the limit.
+var daemons sync.Map
+
+// spare excepts a daemon and its children from endStuck until limited is called, before the test waits for its end.
+func spare(daemon *os.Process) (limited func()) {
+	daemons.Store(strconv.Itoa(daemon.Pid), true)
+	return func() { daemons.Delete(strconv.Itoa(daemon.Pid)) }
+}
+
+func spared(pid string) bool {
+	_, is := daemons.Load(pid)
+	return is
+}
+
 type testProcess struct {
 	pid  int
 	line string // of ps(1): its PID, parent, state, what it waits for and command
 }
 
 // olderThan returns processes in the tests' network namespace that run for longer than
-// limit, also those that lost their parents. Test binaries are not among them, since their
-// time is limited by go test.
+// limit, also those that lost their parents. Those that are spared are not among them, and no
+// test binaries, since their time is limited by go test. Neither is the process that keeps the
+// namespaces of a user's Podman between its commands.
 func olderThan(limit time.Duration) []testProcess {
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
@@ -52,6 +68,9 @@ func olderThan(limit time.Duration) []testProcess {
 		if len(fields) < 7 || "net:["+fields[0]+"]" != own || strings.Contains(line, "-test.") {
 			continue
 		}
+		if spared(fields[2]) || spared(fields[3]) || strings.HasSuffix(line, " catatonit -P\n") {
+			continue
+		}
 		seconds, err := strconv.Atoi(fields[1])
 		pid, err2 := strconv.Atoi(fields[2])
 		if err == nil && err2 == nil && time.Duration(seconds)*time.Second > limit {
@@ -63,20 +82,31 @@ func olderThan(limit time.Duration) []testProcess {
 
 func TestStuck(t *testing.T) {
 	testenv.Root(t)
-	sleep := exec.Command("sleep", "1000")
+	sleep := exec.Command("sh", "-c", "sleep 1000; :")
+	sleep.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _, _ = sleep.Process.Kill(), sleep.Wait() }()
-	listed := func() bool {
+	defer func() { _, _ = syscall.Kill(-sleep.Process.Pid, syscall.SIGKILL), sleep.Wait() }()
+	listed := func() (lines string) {
 		for _, p := range olderThan(0) {
-			if p.pid == sleep.Process.Pid {
-				return strings.HasSuffix(p.line, " sleep 1000")
+			if group, err := syscall.Getpgid(p.pid); err == nil && group == sleep.Process.Pid {
+				lines += p.line + "\n"
 			}
 		}
-		return false
+		return lines
 	}
-	eventually(t, "the process is listed", listed)
+	eventually(t, "the process and its child are listed", func() bool {
+		return strings.Contains(listed(), " sh -c sleep 1000; :\n") && strings.Contains(listed(), " sleep 1000\n")
+	})
+	limited := spare(sleep.Process)
+	if lines := listed(); lines != "" {
+		t.Errorf("spared, but listed:\n%s", lines)
+	}
+	limited()
+	if lines := listed(); strings.Count(lines, "\n") != 2 {
+		t.Errorf("no longer spared, but listed:\n%s", lines)
+	}
 	if p := olderThan(time.Hour); len(p) > 0 {
 		t.Errorf("processes of an hour ago: %v", p)
 	}
