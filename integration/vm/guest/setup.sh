@@ -12,6 +12,7 @@ echo 'LABEL=root / ext4 noatime 0 0' >"$root/etc/fstab"
 
 install -m 755 "$here/agent.sh" "$root/usr/local/sbin/guest-agent"
 install -m 644 "$here/guest-agent.service" "$here/guest-test.target" "$root/etc/systemd/system/"
+install -D -m 644 "$here/patient.conf" "$root/etc/systemd/system.conf.d/patient.conf"
 install -m 644 "$here/80-dhcp.network" "$root/etc/systemd/network/"
 
 # In a chroot mktirfs cannot see which modules the root disk needs: name them.
