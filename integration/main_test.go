@@ -12,6 +12,7 @@ package integration
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -70,6 +71,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	others := leftovers() // of a suite that was killed, say: this machine may have other users
+	flag.Parse()          // endStuck needs the time limit, and m.Run parses beside it
 	go endStuck()
 	status := m.Run()
 	if left := slices.DeleteFunc(leftovers(), func(l string) bool { return slices.Contains(others, l) }); len(left) > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +50,9 @@ type testProcess struct {
 	line string // of ps(1): its PID, parent, state, what it waits for and command
 }
 
+// began is before any process of the tests.
+var began = time.Now()
+
 // olderThan returns processes in the tests' network namespace that run for longer than
 // limit, also those that lost their parents. Those that are spared are not among them, and no
 // test binaries, since their time is limited by go test. Neither is the process that keeps the
@@ -62,8 +66,14 @@ func olderThan(limit time.Duration) []testProcess {
 	if err != nil {
 		panic(err)
 	}
+	return listedOlderThan(limit, time.Since(began), string(out), own)
+}
+
+// listedOlderThan is olderThan for an output of ps(1) and a network namespace. A process that starts
+// while ps runs is -1 s old for procps 4.0, which prints this as 4123168608: no process is older than most.
+func listedOlderThan(limit, most time.Duration, listing, own string) []testProcess {
 	var found []testProcess
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(listing) {
 		fields := strings.Fields(line)
 		if len(fields) < 7 || "net:["+fields[0]+"]" != own || strings.Contains(line, "-test.") {
 			continue
@@ -73,11 +83,27 @@ func olderThan(limit time.Duration) []testProcess {
 		}
 		seconds, err := strconv.Atoi(fields[1])
 		pid, err2 := strconv.Atoi(fields[2])
-		if err == nil && err2 == nil && time.Duration(seconds)*time.Second > limit {
+		age := time.Duration(seconds) * time.Second
+		if err == nil && err2 == nil && age > limit && age <= most {
 			found = append(found, testProcess{pid, strings.Join(fields[2:], " ")})
 		}
 	}
 	return found
+}
+
+func TestStuckListing(t *testing.T) {
+	const listing = `4026531840     400      10       1 S    - sleep 1000
+4026532000     400      11       1 S    do_sys_poll                      sleep 1000
+4026532000     200      12       1 S    -                                young
+4026532000 4123168608   13       1 R    -                                younger
+4026532000     400      14       1 S    -                                ./integration.test -test.v
+4026532000     400      15       1 S    signalfd_read                    catatonit -P
+         -     400      16       2 I    -                                [kworker/u8:1]
+`
+	want := []testProcess{{11, "11 1 S do_sys_poll sleep 1000"}}
+	if got := listedOlderThan(5*time.Minute, 10*time.Minute, listing, "net:[4026532000]"); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }
 
 func TestStuck(t *testing.T) {
