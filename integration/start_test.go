@@ -17,7 +17,7 @@ import (
 // filter, its users, and what it has written. It does not matter what has become of the
 // working directory, of the files of flags and of the image's name.
 func TestStartAgain(t *testing.T) {
-	const see = `grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' /proc/self/status; id; pwd; env | sort; hostname; ls -ln / | grep own; ls /v; cat /own/* 2>/dev/null
+	const see = `grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' /proc/self/status; id; pwd; env | sort; hostname; stat -c '%A %u:%g %n' /own 2>/dev/null; ls /v; cat /own/* 2>/dev/null
 for n in user; do readlink /proc/self/ns/$n | grep -c 40265318; done; ulimit -n; cat /proc/self/oom_score_adj; echo end`
 	for name, flags := range map[string][]string{
 		"plain":        {"-e", "A=b c", "-e", "OUTER", "-l", "k=v", "-v", "./v:/v"},
