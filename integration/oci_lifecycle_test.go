@@ -17,6 +17,7 @@ import (
 func ociLifecycle(t *testing.T, root string) {
 	b := newBundle(t, root, func(s *specs.Spec) {
 		shell("mkdir /x; grep Seccomp: /proc/self/status; sleep 1000")(s)
+		s.Version = "1.2.0"
 		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{
 			Names: []string{"mkdir", "mkdirat"}, Action: specs.ActErrno, ErrnoRet: new(uint(unix.ENOSPC)),
 		}}}
@@ -54,6 +55,11 @@ func ociLifecycle(t *testing.T, root string) {
 		t.Errorf("ps: %s", out)
 	}
 	b.must("update", "--pids-limit", "33", "life")
+	none := filepath.Join(b.dir, "resources.json") // no limit, for this version of the specification
+	if err := os.WriteFile(none, []byte(`{"pids":{"limit":0}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.must("update", "--resources", none, "life")
 	var event struct {
 		Data struct{ Pids struct{ Limit int } }
 	}

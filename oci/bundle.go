@@ -66,7 +66,7 @@ func (b *bundle) check() error {
 
 // ignoreNoTasks removes a pids.limit of 0 from resources of an engine whose version of the
 // specification is below 1.3. This version made it a limit, of no task. Before, runtimes ignored
-// it, and Podman 4 means no limit by it.
+// it, and Podman 4 means no limit by it, also in an update.
 func ignoreNoTasks(version string, r *specs.LinuxResources) {
 	var major, minor int
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major > 1 || minor >= 3 {

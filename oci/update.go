@@ -55,6 +55,11 @@ func (c *command) updateCommand() *ucli.Command {
 			if err != nil {
 				return err
 			}
+			made, err := readRecord(container)
+			if err != nil {
+				return err
+			}
+			ignoreNoTasks(made.OCIVersion, r)
 			return container.Update(r)
 		}),
 	}
