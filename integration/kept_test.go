@@ -143,16 +143,16 @@ func TestKeptChanges(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func() error{
-		"damaged head":   damaged(9),
-		"damaged sum":    damaged(17),
-		"damaged middle": damaged(len(whole) / 2),
-		"cut":            func() error { return os.Truncate(file, int64(len(whole)/2)) },
-		"empty":          func() error { return os.Truncate(file, 0) },
-		"writable":       func() error { return os.Chmod(file, 0o620) },
-		"another user's": func() error { return os.Chown(file, 1, -1) },
-		"a link":         func() error { return errors.Join(os.Rename(file, file+".there"), os.Symlink(file+".there", file)) },
-		"a pipe":         func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
-		"another launch's": func() error { return os.WriteFile(file, anothers, 0o600) },
+		"damaged head":       damaged(9),
+		"damaged sum":        damaged(17),
+		"damaged middle":     damaged(len(whole) / 2),
+		"cut":                func() error { return os.Truncate(file, int64(len(whole)/2)) },
+		"empty":              func() error { return os.Truncate(file, 0) },
+		"writable":           func() error { return os.Chmod(file, 0o620) },
+		"another user's":     func() error { return os.Chown(file, 1, -1) },
+		"a link":             func() error { return errors.Join(os.Rename(file, file+".there"), os.Symlink(file+".there", file)) },
+		"a pipe":             func() error { return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)) },
+		"another launch's":   func() error { return os.WriteFile(file, anothers, 0o600) },
 		"writable directory": func() error { return os.Chmod(dir, 0o720) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,11 +21,13 @@ const (
 	madvPopulateWrite = 23
 )
 
-// start is the first page that is mapped, on the heap.
-var start uintptr
+// first is on the heap, in the first page that is mapped.
+var first = mapHeap()
 
-func init() {
+func mapHeap() *[64]byte {
 	first := new([64]byte)
-	start = uintptr(unsafe.Pointer(first)) &^ (page - 1)
-	_, _, _ = syscall.RawSyscall(syscall.SYS_MADVISE, start, size, madvPopulateWrite)
+	_, _, _ = syscall.RawSyscall(syscall.SYS_MADVISE, start(first), size, madvPopulateWrite)
+	return first
 }
+
+func start(first *[64]byte) uintptr { return uintptr(unsafe.Pointer(first)) &^ (page - 1) }

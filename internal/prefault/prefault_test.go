@@ -14,7 +14,7 @@ import (
 func TestHeap(t *testing.T) {
 	const pages = 16
 	in := make([]byte, pages)
-	_, _, errno := unix.Syscall(unix.SYS_MINCORE, start, pages*page, uintptr(unsafe.Pointer(unsafe.SliceData(in))))
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, start(first), pages*page, uintptr(unsafe.Pointer(unsafe.SliceData(in))))
 	if errno != 0 || !bytes.Equal(in, bytes.Repeat([]byte{1}, pages)) {
 		t.Errorf("%v, %v", in, errno)
 	}
