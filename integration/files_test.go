@@ -186,3 +186,41 @@ func TestUnreadPipeOfAnother(t *testing.T) {
 	})
 	wantStatus(t, cmd, 3)
 }
+
+// The status is the command's also where nobody reads what is said about its output, and so where
+// the process that says it is killed.
+func TestUnreadOutputAndErrors(t *testing.T) {
+	output, stdout, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	errs, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer errs.Close()
+	fd := int(stderr.Fd())
+	for err = unix.SetNonblock(fd, true); err == nil; { // until it is full
+		_, err = unix.Write(fd, make([]byte, 1))
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
+	cmd := minirun(t, "debian", "sh", "-c", "trap 'exit 3' TERM; head -c 300000 /dev/zero & while :; do sleep 0.01; done")
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stdout.Close()
+	stderr.Close()
+	eventually(t, "the pipe is full", func() bool {
+		n, err := unix.IoctlGetInt(int(output.Fd()), unix.TIOCINQ)
+		return err == nil && n > 60<<10
+	})
+	eventually(t, "the launcher ends", func() bool {
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		return zombie(cmd.Process.Pid)
+	})
+	wantStatus(t, cmd, 3)
+}

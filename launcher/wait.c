@@ -80,14 +80,14 @@ void poll_wait(struct poll_set *set)
 }
 
 // say_end has a child in Go say what has happened, and returns the status to end with: one that
-// does not come to say it leaves that as it is.
+// does not come to say it leaves the command's own.
 static int say_end(int status)
 {
 	pid_t child = in_go(WAIT_SAY_END);
 	int end = reap_speaker(child);
 	if (child > 0 && WIFEXITED(end))
 		return WEXITSTATUS(end);
-	return record->failure ? 125 : record->unread ? 128 + record->unread : status;
+	return record->failure ? 125 : status == 0 && record->unread ? 128 + record->unread : status;
 }
 
 void say_ignored(void)
