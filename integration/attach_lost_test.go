@@ -150,7 +150,14 @@ func TestAttachWithoutDescriptors(t *testing.T) {
 	for flags, left := range map[string]int{"-t --log-driver none": 1, "--init-by libcontainer": 0} { // poll(2) refuses more files than the limit
 		name := containerName(t)
 		detach(t, name, append(strings.Fields(flags), "debian", "sh", "-c", countsToEnd)...)
-		undo := limitFiles(t, supervisorOf(t, name), left)
+		launcher := supervisorOf(t, name)
+		if left > 0 {
+			eventually(t, "the launcher waits in C", func() bool {
+				files := openFiles(t, launcher, testBed.root)
+				return threads(t, launcher) == 1 && slices.Contains(files, "anon_inode:[signalfd]") && !slices.Contains(files, "/memfd:minirun-init (deleted)")
+			})
+		}
+		undo := limitFiles(t, launcher, left)
 		for range 2 {
 			says(t, 1, "", "runs on, but its launcher has closed the connection", "attach", name)
 		}

@@ -363,7 +363,7 @@ func TestOracleIsComplete(t *testing.T) {
 		all.WriteString(" " + c.flags)
 	}
 	short := map[string]string{"--user": "-u", "--env": "-e", "--workdir": "-w", "--volume": "-v", "--memory": "-m", "--hostname": "-h", "--tty": "-t", "--interactive": "-i", "--attach": "-a"}
-	elsewhere := []string{"--cidfile", "--root", "--run-root", "--debug", "--platform", "--entrypoint", "--cgroup-manager", "--gpus", "--detach", "--log-driver", "--log-opt"}
+	elsewhere := []string{"--cidfile", "--root", "--run-root", "--debug", "--platform", "--entrypoint", "--cgroup-manager", "--gpus", "--detach", "--detach-keys", "--log-driver", "--log-opt"}
 	for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(string(help), -1) {
 		used := strings.Contains(all.String(), " "+flag+" ") || strings.Contains(all.String(), " "+flag+"=") || strings.HasSuffix(all.String(), " "+flag)
 		if !used && short[flag] != "" {
