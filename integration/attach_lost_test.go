@@ -152,10 +152,7 @@ func TestAttachWithoutDescriptors(t *testing.T) {
 		detach(t, name, append(strings.Fields(flags), "debian", "sh", "-c", countsToEnd)...)
 		launcher := supervisorOf(t, name)
 		if left > 0 {
-			eventually(t, "the launcher waits in C", func() bool {
-				files := openFiles(t, launcher, testBed.root)
-				return threads(t, launcher) == 1 && slices.Contains(files, "anon_inode:[signalfd]") && !slices.Contains(files, "/memfd:minirun-init (deleted)")
-			})
+			waitsInC(t, launcher)
 		}
 		undo := limitFiles(t, launcher, left)
 		for range 2 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -170,14 +171,22 @@ func TestGivenFiles(t *testing.T) {
 func TestUnreadPipeOfAnother(t *testing.T) {
 	u := ordinaryUser(t, "minirun-reader", true)
 	u.load(t)
-	cmd, _ := u.launch(t, "debian", "sh", "-c", "trap 'exit 3' TERM; echo ready; head -c 300000 /dev/zero & while :; do sleep 0.01; done")
+	cmd, _ := u.launch(t, "debian", "sh", "-c", "echo ready; "+fillsOutput)
 	pipe, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", cmd.Process.Pid), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
+	wantEndUnread(t, cmd, pipe)
+}
+
+const fillsOutput = "trap 'exit 3' TERM; head -c 300000 /dev/zero & while :; do sleep 0.01; done"
+
+// wantEndUnread ends a launch of fillsOutput whose output nobody reads, and expects the command's status.
+func wantEndUnread(t *testing.T, cmd *exec.Cmd, output *os.File) {
+	t.Helper()
 	eventually(t, "the pipe is full", func() bool {
-		n, err := unix.IoctlGetInt(int(pipe.Fd()), unix.TIOCINQ)
+		n, err := unix.IoctlGetInt(int(output.Fd()), unix.TIOCINQ)
 		return err == nil && n > 60<<10
 	})
 	eventually(t, "the launcher ends", func() bool {
@@ -207,20 +216,12 @@ func TestUnreadOutputAndErrors(t *testing.T) {
 	if err := unix.SetNonblock(fd, false); err != nil {
 		t.Fatal(err)
 	}
-	cmd := minirun(t, "debian", "sh", "-c", "trap 'exit 3' TERM; head -c 300000 /dev/zero & while :; do sleep 0.01; done")
+	cmd := minirun(t, "debian", "sh", "-c", fillsOutput)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	stdout.Close()
 	stderr.Close()
-	eventually(t, "the pipe is full", func() bool {
-		n, err := unix.IoctlGetInt(int(output.Fd()), unix.TIOCINQ)
-		return err == nil && n > 60<<10
-	})
-	eventually(t, "the launcher ends", func() bool {
-		_ = cmd.Process.Signal(unix.SIGTERM)
-		return zombie(cmd.Process.Pid)
-	})
-	wantStatus(t, cmd, 3)
+	wantEndUnread(t, cmd, output)
 }

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -265,26 +264,12 @@ func TestKeptIsSeen(t *testing.T) {
 		cmd.Env = append(os.Environ(), "MINIRUN_RUN_ROOT="+b.run, "GODEBUG=inittrace=1")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
-		_, err := cmd.StdinPipe() // it stays open
-		var stdout io.ReadCloser
-		if err == nil {
-			stdout, err = cmd.StdoutPipe()
-		}
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // after a failure
-		if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+		_, stdout := testenv.Start(t, cmd) // its input stays open
+		if line, err := stdout.ReadString('\n'); line != "ready\n" {
 			t.Fatalf("%q, %v: %s", line, err, initLine.ReplaceAllString(stderr.String(), ""))
 		}
-		pid, files := cmd.Process.Pid, []string(nil)
-		eventually(t, "the launcher is the one that waits", func() bool {
-			files = openFiles(t, pid, testBed.root)
-			return threads(t, pid) == 1 && slices.Contains(files, "anon_inode:[signalfd]") && !slices.Contains(files, "/memfd:minirun-init (deleted)")
-		})
+		pid := cmd.Process.Pid
+		files := waitsInC(t, pid)
 		if kib := ownMemory(t, pid); kib > 512 {
 			t.Errorf("launch %d: the launcher has %d KiB of its own", i+1, kib)
 		}
@@ -351,23 +336,11 @@ func (b *keptBed) seen(env ...string) (report string, inGo bool) {
 	cmd.Env = append(cmd.Env, env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	stdin, err := cmd.StdinPipe()
-	var stdout io.ReadCloser
-	if err == nil {
-		stdout, err = cmd.StdoutPipe()
-	}
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() }) // after a failure
+	stdin, stdout := testenv.Start(b, cmd)
 	const ready = "ready\n"
 	_, _ = io.WriteString(stdin, ready) // a failure is seen by the output
-	output := bufio.NewReader(stdout)
 	for !strings.HasSuffix(report, ready) {
-		line, err := output.ReadString('\n')
+		line, err := stdout.ReadString('\n')
 		report += line
 		if err != nil {
 			b.Fatalf("%q, %v: %s", report, err, initLine.ReplaceAllString(stderr.String(), ""))

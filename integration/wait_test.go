@@ -42,6 +42,17 @@ func threads(t *testing.T, pid int) int {
 	return len(tasks)
 }
 
+// waitsInC waits until a launcher in C has closed all by which it has started init, and returns what it has
+// open.
+func waitsInC(t *testing.T, launcher int) (files []string) {
+	t.Helper()
+	eventually(t, "the launcher waits in C", func() bool {
+		files = openFiles(t, launcher, testBed.root)
+		return threads(t, launcher) == 1 && slices.Contains(files, "anon_inode:[signalfd]") && !slices.Contains(files, "/memfd:minirun-init (deleted)")
+	})
+	return files
+}
+
 // openFiles returns what a process has open, by kind: pipes and the like without their
 // numbers. The standard files, and those that the test itself was started with, are left
 // out.
