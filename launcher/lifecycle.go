@@ -95,7 +95,7 @@ func (l *launched) record() error {
 	if l.o.Record == nil {
 		return nil
 	}
-	return l.o.Record.attach(l.init.pid, l.o.Spec.Process.Cwd)
+	return l.o.Record.attach(l.init.pid, l.cgroup.paths()[""], l.o.Spec.Process.Cwd)
 }
 
 // spare is the filter to load when the container is not watched, or nil.

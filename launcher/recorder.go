@@ -148,14 +148,15 @@ func recordedPlace(c RecordedCall) (place uint32, ok bool) {
 	}
 }
 
-// attach starts counting the calls of the container of a parked init.
-func (r *Recorder) attach(init int, cwd string) (err error) {
+// attach starts counting the calls of the container of a parked init. cgroup is the directory
+// of its cgroup v2, or "" if that is not known. cwd is what relative names begin at.
+func (r *Recorder) attach(init int, cgroup, cwd string) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if r.scope, err = trace.NewScope(init, r.filtered); err != nil {
+	if r.scope, err = trace.NewScope(init, cgroup, r.filtered); err != nil {
 		return err
 	}
 	r.missesNested = !r.scope.Complete()

@@ -211,7 +211,7 @@ func (c *Container) newSupervision(prepare func(stderr *os.File) (Options, error
 	filtered := s.o.Filter != nil // an exec is the container's once it has the filter
 	if s.o.Record != nil {
 		s.o.Record.filtered = filtered
-		if err := s.o.Record.attach(s.init.pid, s.o.Spec.Process.Cwd); err != nil {
+		if err := s.o.Record.attach(s.init.pid, "", s.o.Spec.Process.Cwd); err != nil {
 			return nil, fmt.Errorf("count system calls: %w", err)
 		}
 	}

@@ -141,7 +141,7 @@ func (l *watcher) begin() (err error) {
 	if l.reader.level, err = pidLevel(l.init); err != nil {
 		return err
 	}
-	if l.fillScope() != nil {
+	if l.scope.Fill(l.init, l.cgroup) != nil {
 		if err := l.watchNamespace(); err != nil {
 			return err
 		}
@@ -160,13 +160,6 @@ func (l *watcher) begin() (err error) {
 	return nil
 }
 
-func (l *watcher) fillScope() error {
-	if l.cgroup == "" {
-		return l.scope.Fill(l.init)
-	}
-	return l.scope.FillFrom(l.cgroup)
-}
-
 // watchNamespace attaches the programs again, for a container without a cgroup v2.
 func (l *watcher) watchNamespace() (err error) {
 	err = errors.Join(closeLinks(l.links), l.scope.Close())
@@ -174,7 +167,7 @@ func (l *watcher) watchNamespace() (err error) {
 	if err != nil {
 		return err
 	}
-	if l.scope, err = trace.NewScope(l.init, l.filtered); err != nil {
+	if l.scope, err = trace.NewScope(l.init, "", l.filtered); err != nil {
 		return err
 	}
 	return l.attach()

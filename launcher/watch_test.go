@@ -85,7 +85,7 @@ func TestWatchLoses(t *testing.T) {
 	if err := maps.texts.Update(make([]byte, 4), all); err != nil {
 		t.Fatal(err)
 	}
-	scope, err := trace.NewScope(cmd.Process.Pid, false)
+	scope, err := trace.NewScope(cmd.Process.Pid, "", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,13 +148,11 @@ func parseBTF(data []byte) (b btf, err error) {
 	return b, err
 }
 
-// is reports whether a name is at a place among the names.
+// is reports whether a name, which is not empty, is at a place among the names. Almost every name has
+// another first byte or another length.
 func (b btf) is(at uint32, name string) bool {
-	if uint64(at)+uint64(len(name)) >= uint64(len(b.names)) {
-		return false
-	}
-	text, end := split(b.names[at:], len(name))
-	return string(text) == name && end[0] == 0
+	end := uint64(at) + uint64(len(name))
+	return end < uint64(len(b.names)) && b.names[at] == name[0] && b.names[end] == 0 && string(b.names[at:end]) == name
 }
 
 func split(data []byte, n int) (head, rest []byte) {

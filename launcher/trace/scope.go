@@ -40,13 +40,13 @@ func PIDNamespace(pid string) (Namespace, error) {
 // NewScope returns the scope of the container of a process: its cgroup v2, which all its
 // descendants are in, also those in PID namespaces of their own. On a machine without
 // cgroup v2, or where the container has no cgroup of its own there, it is the PID namespace
-// of the process, and [Scope.Complete] reports false.
-func NewScope(pid int, filtered bool) (*Scope, error) {
+// of the process, and [Scope.Complete] reports false. dir is as for [Scope.Fill].
+func NewScope(pid int, dir string, filtered bool) (*Scope, error) {
 	s, err := EmptyScope(filtered)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.Fill(pid); err == nil {
+	if err = s.Fill(pid, dir); err == nil {
 		return s, nil
 	}
 	if err := s.Close(); err != nil {
@@ -73,18 +73,15 @@ func EmptyScope(filtered bool) (*Scope, error) {
 	return &Scope{Filtered: filtered, cgroup: m}, nil
 }
 
-// Fill selects the processes of the cgroup v2 of a process for an empty scope. The error
-// says why there is none of the container's own: use [NewScope] then.
-func (s *Scope) Fill(pid int) error {
-	dir, err := cgroupDir(pid)
-	if err != nil {
-		return err
+// Fill selects the processes of the cgroup v2 of a process for an empty scope. dir is the
+// cgroup's directory, known to be the container's own, or "", and then it is looked up. The error
+// says why the container has none: use [NewScope] then.
+func (s *Scope) Fill(pid int, dir string) (err error) {
+	if dir == "" {
+		if dir, err = cgroupDir(pid); err != nil {
+			return err
+		}
 	}
-	return s.FillFrom(dir)
-}
-
-// FillFrom is Fill with the directory of a cgroup v2 that is known to be a container's own.
-func (s *Scope) FillFrom(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -111,7 +111,7 @@ func TestScope(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pid, run := parked(t, test.attr())
-			scope, err := NewScope(pid, false)
+			scope, err := NewScope(pid, "", false)
 			if err != nil {
 				t.Fatal(err)
 			}
