@@ -32,7 +32,7 @@ import (
 	"os"
 
 	"github.com/minirun/minirun/cli"
-	_ "github.com/minirun/minirun/internal/prefault"
+	_ "github.com/minirun/minirun/internal/startup"
 	"github.com/minirun/minirun/launcher/arm"
 )
 

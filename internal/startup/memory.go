@@ -1,9 +1,4 @@
-// Package prefault has the kernel map the memory that every start of the program touches by a few
-// calls (madvise(2), MADV_POPULATE_READ), instead of by some 400 page faults. In a virtual machine a page
-// fault takes up to 17 µs, and each page of such a call 1 µs. Before Linux 5.14 nothing changes.
-//
-// The package imports next to nothing, so that it is initialised before almost all others.
-package prefault
+package startup
 
 import "C"
 

@@ -1,4 +1,4 @@
-package prefault
+package startup
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := regexp.MustCompile(`(?s) r-xp [^\n]*/prefault\.test\nSize: *(\d+) kB.*?Rss: *(\d+) kB`).FindSubmatch(maps)
+	code := regexp.MustCompile(`(?s) r-xp [^\n]*/startup\.test\nSize: *(\d+) kB.*?Rss: *(\d+) kB`).FindSubmatch(maps)
 	if code == nil || !bytes.Equal(code[1], code[2]) {
 		t.Errorf("size and resident, kB: %s", code)
 	}
