@@ -32,7 +32,7 @@ import (
 	"os"
 
 	"github.com/minirun/minirun/cli"
-	_ "github.com/minirun/minirun/internal/startup"
+	"github.com/minirun/minirun/internal/startup"
 	"github.com/minirun/minirun/launcher/arm"
 )
 
@@ -41,6 +41,7 @@ func main() {
 	case arm.IsInit():
 		arm.Init()
 	default:
+		startup.AllProcessorsLater()
 		os.Exit(cli.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
 }

@@ -19,15 +19,22 @@ import (
 // than unpacking an image.
 const alone = 100 * time.Millisecond
 
-var _ = startAlone()
+var limited = limit()
 
-// startAlone limits Go code to one processor, unless the user has set a limit (package runtime,
+// limit has Go code run on one processor, unless the user has set a limit (package runtime,
 // GOMAXPROCS).
-func startAlone() (limited bool) {
-	if limit, _ := syscall.Getenv("GOMAXPROCS"); limit != "" {
+func limit() bool {
+	if set, _ := syscall.Getenv("GOMAXPROCS"); set != "" {
 		return false
 	}
 	runtime.GOMAXPROCS(1)
-	time.AfterFunc(alone, runtime.SetDefaultGOMAXPROCS)
 	return true
+}
+
+// AllProcessorsLater has Go code run on all processors in a tenth of a second. A container's init
+// does not call it: the runtime would start threads while the filter is installed.
+func AllProcessorsLater() {
+	if limited {
+		time.AfterFunc(alone, runtime.SetDefaultGOMAXPROCS)
+	}
 }

@@ -8,16 +8,14 @@ import (
 	"time"
 )
 
-// What Go code could use when this package had been initialised.
-var limited, atFirst = startAlone(), runtime.GOMAXPROCS(0)
-
 // Go code runs on one processor at first, and on all of them later, unless the user has set a limit.
 func TestProcessors(t *testing.T) {
 	switch os.Getenv("MINIRUN_TEST_PROCESSORS") {
 	case "alone":
-		if !limited || atFirst != 1 {
-			t.Fatalf("%v, %d", limited, atFirst)
+		if n := runtime.GOMAXPROCS(0); n != 1 {
+			t.Fatal(n)
 		}
+		AllProcessorsLater()
 		for deadline := time.After(time.Minute); runtime.GOMAXPROCS(0) != runtime.NumCPU(); {
 			select {
 			case <-time.After(alone):
@@ -26,8 +24,8 @@ func TestProcessors(t *testing.T) {
 			}
 		}
 	case "set":
-		if limited || atFirst != 3 {
-			t.Errorf("%v, %d", limited, atFirst)
+		if AllProcessorsLater(); limited || runtime.GOMAXPROCS(0) != 3 {
+			t.Errorf("%v, %d", limited, runtime.GOMAXPROCS(0))
 		}
 	default:
 		for _, env := range [][]string{{"MINIRUN_TEST_PROCESSORS=alone", "GOMAXPROCS="}, {"MINIRUN_TEST_PROCESSORS=set", "GOMAXPROCS=3"}} {
