@@ -61,8 +61,8 @@ func allowedNames(t *testing.T, file string) []string {
 }
 
 // A job runs as before under its own recording, a second run changes nothing, and the
-// names are those that strace(1) counts, with what a stop would make of sleep(1)'s, and what is
-// made of a clock that cannot be read in user mode.
+// names are those that strace(1) counts, with what a stop would make of sleep(1)'s, what processes that
+// wait for each other call, and what is made of a clock that cannot be read in user mode.
 func TestRecord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.json")
 	want, _, _ := explained(t, "debian", "bash", "-c", job)
@@ -78,7 +78,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("a second run has changed the profile: %s", readProfile(t, file).Source)
 	}
 	got := allowedNames(t, file)
-	traced := append(straced(t, job), "restart_syscall", "clock_getres", "clock_gettime", "getcpu", "gettimeofday", "time")
+	traced := append(straced(t, job), "restart_syscall", "futex", "clock_getres", "clock_gettime", "getcpu", "gettimeofday", "time")
 	slices.Sort(traced)
 	if traced = slices.Compact(traced); !slices.Equal(got, traced) {
 		t.Errorf("recorded %v\nstrace   %v", got, traced)
@@ -134,7 +134,8 @@ func TestRecordWhatHappened(t *testing.T) {
 	}
 }
 
-// Threads are made under a recording with and without clone3, which falls back by ENOSYS.
+// Threads are made under a recording with and without clone3, which falls back by ENOSYS. They wait
+// for each other under it, though none had to while it was made.
 func TestRecordThreads(t *testing.T) {
 	dir := testProgram(t, "thread")
 	for _, profile := range []string{"default", "unconfined"} {
@@ -142,7 +143,10 @@ func TestRecordThreads(t *testing.T) {
 		if stdout, stderr, status := recorded(t, file, "--seccomp", profile, "-v", dir+":/p:ro", "debian", "/p/thread"); status != 0 || stdout != "Success\n" {
 			t.Errorf("recording under %s: status %d, %s%s", profile, status, stdout, stderr)
 		}
-		if stdout, stderr, status := explained(t, "--seccomp", file, "-v", dir+":/p:ro", "debian", "/p/thread"); status != 0 || stdout != "Success\n" {
+		if names := allowedNames(t, file); !slices.Contains(names, "exit") {
+			t.Errorf("recorded under %s without the thread's end: %v", profile, names)
+		}
+		if stdout, stderr, status := explained(t, "--seccomp", file, "-v", dir+":/p:ro", "debian", "/p/thread", "meet"); status != 0 || stdout != "Success\n" {
 			t.Errorf("recorded under %s: status %d, %s%s", profile, status, stdout, stderr)
 		}
 	}

@@ -106,7 +106,7 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	a.addNames(t.Arch, whateverHappens())
 	for _, c := range r.Calls {
 		a.add(c)
-		a.addNames(c.Arch, afterSignal(c.Name))
+		a.addNames(c.Arch, brings(c.Name))
 		a.addNames(c.Arch, whateverHappens())
 	}
 	a.addNames(t.Arch, r.Runtime)
@@ -138,12 +138,15 @@ func whateverHappens() []string {
 	return []string{"exit_group", "clock_getres", "clock_gettime", "clock_gettime64", "getcpu", "gettimeofday", "time"}
 }
 
-// afterSignal returns the calls by which a program goes on after a signal, which comes in this run or
-// in another one. The kernel makes restart_syscall(2) of a call that waits for a time when its
-// process has been stopped, or frozen by a pause of the container. A handler returns by rt_sigreturn(2), and
-// on i386 by sigreturn(2).
-func afterSignal(call string) []string {
+// brings returns the calls that another run may make since this one made a call. The kernel makes
+// restart_syscall(2) of a call that waits for a time when its process has been stopped, or frozen by a
+// pause of the container. A signal handler returns by rt_sigreturn(2), and on i386 by sigreturn(2).
+// Threads, and processes that share memory, call futex(2) only when one has to wait for another: whether
+// pthread_join(3) does is chance, and glibc aborts when it may not.
+func brings(call string) []string {
 	switch call {
+	case "clone", "clone3", "fork", "vfork":
+		return []string{"futex", "futex_time64", "restart_syscall"}
 	case "nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex", "futex_time64":
 		return []string{"restart_syscall"}
 	case "rt_sigaction", "sigaction", "signal":

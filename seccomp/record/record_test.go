@@ -73,9 +73,9 @@ func wantVerdicts(t *testing.T, text []byte, want map[string]string) {
 	}
 }
 
-// A signal makes a program make calls that it may not have made while it was recorded.
-func TestAddAfterSignal(t *testing.T) {
-	all := map[string]string{"restart_syscall": "ERRNO(EPERM)", "rt_sigreturn": "ERRNO(EPERM)", "i386:sigreturn": "ERRNO(EPERM)", "i386:rt_sigreturn": "ERRNO(EPERM)", "i386:restart_syscall": "ERRNO(EPERM)"}
+// A signal, or another thread, makes a program make calls that it may not have made while it was recorded.
+func TestAddBrings(t *testing.T) {
+	all := map[string]string{"futex": "ERRNO(EPERM)", "i386:futex": "ERRNO(EPERM)", "restart_syscall": "ERRNO(EPERM)", "rt_sigreturn": "ERRNO(EPERM)", "i386:sigreturn": "ERRNO(EPERM)", "i386:rt_sigreturn": "ERRNO(EPERM)", "i386:restart_syscall": "ERRNO(EPERM)"}
 	i386 := func(name string) Call { return Call{syscalls.X86, name, nil} }
 	for _, test := range []struct {
 		calls []Call
@@ -83,6 +83,9 @@ func TestAddAfterSignal(t *testing.T) {
 	}{
 		{[]Call{native("read"), i386("read")}, nil},
 		{[]Call{native("poll"), i386("read")}, []string{"restart_syscall", "i386:restart_syscall"}}, // a rule is for all architectures
+		{[]Call{native("clone3"), i386("read")}, []string{"futex", "i386:futex", "restart_syscall", "i386:restart_syscall"}},
+		{[]Call{native("clone", 0), i386("read")}, []string{"futex", "i386:futex", "restart_syscall", "i386:restart_syscall"}},
+		{[]Call{i386("fork")}, []string{"i386:clock_gettime64", "futex", "i386:futex", "i386:futex_time64", "restart_syscall", "i386:restart_syscall"}},
 		{[]Call{native("rt_sigaction"), i386("read")}, []string{"rt_sigreturn", "i386:rt_sigreturn"}},
 		{[]Call{i386("rt_sigaction")}, []string{"i386:clock_gettime64", "rt_sigreturn", "i386:rt_sigreturn", "i386:sigreturn"}},
 	} {
@@ -104,8 +107,8 @@ func TestAdd(t *testing.T) {
 		"clone=17": "ALLOW", "clone=268435473": "ALLOW", "clone=536870929": "ERRNO(EPERM)", // with SIGCHLD; CLONE_NEWUSER, CLONE_NEWPID
 		"clone3": "ERRNO(ENOSYS)", "mseal": "ERRNO(ENOSYS)", // newer than clone3
 	})
-	want := []string{"clock_getres", "clock_gettime", "clone(0)", "clone(CLONE_NEWUSER)", "clone3 (ENOSYS)", "execve", "exit_group", "getcpu", "gettimeofday", "personality(PER_LINUX32)", "read", "socket(AF_INET6)", "time"}
-	if !slices.Equal(first.New, want) || first.Calls != 11 {
+	want := []string{"clock_getres", "clock_gettime", "clone(0)", "clone(CLONE_NEWUSER)", "clone3 (ENOSYS)", "execve", "exit_group", "futex", "getcpu", "gettimeofday", "personality(PER_LINUX32)", "read", "restart_syscall", "socket(AF_INET6)", "time"}
+	if !slices.Equal(first.New, want) || first.Calls != 13 {
 		t.Errorf("%d calls, new: %q", first.Calls, first.New)
 	}
 
