@@ -72,7 +72,7 @@ func (r *liveReports) publish(one *liveReport, x explanation, late *[]string) {
 
 func (r *liveReports) explain(e *analyze.Explainer, one *liveReport) (explanation, error) {
 	if one.guarded {
-		return explanation{Explanation: &analyze.Explanation{Because: "a process can have one listener, and --explain has it"}}, nil
+		return explanation{Explanation: &analyze.Explanation{Because: "a process can have one listener, and minirun is it"}}, nil
 	}
 	pattern := analyze.CallPattern{Name: one.Call, Arch: one.arch, Args: one.values, Given: len(one.values)}
 	if one.killed {

@@ -215,6 +215,8 @@ func (r *liveReports) blame(one *liveReport, refused launcher.Refused, verdict b
 	switch {
 	case refused.OwnUsers:
 		what += "; the process is in a user namespace of its own, and has no capabilities outside of it"
+	case refused.Outside:
+		what += " outside of the process's user namespace, where it has no capabilities"
 	case has:
 		what += fmt.Sprintf(", which the container has but this process (user %d) does not", refused.User)
 		if refused.User != 0 {

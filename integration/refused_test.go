@@ -210,6 +210,37 @@ func TestExplainKernelWords(t *testing.T) {
 	}
 }
 
+// The root of a container with users of its own is reported as root. What the kernel asks for outside of
+// the container's user namespace it cannot have; what it asks for inside, --cap-add gives.
+func TestExplainKernelUsers(t *testing.T) {
+	needTracing(t)
+	const script = "hostname x; dmesg"
+	const dmesg = ` by dmesg (PID 3): EPERM
+  the kernel asked for CAP_SYSLOG outside of the process's user namespace, where it has no capabilities
+`
+	run := func(flags ...string) string {
+		_, stderr, _ := explained(t, append(flags, "--userns", "auto", "--explain", "--seccomp", "unconfined", "debian", "sh", "-c", script)...)
+		if !strings.Contains(stderr, dmesg) || strings.Contains(stderr, "as root") || strings.Contains(stderr, "--cap-add CAP_SYSLOG") {
+			t.Errorf("%q: %s", flags, stderr)
+		}
+		return stderr
+	}
+	const hostname = `minirun: denied: sethostname("x", 1) by hostname (PID 2): EPERM
+  the kernel asked for CAP_SYS_ADMIN, which the container does not have
+  to allow it  --cap-add CAP_SYS_ADMIN
+`
+	if stderr := run(); !strings.Contains(stderr, hostname) {
+		t.Error(stderr)
+	}
+	if stderr := run("--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SYSLOG"); strings.Contains(stderr, "sethostname") {
+		t.Error(stderr)
+	}
+	_, stderr, _ := explained(t, "--userns", "auto", "--user", "nobody", "--explain", "debian", "chown", "nobody", "/etc/passwd")
+	if !strings.Contains(stderr, "which the container has but this process (user 65534) does not\n  to allow it  run it as root\n") {
+		t.Error(stderr)
+	}
+}
+
 // A file with capabilities that the container does not have is not executed. Before its execve the
 // command is minirun's init.
 func TestExplainFileCapabilities(t *testing.T) {

@@ -54,16 +54,19 @@ func attachNeeds(s *trace.Scope, begun *trace.Map, init int, cwd string) (*needs
 	return n, nil
 }
 
+// Members of structs that lead to a process's user namespace.
+const typeRealCred, typeUserNS = "task_struct.real_cred", "cred.user_ns"
+
 // checkedIn is the function that checks a capability, and a tracepoint in it (Linux 6.14).
 const checkedIn = "cap_capable"
 
 func (n *needs) prepare(s *trace.Scope, begun *trace.Map, init int) error {
-	const realCred, userNS, filename = "task_struct.real_cred", "cred.user_ns", "linux_binprm.filename"
-	types, err := trace.KernelTypes(checkedIn, realCred, userNS, filename)
+	const filename = "linux_binprm.filename"
+	types, err := trace.KernelTypes(checkedIn, typeRealCred, typeUserNS, filename)
 	if err != nil {
 		return err
 	}
-	for member, at := range map[string]*int32{realCred: &n.realCred, userNS: &n.userNS, filename: &n.filename} {
+	for member, at := range map[string]*int32{typeRealCred: &n.realCred, typeUserNS: &n.userNS, filename: &n.filename} {
 		if *at, err = types.Offset(member); err != nil {
 			return err
 		}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -38,7 +40,8 @@ type Refused struct {
 	Denied
 	Sighting
 	Errno      unix.Errno // 0: a filter sent SIGSYS; then there are no arguments
-	User       uint32     // the caller's effective user, in the first user namespace
+	User       uint32     // the caller's effective user, in the container's user namespace
+	Outside    bool       // the kernel asked for capabilities outside of the caller's user namespace only; known where the container has one of its own
 	OwnUsers   bool       // the caller is in a user namespace inside of the container's
 	NoNewPrivs bool       // prctl(2), PR_SET_NO_NEW_PRIVS
 	AppArmor   string     // the profile that confines the container, or ""
@@ -75,10 +78,11 @@ type watcher struct {
 	Watch
 	spec   *specs.Spec
 	init   int
-	cgroup string   // the directory of its cgroup v2, or "" if that is not known
-	root   *os.File // of the container, with O_PATH
-	mounts *os.File // its mount namespace, which keeps what is mounted in root
-	users  string   // its user namespace, or ""
+	cgroup string         // the directory of its cgroup v2, or "" if that is not known
+	root   *os.File       // of the container, with O_PATH
+	mounts *os.File       // its mount namespace, which keeps what is mounted in root
+	users  string         // its user namespace, or ""
+	ids    configs.Config // the mappings of its users
 	reader callerReader
 	texts  [textCalls]uint8 // of each call the arguments that point to texts
 	maps   watchMaps
@@ -120,7 +124,7 @@ func (l *watcher) attach() error {
 	if err != nil {
 		return err
 	}
-	l.links, err = attachWatch(l.scope, l.maps, pids, l.Errnos)
+	l.links, err = attachWatch(l.scope, l.maps, pids, userOffsets(l.spec), l.Errnos)
 	return err
 }
 
@@ -138,6 +142,9 @@ func (l *watcher) begin() (err error) {
 		return err
 	}
 	l.users, _ = os.Readlink("/proc/" + strconv.Itoa(l.init) + "/ns/user")
+	if err := readMappings(&l.ids, "/proc/"+strconv.Itoa(l.init)); err != nil {
+		return err
+	}
 	if l.reader.level, err = pidLevel(l.init); err != nil {
 		return err
 	}
@@ -243,7 +250,7 @@ func (l *watcher) more() (all []More, err error) {
 		}
 		if n > seenMost {
 			order := binary.NativeEndian
-			s := Sighting{int(order.Uint32(key)), order.Uint32(key[4:]), order.Uint64(key[8:]), order.Uint64(key[16:])}
+			s := Sighting{int(order.Uint32(key)), order.Uint32(key[4:]), order.Uint64(key[8:]), withoutWhere(order.Uint64(key[16:]))}
 			all = append(all, More{s, n - seenMost})
 		}
 	}
@@ -259,7 +266,7 @@ func (l *watcher) event(data []byte) {
 	word := func(at int) uint32 { return order.Uint32(data[at:]) }
 	long := func(at int) uint64 { return order.Uint64(data[at:]) }
 	call := trace.ReadCall(data[eventRegs:eventSizes], word(eventCompat) != 0)
-	r := &Refused{User: word(eventUser), Answered: word(eventKind) == eventAnswered}
+	r := &Refused{User: insideID(l.ids.UIDMappings, word(eventUser)), Answered: word(eventKind) == eventAnswered}
 	r.Notification = Notification{TID: int(word(eventPID)), Nr: call.Nr, Arch: unix.AUDIT_ARCH_X86_64, IP: call.IP}
 	comm, _, _ := bytes.Cut(data[eventComm:eventComm+commSize], []byte{0})
 	r.Caller = Caller{Comm: string(comm), Host: int(word(eventPID + 4)), PID: int(word(eventInside + 4))}
@@ -269,7 +276,8 @@ func (l *watcher) event(data []byte) {
 		if call.Compat {
 			r.Arch = unix.AUDIT_ARCH_I386
 		}
-		r.Args, r.Errno, r.Asked = call.Args, unix.Errno(-int64(long(eventResult))), long(eventAsked)
+		r.Args, r.Errno, r.Asked = call.Args, unix.Errno(-int64(long(eventResult))), withoutWhere(long(eventAsked))
+		r.Outside = long(eventAsked)>>askedInside == 1<<(askedOutside-askedInside)
 		r.Texts = l.eventTexts(data, r.Notification)
 	}
 	r.Sighting = Sighting{r.Denied.TID, call.Nr, call.IP, r.Asked}
@@ -277,6 +285,40 @@ func (l *watcher) event(data []byte) {
 	r.LookUp = func() { l.lookUp(r) }
 	r.FindObstacle = func() Obstacle { return l.obstacle(r) }
 	l.WhenRefused(r)
+}
+
+// withoutWhere returns the capabilities of what was asked for.
+func withoutWhere(asked uint64) uint64 { return asked &^ (1<<askedInside | 1<<askedOutside) }
+
+// userOffsets finds what the programs need to tell of which user namespace a capability was asked for.
+// It takes some 10 ms, and is nil for a container that has none of its own, and where the kernel has no
+// type information.
+func userOffsets(s *specs.Spec) *needs {
+	if !slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
+		return nil
+	}
+	n := &needs{}
+	types, err := trace.KernelTypes(typeRealCred, typeUserNS)
+	if err == nil {
+		n.realCred, err = types.Offset(typeRealCred)
+	}
+	if err == nil {
+		n.userNS, err = types.Offset(typeUserNS)
+	}
+	if err != nil {
+		return nil
+	}
+	return n
+}
+
+// insideID returns a user as a user namespace has it.
+func insideID(mappings []configs.IDMap, id uint32) uint32 {
+	for _, m := range mappings {
+		if at := int64(id) - m.HostID; at >= 0 && at < m.Size {
+			return uint32(m.ContainerID + at)
+		}
+	}
+	return 65534 // as the kernel shows users that a namespace does not have (user_namespaces(7))
 }
 
 // eventTexts returns the texts that were read, each at the index of its argument.

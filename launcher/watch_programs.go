@@ -110,17 +110,18 @@ func textRegisters(mask uint8, compat bool) (value uint32) {
 }
 
 // attachWatch attaches the programs. Those for capabilities go to a tracepoint (Linux 6.14)
-// or else to the function that it is in.
-func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, errnos []unix.Errno) (links []*trace.Link, err error) {
+// or else to the function that it is in. users is nil where it need not be known, or is not, of which
+// user namespace a capability was asked for.
+func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, users *needs, errnos []unix.Errno) (links []*trace.Link, err error) {
 	add := func(l *trace.Link, err error) error {
 		if err == nil {
 			links = append(links, l)
 		}
 		return err
 	}
-	err = add(trace.RawTracepoint("cap_capable", askedProgram(s, m, false)))
+	err = add(trace.RawTracepoint("cap_capable", askedProgram(s, m, users, false)))
 	if errors.Is(err, unix.ENOENT) {
-		err = add(trace.FunctionExit("cap_capable", askedProgram(s, m, true)))
+		err = add(trace.FunctionExit("cap_capable", askedProgram(s, m, users, true)))
 	}
 	if err == nil {
 		err = add(trace.RawTracepoint("sys_exit", refusedProgram(s, m, pids, errnos)))
@@ -198,7 +199,7 @@ func thread() asm.Instructions {
 // askedProgram runs when the kernel has looked for a capability. Its values are those of
 // the tracepoint cap_capable (cred, target, capable, cap, result), or of the function
 // (cred, target, cap, options; result).
-func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
+func askedProgram(s *trace.Scope, m watchMaps, users *needs, function bool) asm.Instructions {
 	capability, check := int16(3*8), asm.Instructions{}
 	if function {
 		capability = 2 * 8
@@ -209,10 +210,10 @@ func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
 		asm.LoadMem(asm.R1, asm.R6, 4*8, asm.DWord),
 		asm.JEq.Imm32(asm.R1, 0, "out"),
 		asm.LoadMem(asm.R1, asm.R6, capability, asm.DWord),
-		asm.JGT.Imm32(asm.R1, 63, "out"),
+		asm.JGE.Imm32(asm.R1, askedInside, "out"),
 		asm.Mov.Imm(asm.R7, 1),
 		asm.LSh.Reg(asm.R7, asm.R1),
-	}, thread(), call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
+	}, askedWhere(users), thread(), call(asm.FnMapLookupElem, m.asked, stackThread, 0), asm.Instructions{
 		asm.JEq.Imm(asm.R0, 0, "first"),
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
 		asm.Or.Reg(asm.R1, asm.R7),
@@ -220,6 +221,26 @@ func askedProgram(s *trace.Scope, m watchMaps, function bool) asm.Instructions {
 		asm.Ja.Label("out"),
 		asm.StoreMem(asm.RFP, stackMask, asm.R7, asm.DWord).WithSymbol("first"),
 	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask), addCount(m, 1))
+}
+
+// Bits beside those of capabilities, of which Linux 7.2 has 41: of which user namespace one was asked for.
+const (
+	askedInside  = 62 // the caller's
+	askedOutside = 63 // another one
+)
+
+// askedWhere adds one of these bits to R7.
+func askedWhere(users *needs) asm.Instructions {
+	if users == nil {
+		return nil
+	}
+	return append(users.userNamespace(stackMask),
+		asm.LoadMem(asm.R2, asm.R6, 8, asm.DWord),
+		asm.Mov.Imm(asm.R3, 1),
+		asm.JEq.Reg(asm.R1, asm.R2, "inside"),
+		asm.LSh.Imm(asm.R3, askedOutside-askedInside),
+		asm.LSh.Imm(asm.R3, askedInside).WithSymbol("inside"),
+		asm.Or.Reg(asm.R7, asm.R3))
 }
 
 // countUntil is where a value of count has the time.

@@ -90,7 +90,7 @@ func TestWatchLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer scope.Close()
-	links, err := attachWatch(scope, maps, trace.Namespace{}, []unix.Errno{unix.EPERM, unix.EACCES})
+	links, err := attachWatch(scope, maps, trace.Namespace{}, nil, []unix.Errno{unix.EPERM, unix.EACCES})
 	if err != nil {
 		t.Fatal(err)
 	}
