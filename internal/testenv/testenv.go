@@ -32,7 +32,7 @@ func Root(t testing.TB) {
 }
 
 // Program is Need for one of the named programs. It returns the path of the first that
-// is installed. `make deps` installs all that tests need.
+// is installed. `make deps` and `make docker-deps` install all that tests need.
 func Program(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -40,6 +40,6 @@ func Program(t testing.TB, names ...string) string {
 			return path
 		}
 	}
-	Need(t, strings.Join(names, " or ")+" ('make deps' installs it)", false)
+	Need(t, strings.Join(names, " or ")+" ('make deps' or 'make docker-deps' installs it)", false)
 	return ""
 }
