@@ -181,7 +181,8 @@ func TestExecDetachKeys(t *testing.T) {
 	wantNothingOf(t, box)
 }
 
-// A launch is left by keys as docker's is, and then is a container in the background.
+// A launch is left by keys as docker's is, and then is a container in the background. docker sets the
+// terminal's size when the command runs already.
 func TestRunDetachKeys(t *testing.T) {
 	docker := []string{"docker", "-H", startDockerd(t)}
 	for _, engine := range [][]string{docker, {testBed.minirun, "--root", testBed.root}} {
@@ -191,7 +192,7 @@ func TestRunDetachKeys(t *testing.T) {
 		box := containerName(t)
 		t.Cleanup(func() { _ = do("rm", "-f", box).Run() })
 		term := openTerminal(t, do("run", "-it", "--rm", "--detach-keys", "ctrl-a,d", "--network", "none", "--name", box, "debian",
-			"sh", "-c", "echo re''ady; read x; stty size; echo got $x; read y; exit 5"))
+			"sh", "-c", "echo re''ady; read x; until stty size | grep -v '^0 0'; do sleep 0.05; done; echo got $x; read y; exit 5"))
 		term.wait("ready\r\n")
 		term.send("\x10\x11x\n")
 		term.wait("33 77\r\ngot \x10x\r\n") // the terminal takes ctrl-q for itself
