@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -41,7 +42,8 @@ type needs struct {
 	mounts   *os.File // its mount namespace, which keeps volumes in the root
 	cwd      string   // what relative names of executables begin at
 
-	realCred, userNS, filename int32 // offsets: task_struct, cred, linux_binprm
+	credentials
+	filename int32 // offset in linux_binprm
 }
 
 // attachNeeds attaches the programs for the container of a parked init. begun holds the
@@ -54,22 +56,38 @@ func attachNeeds(s *trace.Scope, begun *trace.Map, init int, cwd string) (*needs
 	return n, nil
 }
 
-// Members of structs that lead to a process's user namespace.
-const typeRealCred, typeUserNS = "task_struct.real_cred", "cred.user_ns"
+// credentials are the offsets that lead to a process's user namespace, in task_struct and cred.
+type credentials struct{ realCred, userNS int32 }
+
+// members returns where the offset of each member goes.
+func (c *credentials) members() map[string]*int32 {
+	return map[string]*int32{"task_struct.real_cred": &c.realCred, "cred.user_ns": &c.userNS}
+}
+
+// setOffsets looks the offsets of members up in the kernel's type information. It returns the numbers
+// of functions, too.
+func setOffsets(members map[string]*int32, functions ...string) (trace.Types, error) {
+	types, err := trace.KernelTypes(append(slices.Collect(maps.Keys(members)), functions...)...)
+	if err != nil {
+		return nil, err
+	}
+	for member, at := range members {
+		if *at, err = types.Offset(member); err != nil {
+			return nil, err
+		}
+	}
+	return types, nil
+}
 
 // checkedIn is the function that checks a capability, and a tracepoint in it (Linux 6.14).
 const checkedIn = "cap_capable"
 
 func (n *needs) prepare(s *trace.Scope, begun *trace.Map, init int) error {
-	const filename = "linux_binprm.filename"
-	types, err := trace.KernelTypes(checkedIn, typeRealCred, typeUserNS, filename)
+	members := n.members()
+	members["linux_binprm.filename"] = &n.filename
+	types, err := setOffsets(members, checkedIn)
 	if err != nil {
 		return err
-	}
-	for member, at := range map[string]*int32{typeRealCred: &n.realCred, typeUserNS: &n.userNS, filename: &n.filename} {
-		if *at, err = types.Offset(member); err != nil {
-			return err
-		}
 	}
 	if n.asked, err = trace.NewMap(trace.MapOptions{Name: "minirun_needs", Kind: unix.BPF_MAP_TYPE_HASH, Key: needSize, Value: 8, Entries: maxNeeds}); err != nil {
 		return err

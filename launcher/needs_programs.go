@@ -51,13 +51,13 @@ func readPointer(offset int32, stack int16) asm.Instructions {
 }
 
 // currentCredentials loads the current process's own credentials into R1.
-func (n *needs) currentCredentials(stack int16) asm.Instructions {
-	return append(asm.Instructions{asm.FnGetCurrentTask.Call(), asm.Mov.Reg(asm.R1, asm.R0)}, readPointer(n.realCred, stack)...)
+func (c *credentials) currentCredentials(stack int16) asm.Instructions {
+	return append(asm.Instructions{asm.FnGetCurrentTask.Call(), asm.Mov.Reg(asm.R1, asm.R0)}, readPointer(c.realCred, stack)...)
 }
 
 // userNamespace loads the current process's user namespace into R1.
-func (n *needs) userNamespace(stack int16) asm.Instructions {
-	return append(n.currentCredentials(stack), readPointer(n.userNS, stack)...)
+func (c *credentials) userNamespace(stack int16) asm.Instructions {
+	return append(c.currentCredentials(stack), readPointer(c.userNS, stack)...)
 }
 
 // loadBegun loads the container's user namespace into R9, or goes out.

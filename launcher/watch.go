@@ -124,7 +124,7 @@ func (l *watcher) attach() error {
 	if err != nil {
 		return err
 	}
-	l.links, err = attachWatch(l.scope, l.maps, pids, userOffsets(l.spec), l.Errnos)
+	l.links, err = attachWatch(l.scope, l.maps, pids, usersOf(l.spec), l.Errnos)
 	return err
 }
 
@@ -290,25 +290,18 @@ func (l *watcher) event(data []byte) {
 // withoutWhere returns the capabilities of what was asked for.
 func withoutWhere(asked uint64) uint64 { return asked &^ (1<<askedInside | 1<<askedOutside) }
 
-// userOffsets finds what the programs need to tell of which user namespace a capability was asked for.
-// It takes some 10 ms, and is nil for a container that has none of its own, and where the kernel has no
+// usersOf returns what the programs need to see of which user namespace a capability was asked for. It
+// is nil for a container that has none of its own, since it takes milliseconds, and where the kernel has no
 // type information.
-func userOffsets(s *specs.Spec) *needs {
+func usersOf(s *specs.Spec) *credentials {
 	if !slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace }) {
 		return nil
 	}
-	n := &needs{}
-	types, err := trace.KernelTypes(typeRealCred, typeUserNS)
-	if err == nil {
-		n.realCred, err = types.Offset(typeRealCred)
-	}
-	if err == nil {
-		n.userNS, err = types.Offset(typeUserNS)
-	}
-	if err != nil {
+	users := &credentials{}
+	if _, err := setOffsets(users.members()); err != nil {
 		return nil
 	}
-	return n
+	return users
 }
 
 // insideID returns a user as a user namespace has it.

@@ -110,9 +110,9 @@ func textRegisters(mask uint8, compat bool) (value uint32) {
 }
 
 // attachWatch attaches the programs. Those for capabilities go to a tracepoint (Linux 6.14)
-// or else to the function that it is in. users is nil where it need not be known, or is not, of which
-// user namespace a capability was asked for.
-func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, users *needs, errnos []unix.Errno) (links []*trace.Link, err error) {
+// or else to the function that it is in. users is nil where it need not be known, or
+// cannot be, of which user namespace a capability was asked for.
+func attachWatch(s *trace.Scope, m watchMaps, pids trace.Namespace, users *credentials, errnos []unix.Errno) (links []*trace.Link, err error) {
 	add := func(l *trace.Link, err error) error {
 		if err == nil {
 			links = append(links, l)
@@ -199,7 +199,7 @@ func thread() asm.Instructions {
 // askedProgram runs when the kernel has looked for a capability. Its values are those of
 // the tracepoint cap_capable (cred, target, capable, cap, result), or of the function
 // (cred, target, cap, options; result).
-func askedProgram(s *trace.Scope, m watchMaps, users *needs, function bool) asm.Instructions {
+func askedProgram(s *trace.Scope, m watchMaps, users *credentials, function bool) asm.Instructions {
 	capability, check := int16(3*8), asm.Instructions{}
 	if function {
 		capability = 2 * 8
@@ -223,14 +223,14 @@ func askedProgram(s *trace.Scope, m watchMaps, users *needs, function bool) asm.
 	}, call(asm.FnMapUpdateElem, m.asked, stackThread, stackMask), addCount(m, 1))
 }
 
-// Bits beside those of capabilities, of which Linux 7.2 has 41: of which user namespace one was asked for.
+// Bits beside those of capabilities, of which Linux 6.18 has 41: of which user namespace one was asked for.
 const (
 	askedInside  = 62 // the caller's
 	askedOutside = 63 // another one
 )
 
 // askedWhere adds one of these bits to R7.
-func askedWhere(users *needs) asm.Instructions {
+func askedWhere(users *credentials) asm.Instructions {
 	if users == nil {
 		return nil
 	}
