@@ -23,7 +23,7 @@ func fileError(what, file string, err error) *usageError {
 	e := &usageError{what + " " + file + ": " + why.Error(), errnoHint(err)}
 	abs, _ := filepath.Abs(file)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		e.hint = "check the path " + abs
 	case errors.Is(err, syscall.EISDIR):
 		e.hint = "name a file in it"
