@@ -1,13 +1,14 @@
 package record
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -15,44 +16,53 @@ import (
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
-// profile is a profile as Docker's format has it, to be written.
+// profile is a profile as Docker's format has it, to be written. Notes are an object's keys that
+// the format does not have: what authors write there stays.
 type profile struct {
+	Notes            jsontext.Value           `json:",embed"`
 	DefaultAction    specs.LinuxSeccompAction `json:"defaultAction"`
-	DefaultErrnoRet  *uint                    `json:"defaultErrnoRet,omitempty"`
+	DefaultErrnoRet  *uint                    `json:"defaultErrnoRet,omitzero"`
+	DefaultErrno     jsontext.Value           `json:"defaultErrno,omitzero"` // read only, see [fromProfile]
 	Architectures    []string                 `json:"architectures,omitempty"`
 	ArchMap          []archMap                `json:"archMap,omitempty"`
-	Flags            *[]string                `json:"flags,omitempty"` // an empty list is not none
-	ListenerPath     string                   `json:"listenerPath,omitempty"`
-	ListenerMetadata string                   `json:"listenerMetadata,omitempty"`
+	Flags            *[]string                `json:"flags,omitzero"` // an empty list is not none
+	ListenerPath     string                   `json:"listenerPath,omitzero"`
+	ListenerMetadata string                   `json:"listenerMetadata,omitzero"`
 	Syscalls         []*rule                  `json:"syscalls"`
 }
 
 type archMap struct {
-	Architecture     string   `json:"architecture"`
-	SubArchitectures []string `json:"subArchitectures"`
+	Notes            jsontext.Value `json:",embed"`
+	Architecture     string         `json:"architecture"`
+	SubArchitectures []string       `json:"subArchitectures"`
 }
 
 type rule struct {
+	Notes    jsontext.Value           `json:",embed"`
+	Name     jsontext.Value           `json:"name,omitzero"` // read only, as Errno
 	Names    []string                 `json:"names"`
 	Action   specs.LinuxSeccompAction `json:"action"`
-	ErrnoRet *uint                    `json:"errnoRet,omitempty"`
+	Errno    jsontext.Value           `json:"errno,omitzero"`
+	ErrnoRet *uint                    `json:"errnoRet,omitzero"`
 	Args     []condition              `json:"args,omitempty"`
-	Comment  string                   `json:"comment,omitempty"`
-	Includes *filter                  `json:"includes,omitempty"`
-	Excludes *filter                  `json:"excludes,omitempty"`
+	Comment  string                   `json:"comment,omitzero"`
+	Includes filter                   `json:"includes,omitzero"`
+	Excludes filter                   `json:"excludes,omitzero"`
 }
 
 type condition struct {
+	Notes    jsontext.Value             `json:",embed"`
 	Index    uint                       `json:"index"`
 	Value    uint64                     `json:"value"`
-	ValueTwo uint64                     `json:"valueTwo,omitempty"`
+	ValueTwo uint64                     `json:"valueTwo,omitzero"`
 	Op       specs.LinuxSeccompOperator `json:"op"`
 }
 
 type filter struct {
-	Caps      []string `json:"caps,omitempty"`
-	Arches    []string `json:"arches,omitempty"`
-	MinKernel string   `json:"minKernel,omitempty"`
+	Notes     jsontext.Value `json:",embed"`
+	Caps      []string       `json:"caps,omitempty"`
+	Arches    []string       `json:"arches,omitempty"`
+	MinKernel string         `json:"minKernel,omitzero"`
 }
 
 // empty denies all calls.
@@ -61,7 +71,9 @@ func empty(arch syscalls.Arch) *profile {
 	return &profile{DefaultAction: specs.ActErrno, DefaultErrnoRet: &eperm, Architectures: []string{arch.OCI()}}
 }
 
-func fromProfile(p *seccomp.Profile) *profile {
+// fromProfile returns a profile that has been read. Its notes are those of the text. All else is
+// p's, which has one spelling for each thing.
+func fromProfile(p *seccomp.Profile) (*profile, error) {
 	values := func(names []seccomp.Name) []string {
 		var all []string
 		for _, n := range names {
@@ -69,35 +81,54 @@ func fromProfile(p *seccomp.Profile) *profile {
 		}
 		return all
 	}
-	out := &profile{
-		DefaultAction: p.DefaultAction, DefaultErrnoRet: p.DefaultErrnoRet, Architectures: values(p.Architectures),
-		ListenerPath: p.ListenerPath.Value, ListenerMetadata: p.ListenerMetadata,
+	out := &profile{}
+	if err := json.Unmarshal(p.Source, out, json.MatchCaseInsensitiveNames(true)); err != nil {
+		return nil, err
 	}
+	out.DefaultAction, out.DefaultErrnoRet, out.DefaultErrno = p.DefaultAction, p.DefaultErrnoRet, nil
+	out.Architectures, out.Flags = values(p.Architectures), nil
 	if p.Flags != nil {
 		flags := append([]string{}, values(p.Flags)...)
 		out.Flags = &flags
 	}
-	for _, m := range p.ArchMap {
-		out.ArchMap = append(out.ArchMap, archMap{m.Architecture.Value, values(m.SubArchitectures)})
+	for i, m := range p.ArchMap {
+		out.ArchMap[i].Architecture, out.ArchMap[i].SubArchitectures = m.Architecture.Value, values(m.SubArchitectures)
 	}
-	filterOf := func(f seccomp.Filter) *filter {
-		if len(f.Caps)+len(f.Arches) == 0 && f.MinKernel.Value == "" {
-			return nil
+	read := func(to *filter, f seccomp.Filter) {
+		to.Caps, to.Arches, to.MinKernel = values(f.Caps), values(f.Arches), f.MinKernel.Value
+	}
+	for i, r := range p.Rules {
+		to := out.Syscalls[i]
+		to.Name, to.Names, to.Action = nil, values(r.Names), r.Action
+		to.Errno, to.ErrnoRet, to.Comment = nil, r.ErrnoRet, r.Comment
+		read(&to.Includes, r.Includes)
+		read(&to.Excludes, r.Excludes)
+		for j, a := range r.Args {
+			to.Args[j].Index, to.Args[j].Value, to.Args[j].ValueTwo, to.Args[j].Op = a.Index, a.Value, a.ValueTwo, a.Op
 		}
-		return &filter{values(f.Caps), values(f.Arches), f.MinKernel.Value}
 	}
-	for _, r := range p.Rules {
-		to := &rule{Names: append([]string{}, values(r.Names)...), Action: r.Action, ErrnoRet: r.ErrnoRet, Comment: r.Comment, Includes: filterOf(r.Includes), Excludes: filterOf(r.Excludes)}
-		for _, a := range r.Args {
-			to.Args = append(to.Args, condition{a.Index, a.Value, a.ValueTwo, a.Op})
-		}
-		out.Syscalls = append(out.Syscalls, to)
-	}
-	return out
+	return out, nil
+}
+
+// equal reports whether two conditions are met by the same values.
+func (c condition) equal(other condition) bool {
+	return c.Index == other.Index && c.Value == other.Value && c.ValueTwo == other.ValueTwo && c.Op == other.Op
 }
 
 // plain reports whether a rule is for all arguments and all containers.
-func (r *rule) plain() bool { return len(r.Args) == 0 && r.Includes == nil && r.Excludes == nil }
+func (r *rule) plain() bool { return len(r.Args) == 0 && !r.gated() }
+
+// gated reports whether a rule is for some containers or machines only.
+func (r *rule) gated() bool { return !r.Includes.none() || !r.Excludes.none() }
+
+func (f *filter) none() bool { return len(f.Caps)+len(f.Arches) == 0 && f.MinKernel == "" }
+
+// someones reports whether an author has commented on a rule: what is added to it would be read as
+// meant, too.
+func (r *rule) someones() bool {
+	notes := len(r.Notes) + len(r.Includes.Notes) + len(r.Excludes.Notes)
+	return r.Comment != "" && !strings.HasPrefix(r.Comment, notePrefix) || notes > 0
+}
 
 // allow adds a call to what is let through, with any arguments or under conditions, and reports
 // whether that changes anything.
@@ -121,14 +152,14 @@ func (p *profile) allow(name string, args []condition) bool {
 // allowsSome reports whether a rule lets a call through under some conditions, in all containers.
 func (p *profile) allowsSome(name string, args []condition) bool {
 	return args != nil && slices.ContainsFunc(p.Syscalls, func(r *rule) bool {
-		return r.Action == specs.ActAllow && r.Includes == nil && r.Excludes == nil && slices.Equal(r.Args, args) && slices.Contains(r.Names, name)
+		return r.Action == specs.ActAllow && !r.gated() && slices.EqualFunc(r.Args, args, condition.equal) && slices.Contains(r.Names, name)
 	})
 }
 
 // isValue reports whether a rule lets one call through for a value of an argument, as those of
 // [profile.allow] do, and has no comment.
 func (r *rule) isValue(name string) bool {
-	return r.Action == specs.ActAllow && r.Includes == nil && r.Excludes == nil && r.Comment == "" && len(r.Args) == 1 && slices.Equal(r.Names, []string{name})
+	return r.Action == specs.ActAllow && !r.gated() && r.Comment == "" && len(r.Notes) == 0 && len(r.Args) == 1 && slices.Equal(r.Names, []string{name})
 }
 
 // values counts the values for which a call is let through.
@@ -177,14 +208,28 @@ func (p *profile) withdraw(name string) (found bool) {
 
 // list returns the plain rule with an action, and makes it if there is none.
 func (p *profile) list(action specs.LinuxSeccompAction, errno *uint) *rule {
-	for _, r := range p.Syscalls {
-		if r.plain() && r.Action == action && (errno == nil || r.ErrnoRet != nil && *r.ErrnoRet == *errno) {
-			return r
+	r, at := p.find(action, errno)
+	if r == nil {
+		r = &rule{Names: []string{}, Action: action, ErrnoRet: errno}
+		p.Syscalls = slices.Insert(p.Syscalls, at, r)
+	}
+	return r
+}
+
+// find returns the first plain rule with an action that no author has commented on, or nil, and where
+// a new one belongs: behind the first that has a comment, so that it decides before the same others.
+func (p *profile) find(action specs.LinuxSeccompAction, errno *uint) (found *rule, at int) {
+	at = len(p.Syscalls)
+	for i, r := range slices.Backward(p.Syscalls) {
+		switch {
+		case !r.plain() || r.Action != action || errno != nil && (r.ErrnoRet == nil || *r.ErrnoRet != *errno):
+		case r.someones():
+			at = i + 1
+		default:
+			found = r
 		}
 	}
-	r := &rule{Names: []string{}, Action: action, ErrnoRet: errno}
-	p.Syscalls = append(p.Syscalls, r)
-	return r
+	return found, at
 }
 
 func (p *profile) addName(r *rule, name string) {
@@ -240,7 +285,7 @@ func (p *profile) addArchitecture(native, arch syscalls.Arch) bool {
 		m.SubArchitectures = append(m.SubArchitectures, arch.OCI())
 		return true
 	}
-	p.ArchMap = append(p.ArchMap, archMap{native.OCI(), []string{arch.OCI()}})
+	p.ArchMap = append(p.ArchMap, archMap{Architecture: native.OCI(), SubArchitectures: []string{arch.OCI()}})
 	return true
 }
 
@@ -249,11 +294,10 @@ const (
 	maxNote    = 64 // characters of a command
 )
 
-// note counts a run of a command in the comment of the list of calls. Someone's own comment
-// stays.
+// note counts a run of a command in the comment of the list of calls.
 func (p *profile) note(command string) {
-	r := p.list(specs.ActAllow, nil)
-	if r.Comment != "" && !strings.HasPrefix(r.Comment, notePrefix) {
+	r, _ := p.find(specs.ActAllow, nil)
+	if r == nil {
 		return
 	}
 	command = noteName(command)
@@ -289,6 +333,6 @@ func noteName(command string) string {
 }
 
 func (p *profile) text() ([]byte, error) {
-	text, err := json.MarshalIndent(p, "", "\t")
+	text, err := json.Marshal(p, jsontext.WithIndent("\t"))
 	return append(text, '\n'), err
 }

@@ -96,7 +96,10 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	if old == nil {
 		a.profile = empty(t.Arch)
 	} else {
-		a.profile = fromProfile(old)
+		var err error
+		if a.profile, err = fromProfile(old); err != nil {
+			return nil, err
+		}
 		if err := a.load(old); err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/minirun/minirun/profiles"
@@ -238,6 +240,39 @@ func TestAddToOther(t *testing.T) {
 	}
 	if _, err := (&Run{Command: "a", Calls: []Call{native("read")}}).Add(old, target()); err == nil || err.Error() != "its rules still deny read" {
 		t.Errorf("a rule that decides first: %v", err)
+	}
+}
+
+// What the author of a profile has noted stays, wherever it is, and the calls of runs are not added to a
+// rule that has a comment.
+func TestAddKeepsNotes(t *testing.T) {
+	const own = `{"_owner": "ops", "description": "a <server> & more", "DefaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "EACCES",
+		"archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"], "_a": 1}],
+		"syscalls": [
+			{"name": "read", "action": "SCMP_ACT_ALLOW", "comment": "io", "_why": ["a", {"b": null}]},
+			{"names": ["write"], "action": "SCMP_ACT_ALLOW", "note": "out"},
+			{"names": ["getpid"], "action": "SCMP_ACT_ALLOW", "includes": {"_c": 2}},
+			{"names": ["mount"], "action": "SCMP_ACT_ERRNO", "errno": "ENOENT", "excludes": {"caps": ["CAP_SYS_ADMIN"], "_d": true}},
+			{"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ", "comment": "unix"}]}]}`
+	run := Run{Command: "app", Calls: []Call{native("close"), native("socket", 1, 2)}}
+	result := added(t, []byte(own), run, Run{Command: "app", Calls: []Call{native("open")}})
+	var got any
+	if err := json.Unmarshal(result.Text, &got); err != nil {
+		t.Fatal(err)
+	}
+	rules := got.(map[string]any)["syscalls"].([]any)
+	recorded := rules[1].(map[string]any)
+	if names := fmt.Sprint(recorded["names"]); recorded["comment"] != "recorded: 2 runs of app" || !strings.Contains(names, "close") || !strings.Contains(names, "open") {
+		t.Errorf("what was recorded: %v", recorded)
+	}
+	got.(map[string]any)["syscalls"] = slices.Delete(rules, 1, 2)[:5] // and not the new ones at the end
+	var want any
+	canonical := strings.NewReplacer(`"DefaultAction"`, `"defaultAction"`, `"name": "read"`, `"names": ["read"]`, `"defaultErrno": "EACCES"`, `"defaultErrnoRet": 13`, `"errno": "ENOENT"`, `"errnoRet": 2`).Replace(own)
+	if err := json.Unmarshal([]byte(canonical), &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-own +with the runs: %s", diff)
 	}
 }
 
