@@ -46,10 +46,20 @@ func (a *Agent) Connect() error {
 			why = "a socket's path has at most 107 bytes"
 		case errors.Is(err, unix.EAGAIN):
 			err, why = errors.New("it accepts no connection"), "it is too busy, or stuck"
+		case errors.Is(err, unix.EACCES):
+			why = "this needs search permission for its directories, and write permission for itself"
+		case errors.Is(err, unix.ECONNREFUSED) && a.isOther(): // unix_find_bsd of net/unix/af_unix.c
+			err, why = errors.New("it is not a socket"), "name that of an agent which runs"
 		}
 		return hint.With(&Error{Op: "connect to the seccomp agent at " + a.Path, Err: err}, why+"; the profile's listenerPath names its socket")
 	}
 	return nil
+}
+
+// isOther reports whether there is something else than a socket at the agent's path.
+func (a *Agent) isOther() bool {
+	info, err := os.Stat(a.Path)
+	return err == nil && info.Mode().Type() != os.ModeSocket
 }
 
 func (a *Agent) connect() error {
