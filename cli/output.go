@@ -17,8 +17,12 @@ import (
 func fileError(what, file string, err error) *usageError {
 	why := err
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
 		why = path.Err
+	case errors.As(err, &link):
+		why = link.Err
 	}
 	e := &usageError{what + " " + file + ": " + why.Error(), errnoHint(err)}
 	abs, _ := filepath.Abs(file)
@@ -27,6 +31,10 @@ func fileError(what, file string, err error) *usageError {
 		e.hint = "check the path " + abs
 	case errors.Is(err, syscall.EISDIR):
 		e.hint = "name a file in it"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		e.hint = "free some space there, or name a file on another file system"
+	case errors.Is(err, syscall.EROFS):
+		e.hint = "name a file on a file system that can be written to"
 	case errors.Is(err, fs.ErrPermission):
 		e.hint = "check who may use it: ls -ld " + abs
 	}
@@ -60,12 +68,42 @@ func readUpTo(file string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// writeFile replaces a file's content atomically. An existing file keeps its mode, a symbolic
+// realFile returns the absolute path of a file without symbolic links. Only its last element may not exist.
+// A link to a file that does not exist is followed, as open(2) with O_CREAT does.
+func realFile(file string) (string, error) {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
+	}
+	if _, err = os.Stat(file); err == nil {
+		return filepath.EvalSymlinks(file)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(file))
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(dir, filepath.Base(file))
+	target, err := os.Readlink(file)
+	switch {
+	case err != nil:
+		return file, nil //nolint:nilerr // nothing is there
+	case !filepath.IsAbs(target):
+		target = filepath.Join(dir, target)
+	}
+	return realFile(target)
+}
+
+// writeFile replaces a file's content atomically. An existing file keeps its mode and owner, a symbolic
 // link is followed, and a file that is not regular, such as /dev/null, is written to.
 func writeFile(file string, data []byte) error {
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
+	real, err := realFile(file)
+	if err != nil {
+		return fileError("write", file, err)
 	}
+	file = real
 	info, err := os.Stat(file)
 	switch {
 	case err == nil && !info.Mode().IsRegular():

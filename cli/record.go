@@ -33,6 +33,7 @@ type recording struct {
 	target   seccomp.Target
 	recorder launcher.Recorder
 
+	agent    bool          // of SCMP_ACT_NOTIFY, which answers calls
 	reports  *liveReports  // of --explain, which has seen the denied calls, or nil
 	emulator *bpf.Emulator // of the filter, if the recording itself gets the denied calls
 	denied   map[string]bool
@@ -63,13 +64,13 @@ func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *r
 	if r.target, err = seccomp.HostTarget(capabilities); err != nil {
 		return nil, err
 	}
-	if r.file, err = filepath.Abs(path); err != nil {
-		return nil, err
-	}
-	if linked, err := filepath.EvalSymlinks(r.file); err == nil {
-		r.file = linked
+	if r.file, err = realFile(path); err != nil {
+		return nil, fileError("--record", path, err)
 	}
 	if _, err := r.read(); err != nil {
+		return nil, err
+	}
+	if err := r.checkReplaceable(); err != nil {
 		return nil, err
 	}
 	probe, err := os.CreateTemp(filepath.Dir(r.file), atomicfile.Pattern)
@@ -78,6 +79,23 @@ func (a *app) recordingTo(path string, docker bool, capabilities []string) (r *r
 	}
 	probe.Close()
 	return r, os.Remove(probe.Name())
+}
+
+// checkReplaceable returns an error if the file exists and cannot be replaced: for a user, one that the
+// mode protects, although rename(2) does not ask for it.
+func (r *recording) checkReplaceable() error {
+	switch err := unix.Access(r.file, unix.W_OK); err {
+	case unix.ENOENT:
+		return nil
+	case nil:
+	default:
+		return fileError("--record", r.path, err)
+	}
+	var info unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, r.file, 0, 0, &info); err == nil && info.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 { // from Linux 5.8 on
+		return &usageError{"--record " + r.path + ": it is a mount point, and cannot be replaced", "mount its directory instead, or name another file"}
+	}
+	return nil
 }
 
 // recordedArguments returns the arguments whose values are recorded, on all architectures.
@@ -128,7 +146,7 @@ func (r *recording) observe(o *launcher.Options, reports *liveReports) error {
 	if r == nil {
 		return nil
 	}
-	r.reports = reports
+	r.reports, r.agent = reports, o.Agent != nil
 	program := &bpf.Program{Arch: r.target.Arch, Instructions: o.Filter, Flags: o.FilterFlags}
 	cannot := launcher.CanRecord()
 	if cannot == nil {
@@ -218,7 +236,7 @@ func (r *recording) write(command []string) error {
 	run, unknown := r.run(command)
 	dir, err := flock.Open(filepath.Dir(r.file), unix.LOCK_EX) // another run may add to the same file
 	if err != nil {
-		return fileError("--record", r.path, err)
+		return fileError("--record", r.file, err) // the working directory is another now
 	}
 	defer dir.Close()
 	old, err := r.read()
@@ -231,7 +249,7 @@ func (r *recording) write(command []string) error {
 	}
 	if old == nil || len(result.New) > 0 {
 		if err := atomicfile.Write(r.file, result.Text, 0o644); err != nil {
-			return fileError("--record", r.path, err)
+			return fileError("--record", r.file, err)
 		}
 	}
 	r.report(old == nil, result, unknown)
@@ -290,6 +308,9 @@ func (r *recording) report(first bool, result *record.Result, unknown int) {
 	ui.say("%s", text)
 	if len(r.denied) > 0 {
 		ui.say("minirun: denied, and so not in it: %s", strings.Join(slices.Sorted(maps.Keys(r.denied)), " "))
+	}
+	if r.agent {
+		ui.warn("--record: calls that the seccomp agent answered itself are not in it")
 	}
 	if unknown > 0 {
 		ui.warn("--record: %d numbers of calls have no name that minirun knows", unknown)

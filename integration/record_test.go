@@ -268,6 +268,55 @@ func TestRecordEnds(t *testing.T) {
 	}
 }
 
+// A file that cannot be replaced is refused before anything runs, with what to do about it.
+func TestRecordFile(t *testing.T) {
+	needTracing(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(at("mounted"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(at("mounted"), at("mounted"), "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(at("mounted"), unix.MNT_DETACH) })
+	full, readOnly := testenv.Disk(t, "size=4k"), testenv.Disk(t, "")
+	if err := os.WriteFile(filepath.Join(full, "other"), make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", readOnly, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	for target, link := range map[string]string{"new.json": "link", "none/new.json": "lost", "round": "round"} {
+		if err := os.Symlink(target, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct{ file, why, hint string }{
+		{at("mounted"), "it is a mount point, and cannot be replaced", "mount its directory instead, or name another file"},
+		{readOnly + "/p.json", "read-only file system", "name a file on a file system that can be written to"},
+		{at("lost"), "no such file or directory", "check the path " + at("lost")},
+		{at("round"), "too many levels of symbolic links", "check the path"},
+	} {
+		stdout, stderr, status := explained(t, "--record", test.file, "debian", "echo", "ran")
+		if status != 125 || stdout != "" || !strings.Contains(stderr, test.why+"\nhint: "+test.hint) {
+			t.Errorf("%s: status %d, %s%s", test.file, status, stdout, stderr)
+		}
+	}
+	if stdout, stderr, status := explained(t, "--record", full+"/p.json", "debian", "echo", "ran"); status != 125 || stdout != "ran\n" || stderr != "minirun: --record "+full+"/p.json: no space left on device\nhint: free some space there, or name a file on another file system\n" {
+		t.Errorf("full: status %d, %s%s", status, stdout, stderr)
+	}
+	if entries, err := os.ReadDir(full); err != nil || len(entries) != 1 {
+		t.Errorf("left on the full disk: %v, %v", entries, err)
+	}
+	if _, stderr, status := explained(t, "--record", at("link"), "debian", "true"); status != 0 || len(allowedNames(t, at("new.json"))) == 0 {
+		t.Errorf("a link to a new file: status %d, %s", status, stderr)
+	}
+	if target, err := os.Readlink(at("link")); err != nil || target != "new.json" {
+		t.Errorf("the link has become %q, %v", target, err)
+	}
+}
+
 // programs are the numbers of all loaded BPF programs for sys_enter.
 func programs(t *testing.T) (ids []uint32) {
 	t.Helper()

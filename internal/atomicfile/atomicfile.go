@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,8 +52,9 @@ const Pattern = ".new-*"
 // Write makes or replaces the file path with rename(2): whoever reads it sees the
 // old content or all of data. After an error the old content remains.
 //
-// A new file has the mode perm, less the umask. A regular file that exists keeps its
-// mode; anything else is replaced, including a symbolic link.
+// A new file has the mode perm, less the umask. A regular file that exists keeps its mode and,
+// if this process may give files away (CAP_CHOWN), its owner and group; anything else is replaced,
+// including a symbolic link.
 func Write(path string, data []byte, perm os.FileMode) error {
 	return write(temporary(path), os.O_EXCL, path, data, perm, false)
 }
@@ -85,6 +87,7 @@ func write(temporary string, flags int, path string, data []byte, perm os.FileMo
 	}
 	_, err = f.Write(data)
 	if err == nil && old != nil && old.Mode().IsRegular() {
+		keepOwner(f, old)
 		err = f.Chmod(old.Mode())
 	}
 	if err == nil && sync {
@@ -97,4 +100,13 @@ func write(temporary string, flags int, path string, data []byte, perm os.FileMo
 		_ = os.Remove(temporary)
 	}
 	return err
+}
+
+// keepOwner gives f the owner and group of old, if this process may.
+func keepOwner(f *os.File, old os.FileInfo) {
+	var now unix.Stat_t
+	want, ok := old.Sys().(*syscall.Stat_t)
+	if ok && unix.Fstat(int(f.Fd()), &now) == nil && (now.Uid != want.Uid || now.Gid != want.Gid) {
+		_ = f.Chown(int(want.Uid), int(want.Gid))
+	}
 }

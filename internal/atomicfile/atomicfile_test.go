@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/minirun/minirun/internal/testenv"
 )
 
 // writeVia is WriteVia where a writer was killed before.
@@ -64,6 +66,22 @@ func TestWriteFails(t *testing.T) {
 		t.Error("a directory was replaced")
 	}
 	onlyFile(t, dir)
+}
+
+// Root replaces a user's file, and the user can read it as before.
+func TestWriteKeepsOwner(t *testing.T) {
+	testenv.Root(t)
+	path := filepath.Join(t.TempDir(), "file")
+	if err := errors.Join(os.WriteFile(path, []byte("old"), 0o640), os.Chown(path, 1234, 1235)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var now unix.Stat_t
+	if err := unix.Stat(path, &now); err != nil || now.Uid != 1234 || now.Gid != 1235 || now.Mode&0o7777 != 0o640 {
+		t.Errorf("owner %d, group %d, mode %o; %v", now.Uid, now.Gid, now.Mode, err)
+	}
 }
 
 func onlyFile(t *testing.T, dir string) {
