@@ -403,14 +403,52 @@ func TestRecordForRunc(t *testing.T) {
 	}
 }
 
-// runcUnder runs the program thread of a directory by runc, under a profile.
-func runcUnder(t *testing.T, p *seccomp.Profile, dir string, noNewPrivileges bool) ([]byte, error) {
+// The command's user can open the standard streams that the runtime gives it, under runc and under
+// Podman's crun, as without a filter.
+func TestRecordForUser(t *testing.T) {
+	command := []string{"sh", "-c", "echo Success >/dev/stdout"}
+	file := filepath.Join(t.TempDir(), "p.json")
+	if stdout, stderr, status := recorded(t, file, append([]string{"--record-for", "docker", "--user", "1000", "debian"}, command...)...); status != 0 || stdout != "Success\n" {
+		t.Fatal(status, stderr)
+	}
+	t.Run("runc", func(t *testing.T) {
+		testenv.Program(t, "runc")
+		policy, err := readProfile(t, file).Resolve(hostTarget(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBundle(t, debianLayer(t), func(s *specs.Spec) {
+			s.Root.Readonly, s.Process.User.UID, s.Process.NoNewPrivileges = true, 1000, false
+			s.Process.Args, s.Linux.Seccomp = command, policy.Seccomp
+		})
+		if stdout, stderr, status := b.run("runc", "run", "minirun-record-user"); status != 0 || stdout != "Success\n" {
+			t.Errorf("status %d, %s%s", status, stdout, stderr)
+		}
+	})
+	t.Run("podman", func(t *testing.T) {
+		e := startPodman(t, "cgroupfs", nil)
+		for _, flags := range []string{"", "--user 1000", "--security-opt no-new-privileges"} {
+			script := "run " + flags + " --security-opt seccomp=" + file + " debian sh -c 'echo Success'"
+			if out := e.session(t, "crun", script); out != "Success\n[0]\n" {
+				t.Errorf("%s: %s", flags, out)
+			}
+		}
+	})
+}
+
+func hostTarget(t *testing.T) seccomp.Target {
 	t.Helper()
 	target, err := seccomp.HostTarget(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := p.Resolve(target)
+	return target
+}
+
+// runcUnder runs the program thread of a directory by runc, under a profile.
+func runcUnder(t *testing.T, p *seccomp.Profile, dir string, noNewPrivileges bool) ([]byte, error) {
+	t.Helper()
+	policy, err := p.Resolve(hostTarget(t))
 	if err != nil {
 		t.Fatal(err)
 	}
