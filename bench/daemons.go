@@ -1,7 +1,6 @@
 package main
 
 import (
-	_ "embed" // for the empty runtime
 	"errors"
 	"fmt"
 	"os"
@@ -68,11 +67,6 @@ func (l *lab) daemons(runtimes []string) []*daemon {
 	}
 }
 
-// emptyRuntime is the source of a runtime that makes no container.
-//
-//go:embed testdata/empty.c
-var emptyRuntime string
-
 // underDaemons measures containers as users of engines start them, in each layout of cgroups.
 func (l *lab) underDaemons(rounds int) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -86,10 +80,8 @@ func (l *lab) underDaemons(rounds int) error {
 		return err
 	}
 	runtimes := []string{link, l.crun, runc, l.path("empty-runtime")}
-	build := exec.Command("gcc", "-O2", "-o", runtimes[3], "-x", "c", "-")
-	build.Stdin = strings.NewReader(emptyRuntime)
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the empty runtime: %w: %s", err, out)
+	if err := compile("empty.c", runtimes[3]); err != nil {
+		return err
 	}
 	for _, layout := range layouts(l.path("run")) {
 		for _, d := range l.daemons(runtimes) {

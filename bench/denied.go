@@ -29,18 +29,28 @@ const (
 	maxReport     = 1024
 )
 
-// denied measures what a call costs in the ways to explain it, and under strace -f, and a
-// start with nothing to explain.
+// denied measures what a call costs in the ways to explain it, under strace -f and under the
+// least supervisor that answers it (testdata/supervisor.c), and a start with nothing to explain.
 func (l *lab) denied(rounds int) error {
-	ways := [][]string{{l.minirun}, {l.minirun, "--explain"}, {l.minirun, "--explain-filter"}, {"strace", "-f", "-o", os.DevNull, l.minirun}}
+	supervisor := l.path("supervisor")
+	if err := compile("supervisor.c", supervisor); err != nil {
+		return err
+	}
+	ways := [][]string{
+		{l.minirun},
+		{l.minirun, "--explain"},
+		{l.minirun, "--explain-filter"},
+		{supervisor, l.minirun, "--seccomp", "unconfined"},
+		{"strace", "-f", "-o", os.DevNull, l.minirun},
+	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "\nus a call\tplain\t--explain\t--explain-filter\tstrace -f\n")
+	fmt.Fprintf(out, "\nus a call\tplain\t--explain\t--explain-filter\tleast supervisor\tstrace -f\n")
 	for _, row := range []struct {
 		name, call string
-		calls      [4]int
+		calls      [5]int
 	}{
-		{"allowed", allowedCall, [4]int{1000000, 1000000, 1000000, 10000}},
-		{"denied", deniedCall, [4]int{1000000, manyDenials, manyDenials, 10000}},
+		{"allowed", allowedCall, [5]int{1000000, 1000000, 1000000, 1000000, 10000}},
+		{"denied", deniedCall, [5]int{1000000, manyDenials, manyDenials, manyDenials, 10000}},
 	} {
 		fmt.Fprintf(out, "%s", row.name)
 		for i, command := range ways {

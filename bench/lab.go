@@ -276,8 +276,14 @@ func (l *lab) buildFloor() error {
 	if err := os.Mkdir(l.path("floor"), 0o700); err != nil {
 		return err
 	}
-	if out, err := exec.Command("cc", "-O2", "-Wall", "-static", "-o", l.path("floor/floor"), "bench/testdata/floor.c").CombinedOutput(); err != nil {
-		return fmt.Errorf("compile bench/testdata/floor.c: %w: %s", err, out)
+	return compile("floor.c", l.path("floor/floor"))
+}
+
+// compile builds a program of testdata.
+func compile(source, program string) error {
+	source = "bench/testdata/" + source
+	if out, err := exec.Command("cc", "-O2", "-Wall", "-static", "-o", program, source).CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s: %w: %s", source, err, out)
 	}
 	return nil
 }
