@@ -86,7 +86,7 @@ func propagates(m config.Mount) bool { return strings.HasSuffix(m.Propagation, "
 func keepable(flag string) bool {
 	switch flag {
 	case "cap-add", "cap-drop", "entrypoint", "env", "hostname", "domainname", "interactive", "label", "network", "read-only",
-		"add-host", "dns", "dns-search", "dns-option", "name", "volume", "mount", "sysctl", "oom-score-adj",
+		"add-host", "dns", "dns-search", "dns-option", "name", "volume", "mount", "sysctl", "tty", "oom-score-adj",
 		"memory", "memory-swap", "memory-reservation", "cpus", "cpu-quota", "cpu-period", "cpu-shares", "cpuset-cpus", "cpuset-mems", "pids-limit",
 		"security-opt", "shm-size", "stop-signal", "stop-timeout", "tmpfs", "ulimit", "user", "group-add", "workdir", "sig-proxy",
 		"seccomp", "seccomp-allow", "seccomp-deny", "seccomp-gate", "pull", "platform", "quiet", "rm":

@@ -34,6 +34,8 @@ var keptCases = []oracleCase{
 	{flags: "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=50 --ulimit stack=1000000:2000000"},
 	{flags: "-i --stop-signal INT --stop-timeout 3 --sig-proxy=false --rm --quiet --pull never"},
 	{flags: "-i", command: []string{"sh", "-c", "cat; echo error >&2; kill -9 $$"}},
+	{flags: "-t"},
+	{flags: "-t -u nobody --read-only", command: []string{"sh", "-c", "ls -l /dev; stty -a; echo error >&2; kill -9 $$"}},
 	{flags: "--seccomp-deny write", command: []string{"echo", "a"}},
 	{flags: "-e PATH=/bin", command: []string{"sh", "-c", "exec sleep 0.01"}},
 	{flags: "-m 64m --cpus 0.5 --pids-limit 50"},

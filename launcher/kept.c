@@ -244,7 +244,7 @@ static bool start(void)
 		return false;
 	if (!kept_start_init(&init, program, network.namespace) || !refer_to_init() || !kept_network_plug(&network))
 		return false;
-	if (page_await_parked(init.shared, init.pipe) < 0 || kept_carry_out(kept->late) < 0)
+	if (page_await_parked(init.shared, init.pipe) < 0 || !kept_take_terminal(&init) || kept_carry_out(kept->late) < 0)
 		return false;
 	page_arm(init.shared);
 	bool written = write_last(); // meanwhile

@@ -24,7 +24,7 @@
 #include <sys/types.h>
 
 #define KEPT_MAGIC "minirun"
-enum { KEPT_VERSION = 3, KEPT_LIMIT = 1 << 18 }; // bytes of a file
+enum { KEPT_VERSION = 4, KEPT_LIMIT = 1 << 18 }; // bytes of a file
 
 #define KEPT_DIRECTORY "launches" // in the store
 #define KEPT_ROOT "/var/lib/minirun"
@@ -86,6 +86,7 @@ struct kept {
 	int32_t stop;
 	uint32_t keep;
 	uint32_t kills;
+	uint32_t terminal;   // 1: the streams are those of a terminal
 	// Texts.
 	uint32_t adjectives; // words with a space between them, for a name
 	uint32_t animals;    // without any the name is the first of those
@@ -273,6 +274,7 @@ struct kept_init {
 	int pidfd;
 	int page;
 	int pipe;
+	int console;  // with a terminal: the socket over which init sends it; else -1
 	void *shared; // the page
 	size_t shared_size;
 };
@@ -280,6 +282,9 @@ struct kept_init {
 // kept_start_init starts init; name is the first argument. Init joins the network namespace
 // unless that is -1. What it has opened is held.
 bool kept_start_init(struct kept_init *init, char *name, int network);
+
+// kept_take_terminal receives the terminal that a parked init has made, if there is one.
+bool kept_take_terminal(struct kept_init *init);
 
 // kept.c
 

@@ -7,14 +7,16 @@
 #include <linux/mount.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 // Of arm (start.c), whose headers go(1) would not know that this depends on.
 int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const uint32_t count[3], bool born,
 	     const void *program, uint32_t instructions, uint32_t flags);
-enum { INIT_FILES = 8 };
+enum { INIT_FILES = 9 };
 pid_t init_start(const int *files, int count, char *name, uint64_t namespaces, int cgroup, int *pidfd);
 
 enum { INSTRUCTION = 8 }; // bytes
@@ -95,26 +97,17 @@ static bool make_pipe(struct ends *p)
 	return true;
 }
 
-// init_files makes what init gets, and notes the other ends of its standard files. It
-// returns how many files these are, or -1.
-static int init_files(struct kept_init *init, int files[INIT_FILES], int network, int *mounted)
+// make_pipes makes init's standard files, and notes their other ends.
+static bool make_pipes(int files[3])
 {
-	int count = 5;
-	struct ends in = {-1, -1}, out, error, end;
-	if (!make_page(init) || !make_pipe(&end) || !make_pipe(&out) || !make_pipe(&error))
-		return -1;
+	struct ends in = {-1, -1}, out, error;
+	if (!make_pipe(&out) || !make_pipe(&error))
+		return false;
 	if (kept->interactive ? !make_pipe(&in) : (in.read = kept_hold(open("/dev/null", O_RDONLY | O_CLOEXEC))) < 0)
-		return -1;
+		return false;
 	files[0] = in.read;
 	files[1] = out.write;
 	files[2] = error.write;
-	files[3] = init->page;
-	files[4] = end.write;
-	if (network >= 0)
-		files[count++] = network;
-	int plan = files[count++] = kept_hold(write_plan());
-	int sealed = files[count++] = kept_hold(sealed_program(mounted));
-	init->pipe = end.read;
 	record->from[STREAM_OUT] = out.read;
 	record->to[STREAM_OUT] = STDOUT_FILENO;
 	record->from[STREAM_ERR] = error.read;
@@ -123,13 +116,94 @@ static int init_files(struct kept_init *init, int files[INIT_FILES], int network
 		record->from[STREAM_IN] = STDIN_FILENO;
 		record->to[STREAM_IN] = in.write;
 	}
+	return true;
+}
+
+// make_socket has init begin without standard files: it replaces them by the terminal that it
+// makes, and sends over a socket. That a terminal is needed, and there is none, Go says.
+static bool make_socket(struct kept_init *init, int files[3], int *socket)
+{
+	int pair[2];
+	if (isatty(STDIN_FILENO))
+		record->host = STDIN_FILENO;
+	else if (kept->interactive)
+		return false;
+	else if (isatty(STDOUT_FILENO))
+		record->host = STDOUT_FILENO;
+	for (int i = 0; i < 3; i++)
+		if ((files[i] = kept_hold(open("/dev/null", O_RDWR | O_CLOEXEC))) < 0)
+			return false;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return false;
+	init->console = kept_hold(pair[0]);
+	*socket = kept_hold(pair[1]);
+	return true;
+}
+
+// receive_file receives what has been sent over a socket (SCM_RIGHTS, unix(7)).
+static int receive_file(int socket)
+{
+	int file;
+	char name[64];
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof file)];
+	} control;
+	struct iovec data = {.iov_base = name, .iov_len = sizeof name};
+	struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+	if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0)
+		return -1;
+	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+	if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof file))
+		return -1;
+	memcpy(&file, CMSG_DATA(head), sizeof file);
+	return file;
+}
+
+// The size is set before the command begins (wait_streams.c). tty.go says why the container's
+// side stays open.
+bool kept_take_terminal(struct kept_init *init)
+{
+	if (!kept->terminal)
+		return true;
+	int master = kept_hold(receive_file(init->console));
+	kept_release(init->console);
+	if (master < 0)
+		return false;
+	record->slave = kept_hold(ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+	record->from[STREAM_OUT] = master;
+	record->to[STREAM_OUT] = STDOUT_FILENO;
+	if (kept->interactive) {
+		record->from[STREAM_IN] = STDIN_FILENO;
+		record->to[STREAM_IN] = master;
+		record->raw = 1;
+	}
+	return record->slave >= 0;
+}
+
+// init_files makes what init gets. It returns how many files these are, or -1.
+static int init_files(struct kept_init *init, int files[INIT_FILES], int network, int *mounted)
+{
+	int count = 5;
+	struct ends end;
+	if (!make_page(init) || !make_pipe(&end))
+		return -1;
+	files[3] = init->page;
+	files[4] = end.write;
+	init->pipe = end.read;
+	if (kept->terminal ? !make_socket(init, files, &files[count++]) : !make_pipes(files))
+		return -1;
+	if (network >= 0)
+		files[count++] = network;
+	int plan = files[count++] = kept_hold(write_plan());
+	int sealed = files[count++] = kept_hold(sealed_program(mounted));
 	return plan >= 0 && sealed >= 0 ? count : -1;
 }
 
 bool kept_start_init(struct kept_init *init, char *name, int network)
 {
 	int files[INIT_FILES], mounted = -1;
-	*init = (struct kept_init){.pidfd = -1, .page = -1, .pipe = -1};
+	*init = (struct kept_init){.pidfd = -1, .page = -1, .pipe = -1, .console = -1};
 	int count = init_files(init, files, network, &mounted);
 	if (count < 0)
 		return false;

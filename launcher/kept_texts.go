@@ -23,6 +23,9 @@ func (w *keptWriter) launchTexts(r *record) {
 	if l.o.Interactive {
 		h.interactive = 1
 	}
+	if l.o.Spec.Process.Terminal {
+		h.terminal = 1
+	}
 	h.kill_after, h.stop, h.keep, h.kills = r.head.kill_after, r.head.stop, r.head.keep, r.head.kills
 	h.adjectives, h.animals = w.raw(adjectives), w.raw(animals)
 	if w.k.Named {

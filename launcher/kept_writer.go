@@ -146,8 +146,8 @@ func (w *keptWriter) suitable() {
 		w.fail("a user namespace")
 	case err != nil || strings.ContainsAny(exe+s.RunRoot, `:\`):
 		w.fail("overlayfs would take the path of the program for several")
-	case l.o.Spec.Process.Terminal || l.o.Init || l.o.Log != nil:
-		w.fail("a terminal, --init or a log")
+	case l.o.Init || l.o.Log != nil:
+		w.fail("--init or a log")
 	case len(l.plan.Joined) > 0 && l.network.Device().MAC == "" || len(l.plan.Joined) > 1 || len(l.plan.Opened) > 0 || l.plan.Forks || w.c.ids != nil:
 		w.fail("namespaces that exist already")
 	case l.cgroup == nil:
@@ -277,8 +277,11 @@ func (w *keptWriter) late() {
 func (w *keptWriter) plan() {
 	steps := slices.Clone(w.l.plan.Steps)
 	for i := range steps {
-		if steps[i].Kind == arm.Join {
+		switch steps[i].Kind {
+		case arm.Join:
 			steps[i].Path = "" // of this process: what counts is the number of the file
+		case arm.Console:
+			steps[i].Value = [4]uint64{} // the size: the launcher sets it once more
 		}
 		for _, text := range []*string{&steps[i].Path, &steps[i].Source, &steps[i].Type} {
 			*text = w.referring(*text)

@@ -57,7 +57,7 @@ int page_new(void **mem, size_t *mem_size, const char *texts, size_t size, const
 	return fd;
 }
 
-enum { INIT_FILES = 8 }; // standard files, the page and its pipe, namespaces to join, the plan, the program
+enum { INIT_FILES = 9 }; // standard files, the page and its pipe, the terminal's socket, namespaces to join, the plan, the program
 
 // init_parts is what a child gets to become an init.
 struct init_parts {
@@ -123,7 +123,7 @@ static long clone_child(const struct clone_args *args, const struct init_parts *
 }
 
 // init_start starts an init: files are its standard files, its page, the end of the page's
-// pipe, namespaces that the plan joins, the plan, and the program to run it from, so many in
+// pipe, the terminal's socket, namespaces that the plan joins, the plan, and the program to run it from, so many in
 // all. It is born in namespaces of its own, CLONE_NEW*, and in a cgroup of version 2 unless
 // that is -1. It returns its PID once it runs the program, or -1.
 //
