@@ -26,6 +26,7 @@ func (u *ordinary) lacks(t *testing.T) {
 		"hint: it has lost its set-uid bit: sudo apt-get install --reinstall uidmap\n"})
 	u.hangs(t, tools, "user", "newgidmap", "newuidmap")
 	u.hangs(t, tools, "group", "newuidmap", "newgidmap")
+	u.stopped(t, tools)
 	u.env = []string{"PATH=" + own}
 	u.check(t, asUser{"--pull never debian true", 125, "", "minirun: warning: newuidmap is not installed: the container has one user, 0\nhint: sudo apt-get install uidmap\n"})
 	run(t, exec.Command("rm", "-rf", u.home+"/.local/share/minirun/one-id"))
@@ -42,12 +43,26 @@ func (u *ordinary) lacks(t *testing.T) {
 // hangs checks what is said to a user of whose two tools one does not end.
 func (u *ordinary) hangs(t *testing.T, tools, ids, works, hangs string) {
 	t.Helper()
-	run(t, exec.Command("sh", "-c", `cd "$1" && ln -sf "$(command -v "$2")" . && printf '#!/bin/sh\nexec sleep 1000\n' >hangs && chmod 755 hangs && mv hangs "$3"`, "sh", tools, works, hangs))
+	withTools(t, tools, works, hangs, "exec sleep 1000")
 	u.check(t, asUser{"debian true", 125, "", "minirun: map " + ids + " ids: " + tools + "/" + hangs + " has not ended after ten seconds\n" +
 		"hint: run it by itself to see why; it may wait for the server that /etc/nsswitch.conf names for subid\n"})
 	if out, err := exec.Command("pgrep", "-u", fmt.Sprint(u.uid), "-f", "sleep 1000").Output(); err == nil {
 		t.Errorf("%s is left: %s", hangs, out)
 	}
+}
+
+// stopped checks that time in which the launcher is stopped is not taken from a tool's ten
+// seconds. The tool sleeps first, so that the launcher already waits.
+func (u *ordinary) stopped(t *testing.T, tools string) {
+	t.Helper()
+	withTools(t, tools, "newuidmap", "newgidmap", `sleep 1; kill -STOP $PPID; sleep 11; kill -CONT $PPID; sleep 1; exec "$(PATH=/usr/bin:/bin command -v newgidmap)" "$@"`)
+	u.check(t, asUser{"debian true", 0, "", ""})
+}
+
+// withTools fills a directory with one of the two tools, and a script in place of the other.
+func withTools(t *testing.T, tools, works, other, script string) {
+	t.Helper()
+	run(t, exec.Command("sh", "-c", `cd "$1" && ln -sf "$(command -v "$2")" . && printf '#!/bin/sh\n%s\n' "$4" >script && chmod 755 script && mv script "$3"`, "sh", tools, works, other, script))
 }
 
 // asRoot is a launch of the user's, after root has run a script in namespaces of its own.

@@ -22,7 +22,8 @@
 
 enum {
 	MOST_ARGUMENTS = 1024, // the kernel takes 340 ranges of 3 numbers (user_namespaces(7))
-	PATIENCE = 10000       // ms in which the tools have to end
+	PATIENCE = 10000,      // ms in which the tools have to end
+	STEP = 100             // ms that one wait counts at most
 };
 
 struct entered entered;
@@ -78,24 +79,30 @@ static int64_t milliseconds(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-// readable reports whether a file can be read, or has come to its end, before a point in time.
-static bool readable(int file, int64_t until)
+// readable reports whether a file can be read, or has come to its end, while patience lasts,
+// and takes the time from it. Time in which this process was stopped, or had no processor, does
+// not count: the tools had none either.
+static bool readable(int file, int64_t *patience)
 {
 	struct pollfd polled = {.fd = file, .events = POLLIN};
 	for (;;) {
-		int64_t left = until - milliseconds();
-		int n = poll(&polled, 1, left > 0 ? left : 0);
-		if (n >= 0 || errno != EINTR)
-			return n != 0; // an error is what reading shows, too
+		int64_t begin = milliseconds(), most = *patience < STEP ? *patience : STEP;
+		int n = poll(&polled, 1, most);
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return true; // an error is what reading shows, too
+		int64_t waited = milliseconds() - begin;
+		*patience -= waited < most ? waited : most;
+		if (*patience == 0)
+			return false;
 	}
 }
 
-// succeeds reports whether a tool has ended well. One that has not ended at that point in time
+// succeeds reports whether a tool has ended well. One that has not ended while patience lasts
 // is killed: it may be asking a server for the user's IDs (subid in nsswitch.conf(5)).
-static bool succeeds(pid_t pid, int64_t until, int *error)
+static bool succeeds(pid_t pid, int64_t *patience, int *error)
 {
 	int status, end = syscall(SYS_pidfd_open, pid, 0);
-	bool late = end >= 0 && !readable(end, until);
+	bool late = end >= 0 && !readable(end, patience);
 	close(end);
 	if (late) {
 		*error = ETIMEDOUT;
@@ -108,12 +115,12 @@ static bool succeeds(pid_t pid, int64_t until, int *error)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// listen_to keeps what the tools say, until both have ended, or until a point in time.
-static void listen_to(int said, int64_t until)
+// listen_to keeps what the tools say, until both have ended, or patience is at its end.
+static void listen_to(int said, int64_t *patience)
 {
 	size_t have = 0;
 	char rest[256];
-	while (readable(said, until)) {
+	while (readable(said, patience)) {
 		bool room = have < sizeof entered.said - 1;
 		ssize_t n = room ? read(said, entered.said + have, sizeof entered.said - 1 - have) : read(said, rest, sizeof rest);
 		if (n < 0 && errno == EINTR)
@@ -179,12 +186,12 @@ void userns_settle(void)
 {
 	if (tools.uids == 0)
 		return;
-	int64_t until = milliseconds() + PATIENCE;
+	int64_t patience = PATIENCE;
 	int uids_error = 0, gids_error = 0;
-	listen_to(tools.said, until);
+	listen_to(tools.said, &patience);
 	close(tools.said);
-	bool uids_mapped = tools.uids > 0 && succeeds(tools.uids, until, &uids_error);
-	bool gids_mapped = tools.gids > 0 && succeeds(tools.gids, until, &gids_error);
+	bool uids_mapped = tools.uids > 0 && succeeds(tools.uids, &patience, &uids_error);
+	bool gids_mapped = tools.gids > 0 && succeeds(tools.gids, &patience, &gids_error);
 	tools.uids = tools.gids = 0;
 	if (entered.step != ENTER_NOT_TRIED)
 		return;
