@@ -26,7 +26,7 @@ type again struct {
 
 // againFlags are the flags of a launch that are not about the container, but are those of
 // its next launch, too.
-var againFlags = [...]string{"rm", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "complain", "record", "record-for", "init-by"}
+var againFlags = [...]string{"rm", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"}
 
 // againOf returns what a container that stays is launched from another time. Paths of flags
 // become absolute ones.

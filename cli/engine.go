@@ -50,7 +50,7 @@ func observeForEngine(w oci.Observation) (o launcher.Options, finish func() erro
 	}
 	return o, func() error {
 		reports.finish()
-		err := r.finish([]string{w.Command}, nil)
+		err := r.finish([]string{w.Command}, false)
 		if reports != nil {
 			err = errors.Join(err, reports.fileErr)
 		}

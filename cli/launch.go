@@ -23,6 +23,10 @@ type launch struct {
 	o        launcher.Options
 	detached *supervisor // nil in the foreground
 	keep     bool        // the container stays when it has ended
+
+	reports    *liveReports // nil without --explain and its like
+	recording  *recording   // nil without --record
+	unrecorded error        // why the recording could not be written
 }
 
 // launch mounts the image's layers in a mount namespace of this thread and runs the container
@@ -56,7 +60,7 @@ func (a *app) launch(l *launch) error {
 	if code != 0 {
 		return status(code)
 	}
-	return nil
+	return l.unrecorded
 }
 
 // endContainer removes the container of a launch, or leaves what a later start needs. ran
@@ -93,6 +97,12 @@ func (a *app) launchIn(container *launcher.Container, l *launch, relay *launcher
 		return 0, err
 	}
 	defer end()
+	defer func() { // with -d the log ends next, and takes what is said
+		l.reports.finish()
+		if err == nil {
+			l.unrecorded = l.recording.finish(l.flags.Args, code != 0 || l.detached != nil)
+		}
+	}()
 	overlay, ids, err := overlayOf(container, l.flags, l.layers)
 	if err != nil {
 		return 0, err

@@ -118,20 +118,23 @@ func observes(c *ucli.Context) bool {
 	return c.Bool("explain") || c.Bool("explain-filter") || c.Bool("complain") || c.String("explain-to") != ""
 }
 
-// errNoStream says that a flag takes a file: both streams are the container's. A file of
-// that name is ./-.
-func errNoStream(flag string) error {
-	return &usageError{flag + " -: standard output is the container's", "name a file"}
+// checkFile returns an error unless a flag names a file, if it is given. Both streams are the
+// container's, so - is none; a file of that name is ./-.
+func checkFile(c *ucli.Context, flag string) error {
+	switch {
+	case c.String(flag) == "-":
+		return &usageError{"--" + flag + " -: standard output is the container's", "name a file"}
+	case c.IsSet(flag) && c.String(flag) == "": // as of a variable that is not set
+		return &usageError{"--" + flag + ": a file is missing", "name a file"}
+	}
+	return nil
 }
 
 // observed sets up o for --explain, --explain-to and --complain. Without them it returns
 // nil, and nothing is done.
 func (a *app) observed(c *ucli.Context, o *launcher.Options, filter reported, terminal bool, capabilities []string) (*liveReports, error) {
-	if !observes(c) {
-		return nil, nil
-	}
-	if c.String("explain-to") == "-" {
-		return nil, errNoStream("--explain-to")
+	if err := checkFile(c, "explain-to"); err != nil || !observes(c) {
+		return nil, err
 	}
 	r := &liveReports{reported: filter, app: a, complain: c.Bool("complain"), only: c.Bool("explain-filter"), late: terminal, path: c.String("explain-to"), capabilities: capabilities}
 	err := r.setUp(o)

@@ -44,6 +44,9 @@ type recording struct {
 // bad one is an error before anything is made.
 func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, error) {
 	path, runtime := c.String("record"), c.String("record-for")
+	if err := checkFile(c, "record"); err != nil {
+		return nil, err
+	}
 	switch {
 	case path == "" && runtime == "":
 		return nil, nil
@@ -51,8 +54,6 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 		return nil, &usageError{"--record-for: there is no --record", "name the profile's file with --record FILE"}
 	case runtime != "" && runtime != "docker":
 		return nil, &usageError{"--record-for " + runtime + ": no such runtime", "use docker"}
-	case path == "-":
-		return nil, errNoStream("--record")
 	}
 	return a.recordingTo(path, runtime == "docker", capabilities)
 }
@@ -216,18 +217,16 @@ func asksForListener(n launcher.Notification) bool {
 	return name == "seccomp" && uint32(n.Args[0]) == unix.SECCOMP_SET_MODE_FILTER && n.Args[1]&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0
 }
 
-// finish writes the profile, if the command has run. err is the error of the launch.
-func (r *recording) finish(command []string, err error) error {
-	var code status
-	if r == nil || err != nil && !errors.As(err, &code) || len(r.recorder.Calls()) == 0 {
-		return err
+// finish writes the profile when the command has run. With warn an error is printed as a warning,
+// not returned: the command's own status says more, or nobody looks at minirun's.
+func (r *recording) finish(command []string, warn bool) error {
+	if r == nil || len(r.recorder.Calls()) == 0 {
+		return nil
 	}
-	if werr := r.write(command); werr != nil {
-		if err != nil {
-			r.app.ui.warning(werr) // the command's own status says more
-			return err
-		}
-		return werr
+	err := r.write(command)
+	if err != nil && warn {
+		r.app.ui.warning(err)
+		return nil
 	}
 	return err
 }

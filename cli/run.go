@@ -47,16 +47,13 @@ func (a *app) runAction(c *ucli.Context) error {
 		return err
 	}
 	defer null.Close()
-	recording, err := a.recording(c, l.host.Capabilities)
-	if err != nil {
+	if l.recording, err = a.recording(c, l.host.Capabilities); err != nil {
 		return err
 	}
-	reports, err := a.setFilter(c, &l.o, flags, l.host.Capabilities, d.Root)
-	if err != nil {
+	if l.reports, err = a.setFilter(c, &l.o, flags, l.host.Capabilities, d.Root); err != nil {
 		return err
 	}
-	defer reports.finish()
-	if err := recording.observe(&l.o, reports); err != nil {
+	if err := l.recording.observe(&l.o, l.reports); err != nil {
 		return err
 	}
 	if l.image, err = a.openImage(c, d.Root); err != nil {
@@ -75,14 +72,14 @@ func (a *app) runAction(c *ucli.Context) error {
 		}
 		defer l.o.Agent.Close()
 	}
-	if err := reports.open(); err != nil {
+	if err := l.reports.open(); err != nil {
 		return err
 	}
 	l.o.Signals, l.o.Network = l.flags.Signals, network.New(l.flags)
 	l.o.Network.Prepared = prepared
 	l.o.Notice = func(text string) { a.ui.say("%s", text) }
 	a.leaveRest(c, l, before)
-	return recording.finish(l.flags.Args, a.launch(l))
+	return a.launch(l)
 }
 
 func creates(c *ucli.Context) bool { return c.Command.Name == "create" }
@@ -242,7 +239,7 @@ func launchFlags(c *ucli.Context) (*config.Config, error) {
 			given[name] = []string{strconv.FormatBool(c.Bool(name))}
 		}
 	}
-	for _, name := range [...]string{"env-file", "label-file", "pull", "platform", "quiet", "rm", "detach", "detach-keys", "log-driver", "log-opt", "seccomp-allow", "seccomp-deny", "seccomp-gate", "explain", "explain-to", "explain-filter", "complain", "record", "record-for", "init-by"} {
+	for _, name := range append([]string{"env-file", "label-file", "pull", "platform", "quiet", "detach", "detach-keys"}, againFlags[:]...) {
 		delete(given, name) // these flags are not about the container
 	}
 	if !slices.Contains([]string{"", "always", "missing", "never"}, c.String("pull")) {
