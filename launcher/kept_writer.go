@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 	"unsafe"
 
 	json "github.com/go-json-experiment/json/v1"
@@ -152,8 +151,6 @@ func (w *keptWriter) suitable() {
 		w.fail("namespaces that exist already")
 	case l.cgroup == nil:
 		w.fail("no cgroup")
-	case strings.ContainsFunc(strings.Join(w.k.Words, ""), func(r rune) bool { return r > unicode.MaxASCII }):
-		w.fail("a word that is not ASCII")
 	case !w.k.Silent():
 		w.fail("something was said to the user")
 	}
