@@ -25,7 +25,8 @@ import (
 const (
 	maxLooks   = 3    // at the caller, for calls of one thread from one place
 	maxPlaces  = 4096 // threads and places that are told apart at a time
-	maxReports = 100  // the calls beyond them are counted
+	maxReports = 100  // those beyond them are counted, except for calls that have none yet
+	maxCalls   = 1000 // reports, those calls included: a command may try all numbers
 
 	maxRefusals = 1 << 15 // threads and places of which the report is remembered, to count more
 )
@@ -50,6 +51,7 @@ type liveReports struct {
 	places   map[place]*sightings
 	reports  map[string]*liveReport
 	order    []*liveReport
+	calls    map[string]bool // that have a report
 	refusals map[launcher.Sighting]*liveReport
 	ignored  liveReport      // what is refused and not to be reported
 	detours  map[string]bool // calls that got ENOSYS
@@ -152,7 +154,7 @@ func (a *app) observed(c *ucli.Context, o *launcher.Options, filter reported, te
 
 // setUp has a launch report to r.
 func (r *liveReports) setUp(o *launcher.Options) error {
-	r.reports, r.detours = map[string]*liveReport{}, map[string]bool{}
+	r.reports, r.detours, r.calls = map[string]*liveReport{}, map[string]bool{}, map[string]bool{}
 	if !r.only {
 		r.watch(o)
 	}
@@ -228,7 +230,7 @@ func (r *liveReports) add(now *liveReport) *liveReport {
 	one := r.reports[key]
 	switch {
 	case one != nil:
-	case len(r.order) == maxReports:
+	case len(r.order) >= maxReports && (r.calls[now.Call] || len(r.order) == maxCalls):
 		r.more++
 		return nil
 	default:
@@ -237,8 +239,9 @@ func (r *liveReports) add(now *liveReport) *liveReport {
 		}
 		r.reports[key] = one
 		r.order = append(r.order, one)
+		r.calls[one.Call] = true
 		if r.queue == nil {
-			r.queue, r.ended, r.done = make(chan *liveReport, maxReports), make(chan struct{}), make(chan struct{})
+			r.queue, r.ended, r.done = make(chan *liveReport, maxCalls), make(chan struct{}), make(chan struct{})
 			go r.explainAll()
 		}
 		first := *one

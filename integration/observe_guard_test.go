@@ -124,6 +124,17 @@ func TestExplainManyProcesses(t *testing.T) {
 	})
 }
 
+// A command with many denied calls is told once of each call, however many reports there are of others.
+func TestExplainEachCall(t *testing.T) {
+	const script = `$x = "x"; for (1..110) { fork or do { $0 = "c$_"; syscall(170, $x, 1); exit }; wait } syscall(163, 0)`
+	for _, flag := range []string{"--explain-filter", "--complain"} {
+		_, stderr, status := explained(t, flag, "debian", "perl", "-e", script)
+		if status != 0 || !strings.Contains(stderr, "denied: acct(") || !strings.Contains(stderr, " more denied calls, not reported one by one\n") {
+			t.Errorf("%s: status %d, %s", flag, status, stderr)
+		}
+	}
+}
+
 // A filter that cannot be observed is refused, or warned of, before anything is made.
 func TestExplainRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lines")
