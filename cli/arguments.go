@@ -268,9 +268,14 @@ func checkType(f ucli.Flag, value string) error {
 	case *dockerFlag:
 		return f.check(value)
 	case *toggleFlag:
-		if _, err := strconv.ParseBool(value); err != nil {
-			return &usageError{given + ": neither true nor false", "write true or false"}
-		}
+		return checkBool(given, value)
+	}
+	return nil
+}
+
+func checkBool(given, value string) error {
+	if _, err := strconv.ParseBool(value); err != nil {
+		return &usageError{given + ": neither true nor false", "write true or false"}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"flag"
+	"os"
 	"slices"
 
 	ucli "github.com/urfave/cli/v2"
@@ -184,6 +186,19 @@ type (
 func (f *textFlag) Names() []string   { return f.names }
 func (f *listFlag) Names() []string   { return f.names }
 func (f *toggleFlag) Names() []string { return f.names }
+
+// Apply returns an error for a variable of the environment that is neither true nor false: that of
+// cli v2 would mean little to a user.
+func (f *toggleFlag) Apply(set *flag.FlagSet) error {
+	for _, variable := range f.EnvVars {
+		if value := os.Getenv(variable); value != "" {
+			if err := checkBool(variable+"="+value, value); err != nil {
+				return err
+			}
+		}
+	}
+	return f.BoolFlag.Apply(set)
+}
 
 func (f *textFlag) topic() string   { return f.about }
 func (f *listFlag) topic() string   { return f.about }

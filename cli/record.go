@@ -44,18 +44,19 @@ type recording struct {
 // bad one is an error before anything is made.
 func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, error) {
 	path, runtime := c.String("record"), c.String("record-for")
+	named := c.IsSet("record-for")
 	if err := checkFile(c, "record"); err != nil {
 		return nil, err
 	}
 	switch {
-	case path == "" && runtime == "":
+	case path == "" && !named:
 		return nil, nil
 	case path == "":
 		return nil, &usageError{"--record-for: there is no --record", "name the profile's file with --record FILE"}
-	case runtime != "" && runtime != "docker":
-		return nil, &usageError{"--record-for " + runtime + ": no such runtime", "use docker"}
+	case named && runtime != "docker":
+		return nil, &usageError{fmt.Sprintf("--record-for %q: no such runtime", runtime), "use docker"}
 	}
-	return a.recordingTo(path, runtime == "docker", capabilities)
+	return a.recordingTo(path, named, capabilities)
 }
 
 // recordingTo returns a recording to a file.

@@ -20,7 +20,7 @@ func (e *usageError) ExitCode() int { return 125 }
 
 // onUsageError rewords the errors that cli v2 itself finds, in values of flags.
 func onUsageError(_ *ucli.Context, err error, _ bool) error {
-	return &usageError{message: strings.TrimSuffix(err.Error(), ": parse error")}
+	return &usageError{strings.TrimSuffix(err.Error(), ": parse error"), hintOf(err)}
 }
 
 // checkArgs returns an error unless a verb has at least least and at most most arguments. A
