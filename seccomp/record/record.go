@@ -5,6 +5,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,12 +124,12 @@ func (r *Run) Add(old *seccomp.Profile, t seccomp.Target) (*Result, error) {
 	}
 	slices.Sort(a.any)
 	a.profile.note(r.Command)
-	text, err := a.profile.text()
+	text, err := a.text()
+	if err == nil && old != nil {
+		text, err = a.keepMissing(text)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if len(text) > seccomp.MaxSize {
-		return nil, fmt.Errorf("with the calls of the run the profile would have %d bytes, the limit is %d", len(text), seccomp.MaxSize)
 	}
 	return &Result{text, a.profile.calls(), a.added, a.any, a.some()}, a.check(text)
 }
@@ -185,6 +186,15 @@ func emulatorOf(p *seccomp.Profile, t seccomp.Target) (*bpf.Emulator, error) {
 		return nil, err
 	}
 	return program.Emulator()
+}
+
+// emulate compiles a recorded profile.
+func emulate(text []byte, t seccomp.Target) (*bpf.Emulator, error) {
+	p, err := seccomp.Parse("the recorded profile", text)
+	if err != nil {
+		return nil, err
+	}
+	return emulatorOf(p, t)
 }
 
 // verdict returns what a program does with a call that has this value. The other arguments
@@ -281,7 +291,6 @@ func (a *adder) addMissing(name string) {
 	}
 	if a.before != nil {
 		v, err := verdict(a.before, Call{Arch: a.target.Arch, Name: name}, 0)
-		const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
 		if err != nil || v.Passes() || v == noSuchCall && a.profile.names(name) {
 			return
 		}
@@ -289,6 +298,38 @@ func (a *adder) addMissing(name string) {
 	if a.profile.missing(name) {
 		a.added = append(a.added, name+" (ENOSYS)")
 	}
+}
+
+const noSuchCall = bpf.Verdict(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS))
+
+// keepMissing returns the text with rules for calls that were newer than all that the profile named.
+// Runtimes and minirun answer those with ENOSYS, but now the profile may name a newer one.
+func (a *adder) keepMissing(text []byte) ([]byte, error) {
+	after, err := emulate(text, a.target)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range syscalls.Calls(a.target.Arch) {
+		c := Call{Arch: a.target.Arch, Name: name}
+		was, err1 := verdict(a.before, c, 0)
+		is, err2 := verdict(after, c, 0)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		if was == noSuchCall && is != was && !a.profile.names(name) {
+			a.profile.missing(name)
+		}
+	}
+	return a.text()
+}
+
+// text returns the profile, unless it is too large.
+func (a *adder) text() ([]byte, error) {
+	text, err := a.profile.text()
+	if err == nil && len(text) > seccomp.MaxSize {
+		err = fmt.Errorf("with the calls of the run the profile would have %d bytes, the limit is %d", len(text), seccomp.MaxSize)
+	}
+	return text, err
 }
 
 // addArchitectures adds those of the run's calls.
@@ -303,12 +344,7 @@ func (a *adder) addArchitectures() {
 // check makes sure that the text lets the whole run through: a rule of the profile before
 // may decide first.
 func (a *adder) check(text []byte) error {
-	file := "the recorded profile"
-	p, err := seccomp.Parse(file, text)
-	if err != nil {
-		return err
-	}
-	e, err := emulatorOf(p, a.target)
+	e, err := emulate(text, a.target)
 	if err != nil {
 		return err
 	}

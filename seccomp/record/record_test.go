@@ -15,6 +15,7 @@ import (
 
 	"github.com/minirun/minirun/profiles"
 	"github.com/minirun/minirun/seccomp"
+	"github.com/minirun/minirun/seccomp/bpf"
 	"github.com/minirun/minirun/seccomp/syscalls"
 )
 
@@ -273,6 +274,38 @@ func TestAddKeepsNotes(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-own +with the runs: %s", diff)
+	}
+}
+
+// Calls that are newer than all that a profile names get ENOSYS, and programs fall back from them. They
+// still do when a run adds a newer call.
+func TestAddKeepsMissing(t *testing.T) {
+	verdicts := func(text []byte) (all map[string]bpf.Verdict) {
+		e, err := emulate(text, target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = map[string]bpf.Verdict{}
+		for _, name := range syscalls.Calls(syscalls.AMD64) {
+			if all[name], err = verdict(e, native(name), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return all
+	}
+	for _, newest := range []string{"read", "statx", "fspick", "pidfd_open", "openat2", "faccessat2"} {
+		old := []byte(`{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["` + newest + `"], "action": "SCMP_ACT_ALLOW"},
+			{"names": ["futex_wake"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}}]}`)
+		before := verdicts(old)
+		result := added(t, old, Run{Command: "a", Calls: []Call{native("write"), native("futex_waitv")}, Missing: []string{"close_range"}})
+		for name, v := range verdicts(result.Text) {
+			if before[name] == noSuchCall && v != noSuchCall && name != "futex_waitv" {
+				t.Errorf("up to %s: %s gets %v, before %v", newest, name, v, before[name])
+			}
+		}
+		if again := added(t, result.Text, Run{Command: "a", Calls: []Call{native("write")}}); !bytes.Equal(again.Text, result.Text) {
+			t.Errorf("a run that is in it adds %q", again.New)
+		}
 	}
 }
 
