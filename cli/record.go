@@ -33,6 +33,7 @@ type recording struct {
 	target   seccomp.Target
 	recorder launcher.Recorder
 
+	init     bool          // --init: a profile for a runtime is for an init, too
 	agent    bool          // of SCMP_ACT_NOTIFY, which answers calls
 	reports  *liveReports  // of --explain, which has seen the denied calls, or nil
 	emulator *bpf.Emulator // of the filter, if the recording itself gets the denied calls
@@ -56,7 +57,12 @@ func (a *app) recording(c *ucli.Context, capabilities []string) (*recording, err
 	case named && runtime != "docker":
 		return nil, &usageError{fmt.Sprintf("--record-for %q: no such runtime", runtime), "use docker"}
 	}
-	return a.recordingTo(path, named, capabilities)
+	r, err := a.recordingTo(path, named, capabilities)
+	if err != nil {
+		return nil, err
+	}
+	r.init = c.Bool("init")
+	return r, nil
 }
 
 // recordingTo returns a recording to a file.
@@ -261,6 +267,9 @@ func (r *recording) run(command []string) (run *record.Run, unknown int) {
 	run = &record.Run{Command: command[0], Missing: slices.Sorted(maps.Keys(r.missing))}
 	if r.docker {
 		run.Runtime = record.RuntimeCalls()
+	}
+	if r.docker && r.init {
+		run.Runtime = append(run.Runtime, record.InitCalls()...)
 	}
 	type key struct {
 		arch syscalls.Arch

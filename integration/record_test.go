@@ -436,6 +436,31 @@ func TestRecordForUser(t *testing.T) {
 	})
 }
 
+// A recording with --init is for an engine's init, which is not minirun's.
+func TestRecordForInit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.json")
+	command := []string{"echo", "Success"} // no calls of a shell
+	if stdout, stderr, status := recorded(t, file, append([]string{"--init", "--record-for", "docker", "debian"}, command...)...); status != 0 || stdout != "Success\n" {
+		t.Fatal(status, stderr)
+	}
+	t.Run("docker", func(t *testing.T) {
+		host := startDockerd(t)
+		for _, flags := range [][]string{nil, {"-t"}, {"--security-opt", "no-new-privileges"}} {
+			args := slices.Concat([]string{"-H", host, "run", "--rm", "--init", "--network", "none", "--security-opt", "seccomp=" + file}, flags, []string{"debian"}, command)
+			out, err := exec.Command("docker", args...).CombinedOutput()
+			if err != nil || strings.TrimSpace(string(out)) != "Success" {
+				t.Errorf("%q: %v, %s", flags, err, out)
+			}
+		}
+	})
+	t.Run("podman", func(t *testing.T) {
+		e := startPodman(t, "cgroupfs", nil)
+		if out := e.session(t, "crun", "run --init --security-opt seccomp="+file+" debian echo Success"); out != "Success\n[0]\n" {
+			t.Error(out)
+		}
+	})
+}
+
 func hostTarget(t *testing.T) seccomp.Target {
 	t.Helper()
 	target, err := seccomp.HostTarget(nil)

@@ -31,7 +31,7 @@ type Run struct {
 	Command string   // for the comment
 	Calls   []Call   // that were made
 	Missing []string // that the filter of the run answered with ENOSYS, so that the command fell back to others
-	Runtime []string // that a container runtime makes itself behind the filter
+	Runtime []string // that a container runtime, or an init, makes itself behind the filter; arguments with values are 0
 }
 
 // Argument is an argument on which rules of Docker's default profile decide: its kernel
@@ -273,11 +273,16 @@ func (a *adder) some() (names []string) {
 	return slices.Compact(names)
 }
 
-// addNames adds the calls that an architecture has, without values.
+// addNames adds the calls that an architecture has. Arguments that are compared are 0: a clone makes no
+// namespace.
 func (a *adder) addNames(arch syscalls.Arch, names []string) {
 	for _, name := range names {
+		c := Call{Arch: arch, Name: name}
+		if _, compared := ArgumentOf(name); compared {
+			c.Values = []uint64{0}
+		}
 		if _, ok := syscalls.Number(arch, name); ok {
-			a.add(Call{Arch: arch, Name: name})
+			a.add(c)
 		}
 	}
 }
