@@ -119,8 +119,8 @@ static bool make_pipes(int files[3])
 	return true;
 }
 
-// make_socket has init begin without standard files: it replaces them by the terminal that it
-// makes, and sends over a socket. That a terminal is needed, and there is none, Go says.
+// make_socket makes the socket over which init sends the terminal that it makes; that replaces its
+// standard files. It returns false if the user has no terminal but needs one: Go says so.
 static bool make_socket(struct kept_init *init, int files[3], int *socket)
 {
 	int pair[2];
@@ -160,8 +160,8 @@ static int receive_file(int socket)
 	return file;
 }
 
-// The size is set before the command begins (wait_streams.c). tty.go says why the container's
-// side stays open.
+// The size is set before the command begins (wait_streams.c). The container's side stays open, as
+// in tty.go.
 bool kept_take_terminal(struct kept_init *init)
 {
 	if (!kept->terminal)
