@@ -372,15 +372,7 @@ func TestKeptWords(t *testing.T) {
 			{"", "--rm", "-it", "--", "debian", `"quoted\"`, "line\n\ttab\x01n\x1b\x7f", "$PATH", "</script>&'"},
 			slices.Repeat([]string{strings.Repeat("long ", 100)}, 40),
 			{"\u007f\u0080ü\u07ff\u0800\u2028\ud7ff\ue000\uffff\U00010000\U0010ffff"},
-			{"not UTF-8: \xff"},
-			{"not UTF-8: \x80"},
-			{"not UTF-8: \xc3"},
-			{"not UTF-8: \xc1\xbf"}, // more bytes than needed, as the next two
-			{"not UTF-8: \xe0\x9f\xbf"},
-			{"not UTF-8: \xf0\x8f\xbf\xbf"},
-			{"not UTF-8: \xed\xa0\x80"}, // half of a pair in UTF-16
-			{"not UTF-8: \xf4\x90\x80\x80"},
-			{"not UTF-8: \xe2\x82", "\x80"},
+			{"not UTF-8:\xff\x80", "\xc3", "\xed\xa0\x80\xf4\x90\x80\x80"},
 		} {
 			b.command = slices.Concat(begin.words, words)
 			kept, inGo := b.seen()
@@ -388,8 +380,8 @@ func TestKeptWords(t *testing.T) {
 			if diff := cmp.Diff(made, kept); diff != "" {
 				t.Errorf("%v %.40q: Go -, kept +:\n%s", begin.flags, words, diff)
 			}
-			if utf8 := !strings.Contains(strings.Join(words, ""), "not"); inGo == utf8 {
-				t.Errorf("%v %.40q: Go was started: %v", begin.flags, words, inGo)
+			if inGo {
+				t.Errorf("%v %.40q: Go was started", begin.flags, words)
 			}
 		}
 	}

@@ -212,8 +212,7 @@ bool kept_room(void);
 const char *kept_texts(struct kept_list list, size_t *size);
 
 // kept_refer_to_words has references stand for words, and kept_words adds these after the texts
-// that were returned last, and returns their number. Words that are not UTF-8 are left to Go, which
-// knows how to write them in JSON.
+// that were returned last, and returns their number.
 bool kept_refer_to_words(char **words);
 uint32_t kept_words(size_t *size);
 

@@ -1,6 +1,7 @@
 // The texts of a kept launch, with what their references stand for.
 #define _GNU_SOURCE
 #include "kept.h"
+#include "wait.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -97,58 +98,20 @@ const char *kept_texts(struct kept_list list, size_t *size)
 	return full ? "" : begin;
 }
 
-// quote puts a word as JSON has it (RFC 8259, section 7), and returns where it ends.
-static char *quote(char *to, const char *word)
-{
-	*to++ = '"';
-	for (; *word; word++) {
-		if (*word == '"' || *word == '\\' || (unsigned char)*word < ' ')
-			to += sprintf(to, "\\u%04x", *word);
-		else
-			*to++ = *word;
-	}
-	*to++ = '"';
-	return to;
-}
-
-// is_utf8 reports whether a word is UTF-8 (RFC 3629, section 4).
-static bool is_utf8(const char *word)
-{
-	for (const unsigned char *c = (const unsigned char *)word; *c;) {
-		unsigned char first = *c++, low = 0x80, high = 0xbf;
-		int more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
-		if ((first >= 0x80 && first < 0xc2) || first > 0xf4)
-			return false;
-		if (first == 0xe0)
-			low = 0xa0;
-		else if (first == 0xed)
-			high = 0x9f;
-		else if (first == 0xf0)
-			low = 0x90;
-		else if (first == 0xf4)
-			high = 0x8f;
-		for (; more > 0; more--, c++, low = 0x80, high = 0xbf)
-			if (*c < low || *c > high)
-				return false;
-	}
-	return true;
-}
-
 bool kept_refer_to_words(char **all)
 {
 	size_t size = 1;
-	for (char **w = all; *w; w++) {
+	for (char **w = all; *w; w++)
 		size += 6 * strlen(*w) + 3;
-		if (!is_utf8(*w))
-			return false;
-	}
 	char *list = kept_take(size), *end = list;
 	if (!list)
 		return false;
 	for (char **w = all; *w; w++) {
 		if (w > all)
 			*end++ = ',';
-		end = quote(end, *w);
+		*end++ = '"';
+		end = json_text(end, *w, strlen(*w));
+		*end++ = '"';
 	}
 	*end = '\0';
 	words = all;

@@ -231,6 +231,10 @@ void log_write(int stream, const char *data, size_t size, const struct timespec 
 void log_flush(const struct timespec *now);
 void log_end(const struct timespec *now);
 
+// json_text writes a text as it is between the quotes of a string in JSON: at most six bytes for each of
+// its own. It returns the end.
+char *json_text(char *to, const char *text, size_t size);
+
 // log_entry writes an entry, and returns its size: at most 128 bytes more than six times text's.
 size_t log_entry(char *to, const char *text, size_t size, const char *stream, const struct timespec *time);
 

@@ -139,15 +139,20 @@ static char *stamp(char *to, const struct timespec *time)
 	return to;
 }
 
-size_t log_entry(char *to, const char *text, size_t n, const char *stream, const struct timespec *time)
+char *json_text(char *to, const char *text, size_t n)
 {
-	char *at = stpcpy(to, "{\"log\":\"");
 	const unsigned char *p = (const unsigned char *)text, *end = p + n;
 	while (p < end) {
 		size_t bytes = character(p, end - p);
-		at = escape(at, p, bytes);
+		to = escape(to, p, bytes);
 		p += bytes ? bytes : 1;
 	}
+	return to;
+}
+
+size_t log_entry(char *to, const char *text, size_t n, const char *stream, const struct timespec *time)
+{
+	char *at = json_text(stpcpy(to, "{\"log\":\""), text, n);
 	at += sprintf(at, "\",\"stream\":\"%s\",\"time\":\"", stream);
 	at = stamp(at, time);
 	at = stpcpy(at, "\"}\n");
