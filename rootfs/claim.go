@@ -101,6 +101,19 @@ var errClaimed = errors.New("another process is fetching the layer")
 // claim keeps other processes from fetching a layer, until dropClaims. It returns
 // [errClaimed] if one of them is fetching it.
 func (a *addition) claim(ctx context.Context, diffID string) error {
+	err := a.tryClaim(ctx, diffID)
+	if !errors.Is(err, errClaimed) {
+		return err
+	}
+	unlock, err := a.store.lock() // a sweep locks the files of claims too, for a moment, and holds this meanwhile
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return a.tryClaim(ctx, diffID)
+}
+
+func (a *addition) tryClaim(ctx context.Context, diffID string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.claims[diffID] != nil {

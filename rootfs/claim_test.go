@@ -3,12 +3,14 @@ package rootfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // gate is a registry that counts the requests for layers, and holds them until it is
@@ -159,6 +161,40 @@ func TestPullCrosswise(t *testing.T) {
 		if got := filesOf(t, resolve(t, s, ref)); got != want {
 			t.Errorf("%s: the files are %s; want %s", ref, got, want)
 		}
+	}
+}
+
+// The sweep of another process, which looks whether a claim's process has died, is no claim.
+func TestClaimDuringSweep(t *testing.T) {
+	s := newStore(t)
+	var sweeps errgroup.Group
+	ctx, stop := context.WithCancel(context.Background())
+	sweeps.Go(func() error {
+		for ctx.Err() == nil {
+			w, err := s.newWorkDir()
+			if err != nil {
+				return err
+			}
+			if err := w.remove(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	busy := 0
+	for i := range 2000 {
+		a := &addition{store: s}
+		id := fmt.Sprintf("sha256:%064x", i)
+		if err := a.claim(ctx, id); errors.Is(err, errClaimed) {
+			busy++
+		} else if err != nil {
+			t.Error(err)
+		}
+		a.dropClaims()
+	}
+	stop()
+	if err := sweeps.Wait(); err != nil || busy > 0 {
+		t.Errorf("%d of 2000 claims that nobody else has are refused; %v", busy, err)
 	}
 }
 
