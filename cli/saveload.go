@@ -52,9 +52,11 @@ func (a *app) saveAction(c *ucli.Context) error {
 // streamFile makes or replaces a file once write has written everything. A file that is not
 // regular, such as a FIFO, is written to.
 func streamFile(file string, write func(io.Writer) error) error {
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
+	real, err := realFile(file)
+	if err != nil {
+		return fileError("write", file, err)
 	}
+	file = real
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(file, os.O_WRONLY, 0)
 		if err != nil {
